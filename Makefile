@@ -1,0 +1,33 @@
+# make setup   installs into .venv (once; again when the requirements change)
+# make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
+# make test    every test, the slow ones too; options in ARGS: make test ARGS="-n 2 -m 'not slow'"
+# make lint    what .ci/run asks of the code's form
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: setup fit test lint
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+# The stamp is written last: an install that was interrupted is taken up again, not for finished.
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one with make PYTHON=...")'
+	rm -f $(STAMP)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -r requirements.txt
+	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+fit: $(STAMP)
+	$(VENV)/bin/python -m gcn_keras.fit $(ARGS)
+
+test: $(STAMP)
+	TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(ARGS)
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .

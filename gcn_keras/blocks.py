@@ -1,0 +1,114 @@
+"""The paper's two blocks and their rivals, as functions on Keras' functional API.
+
+Each function takes a map `[B, H, W, C]` and returns a map of the same height and width. They are
+made of built-in layers only, so `model.summary()` reads like the paper's figures and a saved
+model loads in plain Keras. `name` is the prefix of the names of a block's layers.
+"""
+
+from keras import layers
+
+
+def global_convolution(x, filters: int, kernel_size: int, name: str):
+    """Global Convolutional Network block: a k×k view for O(2/k) of its cost (Figure 2 B).
+
+    Two separable branches, k×1 then 1×k and 1×k then k×1, are summed. There is no nonlinearity
+    and no batch norm inside: the block is one linear map, of rank two per pair of channels.
+
+    Args:
+        x: map `[B, H, W, C]`.
+        filters: output channels; the paper uses the number of classes.
+        kernel_size: odd k, so that the output stays aligned with the input.
+        name: prefix of the layers' names.
+
+    Returns:
+        Map `[B, H, W, filters]`.
+    """
+    k = odd_kernel_size(kernel_size)
+
+    left = _convolution(filters, (k, 1), f"{name}_left_1")(x)
+    left = _convolution(filters, (1, k), f"{name}_left_2")(left)
+
+    right = _convolution(filters, (1, k), f"{name}_right_1")(x)
+    right = _convolution(filters, (k, 1), f"{name}_right_2")(right)
+
+    return layers.Add(name=f"{name}_sum")([left, right])
+
+
+def boundary_refinement(x, name: str):
+    """Boundary Refinement block: S + conv3×3(ReLU(conv3×3(S))) (Figure 2 C).
+
+    Args:
+        x: score map `[B, H, W, C]`.
+        name: prefix of the layers' names.
+
+    Returns:
+        Refined score map `[B, H, W, C]`.
+    """
+    channels = x.shape[-1]
+    residual = _convolution(channels, (3, 3), f"{name}_conv1")(x)
+    residual = layers.ReLU(name=f"{name}_relu")(residual)
+    residual = _convolution(channels, (3, 3), f"{name}_conv2")(residual)
+    return layers.Add(name=f"{name}_sum")([x, residual])
+
+
+def plain_convolution(x, filters: int, kernel_size: int, name: str):
+    """One k×k convolution: GCN's rival in Table 2 and, with k = 1, the baseline of Table 1.
+
+    Args:
+        x: map `[B, H, W, C]`.
+        filters: output channels.
+        kernel_size: odd k.
+        name: prefix of the layer's name.
+
+    Returns:
+        Map `[B, H, W, filters]`.
+    """
+    k = odd_kernel_size(kernel_size)
+    return _convolution(filters, (k, k), f"{name}_conv")(x)
+
+
+def convolution_stack(x, filters: int, kernel_size: int, name: str, width: int | None = None):
+    """(k - 1) / 2 convolutions 3×3, which together reach k×k: GCN's rival in Tables 3 and 4.
+
+    As in the paper there is no nonlinearity between them.
+
+    Args:
+        x: map `[B, H, W, C]`.
+        filters: output channels of the last convolution.
+        kernel_size: odd k of at least 3, the reach of the whole stack.
+        name: prefix of the layers' names.
+        width: channels between the convolutions, m in Table 4; None keeps those of `x`.
+
+    Returns:
+        Map `[B, H, W, filters]`.
+
+    Raises:
+        ValueError: if `kernel_size` is less than 3.
+    """
+    k = odd_kernel_size(kernel_size)
+    if k < 3:
+        raise ValueError(f"a stack of 3x3 convolutions reaches at least 3 pixels: kernel_size={k}")
+    depth = (k - 1) // 2
+    width = width or x.shape[-1]
+    for i in range(1, depth + 1):
+        channels = filters if i == depth else width
+        x = _convolution(channels, (3, 3), f"{name}_conv{i}")(x)
+    return x
+
+
+def odd_kernel_size(kernel_size: int) -> int:
+    """Returns `kernel_size` if it is a positive odd integer.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(
+            f"kernel_size must be a positive odd integer, so that the output stays aligned with "
+            f"the input: received {kernel_size!r}"
+        )
+    return kernel_size
+
+
+def _convolution(filters, kernel_size, name):
+    return layers.Conv2D(filters, kernel_size, padding="same", name=name)

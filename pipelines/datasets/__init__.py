@@ -1,0 +1,215 @@
+"""The data sets: prepared once as TFRecords, opened from then on.
+
+    prepared = load("shapes", "data")
+    prepared.class_names, prepared.splits
+
+A set lies in DATA_DIR/NAME/VERSION, written by TFDS; nothing but that folder is needed to read
+it. TensorFlow is imported by the functions, not with this module.
+"""
+
+import contextlib
+import difflib
+import importlib
+import io
+import re
+import shlex
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import labels
+from pipelines.errors import UsageError, UserError
+
+DEFAULT_DATA_DIR = "data"
+# A prepared copy is found by its version: raise it whenever what is recorded changes.
+VERSIONS = {"shapes": "1.0.0", "camvid": "1.0.0", "image_folder": "1.0.0"}
+NAMES = tuple(VERSIONS)
+
+_GENERATED = ("shapes",)  # needs no source
+_WITH_CONFIGS = ("image_folder",)
+_CONFIG_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedDataset:
+    """A data set that lies on disk as TFRecords.
+
+    Attributes:
+        name: as given to `load`: "camvid", "image_folder/mine".
+        class_names: one a label, from 0.
+        palette: uint8 `[256, 3]` RGB, a colour for each label; row 255 is void.
+        splits: examples in each split.
+        builder: the `tfds.core.DatasetBuilder` that reads it.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    palette: np.ndarray = field(repr=False)
+    splits: dict[str, int]
+    builder: Any
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; void (255) is none."""
+        return len(self.class_names)
+
+
+def parse_name(name: str) -> tuple[str, str | None]:
+    """Splits "image_folder/mine" into data set and config; "image_folder" has "default".
+
+    Raises:
+        UsageError: there is no such data set, or it has no configs, or the config's name cannot
+            be a folder's.
+    """
+    base, slash, config = name.partition("/")
+    if base not in NAMES:
+        close = difflib.get_close_matches(base, NAMES, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UsageError(f"there is no data set {name!r}{hint}; there are: {', '.join(NAMES)}")
+    if base not in _WITH_CONFIGS:
+        if slash:
+            raise UsageError(f"{base!r} is a single data set, got {name!r}")
+        return base, None
+    if slash and not _CONFIG_PATTERN.fullmatch(config):
+        raise UsageError(
+            f"{name!r} cannot name a data set: letters, digits, '_', '-' and '.' after the slash"
+        )
+    return base, config or "default"
+
+
+def check_source(name: str, source: str | Path | None) -> None:
+    """Checks that `prepare` can be called so; imports nothing heavy.
+
+    Raises:
+        UsageError: unknown name, a source for a generated set, or none for another.
+        UserError: the source is no folder, or an empty one.
+    """
+    base, _ = parse_name(name)
+    if base in _GENERATED:
+        if source is not None:
+            raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
+        return
+    if source is None:
+        raise UsageError(f"{name!r} needs the folder of its images and labels: --from DIR")
+    if not Path(source).is_dir():
+        raise UserError(f"there is no folder {source}")
+    if not any(Path(source).iterdir()):
+        raise UserError(f"the folder {source} is empty")
+
+
+def prepare(
+    name: str, source: str | Path | None = None, data_dir: str | Path = DEFAULT_DATA_DIR
+) -> PreparedDataset:
+    """Writes a data set as TFRecords, unless that has been done.
+
+    The records are written into a folder `incomplete.…` which gets its name when all is written:
+    what `load` finds is complete.
+
+    Args:
+        name: one of `NAMES`, or "image_folder/ANY_NAME".
+        source: the folder of images and labels; None for "shapes".
+        data_dir: where prepared data sets live; made if absent.
+
+    Returns:
+        The data set, open for reading.
+
+    Raises:
+        UsageError: the name is unknown or the source does not fit it.
+        UserError: the source has a fault (the message names the file), or `data_dir` cannot be
+            written.
+    """
+    check_source(name, source)
+    if not is_prepared(name, data_dir):
+        _build(name, source, data_dir)
+    return _open(name, data_dir)
+
+
+def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
+    """Opens a prepared data set; "shapes" is generated on first use.
+
+    Raises:
+        UsageError: the name is unknown.
+        UserError: the data set is not prepared in `data_dir`.
+    """
+    base, _ = parse_name(name)
+    if not is_prepared(name, data_dir):
+        if base not in _GENERATED:
+            raise UserError(
+                f"{name!r} is not prepared in {data_dir} (looked for "
+                f"{prepared_folder(name, data_dir)}); prepare it with: python -m "
+                f"pipelines.prepare {name} --from DIR --data-dir {shlex.quote(str(data_dir))}"
+            )
+        print(f"{name}: generating into {prepared_folder(name, data_dir)} (only once)")
+        _build(name, None, data_dir)
+    return _open(name, data_dir)
+
+
+def prepared_folder(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
+    """The folder that holds a data set once it is prepared: DATA_DIR/NAME/VERSION."""
+    base, config = parse_name(name)
+    return Path(data_dir, base, config or "", VERSIONS[base])
+
+
+def is_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> bool:
+    """Whether `load` would find the data set; imports nothing heavy."""
+    return (prepared_folder(name, data_dir) / "dataset_info.json").is_file()
+
+
+def _build(name: str, source: str | Path | None, data_dir: str | Path) -> None:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    base, config = parse_name(name)
+    module = importlib.import_module(f"pipelines.datasets.{base}.{base}_dataset_builder")
+    try:
+        Path(data_dir).mkdir(parents=True, exist_ok=True)
+        options = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
+        builder = module.Builder(data_dir=str(data_dir), **options)
+        download_config = tfds.download.DownloadConfig(
+            manual_dir=source and str(source),
+            try_download_gcs=False,
+        )
+        # TFDS reports downloads that do not happen; the builders show their own progress.
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            _without_tfds_bars(tfds),
+            tempfile.TemporaryDirectory() as downloads,  # TFDS makes one in data_dir otherwise
+        ):
+            builder.download_and_prepare(download_dir=downloads, download_config=download_config)
+    except (OSError, RuntimeError, tf.errors.OpError) as error:
+        # While it writes, TFDS wraps TensorFlow's errors in RuntimeErrors of its own.
+        reason = error.__cause__ if type(error) is RuntimeError else error
+        if not isinstance(reason, (OSError, tf.errors.OpError)):
+            raise
+        if is_prepared(name, data_dir):  # another process was faster
+            print(f"{name}: another process has prepared it meanwhile", file=sys.stderr)
+            return
+        text = reason.message if isinstance(reason, tf.errors.OpError) else reason
+        raise UserError(f"cannot prepare {name!r} in {data_dir}: {text}") from error
+
+
+@contextlib.contextmanager
+def _without_tfds_bars(tfds):
+    tfds.display_progress_bar(False)
+    try:
+        yield
+    finally:
+        tfds.display_progress_bar(True)
+
+
+def _open(name: str, data_dir: str | Path) -> PreparedDataset:
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(prepared_folder(name, data_dir))
+    class_names = tuple(builder.info.metadata["class_names"])
+    return PreparedDataset(
+        name=name,
+        class_names=class_names,
+        palette=labels.palette(len(class_names), name),
+        splits={split: info.num_examples for split, info in builder.info.splits.items()},
+        builder=builder,
+    )

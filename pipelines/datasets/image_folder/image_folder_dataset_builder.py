@@ -1,0 +1,37 @@
+"""Anybody's own images and index masks as TFRecords."""
+
+import tensorflow_datasets as tfds
+
+from pipelines.datasets import VERSIONS, pairs, records
+from pipelines.datasets.progress import progress
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """A folder of images and labels; see README.md for its layout.
+
+    One config a data set, so that several can live in one data directory.
+    """
+
+    VERSION = tfds.core.Version(VERSIONS["image_folder"])
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder with classes.txt; see README.md."
+
+    def _info(self):
+        # The class names are only known once the source is; they follow in _split_generators.
+        return self.dataset_info_from_configs(
+            features=records.features(), metadata=tfds.core.MetadataDict()
+        )
+
+    def _split_generators(self, dl_manager):
+        source = dl_manager.manual_dir
+        class_names = pairs.read_class_names(source / "classes.txt")
+        self.info.metadata["class_names"] = list(class_names)
+        splits = pairs.find_splits(source, allow_flat=True)
+        return {
+            name: self._generate_examples(name, found, class_names)
+            for name, found in splits.items()
+        }
+
+    def _generate_examples(self, name, found, class_names):
+        for pair in progress(found, f"{self.builder_config.name} {name}"):
+            yield pair.image.stem, pairs.read_pair(pair, class_names)

@@ -1,0 +1,48 @@
+"""Prepares a data set: `python -m pipelines.prepare NAME --from DIR --data-dir DIR`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pipelines import datasets
+from pipelines.errors import run_command
+
+
+def prepare(
+    name: tyro.conf.Positional[str],
+    source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="DIR")] = None,
+    data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
+) -> None:
+    """Write a data set as sharded TFRecords, after checking every image and label.
+
+    Data sets: shapes (generated, needs no --from), camvid, image_folder, and image_folder/NAME
+    for several of your own in one data directory. The layouts they expect are in
+    pipelines/datasets/*/README.md.
+
+    Args:
+        name: The data set.
+        source: The folder with its images and labels.
+        data_dir: Where prepared data sets live.
+    """
+    datasets.check_source(name, source)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
+    folder = datasets.prepared_folder(name, data_dir)
+    already = datasets.is_prepared(name, data_dir)
+    prepared = datasets.prepare(name, source, data_dir)
+    if already:
+        print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
+    print(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}")
+    for split, count in prepared.splits.items():
+        print(f"  {split:<12}{count:>8,} examples")
+    print(f"in {folder}")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    tyro.cli(prepare, prog="python -m pipelines.prepare")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,76 @@
+"""The command, in processes of its own."""
+
+import subprocess
+import sys
+
+import pytest
+from miniatures import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.prepare", *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_help_and_argument_errors_import_no_tensorflow(tmp_path):
+    program = """
+import sys
+from pipelines import prepare
+from pipelines.errors import UserError
+for arguments in (["--help"], ["camvid", "--frm", "x"], ["camvids"], ["camvid", "--from", "none"]):
+    sys.argv[1:] = arguments
+    try:
+        prepare.main()
+    except (SystemExit, UserError) as end:
+        print(repr(end))
+    else:
+        raise AssertionError(arguments)
+assert not {"tensorflow", "tensorflow_datasets", "keras"} & set(sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--from" in result.stdout and "--data-dir" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        (["camvids"], 2, "error: there is no data set 'camvids' (did you mean 'camvid'?)"),
+        (["camvid"], 2, "error: 'camvid' needs the folder of its images and labels: --from DIR"),
+        (["camvid", "--from", "none"], 1, "error: there is no folder none"),
+        (["camvid", "--unknown", "1"], 2, "--unknown"),
+        ([], 2, "STR"),
+    ],
+)
+def test_bad_arguments(arguments, status, message):
+    result = run(*arguments)
+    assert result.returncode == status
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_prepares_and_says_what_was_written(source, data_dir):
+    result = run("image_folder/mine", "--from", source, "--data-dir", data_dir)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "image_folder/mine: 3 classes: sky, road, car",
+        "  train              3 examples",
+        "  val                1 examples",
+        f"in {data_dir}/image_folder/mine/1.0.0",
+    ]
+    assert (data_dir / "image_folder" / "mine" / "1.0.0" / "dataset_info.json").is_file()
+
+
+def test_a_fault_in_the_data_is_one_line_and_status_1(source, data_dir):
+    (source / "labels" / "c.png").write_bytes(b"")
+    result = run("image_folder", "--from", source, "--data-dir", data_dir)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"error: {source}/labels/c.png is empty"
+    assert "Traceback" not in result.stderr
