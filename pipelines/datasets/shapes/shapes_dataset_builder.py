@@ -12,7 +12,7 @@ from pipelines.datasets.progress import progress
 from pipelines.datasets.shapes import scenes
 
 # Scenes of each split. The position in this table is part of a scene's seed.
-SPLITS = {"train": 6000, "validation": 500, "test": 500}
+SPLITS = {"train": 4000, "validation": 400, "test": 400}
 SIZE = 128
 SEED = 0
 JPEG_QUALITY = 95

@@ -1,0 +1,201 @@
+"""Backbones: functions from a picture to a pyramid `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
+
+Every backbone takes a normalised picture `[B, H, W, 3]` (a Keras tensor) and gives four maps, each
+at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 stride 32.
+
+    resnet50, resnet101, resnet152   keras.applications; ImageNet weights
+    resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
+    resnet18_slim                    basic blocks at half the width, for small data sets
+    resnet10_tiny                    one basic block a stage, P2 at stride 4
+    resnet_nearsighted               one bottleneck a stage, P2 at full resolution: a P5 pixel
+                                     is 8 pixels wide and sees 19
+"""
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+# ImageNet's mean and standard deviation, RGB, on the scale 0…255.
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+IMAGENET_STD = (58.393, 57.12, 57.375)
+
+# Outputs of keras.applications' networks that are the last of their stage.
+_APPLICATIONS = {
+    "resnet50": (keras.applications.ResNet50, (3, 4, 6, 3)),
+    "resnet101": (keras.applications.ResNet101, (3, 4, 23, 3)),
+    "resnet152": (keras.applications.ResNet152, (3, 8, 36, 3)),
+}
+_KERAS_CV = {"resnet18": "ResNet18Backbone", "resnet34": "ResNet34Backbone"}
+_WEIGHTS_PAGE = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+
+
+def build(name: str, x, weights: str | None = None) -> dict:
+    """Builds the backbone called `name` on top of `x`.
+
+    Args:
+        name: one of `NAMES`.
+        x: normalised picture `[B, H, W, 3]`: (RGB - IMAGENET_MEAN) / IMAGENET_STD.
+        weights: None for random weights; for resnet50, resnet101 and resnet152 also "imagenet",
+            or the path of the `*_notop.h5` file that Keras publishes.
+
+    Returns:
+        `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
+
+    Raises:
+        ValueError: unknown name, or weights that this backbone has not.
+    """
+    if name not in NAMES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
+    if name in _APPLICATIONS:
+        return _applications_resnet(name, x, weights)
+    if weights is not None:
+        raise ValueError(
+            f"there are no published weights for backbone {name!r}, received weights={weights!r}: "
+            f"choose one of {', '.join(_APPLICATIONS)}, or weights=None"
+        )
+    if name in _KERAS_CV:
+        return _keras_cv_resnet(name, x)
+    return _SMALL[name](x)
+
+
+def _applications_resnet(name, x, weights) -> dict:
+    constructor, blocks = _APPLICATIONS[name]
+    path = _imagenet_file(name) if weights == "imagenet" else weights
+    network = constructor(include_top=False, weights=None, input_tensor=x)
+    if path is not None:
+        _load_imagenet(network, constructor, path)
+    stages = zip(range(2, 6), blocks, strict=True)
+    return {f"P{i}": network.get_layer(f"conv{i}_block{n}_out").output for i, n in stages}
+
+
+def _imagenet_file(name) -> str:
+    file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    md5 = keras.src.applications.resnet.WEIGHTS_HASHES[name][1]
+    try:
+        return keras.utils.get_file(
+            file, _WEIGHTS_PAGE + file, cache_subdir="models", file_hash=md5
+        )
+    except Exception as error:  # urllib, socket and hash errors have no common base
+        raise ValueError(
+            f"the ImageNet weights of {name} could not be downloaded ({error}): fetch "
+            f"{_WEIGHTS_PAGE}{file} by hand and give its path as weights"
+        ) from error
+
+
+def _load_imagenet(network, constructor, path) -> None:
+    """Copies published weights into `network`, made fit for RGB pictures of unit variance.
+
+    The published first kernel expects BGR minus the mean. Its input channels are flipped once
+    here and scaled by the standard deviation that the model's `Normalization` divides by, so the
+    network computes exactly what it did on ImageNet.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no weights file at {path}")
+    try:
+        published = constructor(include_top=False, weights=str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} holds no weights of {network.name} without top: {error}") from (
+            error
+        )
+    for layer in published.layers:
+        if not layer.weights:
+            continue
+        values = layer.get_weights()
+        if layer.name == "conv1_conv":
+            scale = keras.ops.convert_to_numpy(IMAGENET_STD).reshape(1, 1, 3, 1)
+            values[0] = values[0][:, :, ::-1, :] * scale
+        network.get_layer(layer.name).set_weights(values)
+
+
+def _keras_cv_resnet(name, x) -> dict:
+    try:
+        import keras_cv
+    except ImportError as error:
+        raise ValueError(f"backbone {name!r} needs the package keras-cv ({error})") from error
+    constructor = getattr(keras_cv.models, _KERAS_CV[name])
+    network = constructor(include_rescaling=False, input_tensor=x)
+    return {
+        level: network.get_layer(layer).output
+        for level, layer in network.pyramid_level_inputs.items()
+    }
+
+
+def _resnet18_slim(x) -> dict:
+    """ResNet-18 (He et al. 2015, Table 1) at half its width, stem 3×3: 2.8 M parameters."""
+    x = _conv_bn_relu(x, 32, 3, 2, "stem")
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
+    return _stages(x, _basic_block, channels=(32, 64, 128, 256), blocks=2)
+
+
+def _resnet10_tiny(x) -> dict:
+    """One basic block a stage, 0.3 M parameters: sees a whole 128×128 picture."""
+    x = _conv_bn_relu(x, 16, 3, 2, "stem_1")
+    x = _conv_bn_relu(x, 16, 3, 2, "stem_2")
+    return _stages(x, _basic_block, channels=(16, 32, 64, 128), blocks=1)
+
+
+def _resnet_nearsighted(x) -> dict:
+    """A backbone that sees little: what lies beyond 19 pixels must come from the head.
+
+    Stem 3×3 without stride, then one bottleneck a stage. On a 128×128 picture P5 is 16×16, as
+    res-5 is on the paper's 512×512, so that k = 15 is global.
+    """
+    x = _conv_bn_relu(x, 16, 3, 1, "stem")
+    return _stages(x, _bottleneck_block, channels=(16, 32, 64, 128), blocks=1)
+
+
+def _stages(x, block, channels, blocks) -> dict:
+    pyramid = {}
+    for level, filters in zip(range(2, 6), channels, strict=True):
+        for i in range(1, blocks + 1):
+            stride = 2 if level > 2 and i == 1 else 1
+            x = block(x, filters, stride, f"p{level}_block{i}")
+        pyramid[f"P{level}"] = x
+    return pyramid
+
+
+def _basic_block(x, filters, stride, name):
+    y = _conv_bn_relu(x, filters, 3, stride, f"{name}_1")
+    y = _conv_bn(y, filters, 3, 1, f"{name}_2")
+    return _residual_sum(x, y, stride, name)
+
+
+def _bottleneck_block(x, filters, stride, name):
+    width = max(filters // 2, 16)
+    y = _conv_bn_relu(x, width, 1, 1, f"{name}_1")
+    y = _conv_bn_relu(y, width, 3, stride, f"{name}_2")
+    y = _conv_bn(y, filters, 1, 1, f"{name}_3")
+    return _residual_sum(x, y, stride, name)
+
+
+def _residual_sum(x, y, stride, name):
+    if stride != 1 or x.shape[-1] != y.shape[-1]:
+        x = _conv_bn(x, y.shape[-1], 1, stride, f"{name}_shortcut")
+    return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_sum")([x, y]))
+
+
+def _conv_bn(x, filters, kernel_size, stride, name):
+    x = layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+
+def _conv_bn_relu(x, filters, kernel_size, stride, name):
+    x = _conv_bn(x, filters, kernel_size, stride, name)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+_SMALL = {
+    "resnet18_slim": _resnet18_slim,
+    "resnet10_tiny": _resnet10_tiny,
+    "resnet_nearsighted": _resnet_nearsighted,
+}
+NAMES = (*_APPLICATIONS, *_KERAS_CV, *_SMALL)

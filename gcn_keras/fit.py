@@ -1,0 +1,43 @@
+"""Trains a model: `python -m gcn_keras.fit [--recipe NAME] [options]`.
+
+Without an argument it trains the embedded recipe on the embedded data set. Every option is a
+field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have been checked.
+"""
+
+import json
+import os
+
+from gcn_keras import recipes
+from gcn_keras.run_folder import open_run
+from pipelines import datasets
+from pipelines.errors import UserError, run_command
+
+
+def main() -> None:
+    """Entry point of the command."""
+    recipe = recipes.parse()
+    if recipe.dataset != "shapes" and not datasets.is_prepared(recipe.dataset, recipe.data_dir):
+        datasets.load(recipe.dataset, recipe.data_dir)  # raises, and says how to prepare it
+    run = open_run(recipe)
+    if run.finished:
+        metrics = json.loads(run.metrics.read_text())
+        print(f"{run.path} is finished: mean IoU {metrics['mean_iou']:.4f}; nothing to do")
+        return
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes before the first epoch
+    from gcn_keras import training
+
+    print(f"{training.describe(recipe)}\nrun folder {run.path}")
+    try:
+        metrics = training.train(recipe, run)
+    except (OSError, MemoryError) as error:
+        raise UserError(f"training stopped: {error}") from error
+    print(
+        f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
+        f"{metrics['wall_seconds']:.0f} s, peak memory {metrics['peak_memory_mib']} MiB\n"
+        f"model {run.best}, SavedModel {metrics['saved_model']}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,51 @@
+"""Pictures of any size in, label maps of the same size out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gcn_keras.backbones import IMAGENET_MEAN
+
+# The largest stride of any backbone's P5: sides are padded to multiples of it.
+STRIDE = 32
+
+
+def segment(model, images):
+    """Labels every pixel.
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        images: RGB, 0…255, uint8 or float: one picture `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
+            sequence of pictures of different sizes. Any height and width.
+
+    Returns:
+        Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the pictures came.
+
+    Raises:
+        ValueError: a shape that is no picture.
+    """
+    if isinstance(images, Sequence):
+        return [segment(model, image) for image in images]
+    images = np.asarray(images)
+    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
+        raise ValueError(
+            f"images must be [H, W, 3], [B, H, W, 3] or a list of pictures, "
+            f"received shape {images.shape}"
+        )
+    batch = images if images.ndim == 4 else images[None]
+    height, width = batch.shape[1:3]
+    logits = model.predict_on_batch(pad_to_stride(batch))
+    labels = np.argmax(logits[:, :height, :width], axis=-1).astype(np.uint8)
+    return labels if images.ndim == 4 else labels[0]
+
+
+def pad_to_stride(images: np.ndarray) -> np.ndarray:
+    """Pads `[B, H, W, 3]` at the bottom and right with the mean pixel, to multiples of `STRIDE`."""
+    batch, height, width, channels = images.shape
+    padded_height, padded_width = (-(-side // STRIDE) * STRIDE for side in (height, width))
+    if (padded_height, padded_width) == (height, width):
+        return images
+    padded = np.empty((batch, padded_height, padded_width, channels), images.dtype)
+    padded[:] = np.rint(IMAGENET_MEAN).astype(images.dtype)
+    padded[:, :height, :width] = images
+    return padded

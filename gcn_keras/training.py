@@ -1,0 +1,260 @@
+"""One training run: recipe -> model and data -> Keras' `fit` -> scores, figures and an export."""
+
+import dataclasses
+import platform
+import resource
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from gcn_keras import figures, losses
+from gcn_keras.callbacks import KeepRun, StopOnNaN, Validation
+from gcn_keras.evaluate import evaluate_model, load_model
+from gcn_keras.export import export_saved_model
+from gcn_keras.inference import segment
+from gcn_keras.model import gcn
+from gcn_keras.recipes import Recipe
+from gcn_keras.run_folder import RunFolder
+from pipelines import datasets, input_pipeline
+from pipelines.errors import UsageError, UserError
+
+POLY_POWER = 0.9
+SAMPLES = 6
+
+
+def train(recipe: Recipe, run: RunFolder) -> dict:
+    """Trains, measures the best model, draws it, exports it.
+
+    Args:
+        recipe: a checked recipe.
+        run: its folder, see `run_folder.open_run`.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        UserError: the data set is missing, the loss is not finite, files cannot be written.
+        KeyboardInterrupt: on Ctrl-C, after the model reached so far was saved.
+    """
+    started = time.time()
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
+    dataset = datasets.load(recipe.dataset, recipe.data_dir)
+    for split in (recipe.train_split, recipe.val_split):
+        if split not in dataset.splits:
+            raise UsageError(
+                f"{recipe.dataset!r} has no split {split!r}; it has: {', '.join(dataset.splits)}"
+            )
+
+    model = build_model(recipe, dataset.num_classes)
+    steps = recipe.steps_per_epoch or dataset.splits[recipe.train_split] // recipe.batch
+    if steps < 1:
+        raise UsageError(
+            f"--batch {recipe.batch} is larger than split {recipe.train_split!r}, which has "
+            f"{dataset.splits[recipe.train_split]} examples"
+        )
+    compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
+    kept = _fit(model, recipe, dataset, steps, run)
+
+    figures.plot_curves(kept.history, run.curves)
+    best = load_model(run.best)
+    matrix = evaluate_model(best, dataset, recipe.val_split)
+    _draw_samples(best, dataset, recipe.val_split, run)
+    if recipe.export:
+        directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
+        exported = export_saved_model(best, directory, dataset.class_names, dataset.palette)
+    metrics = {
+        **matrix.summary(dataset.class_names),
+        "split": recipe.val_split,
+        "best_epoch": kept.best_epoch,
+        "parameters": best.count_params(),
+        "train_pictures": steps * recipe.epochs * recipe.batch,
+        "wall_seconds": round(time.time() - started, 1),
+        # Linux counts in KiB.
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "saved_model": str(exported) if recipe.export else None,
+        "versions": _versions(),
+    }
+    run.write_json(run.metrics, metrics)
+    print(matrix.table(dataset.class_names))
+    return metrics
+
+
+_POLICIES = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
+    """The recipe's model, with the weights that it starts from."""
+    trained_here = recipe.weights is not None and recipe.weights.endswith(".keras")
+    try:
+        model = gcn(
+            num_classes=num_classes,
+            backbone=recipe.backbone,
+            kernel_size=recipe.kernel_size,
+            block=recipe.block,
+            boundary_refinement=recipe.boundary_refinement,
+            weights=None if trained_here else recipe.weights,
+            freeze_batch_norm=recipe.freeze_batch_norm,
+            stack_width=recipe.stack_width,
+            batch_norm_momentum=recipe.batch_norm_momentum,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if trained_here:
+        _copy_weights(load_model(recipe.weights), model, recipe.weights)
+    return model
+
+
+def _copy_weights(source, target, path) -> None:
+    """Copies every layer whose name and shapes agree; the others keep their initial weights."""
+    available = {layer.name: layer for layer in source.layers if layer.weights}
+    wanted = [layer for layer in target.layers if layer.weights]
+    copied = 0
+    for layer in wanted:
+        twin = available.get(layer.name)
+        if twin and [w.shape for w in twin.weights] == [w.shape for w in layer.weights]:
+            layer.set_weights(twin.get_weights())
+            copied += 1
+    if not copied:
+        raise UserError(f"no layer of {path} fits this model: it has another backbone")
+    print(f"{copied} of {len(wanted)} layers start from {path}")
+
+
+def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
+    """Weights `[C]` for the loss, or None."""
+    if recipe.class_weights == "none":
+        return None
+    counts = input_pipeline.class_pixel_counts(dataset, recipe.train_split)
+    return losses.median_frequency_weights(counts)
+
+
+def compile_model(model, recipe: Recipe, total_steps: int, weights=None) -> None:
+    """Compiles the model with the recipe's optimizer, schedule and loss."""
+    optimizer = _optimizer(recipe, total_steps)
+    if recipe.optimizer == "sgd":
+        # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
+        # Keras' SGD(weight_decay=…) would decay apart from gradient and momentum instead.
+        for variable in model.trainable_variables:
+            if variable.name == "kernel":
+                variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
+    model.compile(
+        optimizer, loss=losses.PixelCrossentropy(weights), jit_compile=recipe.jit_compile
+    )
+
+
+def _optimizer(recipe, total_steps):
+    rate = learning_rate(recipe, total_steps)
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=recipe.momentum)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def learning_rate(recipe: Recipe, total_steps: int):
+    """The schedule over `total_steps` steps: a float, or a Keras `LearningRateSchedule`."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    warmup = min(recipe.warmup_steps, total_steps - 1)
+    decay = max(total_steps - warmup, 1)
+    if recipe.schedule == "poly":
+        poly = keras.optimizers.schedules.PolynomialDecay(
+            recipe.learning_rate, decay, end_learning_rate=0.0, power=POLY_POWER
+        )
+        return WarmUp(poly, warmup) if warmup else poly
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, decay)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, decay, warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+
+
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to the start of `schedule` over `steps` steps, then follows it."""
+
+    def __init__(self, schedule, steps: int):
+        super().__init__()
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rising = self.schedule(0) * step / self.steps
+        return keras.ops.where(step < self.steps, rising, self.schedule(step - self.steps))
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        config["schedule"] = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(**config)
+
+
+def _fit(model, recipe, dataset, steps, run) -> KeepRun:
+    batches = input_pipeline.training_batches(
+        dataset,
+        recipe.train_split,
+        crop=recipe.crop,
+        batch_size=recipe.batch,
+        scale=recipe.scale,
+        flip=recipe.flip,
+        jitter=recipe.jitter,
+        seed=recipe.seed,
+    )
+    kept = KeepRun(run)
+    callbacks = [
+        StopOnNaN(),
+        Validation(dataset, recipe.val_split, recipe.validate_every),
+        kept,
+        keras.callbacks.TensorBoard(run.logs, write_graph=False),
+    ]
+    try:
+        model.fit(batches, epochs=recipe.epochs, steps_per_epoch=steps, callbacks=callbacks)
+    except KeyboardInterrupt:
+        run.save_model(model, run.model)
+        if kept.history:
+            figures.plot_curves(kept.history, run.curves)
+        print(f"\nstopped after {len(kept.history.get('epoch', []))} epochs: {run.model} is saved")
+        raise
+    return kept
+
+
+def _draw_samples(model, dataset, split, run) -> None:
+    """Pictures from the whole split, evenly spaced, so that they do not all look alike."""
+    count = dataset.splits[split]
+    chosen = set(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int).tolist())
+    images, labels, names = [], [], []
+    for i, example in enumerate(input_pipeline.evaluation_examples(dataset, split)):
+        if i in chosen:
+            images.append(example["image"].numpy())
+            labels.append(example["label"].numpy())
+            names.append(example["image_id"].numpy().decode())
+    figures.plot_samples(
+        images,
+        labels,
+        segment(model, images),
+        dataset.class_names,
+        dataset.palette,
+        run.samples,
+        titles=names,
+    )
+
+
+def _versions() -> dict:
+    packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def describe(recipe: Recipe) -> str:
+    """The recipe on one line, defaults left out."""
+    parts = [
+        f"{field.name}={getattr(recipe, field.name)}"
+        for field in dataclasses.fields(recipe)
+        if getattr(recipe, field.name) != field.default and field.name != "name"
+    ]
+    return f"{recipe.name}: {', '.join(parts)}"
