@@ -1,4 +1,4 @@
-"""What happens between the epochs of Keras' `fit`: validation, history, models, and a stop on NaN."""
+"""Between the epochs of Keras' `fit`: validation, history, models; and a stop on NaN."""
 
 import math
 

@@ -95,8 +95,9 @@ def _training_panel(axes, key: str, epochs: np.ndarray, values: np.ndarray) -> N
         axes.set_title("training loss", loc="left", color=INK, fontsize=11)
     else:
         _line(axes, epochs, values, PURPLE)
-        axes.set_yscale("log")
         positive = values[values > 0]  # a decay may end at 0, for which a log scale has no place
+        if positive.size:
+            axes.set_yscale("log")
         if positive.size and positive.max() < 10 * positive.min():
             # Within one decade the log locator labels every step, one over the other.
             ticks = sorted({positive.min(), positive.max()})

@@ -37,8 +37,7 @@ class ConfusionMatrix:
         for name, values in (("labels", labels), ("predictions", predictions)):
             if values.size and not 0 <= values.min() <= values.max() < size:
                 raise ValueError(
-                    f"{name} must be below {size} or {IGNORE}, found "
-                    f"{values.min()}…{values.max()}"
+                    f"{name} must be below {size} or {IGNORE}, found {values.min()}…{values.max()}"
                 )
         pairs = np.bincount(labels * size + predictions, minlength=size * size)
         self.counts += pairs.reshape(size, size)

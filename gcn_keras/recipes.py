@@ -150,6 +150,7 @@ RECIPES = {
             batch=4,
             epochs=3,
             steps_per_epoch=300,
+            learning_rate=2e-3,
             export=False,
         ),
         # From scratch on the 367 photographs of CamVid.
@@ -241,7 +242,9 @@ def check(recipe: Recipe) -> None:
             raise UsageError(f"--{_option(field)} must be at least 1, got {value}")
     for field in ("weight_decay", "warmup_steps", "seed"):
         if not 0 <= getattr(recipe, field) < math.inf:
-            raise UsageError(f"--{_option(field)} must not be negative, got {getattr(recipe, field)}")
+            raise UsageError(
+                f"--{_option(field)} must not be negative, got {getattr(recipe, field)}"
+            )
     if not 0 < recipe.learning_rate < math.inf:
         raise UsageError(f"--learning-rate must be positive, got {recipe.learning_rate}")
     for field in ("momentum", "batch_norm_momentum"):

@@ -140,9 +140,7 @@ def compile_model(model, recipe: Recipe, total_steps: int, weights=None) -> None
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
-    model.compile(
-        optimizer, loss=losses.PixelCrossentropy(weights), jit_compile=recipe.jit_compile
-    )
+    model.compile(optimizer, loss=losses.PixelCrossentropy(weights), jit_compile=recipe.jit_compile)
 
 
 def _optimizer(recipe, total_steps):
