@@ -6,7 +6,7 @@ at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 str
     resnet50, resnet101, resnet152   keras.applications; ImageNet weights
     resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
     resnet18_slim                    basic blocks at half the width, for small data sets
-    resnet10_tiny                    one basic block a stage, P2 at stride 4
+    resnet14_tiny                    32 to 128 channels, for small pictures
     resnet_nearsighted               one bottleneck a stage, P2 at full resolution: a P5 pixel
                                      is 8 pixels wide and sees 19
 """
@@ -26,7 +26,8 @@ _APPLICATIONS = {
     "resnet101": (keras.applications.ResNet101, (3, 4, 23, 3)),
     "resnet152": (keras.applications.ResNet152, (3, 8, 36, 3)),
 }
-_KERAS_CV = {"resnet18": "ResNet18Backbone", "resnet34": "ResNet34Backbone"}
+# Basic blocks in each stage.
+_KERAS_CV = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 _WEIGHTS_PAGE = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
 
 
@@ -113,8 +114,15 @@ def _keras_cv_resnet(name, x) -> dict:
         import keras_cv
     except ImportError as error:
         raise ValueError(f"backbone {name!r} needs the package keras-cv ({error})") from error
-    constructor = getattr(keras_cv.models, _KERAS_CV[name])
-    network = constructor(include_rescaling=False, input_tensor=x)
+    # ResNet18Backbone and ResNet34Backbone would fetch this configuration from Kaggle.
+    network = keras_cv.models.ResNetBackbone(
+        stackwise_filters=[64, 128, 256, 512],
+        stackwise_blocks=_KERAS_CV[name],
+        stackwise_strides=[1, 2, 2, 2],
+        include_rescaling=False,
+        block_type="basic_block",
+        input_tensor=x,
+    )
     return {
         level: network.get_layer(layer).output
         for level, layer in network.pyramid_level_inputs.items()
@@ -125,14 +133,14 @@ def _resnet18_slim(x) -> dict:
     """ResNet-18 (He et al. 2015, Table 1) at half its width, stem 3×3: 2.8 M parameters."""
     x = _conv_bn_relu(x, 32, 3, 2, "stem")
     x = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
-    return _stages(x, _basic_block, channels=(32, 64, 128, 256), blocks=2)
+    return _stages(x, _basic_block, channels=(32, 64, 128, 256), blocks=(2, 2, 2, 2))
 
 
-def _resnet10_tiny(x) -> dict:
-    """One basic block a stage, 0.3 M parameters: sees a whole 128×128 picture."""
+def _resnet14_tiny(x) -> dict:
+    """One block where maps are large, two where they are small."""
     x = _conv_bn_relu(x, 16, 3, 2, "stem_1")
-    x = _conv_bn_relu(x, 16, 3, 2, "stem_2")
-    return _stages(x, _basic_block, channels=(16, 32, 64, 128), blocks=1)
+    x = _conv_bn_relu(x, 32, 3, 2, "stem_2")
+    return _stages(x, _basic_block, channels=(32, 64, 128, 128), blocks=(1, 1, 2, 2))
 
 
 def _resnet_nearsighted(x) -> dict:
@@ -142,13 +150,13 @@ def _resnet_nearsighted(x) -> dict:
     res-5 is on the paper's 512×512, so that k = 15 is global.
     """
     x = _conv_bn_relu(x, 16, 3, 1, "stem")
-    return _stages(x, _bottleneck_block, channels=(16, 32, 64, 128), blocks=1)
+    return _stages(x, _bottleneck_block, channels=(16, 32, 64, 128), blocks=(1, 1, 1, 1))
 
 
 def _stages(x, block, channels, blocks) -> dict:
     pyramid = {}
-    for level, filters in zip(range(2, 6), channels, strict=True):
-        for i in range(1, blocks + 1):
+    for level, filters, count in zip(range(2, 6), channels, blocks, strict=True):
+        for i in range(1, count + 1):
             stride = 2 if level > 2 and i == 1 else 1
             x = block(x, filters, stride, f"p{level}_block{i}")
         pyramid[f"P{level}"] = x
@@ -195,7 +203,7 @@ def _conv_bn_relu(x, filters, kernel_size, stride, name):
 
 _SMALL = {
     "resnet18_slim": _resnet18_slim,
-    "resnet10_tiny": _resnet10_tiny,
+    "resnet14_tiny": _resnet14_tiny,
     "resnet_nearsighted": _resnet_nearsighted,
 }
 NAMES = (*_APPLICATIONS, *_KERAS_CV, *_SMALL)

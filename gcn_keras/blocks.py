@@ -37,6 +37,10 @@ def global_convolution(x, filters: int, kernel_size: int, name: str):
 def boundary_refinement(x, name: str):
     """Boundary Refinement block: S + conv3×3(ReLU(conv3×3(S))) (Figure 2 C).
 
+    The last convolution starts at zero, so that before training the block passes scores through
+    unchanged: nine random blocks in a row would garble them (our choice; the paper names no
+    initialisation).
+
     Args:
         x: score map `[B, H, W, C]`.
         name: prefix of the layers' names.
@@ -47,7 +51,7 @@ def boundary_refinement(x, name: str):
     channels = x.shape[-1]
     residual = _convolution(channels, (3, 3), f"{name}_conv1")(x)
     residual = layers.ReLU(name=f"{name}_relu")(residual)
-    residual = _convolution(channels, (3, 3), f"{name}_conv2")(residual)
+    residual = _convolution(channels, (3, 3), f"{name}_conv2", "zeros")(residual)
     return layers.Add(name=f"{name}_sum")([x, residual])
 
 
@@ -110,5 +114,7 @@ def odd_kernel_size(kernel_size: int) -> int:
     return kernel_size
 
 
-def _convolution(filters, kernel_size, name):
-    return layers.Conv2D(filters, kernel_size, padding="same", name=name)
+def _convolution(filters, kernel_size, name, initializer="glorot_uniform"):
+    return layers.Conv2D(
+        filters, kernel_size, padding="same", kernel_initializer=initializer, name=name
+    )

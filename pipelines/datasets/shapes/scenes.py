@@ -13,12 +13,12 @@ VOID = 255
 # Sizes as fractions of the picture's side. The diameter is that of the circle around the object;
 # its density grows linearly with it, because the question is about large objects.
 DIAMETERS = (0.1, 0.95)
-OBJECT_COUNTS, OBJECT_COUNT_SHARES = (1, 2, 3), (0.5, 0.35, 0.15)
+OBJECT_COUNTS, OBJECT_COUNT_SHARES = (1, 2, 3), (0.6, 0.3, 0.1)
 # An object of which less than this share stays visible could not be told by its outline.
-MIN_VISIBLE = 0.6
+MIN_VISIBLE = 0.7
 # Two touching regions differ at least this much in colour (Euclidean, RGB 0…255), so that the
 # outline can be seen; textures and noise stay well below it.
-MIN_CONTRAST = 70.0
+MIN_CONTRAST = 90.0
 # Pixels nearer to an outline than this are void: a human annotator would hesitate there.
 VOID_HALF_WIDTH = 1.0
 
@@ -46,7 +46,7 @@ def render_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray,
         labels[distance < 0] = label
         labels[np.abs(distance) < VOID_HALF_WIDTH] = VOID
 
-    picture += rng.normal(0.0, rng.uniform(2.0, 8.0), picture.shape)
+    picture += rng.normal(0.0, rng.uniform(1.0, 6.0), picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8), labels
 
 
@@ -147,5 +147,5 @@ def _texture(rng, x, y, colour, size) -> np.ndarray:
         pattern = np.sin(2 * np.pi * along + phase + 2.0 * np.sin(np.pi * across + phase))
     else:
         pattern = (x * np.cos(angle) + y * np.sin(angle)) / size
-    amplitude = rng.uniform(0.0, 20.0, 3) * rng.choice([-1.0, 1.0], 3)
+    amplitude = rng.uniform(0.0, 15.0, 3) * rng.choice([-1.0, 1.0], 3)
     return colour + pattern[..., None] * amplitude
