@@ -34,6 +34,7 @@ def export_saved_model(model, directory, class_names, palette) -> Path:
         UserError: if it cannot be written.
     """
     import keras
+    import tensorflow as tf
 
     directory = Path(directory)
     temporary = directory / f".incomplete-{os.getpid()}"
@@ -50,6 +51,8 @@ def export_saved_model(model, directory, class_names, palette) -> Path:
         temporary.rename(target)
     except OSError as error:
         raise UserError(f"cannot export to {directory}: {error.strerror or error}") from error
+    except tf.errors.OpError as error:  # what TensorFlow makes of a full or read-only disk
+        raise UserError(f"cannot export to {directory}: {error.message}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target

@@ -8,7 +8,7 @@ import json
 import os
 
 from gcn_keras import recipes
-from gcn_keras.run_folder import open_run
+from gcn_keras.run_folder import find_run
 from pipelines import datasets
 from pipelines.errors import UserError, run_command
 
@@ -18,19 +18,21 @@ def main() -> None:
     recipe = recipes.parse()
     if recipe.dataset != "shapes" and not datasets.is_prepared(recipe.dataset, recipe.data_dir):
         datasets.load(recipe.dataset, recipe.data_dir)  # raises, and says how to prepare it
-    run = open_run(recipe)
+    run = find_run(recipe)
     if run.finished:
         metrics = json.loads(run.metrics.read_text())
         print(f"{run.path} is finished: mean IoU {metrics['mean_iou']:.4f}; nothing to do")
         return
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes before the first epoch
+    import tensorflow as tf
+
     from gcn_keras import training
 
     print(f"{training.describe(recipe)}\nrun folder {run.path}")
     try:
         metrics = training.train(recipe, run)
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
     print(
         f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "

@@ -159,8 +159,9 @@ def _refine(score, boundary_refinement, name):
 
 def _doublings(image, p2) -> int:
     """How often P2 must be doubled to reach the picture's size: log2 of its stride."""
-    probe = keras.Model(image, p2).compute_output_shape((1, 64, 64, 3))
-    return int(np.log2(64 // probe[1]))
+    height, width = (side or 64 for side in image.shape[1:3])
+    probe = keras.Model(image, p2).compute_output_shape((1, height, width, 3))
+    return int(np.log2(height // probe[1]))
 
 
 def _set_batch_norms(model, freeze, momentum) -> None:

@@ -58,8 +58,8 @@ class RunFolder:
             writer.writerows(zip(*history.values(), strict=True))
 
 
-def open_run(recipe: Recipe) -> RunFolder:
-    """Makes the run folder of a recipe, or finds the one that `--out` names.
+def find_run(recipe: Recipe) -> RunFolder:
+    """The run folder of a recipe; nothing is written yet, see `begin_run`.
 
     Without `--out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is
     never written over. With `--out`, a folder of the same configuration may exist: if that run is
@@ -67,21 +67,28 @@ def open_run(recipe: Recipe) -> RunFolder:
 
     Raises:
         UsageError: `--out` holds a run of another configuration, or something else.
-        UserError: the folder cannot be made.
+        UserError: what lies there cannot be read.
     """
     run = RunFolder(recipe.out) if recipe.out else _free_folder(recipe.name)
-    configuration = _configuration(recipe)
     if run.config.is_file():
-        _check_same(run, configuration)
-        return run
-    if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        _check_same(run, _configuration(recipe))
+    elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
         raise UsageError(f"--out {run.path} exists and is no run folder: name another one")
+    return run
+
+
+def begin_run(run: RunFolder, recipe: Recipe) -> None:
+    """Makes the folder and writes config.json. Call it when the data have been checked, too: a run
+    that was refused must not leave a folder that then refuses the corrected one.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run folder {run.path}: {error.strerror}") from error
-    run.write_json(run.config, configuration)
-    return run
+    run.write_json(run.config, _configuration(recipe))
 
 
 def _free_folder(name) -> RunFolder:

@@ -17,7 +17,7 @@ from gcn_keras.export import export_saved_model
 from gcn_keras.inference import segment
 from gcn_keras.model import gcn
 from gcn_keras.recipes import Recipe
-from gcn_keras.run_folder import RunFolder
+from gcn_keras.run_folder import RunFolder, begin_run
 from pipelines import datasets, input_pipeline
 from pipelines.errors import UsageError, UserError
 
@@ -30,7 +30,7 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
 
     Args:
         recipe: a checked recipe.
-        run: its folder, see `run_folder.open_run`.
+        run: its folder, see `run_folder.find_run`; made here, once recipe and data fit together.
 
     Returns:
         The content of metrics.json.
@@ -43,23 +43,18 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
     dataset = datasets.load(recipe.dataset, recipe.data_dir)
-    for split in (recipe.train_split, recipe.val_split):
-        if split not in dataset.splits:
-            raise UsageError(
-                f"{recipe.dataset!r} has no split {split!r}; it has: {', '.join(dataset.splits)}"
-            )
-
+    steps = _steps_per_epoch(recipe, dataset)
     model = build_model(recipe, dataset.num_classes)
-    steps = recipe.steps_per_epoch or dataset.splits[recipe.train_split] // recipe.batch
-    if steps < 1:
-        raise UsageError(
-            f"--batch {recipe.batch} is larger than split {recipe.train_split!r}, which has "
-            f"{dataset.splits[recipe.train_split]} examples"
-        )
+    begin_run(run, recipe)
     compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
     kept = _fit(model, recipe, dataset, steps, run)
 
     figures.plot_curves(kept.history, run.curves)
+    if not kept.best_epoch:
+        raise UserError(
+            f"no epoch has a mean IoU: split {recipe.val_split!r} of {recipe.dataset!r} has no "
+            f"valid pixel, everything is void; the last model is {run.model}"
+        )
     best = load_model(run.best)
     matrix = evaluate_model(best, dataset, recipe.val_split)
     _draw_samples(best, dataset, recipe.val_split, run)
@@ -81,6 +76,22 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
     run.write_json(run.metrics, metrics)
     print(matrix.table(dataset.class_names))
     return metrics
+
+
+def _steps_per_epoch(recipe: Recipe, dataset) -> int:
+    """Steps of an epoch; raises UsageError where splits and batch do not fit the data set."""
+    for split in (recipe.train_split, recipe.val_split):
+        if split not in dataset.splits:
+            raise UsageError(
+                f"{recipe.dataset!r} has no split {split!r}; it has: {', '.join(dataset.splits)}"
+            )
+    examples = dataset.splits[recipe.train_split]
+    if recipe.batch > examples:
+        raise UsageError(
+            f"--batch {recipe.batch} is larger than split {recipe.train_split!r}, which has "
+            f"{examples} examples"
+        )
+    return recipe.steps_per_epoch or examples // recipe.batch
 
 
 _POLICIES = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

@@ -1,0 +1,171 @@
+"""Recipes and the command line that replaces their values."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gcn_keras import recipes
+from gcn_keras.recipes import RECIPES, check, parse
+from pipelines.errors import UsageError
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_sound(name):
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    check(recipe)
+    assert parse(["--recipe", name]) == parse([f"--recipe={name}"]) == recipe
+
+
+def test_the_papers_settings():
+    """Section 4 of the paper; the learning rate and its schedule are our choice."""
+    paper = RECIPES["paper"]
+    assert (paper.optimizer, paper.batch, paper.momentum) == ("sgd", 1, 0.99)
+    assert (paper.weight_decay, paper.crop, paper.kernel_size) == (5e-4, (512, 512), (15,))
+    assert (paper.block, paper.boundary_refinement, paper.weights) == ("gcn", True, "imagenet")
+
+
+def test_the_ablation_asks_the_papers_question():
+    ablation = RECIPES["shapes-ablation"]
+    p5 = [side // (8 * recipes.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
+    assert p5 == [16, 16]
+    assert not ablation.boundary_refinement
+
+
+def test_without_an_argument_it_is_shapes():
+    assert parse([]) == RECIPES["shapes"]
+
+
+def test_options_replace_fields():
+    recipe = parse(
+        "--kernel-size 3 5 5 7 --recipe camvid --crop 96 128 --no-flip --batch=2 "
+        "--optimizer sgd --scale 0.5 2 --weights a.h5 --steps-per-epoch 9 --no-export".split()
+    )
+    assert recipe == dataclasses.replace(
+        RECIPES["camvid"],
+        kernel_size=(3, 5, 5, 7),
+        crop=(96, 128),
+        flip=False,
+        batch=2,
+        optimizer="sgd",
+        scale=(0.5, 2.0),
+        weights="a.h5",
+        steps_per_epoch=9,
+        export=False,
+    )
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RECIPES["shapes"].batch = 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--kernel-size 8", "--kernel-size must be odd.*got 8$"),
+        ("--kernel-size 3 5 0 7", "--kernel-size must be odd.*got 0$"),
+        ("--kernel-size -3", "--kernel-size must be odd.*got -3$"),
+        ("--kernel-size 3 5", r"--kernel-size takes one number or four \(P2 to P5\), got 2$"),
+        (
+            "--kernel-size 9 --crop 128 128",
+            "--kernel-size 9 is too large for P5, which is 4 pixels wide for --crop 128 128: "
+            "beyond 7 the kernel sees only padding",
+        ),
+        (
+            "--kernel-size 3 17 3 3 --crop 64 64",
+            "--kernel-size 17 is too large for P3, which is 8 pixels wide",
+        ),
+        ("--block stack --kernel-size 1", "--block stack needs a --kernel-size of at least 3, got"),
+        ("--crop 100 128", "--crop must be multiples of 32, the stride of .*'s P5, got 100 128$"),
+        ("--crop 128 0", "--crop must be multiples of 32, .*got 128 0$"),
+        ("--backbone resnet_nearsighted --crop 60 64", "multiples of 8, .*got 60 64$"),
+        ("--recipe shape", "there is no recipe 'shape'; there are: shapes, shapes-ablation, camv"),
+        ("--batch 2 --recipe", "--recipe needs a name: one of shapes, "),
+        ("--dataset camvids", r"there is no data set 'camvids' \(did you mean 'camvid'\?\)"),
+        ("--batch 0", "--batch must be at least 1, got 0$"),
+        ("--epochs -1", "--epochs must be at least 1, got -1$"),
+        ("--steps-per-epoch 0", "--steps-per-epoch must be at least 1, got 0$"),
+        ("--validate-every 0", "--validate-every must be at least 1, got 0$"),
+        ("--stack-width 0", "--stack-width must be at least 1, got 0$"),
+        ("--weight-decay -0.1", "--weight-decay must not be negative, got -0.1$"),
+        ("--weight-decay nan", "--weight-decay must not be negative, got nan$"),
+        ("--warmup-steps -1", "--warmup-steps must not be negative, got -1$"),
+        ("--seed -1", "--seed must not be negative, got -1$"),
+        ("--learning-rate 0", r"--learning-rate must be positive, got 0\.0$"),
+        ("--learning-rate nan", "--learning-rate must be positive, got nan$"),
+        ("--learning-rate inf", "--learning-rate must be positive, got inf$"),
+        ("--momentum 1", r"--momentum must be in 0…1, got 1\.0$"),
+        ("--batch-norm-momentum -1", r"--batch-norm-momentum must be in 0…1, got -1\.0$"),
+        ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
+        ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
+        ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),
+        ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
+    ],
+)
+def test_values_that_cannot_be_meant(options, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(options.split())
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("k, fits", [(7, True), (9, False)])
+def test_a_kernel_may_just_reach_across_the_map(k, fits):
+    """P5 of a 128×128 crop is 4×4: from one end, k = 7 reaches the other."""
+    recipe = dataclasses.replace(RECIPES["shapes"], kernel_size=(3, 3, 3, k), crop=(128, 128))
+    if fits:
+        check(recipe)
+    else:
+        with pytest.raises(UsageError, match="--kernel-size 9 is too large for P5"):
+            check(recipe)
+    check(dataclasses.replace(recipe, block="conv1x1"))  # which has no use for it
+
+
+@pytest.mark.slow
+class TestProcess:
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ("--kernel-size 8", "error: --kernel-size must be odd"),
+            ("--recipe none", "error: there is no recipe 'none'"),
+            ("--dataset none", "error: there is no data set 'none'"),
+            ("--backbone vgg16", "vgg16"),
+            ("--learning-rte 1", "--learning-rte"),
+            ("--batch many", "many"),
+        ],
+    )
+    def test_a_wrong_option_ends_with_status_2(self, options, message):
+        done = subprocess.run(
+            [sys.executable, "-m", "gcn_keras.fit", *options.split()],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert message in done.stderr and "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+    def test_help_names_every_option_and_imports_nothing_heavy(self):
+        program = """
+import sys
+from gcn_keras import fit
+sys.argv[1:] = ["--recipe", "camvid", "--help"]
+try:
+    fit.main()
+except SystemExit as end:
+    assert end.code == 0
+assert not {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"} & set(sys.modules)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        fields = {field.name for field in dataclasses.fields(recipes.Recipe)} - {"name"}
+        missing = {name for name in fields if name.replace("_", "-") not in done.stdout}
+        assert not missing
+        assert "--recipe" in done.stdout and "shapes-ablation" in done.stdout

@@ -1,0 +1,539 @@
+"""Schedules, weight decay and starting weights; and `fit`, `evaluate`, `predict` end to end."""
+
+import csv
+import dataclasses
+import json
+import math
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from gcn_keras import RECIPES, load_image, segment
+from gcn_keras.callbacks import StopOnNaN
+from gcn_keras.losses import PixelCrossentropy
+from gcn_keras.training import build_model, class_weights, compile_model, learning_rate
+from pipelines import datasets
+from pipelines.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+RECIPE = dataclasses.replace(
+    RECIPES["shapes"], kernel_size=(3,), crop=(64, 64), learning_rate=0.2, weight_decay=0.05
+)
+
+
+def recipe(**fields):
+    return dataclasses.replace(RECIPE, **fields)
+
+
+class TestLearningRate:
+    """Over 100 steps with a peak of 0.2; the n-th step is trained with the rate at n - 1."""
+
+    STEPS = 100
+
+    def rates(self, **fields) -> list[float]:
+        schedule = learning_rate(recipe(**fields), self.STEPS)
+        return [float(schedule(step)) for step in range(self.STEPS)]
+
+    def test_constant(self):
+        assert learning_rate(recipe(schedule="constant", warmup_steps=0), self.STEPS) == 0.2
+
+    def test_poly(self):
+        expected = [0.2 * (1 - step / 100) ** 0.9 for step in range(100)]
+        assert self.rates(schedule="poly", warmup_steps=0) == pytest.approx(expected)
+
+    def test_poly_with_warm_up(self):
+        rising = [0.2 * step / 10 for step in range(10)]
+        falling = [0.2 * (1 - step / 90) ** 0.9 for step in range(90)]
+        rates = self.rates(schedule="poly", warmup_steps=10)
+        assert rates == pytest.approx(rising + falling, rel=1e-5)
+        assert rates[10] == max(rates) == pytest.approx(0.2)
+
+    def test_cosine(self):
+        expected = [0.1 * (1 + math.cos(math.pi * step / 100)) for step in range(100)]
+        assert self.rates(schedule="cosine", warmup_steps=0) == pytest.approx(expected, abs=1e-7)
+
+    def test_cosine_with_warm_up(self):
+        rising = [0.2 * step / 10 for step in range(10)]
+        falling = [0.1 * (1 + math.cos(math.pi * step / 90)) for step in range(90)]
+        rates = self.rates(schedule="cosine", warmup_steps=10)
+        assert rates == pytest.approx(rising + falling, abs=1e-7)
+
+    @pytest.mark.parametrize("schedule", ["poly", "cosine"])
+    def test_warm_up_longer_than_the_run_ends_with_it(self, schedule):
+        rates = self.rates(schedule=schedule, warmup_steps=1000)
+        assert rates == pytest.approx([0.2 * step / 99 for step in range(100)])
+
+    def test_warm_up_schedule_survives_its_config(self):
+        schedule = learning_rate(recipe(schedule="poly", warmup_steps=10), self.STEPS)
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+        for step in (0, 3, 10, 60):
+            assert float(copy(step)) == float(schedule(step))
+
+
+def small_model() -> keras.Model:
+    """Convolutions and a batch norm whose bias, gamma and beta are not zero."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((None, None, 3))
+    y = keras.layers.Conv2D(4, 3, padding="same")(x)
+    y = keras.layers.Conv2DTranspose(3, 1)(keras.layers.BatchNormalization()(y))
+    model = keras.Model(x, y)
+    for weight in model.trainable_weights:
+        if weight.name != "kernel":
+            weight.assign(np.full(weight.shape, 0.7))
+    return model
+
+
+class TestWeightDecay:
+    """On void pixels alone the data have no gradient: what still moves is decay."""
+
+    VOID = np.ones((1, 4, 4, 3), "float32"), np.full((1, 4, 4), 255, np.uint8)
+
+    def compiled(self, **fields) -> keras.Model:
+        model = small_model()
+        compile_model(model, recipe(schedule="constant", warmup_steps=0, **fields), 10)
+        return model
+
+    @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+    def test_only_kernels_decay(self, optimizer):
+        model = self.compiled(optimizer=optimizer)
+        before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+        model.train_on_batch(*self.VOID)
+        factors = {"kernel": 1 - 0.2 * 0.05, "bias": 1, "gamma": 1, "beta": 1}
+        assert {weight.name for weight in model.trainable_weights} == set(factors)
+        for weight in model.trainable_weights:
+            expected = factors[weight.name] * before[weight.path]
+            np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
+
+    def test_of_sgd_goes_through_the_momentum(self):
+        """Caffe: v = momentum·v - rate·wd·w, w = w + v."""
+        model = self.compiled(optimizer="sgd", momentum=0.9)
+        kernel = next(w for w in model.trainable_weights if w.name == "kernel")
+        expected, velocity = kernel.numpy().astype(np.float64), 0
+        for _ in range(3):
+            velocity = 0.9 * velocity - 0.2 * 0.05 * expected
+            expected = expected + velocity
+            model.train_on_batch(*self.VOID)
+        np.testing.assert_allclose(kernel.numpy(), expected, rtol=1e-5)
+
+    def test_of_sgd_is_half_the_sum_of_squares(self):
+        model = self.compiled(optimizer="sgd")
+        kernels = [w.numpy() for w in model.trainable_weights if w.name == "kernel"]
+        assert len(kernels) == 2
+        expected = 0.05 / 2 * sum((kernel.astype(np.float64) ** 2).sum() for kernel in kernels)
+        assert float(sum(model.losses)) == pytest.approx(expected)
+
+    def test_of_adamw_is_no_term_of_the_loss(self):
+        assert self.compiled(optimizer="adamw").losses == []
+
+
+def test_a_loss_that_is_not_finite_ends_training():
+    model = small_model()
+    model.compile(keras.optimizers.SGD(0.01), PixelCrossentropy())
+    images = np.ones((3, 4, 4, 3), "float32")
+    images[1] = np.nan
+    with pytest.raises(UserError) as caught:
+        model.fit(
+            images,
+            np.zeros((3, 4, 4), np.uint8),
+            batch_size=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=[StopOnNaN()],
+        )
+    assert str(caught.value) == (
+        "the loss became nan in epoch 1, step 2, at learning rate 0.01: lower --learning-rate or "
+        "raise --warmup-steps; models of finished epochs are kept"
+    )
+
+
+@pytest.fixture(scope="module")
+def source(self, tmp_path_factory):
+    keras.utils.set_random_seed(1)
+    model = build_model(RECIPE, num_classes=3)
+    path = tmp_path_factory.mktemp("start") / "source.keras"
+    model.save(path)
+    return model, path
+
+
+class TestStartingWeights:
+    def test_layers_that_fit_are_copied(self, source, capsys):
+        """Another number of classes: the backbone comes along, the head starts anew."""
+        given, path = source
+        keras.utils.set_random_seed(2)
+        model = build_model(recipe(weights=str(path)), num_classes=4)
+        equal = {
+            layer.name: all(
+                np.array_equal(a, b)
+                for a, b in zip(
+                    layer.get_weights(), given.get_layer(layer.name).get_weights(), strict=True
+                )
+            )
+            for layer in model.layers
+            if layer.weights
+        }
+        head = {name for name in equal if name.startswith(("gcn_", "br_", "deconv_"))}
+        assert head and equal == {name: name not in head for name in equal}
+        copied = len(equal) - len(head)
+        assert capsys.readouterr().out == f"{copied} of {len(equal)} layers start from {path}\n"
+
+    def test_same_classes_copy_everything(self, source):
+        given, path = source
+        model = build_model(recipe(weights=str(path)), num_classes=3)
+        for ours, theirs in zip(model.get_weights(), given.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+    def test_a_model_without_a_common_layer(self, tmp_path):
+        path = tmp_path / "other.keras"
+        x = keras.Input((None, None, 3))
+        keras.Model(x, keras.layers.Conv2D(3, 1, name="other")(x)).save(path)
+        with pytest.raises(UserError) as caught:
+            build_model(recipe(weights=str(path)), num_classes=3)
+        assert str(caught.value) == f"no layer of {path} fits this model: it has another backbone"
+
+    @pytest.mark.parametrize("ending", ["keras", "h5"])
+    def test_a_missing_file(self, tmp_path, ending):
+        path = tmp_path / f"none.{ending}"
+        with pytest.raises(UserError, match=re.escape(str(path))):
+            build_model(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
+
+
+# === End to end, in processes of their own ===
+
+CLASSES = ("left", "right")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    """Pictures with a dark left and a bright right side: eight to train on, four to measure."""
+    folder = tmp_path_factory.mktemp("fit")
+    random = np.random.default_rng(0)
+    for number in range(12):
+        split = folder / "source" / ("train" if number < 8 else "val")
+        edge = 16 + 3 * number
+        label = np.zeros((64, 64), np.uint8)
+        label[:, edge:] = 1
+        label[:, edge - 1 : edge + 1] = 255
+        image = random.integers(0, 60, (64, 64, 3)) + 150 * (label == 1)[..., None]
+        for part, pixels, ending in (("images", image, "jpg"), ("labels", label, "png")):
+            (split / part).mkdir(parents=True, exist_ok=True)
+            path = split / part / f"{number}.{ending}"
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    (folder / "source" / "classes.txt").write_text("\n".join(CLASSES))
+    datasets.prepare("image_folder", folder / "source", folder / "data")
+    return folder / "data"
+
+
+def command(module, *arguments) -> list[str]:
+    return [sys.executable, "-m", f"gcn_keras.{module}", *map(str, arguments)]
+
+
+def run(module, *arguments):
+    return subprocess.run(
+        command(module, *arguments), cwd=REPOSITORY, capture_output=True, text=True
+    )
+
+
+def fit_options(data_dir, out, **options) -> list:
+    given = {
+        "recipe": "shapes",
+        "dataset": "image_folder",
+        "data-dir": data_dir,
+        "val-split": "val",
+        "crop": (64, 64),
+        "kernel-size": (3,),
+        "batch": (4,),
+        "epochs": 2,
+        "warmup-steps": 0,
+        "saved-model": out.with_name(f"{out.name}-saved-model"),
+        "out": out,
+        **options,
+    }
+    arguments = []
+    for name, value in given.items():
+        arguments += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir) -> Path:
+    """The folder of a run of two epochs."""
+    out = data_dir.parent / "run"
+    done = run("fit", *fit_options(data_dir, out))
+    assert done.returncode == 0, done.stderr
+    (data_dir.parent / "stdout.txt").write_text(done.stdout)
+    return out
+
+
+def read_history(folder) -> list[dict]:
+    with open(folder / "history.csv", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def read_metrics(folder) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.slow
+class TestClassWeights:
+    def test_of_a_data_set(self, data_dir):
+        prepared = datasets.load("image_folder", data_dir)
+        assert class_weights(recipe(class_weights="none"), prepared) is None
+        weights = class_weights(recipe(class_weights="median-frequency"), prepared)
+        # Training edges 16, 19 … 37: void is two columns wide, the left class ends before it.
+        left = sum(16 + 3 * number - 1 for number in range(8))
+        right = sum(64 - (16 + 3 * number) - 1 for number in range(8))
+        median = (left + right) / 2
+        np.testing.assert_allclose(weights, [median / left, median / right])
+
+
+@pytest.mark.slow
+class TestRunFolder:
+    def test_holds_these_files_and_no_other(self, finished):
+        assert {path.name for path in finished.iterdir()} == {
+            "config.json",
+            "model.keras",
+            "best.keras",
+            "history.csv",
+            "logs",
+            "curves.png",
+            "samples.png",
+            "metrics.json",
+        }
+        assert {path.name for path in (finished / "logs").iterdir()} == {"train", "validation"}
+        saved_model = finished.with_name("run-saved-model")
+        assert [path.name for path in saved_model.iterdir()] == ["1"]
+
+    def test_config(self, finished):
+        config = json.loads((finished / "config.json").read_text())
+        assert {
+            key: config[key] for key in ("name", "dataset", "crop", "kernel_size", "epochs")
+        } == {
+            "name": "shapes",
+            "dataset": "image_folder",
+            "crop": [64, 64],
+            "kernel_size": [3],
+            "epochs": 2,
+        }
+        assert not {"out", "saved_model", "data_dir", "export"} & set(config)
+
+    def test_history(self, finished):
+        rows = read_history(finished)
+        assert [row["epoch"] for row in rows] == [1, 2]
+        for row in rows:
+            assert set(row) == {
+                "epoch",
+                "loss",
+                "learning_rate",
+                "val_mean_iou",
+                "val_pixel_accuracy",
+            }
+            assert 0 < row["loss"] < 10 and 0 <= row["val_mean_iou"] <= 1
+        # Cosine over four steps: half-way after the first epoch, zero at the end.
+        peak = RECIPES["shapes"].learning_rate
+        rates = [row["learning_rate"] for row in rows]
+        assert rates == pytest.approx([peak / 2, 0], abs=1e-9)
+
+    def test_metrics_are_the_best_epochs(self, finished):
+        metrics, rows = read_metrics(finished), read_history(finished)
+        best = max(rows, key=lambda row: row["val_mean_iou"])
+        assert metrics["best_epoch"] == best["epoch"]
+        assert metrics["mean_iou"] == pytest.approx(best["val_mean_iou"], abs=1e-6)
+        assert metrics["mean_iou"] == pytest.approx(np.mean(list(metrics["iou"].values())))
+        assert list(metrics["iou"]) == list(CLASSES)
+        assert metrics["train_pictures"] == 16 and metrics["split"] == "val"
+        assert metrics["versions"]["keras"] == keras.__version__
+        assert metrics["saved_model"] == str(finished.with_name("run-saved-model") / "1")
+
+    def test_models_load(self, finished):
+        for name in ("model.keras", "best.keras"):
+            model = keras.models.load_model(finished / name)
+            assert model.output_shape == (None, None, None, 2)
+            assert model.count_params() == read_metrics(finished)["parameters"]
+            assert not model.compiled  # nothing of the training is in the file
+
+    def test_figures_are_pictures(self, finished):
+        for name in ("curves.png", "samples.png"):
+            pixels = load_image(finished / name)
+            assert min(pixels.shape[:2]) > 200 and pixels.std() > 10
+
+    def test_the_terminal_shows_the_table(self, finished):
+        lines = (finished.parent / "stdout.txt").read_text().splitlines()
+        metrics = read_metrics(finished)
+        for name, value in (*metrics["iou"].items(), ("mean IoU", metrics["mean_iou"])):
+            assert f"{name:<14}  {100 * value:>6.1f}" in lines
+
+    def test_same_seed_same_losses(self, finished, data_dir):
+        again = data_dir.parent / "again"
+        options = {"epochs": 2, "no-export": ()}
+        done = run("fit", *fit_options(data_dir, again, **options))
+        assert done.returncode == 0, done.stderr
+        losses = [[row["loss"] for row in read_history(path)] for path in (finished, again)]
+        assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
+        assert not again.with_name("again-saved-model").exists()
+        assert read_metrics(again)["saved_model"] is None
+
+    def test_same_configuration_is_finished(self, finished, data_dir):
+        before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+        done = run("fit", *fit_options(data_dir, finished))
+        assert done.returncode == 0, done.stderr
+        mean_iou = read_metrics(finished)["mean_iou"]
+        expected = f"{finished} is finished: mean IoU {mean_iou:.4f}; nothing to do\n"
+        assert done.stdout == expected
+        assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+    def test_another_configuration_is_refused(self, finished, data_dir):
+        done = run("fit", *fit_options(data_dir, finished, epochs=3))
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"error: --out {finished} holds a run with epochs = 2, and this one has 3: name "
+            f"another folder\n"
+        )
+
+    def test_a_folder_of_something_else_is_refused(self, data_dir):
+        done = run("fit", *fit_options(data_dir, data_dir))
+        assert done.returncode == 2
+        expected = f"error: --out {data_dir} exists and is no run folder: name another one\n"
+        assert done.stderr == expected
+
+    def test_a_missing_data_set_says_how_to_prepare_it(self, tmp_path):
+        done = run("fit", *fit_options(tmp_path / "data", tmp_path / "run"))
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert done.stderr.endswith(
+            f"prepare it with: python -m pipelines.prepare image_folder --from DIR --data-dir "
+            f"{tmp_path / 'data'}\n"
+        )
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_reached(data_dir, tmp_path):
+    out = tmp_path / "run"
+    with subprocess.Popen(
+        command("fit", *fit_options(data_dir, out, epochs=1000)),
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not (out / "best.keras").exists() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
+    assert re.search(
+        rf"stopped after \d+ epochs: {re.escape(str(out))}/model.keras is saved", stdout
+    )
+    model = keras.models.load_model(out / "model.keras", compile=False)
+    assert model.output_shape == (None, None, None, 2)
+    names = {path.name for path in out.iterdir()}
+    assert {"model.keras", "best.keras", "history.csv", "curves.png"} <= names
+    assert "metrics.json" not in names
+    assert not [name for name in names if "part" in name]
+
+
+@pytest.mark.slow
+class TestFinishedModel:
+    def test_saved_model_gives_the_labels_of_segment(self, finished):
+        import tensorflow as tf
+
+        folder = finished.with_name("run-saved-model") / "1"
+        serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+        model = keras.models.load_model(finished / "best.keras", compile=False)
+        images = np.random.default_rng(0).integers(0, 256, (2, 45, 71, 3)).astype(np.uint8)
+        served = serve(images=tf.constant(images))
+        labels, scores = served["labels"].numpy(), served["scores"].numpy()
+        assert labels.dtype == np.uint8 and labels.shape == scores.shape == (2, 45, 71)
+        np.testing.assert_array_equal(labels, segment(model, images))
+        assert scores.min() >= 1 / len(CLASSES) and scores.max() <= 1
+        legend = json.loads((folder / "labels.json").read_text())
+        assert legend == {"class_names": list(CLASSES), "palette": [[0, 0, 0], [128, 0, 0]]}
+
+    def test_evaluate_repeats_the_metrics(self, finished, data_dir, tmp_path):
+        best, report = finished / "best.keras", tmp_path / "report.json"
+        options = ("--dataset", "image_folder", "--data-dir", data_dir, "--json", report)
+        done = run("evaluate", best, *options)
+        assert done.returncode == 0, done.stderr
+        found, metrics = json.loads(report.read_text()), read_metrics(finished)
+        measures = {key: metrics[key] for key in ("mean_iou", "pixel_accuracy", "iou", "split")}
+        assert found == {"model": str(best), "dataset": "image_folder", **measures}
+        assert f"{'mean IoU':<14}  {100 * metrics['mean_iou']:>6.1f}" in done.stdout.splitlines()
+
+    @pytest.mark.parametrize(
+        "options, status, message",
+        [
+            ("none.keras --dataset image_folder", 1, "there is no model at none.keras"),
+            ("BEST --dataset image_foldr", 2, "there is no data set 'image_foldr' (did you mean"),
+            ("BEST --dataset image_folder --split test", 2, "--split test: 'image_folder' has the"),
+            ("BEST --dataset image_folder --limit 0", 2, "--limit must be at least 1, got 0"),
+        ],
+    )
+    def test_evaluate_refuses(self, finished, data_dir, options, status, message):
+        arguments = options.replace("BEST", str(finished / "best.keras")).split()
+        done = run("evaluate", *arguments, "--data-dir", data_dir)
+        assert done.returncode == status
+        assert f"error: {message}" in done.stderr and "Traceback" not in done.stderr
+
+    def test_predict_on_any_picture(self, finished, tmp_path):
+        sizes = write_pictures(tmp_path / "pictures")
+        shutil.copy(REPOSITORY / "LICENSE", tmp_path / "pictures" / "broken.jpg")
+        out = tmp_path / "out"
+        done = run("predict", finished / "best.keras", tmp_path / "pictures", "--out", out)
+        assert done.returncode == 1, done.stderr
+        assert f"error: {tmp_path}/pictures/broken.jpg is not a picture" in done.stderr
+        assert done.stderr.endswith("1 of 6 pictures failed\n")
+        assert "Traceback" not in done.stderr
+        expected = {f"{name}_{kind}.png" for name in sizes for kind in ("labels", "overlay")}
+        assert {path.name for path in out.iterdir()} == expected
+        model = keras.models.load_model(finished / "best.keras", compile=False)
+        for name, size in sizes.items():
+            with Image.open(out / f"{name}_labels.png") as labels:
+                assert (labels.mode, labels.size) == ("P", size)
+                assert labels.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+                picture = load_image(next((tmp_path / "pictures").glob(f"{name}.*")))
+                np.testing.assert_array_equal(np.array(labels), segment(model, picture))
+            with Image.open(out / f"{name}_overlay.png") as overlay:
+                assert (overlay.mode, overlay.size) == ("RGB", size)
+
+    def test_predict_ends_well_on_good_pictures(self, finished, tmp_path):
+        write_pictures(tmp_path / "pictures")
+        picture = tmp_path / "pictures" / "rgb.png"
+        done = run("predict", finished / "best.keras", picture, "--out", tmp_path / "deep" / "out")
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in (tmp_path / "deep" / "out").iterdir()} == {
+            "rgb_labels.png",
+            "rgb_overlay.png",
+        }
+
+
+def write_pictures(folder) -> dict[str, tuple[int, int]]:
+    """One of each kind; names and upright sizes, width first."""
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (45, 70, 3)).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    image.save(folder / "rgb.png")
+    image.convert("L").save(folder / "gray.jpg")
+    image.convert("RGBA").resize((33, 31)).save(folder / "rgba.png")
+    image.convert("P").resize((64, 32)).save(folder / "palette.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    image.save(folder / "rotated.jpg", exif=exif)
+    return {
+        "rgb": (70, 45),
+        "gray": (70, 45),
+        "rgba": (33, 31),
+        "palette": (64, 32),
+        "rotated": (45, 70),
+    }
