@@ -404,6 +404,19 @@ class TestRunFolder:
         expected = f"error: --out {data_dir} exists and is no run folder: name another one\n"
         assert done.stderr == expected
 
+    @pytest.mark.parametrize(
+        "option, value, message",
+        [
+            ("val-split", "nope", "'image_folder' has no split 'nope'; it has: train, val"),
+            ("batch", 9, "--batch 9 is larger than split 'train', which has 8 examples"),
+        ],
+    )
+    def test_what_does_not_fit_the_data_leaves_no_folder(self, data_dir, option, value, message):
+        out = data_dir.parent / "refused"
+        done = run("fit", *fit_options(data_dir, out, **{option: value}))
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"error: {message}")
+        assert not out.exists()
+
     def test_a_missing_data_set_says_how_to_prepare_it(self, tmp_path):
         done = run("fit", *fit_options(tmp_path / "data", tmp_path / "run"))
         assert done.returncode == 1
