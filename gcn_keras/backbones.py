@@ -14,17 +14,28 @@ at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 str
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers
 
-# ImageNet's mean and standard deviation, RGB, on the scale 0…255.
-IMAGENET_MEAN = (123.68, 116.779, 103.939)
-IMAGENET_STD = (58.393, 57.12, 57.375)
+from pipelines.imagenet import STD_RGB
 
-# Outputs of keras.applications' networks that are the last of their stage.
+# Constructor, blocks in each stage, and MD5 of the weights without top that Keras publishes.
 _APPLICATIONS = {
-    "resnet50": (keras.applications.ResNet50, (3, 4, 6, 3)),
-    "resnet101": (keras.applications.ResNet101, (3, 4, 23, 3)),
-    "resnet152": (keras.applications.ResNet152, (3, 8, 36, 3)),
+    "resnet50": (
+        keras.applications.ResNet50,
+        (3, 4, 6, 3),
+        "4d473c1dd8becc155b73f8504c6f6626",
+    ),
+    "resnet101": (
+        keras.applications.ResNet101,
+        (3, 4, 23, 3),
+        "88cf7a10940856eca736dc7b7e228a21",
+    ),
+    "resnet152": (
+        keras.applications.ResNet152,
+        (3, 8, 36, 3),
+        "ee4c566cf9a93f14d82f913c2dc6dd0c",
+    ),
 }
 # Basic blocks in each stage.
 _KERAS_CV = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
@@ -36,7 +47,7 @@ def build(name: str, x, weights: str | None = None) -> dict:
 
     Args:
         name: one of `NAMES`.
-        x: normalised picture `[B, H, W, 3]`: (RGB - IMAGENET_MEAN) / IMAGENET_STD.
+        x: normalised picture `[B, H, W, 3]`: (RGB - MEAN_RGB) / STD_RGB, see `pipelines.imagenet`.
         weights: None for random weights; for resnet50, resnet101 and resnet152 also "imagenet",
             or the path of the `*_notop.h5` file that Keras publishes.
 
@@ -61,8 +72,8 @@ def build(name: str, x, weights: str | None = None) -> dict:
 
 
 def _applications_resnet(name, x, weights) -> dict:
-    constructor, blocks = _APPLICATIONS[name]
-    path = _imagenet_file(name) if weights == "imagenet" else weights
+    constructor, blocks, md5 = _APPLICATIONS[name]
+    path = _imagenet_file(name, md5) if weights == "imagenet" else weights
     network = constructor(include_top=False, weights=None, input_tensor=x)
     if path is not None:
         _load_imagenet(network, constructor, path)
@@ -70,9 +81,8 @@ def _applications_resnet(name, x, weights) -> dict:
     return {f"P{i}": network.get_layer(f"conv{i}_block{n}_out").output for i, n in stages}
 
 
-def _imagenet_file(name) -> str:
+def _imagenet_file(name, md5) -> str:
     file = f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    md5 = keras.src.applications.resnet.WEIGHTS_HASHES[name][1]
     try:
         return keras.utils.get_file(
             file, _WEIGHTS_PAGE + file, cache_subdir="models", file_hash=md5
@@ -104,7 +114,7 @@ def _load_imagenet(network, constructor, path) -> None:
             continue
         values = layer.get_weights()
         if layer.name == "conv1_conv":
-            scale = keras.ops.convert_to_numpy(IMAGENET_STD).reshape(1, 1, 3, 1)
+            scale = np.reshape(STD_RGB, (1, 1, 3, 1))
             values[0] = values[0][:, :, ::-1, :] * scale
         network.get_layer(layer.name).set_weights(values)
 

@@ -11,6 +11,7 @@ import tyro
 
 from pipelines import datasets, labels
 from pipelines.errors import UserError, run_command
+from pipelines.imagenet import MEAN_RGB
 
 
 def export_saved_model(model, directory, class_names, palette) -> Path:
@@ -62,10 +63,9 @@ def _serving_function(model):
     """The function behind `serving_default` and its input signature."""
     import tensorflow as tf
 
-    from gcn_keras.backbones import IMAGENET_MEAN
     from gcn_keras.inference import STRIDE
 
-    mean = tf.cast(np.rint(IMAGENET_MEAN), tf.uint8)
+    mean = tf.cast(np.rint(MEAN_RGB), tf.uint8)
 
     def serve(images):
         height, width = tf.shape(images)[1], tf.shape(images)[2]

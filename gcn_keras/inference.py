@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gcn_keras.backbones import IMAGENET_MEAN
+from pipelines.imagenet import MEAN_RGB
 
 # The largest stride of any backbone's P5: sides are padded to multiples of it.
 STRIDE = 32
@@ -46,6 +46,6 @@ def pad_to_stride(images: np.ndarray) -> np.ndarray:
     if (padded_height, padded_width) == (height, width):
         return images
     padded = np.empty((batch, padded_height, padded_width, channels), images.dtype)
-    padded[:] = np.rint(IMAGENET_MEAN).astype(images.dtype)
+    padded[:] = np.rint(MEAN_RGB).astype(images.dtype)
     padded[:, :height, :width] = images
     return padded

@@ -10,6 +10,7 @@ import numpy as np
 from keras import layers
 
 from gcn_keras import backbones, blocks
+from pipelines.imagenet import MEAN_RGB, STD_RGB
 
 LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
@@ -63,8 +64,8 @@ def gcn(
     # === Picture ===
     image = keras.Input(input_shape, name="image")
     x = layers.Normalization(
-        mean=backbones.IMAGENET_MEAN,
-        variance=np.square(backbones.IMAGENET_STD),
+        mean=MEAN_RGB,
+        variance=np.square(STD_RGB),
         name="normalization",
     )(image)
 

@@ -12,10 +12,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from pipelines.imagenet import MEAN_RGB
 from pipelines.labels import IGNORE
-
-# Mean pixel of the ImageNet training set, RGB.
-MEAN_RGB = (123.68, 116.779, 103.939)
 
 # Luma of RGB (ITU-R BT.601), for saturation.
 _LUMA = (0.299, 0.587, 0.114)

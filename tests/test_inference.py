@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from gcn_keras import backbones, gcn, recipes, segment
+from gcn_keras import gcn, recipes, segment
 from gcn_keras.inference import STRIDE, pad_to_stride
+from pipelines.imagenet import MEAN_RGB
 
 MEAN_PIXEL = (124, 117, 104)
 
@@ -64,7 +65,7 @@ def test_padding_is_the_mean_pixel_below_and_right(dtype):
     outside = np.ones((64, 64), bool)
     outside[:33, :40] = False
     assert np.unique(padded[:, outside].reshape(-1, 3), axis=0).tolist() == [list(MEAN_PIXEL)]
-    assert tuple(np.rint(backbones.IMAGENET_MEAN)) == MEAN_PIXEL
+    assert tuple(np.rint(MEAN_RGB)) == MEAN_PIXEL
 
 
 def test_multiples_of_the_stride_are_not_padded():
