@@ -161,7 +161,13 @@ def _fit(model, recipe, dataset, steps, run) -> KeepRun:
         keras.callbacks.TensorBoard(run.logs, write_graph=False),
     ]
     try:
-        model.fit(batches, epochs=recipe.epochs, steps_per_epoch=steps, callbacks=callbacks)
+        model.fit(
+            batches,
+            epochs=recipe.epochs,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            shuffle=False,  # the stream is shuffled
+        )
     except KeyboardInterrupt:
         run.save_model(model, run.model)
         if kept.history:
