@@ -6,7 +6,7 @@ stopped, and another seed adds to what is there.
 """
 
 import csv
-import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -18,7 +18,7 @@ import tyro
 
 from gcn_keras import recipes
 from gcn_keras.images import replacing
-from gcn_keras.run_folder import RunFolder
+from gcn_keras.run_folder import find_run, read_json
 from pipelines.errors import UsageError, UserError, run_command
 
 
@@ -64,21 +64,29 @@ def rows_of(table: str, kernels: tuple[int, ...] | None) -> tuple[Row, ...]:
 
 
 def run_row(row: Row, recipe: str, seed: int, out: Path, extra: tuple[str, ...]) -> dict:
-    """Trains one row with one seed, unless that is done, and returns its metrics.json."""
+    """Trains one row with one seed, unless that is done, and returns its metrics.json.
+
+    Raises:
+        UsageError: the folder holds a run with other options.
+        UserError: the run failed; its log is named.
+    """
     name = "-".join(option.lstrip("-") for option in row.options).replace("block-", "")
-    run = RunFolder(out / f"{name}-seed{seed}")
+    path = out / f"{name}-seed{seed}"
+    options = ["--recipe", recipe, *row.options, *extra]
+    options += ["--no-export", "--seed", str(seed), "--out", str(path)]
+    run = find_run(recipes.parse(options))
     if not run.finished:
-        command = [sys.executable, "-m", "gcn_keras.fit", "--recipe", recipe, *row.options]
-        command += ["--no-export", "--seed", str(seed), "--out", str(run.path), *extra]
-        run.path.parent.mkdir(parents=True, exist_ok=True)
-        log = run.path.with_suffix(".log")
-        with open(log, "w") as file:
-            status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-        if status == 2:
-            raise UsageError(f"{' '.join(command)} refused its options: see {log}")
+        log = path.with_suffix(".log")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with open(log, "w") as file:
+                command = [sys.executable, "-m", "gcn_keras.fit", *options]
+                status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        except OSError as error:
+            raise UserError(f"cannot write {log}: {error.strerror}") from error
         if status:
-            raise UserError(f"{' '.join(command)} failed with status {status}: see {log}")
-    return json.loads(run.metrics.read_text())
+            raise UserError(f"fit {shlex.join(options)} failed with status {status}: see {log}")
+    return read_json(run.metrics)
 
 
 def markdown(results: list[tuple[Row, list[dict]]]) -> str:
@@ -112,20 +120,21 @@ def ablate(
         kernels: Only these k; 1 is the baseline.
         seeds: Runs of each row, with the seeds 0, 1, …
         out: Folder of the runs; runs/RECIPE-TABLE if not given.
-        options: More options for every run, in one string: "--epochs 2 --batch 2".
+        options: More options for every run, in one string: --options="--epochs 2".
     """
     if recipe not in recipes.RECIPES:
         raise UsageError(f"there is no recipe {recipe!r}; there are: {', '.join(recipes.RECIPES)}")
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
     rows = rows_of(table, kernels)
+    extra = tuple(shlex.split(options))
     for row in rows:
-        recipes.parse(["--recipe", recipe, *row.options, *options.split()])  # refuse before hours
+        recipes.parse(["--recipe", recipe, *row.options, *extra])  # refuse now, not in hours
     out = out or Path("runs", f"{recipe}-{table}")
     scores = {row: [] for row in rows}
     for seed in range(seeds):  # seed by seed: a first picture of the whole table comes early
         for row in rows:
-            metrics = run_row(row, recipe, seed, out, tuple(options.split()))
+            metrics = run_row(row, recipe, seed, out, extra)
             scores[row].append({"seed": seed, **metrics})
             print(
                 f"{row.label}, seed {seed}: mean IoU {100 * metrics['mean_iou']:.1f} %, "

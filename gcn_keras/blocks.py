@@ -106,7 +106,7 @@ def odd_kernel_size(kernel_size: int) -> int:
     Raises:
         ValueError: if it is not.
     """
-    if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+    if type(kernel_size) is not int or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(
             f"kernel_size must be a positive odd integer, so that the output stays aligned with "
             f"the input: received {kernel_size!r}"

@@ -69,8 +69,9 @@ def load_model(path):
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.output.shape) != 4:
-        raise UserError(f"{path} is no segmentation model: its output is {model.output.shape}")
+    shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
+    if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
+        raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
     return model
 
 
@@ -98,19 +99,22 @@ def evaluate(
     if not model.is_file():
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
     prepared = datasets.load(dataset, data_dir)
-    split = split or next((s for s in ("val", "validation") if s in prepared.splits), None)
-    if split not in prepared.splits:
-        raise UsageError(
-            f"--split {split}: {dataset!r} has the splits {', '.join(prepared.splits)}"
-        )
+    split = prepared.validation_split(split)
     network = load_model(model)
     if network.output.shape[-1] != prepared.num_classes:
         raise UserError(
             f"{model} knows {network.output.shape[-1]} classes and {dataset!r} has "
             f"{prepared.num_classes}: they do not belong together"
         )
-    matrix = evaluate_model(network, prepared, split, limit)
+    if json_file and not json_file.parent.is_dir():
+        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    try:
+        matrix = evaluate_model(network, prepared, split, limit)
+    except tf.errors.OpError as error:
+        raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
     print(f"{model} on {dataset}, split {split}")
     print(matrix.table(prepared.class_names))
     if json_file:

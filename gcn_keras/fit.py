@@ -4,11 +4,10 @@ Without an argument it trains the embedded recipe on the embedded data set. Ever
 field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have been checked.
 """
 
-import json
 import os
 
 from gcn_keras import recipes
-from gcn_keras.run_folder import find_run
+from gcn_keras.run_folder import find_run, read_json
 from pipelines import datasets
 from pipelines.errors import UserError, run_command
 
@@ -20,7 +19,7 @@ def main() -> None:
         datasets.load(recipe.dataset, recipe.data_dir)  # raises, and says how to prepare it
     run = find_run(recipe)
     if run.finished:
-        metrics = json.loads(run.metrics.read_text())
+        metrics = read_json(run.metrics)
         print(f"{run.path} is finished: mean IoU {metrics['mean_iou']:.4f}; nothing to do")
         return
 
@@ -37,7 +36,7 @@ def main() -> None:
     print(
         f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
         f"{metrics['wall_seconds']:.0f} s, peak memory {metrics['peak_memory_mib']} MiB\n"
-        f"model {run.best}, SavedModel {metrics['saved_model']}"
+        f"model {run.best}"
     )
 
 

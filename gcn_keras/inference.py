@@ -24,7 +24,7 @@ def segment(model, images):
     Raises:
         ValueError: a shape that is no picture.
     """
-    if isinstance(images, Sequence):
+    if isinstance(images, Sequence) and not isinstance(images, str):
         return [segment(model, image) for image in images]
     images = np.asarray(images)
     if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:

@@ -11,6 +11,7 @@ from keras import layers
 
 from gcn_keras import backbones, blocks
 from pipelines.imagenet import MEAN_RGB, STD_RGB
+from pipelines.labels import IGNORE
 
 LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
@@ -58,8 +59,13 @@ def gcn(
     sizes = kernel_sizes(kernel_size)
     if block not in BLOCKS:
         raise ValueError(f"unknown block {block!r}: choose one of {', '.join(BLOCKS)}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, received {num_classes}")
+    if not isinstance(num_classes, int) or not 2 <= num_classes <= IGNORE:
+        raise ValueError(
+            f"num_classes must be an integer in 2…{IGNORE} (label {IGNORE} is void), "
+            f"received {num_classes!r}"
+        )
+    if len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(f"input_shape must be (H, W, 3), received {input_shape}")
 
     # === Picture ===
     image = keras.Input(input_shape, name="image")
@@ -107,7 +113,7 @@ def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
     Raises:
         ValueError: a number that is even or not positive, or neither one nor four of them.
     """
-    sizes = [kernel_size] if isinstance(kernel_size, int) else list(kernel_size)
+    sizes = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
     if len(sizes) == 1:
         sizes = sizes * len(LEVELS)
     if len(sizes) != len(LEVELS):

@@ -33,7 +33,7 @@ def learning_rate(recipe: Recipe, total_steps: int):
     """The schedule over `total_steps` steps: a float, or a Keras `LearningRateSchedule`."""
     if recipe.schedule == "constant":
         return recipe.learning_rate
-    warmup = min(recipe.warmup_steps, total_steps - 1)
+    warmup = min(recipe.warmup_steps, total_steps // 10)
     decay = max(total_steps - warmup, 1)
     if recipe.schedule == "poly":
         poly = keras.optimizers.schedules.PolynomialDecay(

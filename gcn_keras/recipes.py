@@ -8,6 +8,7 @@ import dataclasses
 import math
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -28,6 +29,9 @@ P2_STRIDES = {
 }
 
 
+IMAGENET_BACKBONES = ("resnet50", "resnet101", "resnet152")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One training run. Options of the command line replace the recipe's values."""
@@ -42,8 +46,8 @@ class Recipe:
     """Where prepared data sets live."""
     train_split: str = "train"
     """Split to train on."""
-    val_split: str = "val"
-    """Split to measure mean IoU on."""
+    val_split: str | None = None
+    """Split to measure mean IoU on; None: val, or validation."""
 
     # === Model (Figure 2) ===
     backbone: Literal[tuple(P2_STRIDES)] = "resnet50"
@@ -91,7 +95,7 @@ class Recipe:
     schedule: Literal["constant", "poly", "cosine"] = "poly"
     """Learning rate over the steps; poly has the power 0.9."""
     warmup_steps: int = 0
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up; at most a tenth of all steps."""
     class_weights: Literal["none", "median-frequency"] = "none"
     """Weigh classes in the loss by median frequency balancing."""
     mixed_precision: Literal["none", "bfloat16", "float16"] = "none"
@@ -120,7 +124,6 @@ _PAPER = Recipe(name="paper", dataset="image_folder", weights="imagenet", freeze
 _SHAPES = Recipe(
     name="shapes",
     dataset="shapes",
-    val_split="validation",
     backbone="resnet14_tiny",
     kernel_size=(7,),
     crop=(128, 128),
@@ -148,7 +151,7 @@ RECIPES = {
             kernel_size=(15,),
             boundary_refinement=False,
             batch=4,
-            epochs=3,
+            epochs=5,
             steps_per_epoch=300,
             learning_rate=2e-3,
             export=False,
@@ -158,7 +161,6 @@ RECIPES = {
             _SHAPES,
             name="camvid",
             dataset="camvid",
-            val_split="val",
             backbone="resnet18_slim",
             kernel_size=(7, 7, 11, 15),
             crop=(256, 256),
@@ -233,6 +235,7 @@ def check(recipe: Recipe) -> None:
         UsageError: naming the option, the value and what it can be.
     """
     datasets.parse_name(recipe.dataset)
+    _check_weights(recipe)
     _check_crop(recipe)
     _check_kernels(recipe)
     at_least_one = ("batch", "epochs", "validate_every", "steps_per_epoch", "stack_width")
@@ -240,16 +243,20 @@ def check(recipe: Recipe) -> None:
         value = getattr(recipe, field)
         if value is not None and value < 1:
             raise UsageError(f"--{_option(field)} must be at least 1, got {value}")
-    for field in ("weight_decay", "warmup_steps", "seed"):
+    if not 0 <= recipe.seed < 2**32:
+        raise UsageError(f"--seed must be in 0…{2**32 - 1}, got {recipe.seed}")
+    for field in ("weight_decay", "warmup_steps"):
         if not 0 <= getattr(recipe, field) < math.inf:
             raise UsageError(
-                f"--{_option(field)} must not be negative, got {getattr(recipe, field)}"
+                f"--{_option(field)} must be a number of at least 0, got {getattr(recipe, field)}"
             )
     if not 0 < recipe.learning_rate < math.inf:
         raise UsageError(f"--learning-rate must be positive, got {recipe.learning_rate}")
     for field in ("momentum", "batch_norm_momentum"):
         if not 0 <= getattr(recipe, field) < 1:
-            raise UsageError(f"--{_option(field)} must be in 0…1, got {getattr(recipe, field)}")
+            raise UsageError(
+                f"--{_option(field)} must be at least 0 and below 1, got {getattr(recipe, field)}"
+            )
     if not 0 <= recipe.jitter <= 1:
         raise UsageError(f"--jitter must be in 0…1, got {recipe.jitter}")
     smallest, largest = recipe.scale
@@ -259,6 +266,19 @@ def check(recipe: Recipe) -> None:
         )
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise UsageError("--warmup-steps needs --schedule poly or cosine, got constant")
+
+
+def _check_weights(recipe) -> None:
+    weights = recipe.weights
+    if weights is None:
+        return
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise UsageError(f"--weights {weights}: there is no such file")
+    if not weights.endswith(".keras") and recipe.backbone not in IMAGENET_BACKBONES:
+        raise UsageError(
+            f"--weights {weights}: Keras publishes ImageNet weights of "
+            f"{', '.join(IMAGENET_BACKBONES)}, not of --backbone {recipe.backbone}"
+        )
 
 
 def _check_crop(recipe) -> None:

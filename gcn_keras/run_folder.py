@@ -58,6 +58,21 @@ class RunFolder:
             writer.writerows(zip(*history.values(), strict=True))
 
 
+def read_json(path: Path) -> dict:
+    """Reads a JSON file that a run wrote.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it holds no JSON object")
+    return content
+
+
 def find_run(recipe: Recipe) -> RunFolder:
     """The run folder of a recipe; nothing is written yet, see `begin_run`.
 
@@ -105,10 +120,7 @@ def _configuration(recipe) -> dict:
 
 
 def _check_same(run, configuration) -> None:
-    try:
-        existing = json.loads(run.config.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run.config} cannot be read: {error}") from error
+    existing = read_json(run.config)
     for key in sorted(existing.keys() | configuration.keys()):
         if existing.get(key) != configuration.get(key):
             raise UsageError(

@@ -17,7 +17,7 @@ from gcn_keras.export import export_saved_model
 from gcn_keras.inference import segment
 from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
-from gcn_keras.recipes import Recipe
+from gcn_keras.recipes import RECIPES, Recipe
 from gcn_keras.run_folder import RunFolder, begin_run
 from pipelines import datasets, input_pipeline
 from pipelines.errors import UsageError, UserError
@@ -39,13 +39,14 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
         UserError: the data set is missing, the loss is not finite, files cannot be written.
         KeyboardInterrupt: on Ctrl-C, after the model reached so far was saved.
     """
-    started = time.time()
+    started, asked = time.time(), recipe
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
     dataset = datasets.load(recipe.dataset, recipe.data_dir)
+    recipe = dataclasses.replace(recipe, val_split=dataset.validation_split(recipe.val_split))
     steps = _steps_per_epoch(recipe, dataset)
     model = build_model(recipe, dataset.num_classes)
-    begin_run(run, recipe)
+    begin_run(run, asked)
     compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
     kept = _fit(model, recipe, dataset, steps, run)
 
@@ -58,9 +59,6 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
     best = load_model(run.best)
     matrix = evaluate_model(best, dataset, recipe.val_split)
     _draw_samples(best, dataset, recipe.val_split, run)
-    if recipe.export:
-        directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
-        exported = export_saved_model(best, directory, dataset.class_names, dataset.palette)
     metrics = {
         **matrix.summary(dataset.class_names),
         "split": recipe.val_split,
@@ -70,21 +68,24 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
         "wall_seconds": round(time.time() - started, 1),
         # Linux counts in KiB.
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "saved_model": str(exported) if recipe.export else None,
         "versions": _versions(),
     }
     run.write_json(run.metrics, metrics)
     print(matrix.table(dataset.class_names))
+    if recipe.export:
+        directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
+        exported = export_saved_model(best, directory, dataset.class_names, dataset.palette)
+        print(f"SavedModel {exported}")
     return metrics
 
 
 def _steps_per_epoch(recipe: Recipe, dataset) -> int:
     """Steps of an epoch; raises UsageError where splits and batch do not fit the data set."""
-    for split in (recipe.train_split, recipe.val_split):
-        if split not in dataset.splits:
-            raise UsageError(
-                f"{recipe.dataset!r} has no split {split!r}; it has: {', '.join(dataset.splits)}"
-            )
+    if recipe.train_split not in dataset.splits:
+        raise UsageError(
+            f"{recipe.dataset!r} has no split {recipe.train_split!r}; it has: "
+            f"{', '.join(dataset.splits)}"
+        )
     examples = dataset.splits[recipe.train_split]
     if recipe.batch > examples:
         raise UsageError(
@@ -204,10 +205,11 @@ def _versions() -> dict:
 
 
 def describe(recipe: Recipe) -> str:
-    """The recipe on one line, defaults left out."""
+    """The recipe's name and the options that differ from it."""
+    base = RECIPES[recipe.name]
     parts = [
-        f"{field.name}={getattr(recipe, field.name)}"
+        f"{field.name} = {getattr(recipe, field.name)}"
         for field in dataclasses.fields(recipe)
-        if getattr(recipe, field.name) != field.default and field.name != "name"
+        if getattr(recipe, field.name) != getattr(base, field.name)
     ]
-    return f"{recipe.name}: {', '.join(parts)}"
+    return ", ".join([f"recipe {recipe.name}", *parts])

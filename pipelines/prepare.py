@@ -35,8 +35,19 @@ def prepare(
         print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
     print(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}")
     for split, count in prepared.splits.items():
-        print(f"  {split:<12}{count:>8,} examples")
+        print(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}")
     print(f"in {folder}")
+
+
+def _shares(prepared, split: str) -> str:
+    """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
+    from pipelines.input_pipeline import class_pixel_counts
+
+    counts = class_pixel_counts(prepared, split)
+    if not counts.any():
+        return "every pixel is void (255)"
+    shares = zip(prepared.class_names, counts / counts.sum(), strict=True)
+    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares)
 
 
 def main() -> None:

@@ -6,13 +6,17 @@ import sys
 
 import pytest
 
-from gcn_keras import ablate
+from gcn_keras import ablate, recipes
+from gcn_keras.run_folder import RunFolder, begin_run
 from pipelines.errors import UsageError, UserError
 
 
 def finish(folder, mean_iou):
-    """A finished run: its metrics.json, which is all that a table reads."""
-    folder.mkdir(parents=True)
+    """A finished run of the recipe: its config.json and metrics.json."""
+    name, _, seed = folder.name.rpartition("-seed")
+    block, _, k = name.partition("-kernel-size-")
+    options = ["--block", block, "--seed", seed, *(["--kernel-size", k] if k else [])]
+    begin_run(RunFolder(folder), recipes.parse(["--recipe", "shapes-ablation", *options]))
     metrics = {
         "mean_iou": mean_iou,
         "pixel_accuracy": 0.9,
@@ -76,13 +80,20 @@ def test_options_are_refused_before_the_first_run(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("status, error", [(1, UserError), (2, UsageError)])
-def test_a_run_that_fails_names_its_log(tmp_path, monkeypatch, status, error):
+def test_runs_with_other_options_are_not_taken_for_this_table(tmp_path):
+    folder = tmp_path / "conv1x1-seed0"
+    options = ["--recipe", "shapes-ablation", "--block", "conv1x1", "--epochs", "77"]
+    begin_run(RunFolder(folder), recipes.parse(options))
+    with pytest.raises(UsageError, match=f"{folder} holds a run with epochs = 77"):
+        ablate.ablate("table1", kernels=(1,), seeds=1, out=tmp_path)
+
+
+def test_a_run_that_fails_names_its_log(tmp_path, monkeypatch):
     program = tmp_path / "python"
-    program.write_text(f"#!/bin/sh\necho trained nothing\nexit {status}\n")
+    program.write_text("#!/bin/sh\necho trained nothing\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(error, match=f"see {tmp_path}/conv1x1-seed0.log"):
+    with pytest.raises(UserError, match=f"see {tmp_path}/conv1x1-seed0.log"):
         ablate.ablate("table1", kernels=(1,), out=tmp_path)
     assert (tmp_path / "conv1x1-seed0.log").read_text() == "trained nothing\n"
     assert not (tmp_path / "table1.md").exists()

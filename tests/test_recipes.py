@@ -41,10 +41,12 @@ def test_without_an_argument_it_is_shapes():
     assert parse([]) == RECIPES["shapes"]
 
 
-def test_options_replace_fields():
+def test_options_replace_fields(tmp_path):
+    model = tmp_path / "a.keras"
+    model.touch()
     recipe = parse(
-        "--kernel-size 3 5 5 7 --recipe camvid --crop 96 128 --no-flip --batch=2 "
-        "--optimizer sgd --scale 0.5 2 --weights a.h5 --steps-per-epoch 9 --no-export".split()
+        "--kernel-size 3 5 5 7 --recipe camvid --crop 96 128 --no-flip --batch=2 --optimizer sgd "
+        f"--scale 0.5 2 --weights {model} --steps-per-epoch 9 --no-export".split()
     )
     assert recipe == dataclasses.replace(
         RECIPES["camvid"],
@@ -54,7 +56,7 @@ def test_options_replace_fields():
         batch=2,
         optimizer="sgd",
         scale=(0.5, 2.0),
-        weights="a.h5",
+        weights=str(model),
         steps_per_epoch=9,
         export=False,
     )
@@ -93,15 +95,24 @@ def test_recipes_are_frozen():
         ("--steps-per-epoch 0", "--steps-per-epoch must be at least 1, got 0$"),
         ("--validate-every 0", "--validate-every must be at least 1, got 0$"),
         ("--stack-width 0", "--stack-width must be at least 1, got 0$"),
-        ("--weight-decay -0.1", "--weight-decay must not be negative, got -0.1$"),
-        ("--weight-decay nan", "--weight-decay must not be negative, got nan$"),
-        ("--warmup-steps -1", "--warmup-steps must not be negative, got -1$"),
-        ("--seed -1", "--seed must not be negative, got -1$"),
+        ("--weight-decay -0.1", "--weight-decay must be a number of at least 0, got -0.1$"),
+        ("--weight-decay nan", "--weight-decay must be a number of at least 0, got nan$"),
+        ("--warmup-steps -1", "--warmup-steps must be a number of at least 0, got -1$"),
+        ("--weights no.h5", "--weights no.h5: there is no such file$"),
+        (
+            "--weights imagenet",
+            "--weights imagenet: Keras publishes ImageNet weights of resnet50, resnet101, "
+            "resnet152, not of --backbone resnet14_tiny$",
+        ),
+        ("--seed -1", "--seed must be in 0…4294967295, got -1$"),
         ("--learning-rate 0", r"--learning-rate must be positive, got 0\.0$"),
         ("--learning-rate nan", "--learning-rate must be positive, got nan$"),
         ("--learning-rate inf", "--learning-rate must be positive, got inf$"),
-        ("--momentum 1", r"--momentum must be in 0…1, got 1\.0$"),
-        ("--batch-norm-momentum -1", r"--batch-norm-momentum must be in 0…1, got -1\.0$"),
+        ("--momentum 1", r"--momentum must be at least 0 and below 1, got 1\.0$"),
+        (
+            "--batch-norm-momentum -1",
+            r"--batch-norm-momentum must be at least 0 and below 1, got -1\.0$",
+        ),
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
         ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
         ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),

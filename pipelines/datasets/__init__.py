@@ -57,6 +57,21 @@ class PreparedDataset:
         """How many classes there are; void (255) is none."""
         return len(self.class_names)
 
+    def validation_split(self, name: str | None = None) -> str:
+        """The split to measure on: `name`, or by default "val" or "validation".
+
+        Raises:
+            UsageError: there is no such split.
+        """
+        if name is None:
+            name = next((split for split in ("val", "validation") if split in self.splits), None)
+        if name not in self.splits:
+            wanted = repr(name) if name else "'val' or 'validation'"
+            raise UsageError(
+                f"{self.name!r} has no split {wanted}; it has: {', '.join(self.splits)}"
+            )
+        return name
+
 
 def parse_name(name: str) -> tuple[str, str | None]:
     """Splits "image_folder/mine" into data set and config; "image_folder" has "default".

@@ -53,6 +53,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"{path} has the class {twice[0]!r} {names.count(twice[0])} times")
+    if len(names) < 2:
+        raise UserError(f"{path} has the one class {names[0]!r}: name the background, too")
     if len(names) > IGNORE:
         raise UserError(f"{path} has {len(names)} classes; 8-bit masks can hold {IGNORE}")
     return names
@@ -182,8 +184,9 @@ def check_image(path: Path, data: bytes) -> tuple[int, int]:
         Height and width.
 
     Raises:
-        UserError: empty, not JPEG or PNG, truncated or damaged, 16 bits a channel, CMYK, or to
-            be shown rotated (decoders for training ignore that, and the mask would not fit).
+        UserError: empty, not JPEG or PNG, truncated or damaged, 16 bits a channel, CMYK,
+            transparent, or to be shown rotated (decoders for training ignore that, and the mask
+            would not fit).
     """
     if not data:
         raise UserError(f"{path} is empty")
@@ -194,6 +197,8 @@ def check_image(path: Path, data: bytes) -> tuple[int, int]:
         raise UserError(f"{path} has 16 bits a channel; 8 are needed")
     if header.mode == "CMYK":
         raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
+    if header.has_transparency_data:
+        raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
     # The stream's own decoder has the last word.
     try:
         shape = crops.decode_image(data).shape
