@@ -35,7 +35,8 @@ def main() -> None:
         raise UserError(f"training stopped: {error}") from error
     print(
         f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
-        f"{metrics['wall_seconds']:.0f} s, peak memory {metrics['peak_memory_mib']} MiB\n"
+        f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s in all, "
+        f"peak memory {metrics['peak_memory_mib']} MiB\n"
         f"model {run.best}"
     )
 

@@ -48,7 +48,9 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
     model = build_model(recipe, dataset.num_classes)
     begin_run(run, asked)
     compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
+    training_started = time.time()
     kept = _fit(model, recipe, dataset, steps, run)
+    training_seconds = time.time() - training_started
 
     figures.plot_curves(kept.history, run.curves)
     if not kept.best_epoch:
@@ -65,6 +67,7 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
         "best_epoch": kept.best_epoch,
         "parameters": best.count_params(),
         "train_pictures": steps * recipe.epochs * recipe.batch,
+        "training_seconds": round(training_seconds, 1),  # validation after epochs included
         "wall_seconds": round(time.time() - started, 1),
         # Linux counts in KiB.
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
