@@ -292,7 +292,12 @@ class TestOptions:
             (dict(kernel_size=(3, 5)), "one for each of P2, P3, P4, P5: received 2 numbers"),
             (dict(block="gnc"), "unknown block 'gnc': choose one of gcn, conv1x1, conv, stack"),
             (dict(backbone="vgg"), "unknown backbone 'vgg': choose one of resnet50, resnet101"),
-            (dict(num_classes=1), "num_classes must be at least 2, received 1"),
+            (dict(num_classes=1), "num_classes must be an integer in 2…255 .*received 1"),
+            (dict(num_classes=256), "num_classes must be an integer in 2…255 .*received 256"),
+            (dict(num_classes=2.5), "num_classes must be an integer in 2…255 .*received 2.5"),
+            (dict(kernel_size=7.0), "kernel_size must be a positive odd integer.*received 7.0"),
+            (dict(kernel_size=True), "kernel_size must be a positive odd integer.*received True"),
+            (dict(input_shape=(32, 32, 1)), r"input_shape must be \(H, W, 3\), received"),
             (
                 dict(backbone="resnet18", weights="imagenet"),
                 "no published weights for backbone 'resnet18', received weights='imagenet'",

@@ -22,6 +22,19 @@ def recorded(prepared, split):
     }
 
 
+def test_validation_split():
+    def prepared(*splits):
+        return datasets.PreparedDataset("a", ("x", "y"), None, dict.fromkeys(splits, 1), None)
+
+    assert prepared("train", "val").validation_split() == "val"
+    assert prepared("train", "validation", "test").validation_split() == "validation"
+    assert prepared("train", "val", "test").validation_split("test") == "test"
+    with pytest.raises(UsageError, match="^'a' has no split 'nope'; it has: train, val$"):
+        prepared("train", "val").validation_split("nope")
+    with pytest.raises(UsageError, match="^'a' has no split 'val' or 'validation'; it has: test$"):
+        prepared("test").validation_split()
+
+
 def test_image_folder_round_trip(source, data_dir):
     save(source / "images" / "e.png", noise(5, 9, 9))
     label = np.array([[0, 1, 2, 255, 0, 1, 2, 255, 0]] * 5, np.uint8)

@@ -97,6 +97,7 @@ def test_files_that_do_not_belong(source):
     "text, message",
     [
         ("", "{} is empty: it names the classes, one a line, label 0 first"),
+        ("sky\n", "{} has the one class 'sky': name the background, too"),
         ("sky\n\ncar\n", "{} line 2 is blank, a line between two names"),
         ("sky\ncar\nsky\n", "{} has the class 'sky' 2 times"),
         ("\n".join(map(str, range(256))), "{} has 256 classes; 8-bit masks can hold 255"),
@@ -150,6 +151,12 @@ def _one_bit() -> bytes:
 
 
 INDEX_MASK = "an index mask has one channel whose values are the classes"
+
+
+def _transparent() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (4, 4)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +223,7 @@ def _cmyk() -> bytes:
         (b"\xff\xd8\xff", "cannot be decoded: it is truncated or damaged"),
         (_sixteen_bit(), "has 16 bits a channel; 8 are needed"),
         (_cmyk(), "is a CMYK image; RGB or grayscale is needed"),
+        (_transparent(), "has transparent pixels; RGB or grayscale is needed"),
         (
             _rotated(),
             "has the EXIF orientation 6: store its pixels upright, as its label is, and drop the "
