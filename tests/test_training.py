@@ -250,7 +250,7 @@ class TestRunFolder:
         assert list(metrics["iou"]) == list(CLASSES)
         assert metrics["train_pictures"] == 16 and metrics["split"] == "val"
         assert metrics["versions"]["keras"] == keras.__version__
-        assert metrics["saved_model"] == str(finished.with_name("run-saved-model") / "1")
+        assert 0 < metrics["training_seconds"] < metrics["wall_seconds"]
 
     def test_models_load(self, finished):
         for name in ("model.keras", "best.keras"):
@@ -278,7 +278,6 @@ class TestRunFolder:
         losses = [[row["loss"] for row in read_history(path)] for path in (finished, again)]
         assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
         assert not again.with_name("again-saved-model").exists()
-        assert read_metrics(again)["saved_model"] is None
 
     def test_same_configuration_is_finished(self, finished, data_dir):
         before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
@@ -388,7 +387,7 @@ class TestFinishedModel:
         [
             ("none.keras --dataset image_folder", 1, "there is no model at none.keras"),
             ("BEST --dataset image_foldr", 2, "there is no data set 'image_foldr' (did you mean"),
-            ("BEST --dataset image_folder --split test", 2, "--split test: 'image_folder' has the"),
+            ("BEST --dataset image_folder --split test", 2, "'image_folder' has no split 'test'"),
             ("BEST --dataset image_folder --limit 0", 2, "--limit must be at least 1, got 0"),
         ],
     )

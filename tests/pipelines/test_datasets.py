@@ -90,11 +90,11 @@ def test_camvid_maps_unlabelled_to_void(tmp_path, data_dir):
 def test_two_folders_in_one_data_dir(source, tmp_path, data_dir):
     other = tmp_path / "other"
     write_pairs(other, ["p", "q"], [0, 0])
-    (other / "classes.txt").write_text("thing\n")
+    (other / "classes.txt").write_text("rest\nthing\n")
     datasets.prepare("image_folder/one", source, data_dir)
     datasets.prepare("image_folder/two", other, data_dir)
     assert datasets.load("image_folder/one", data_dir).num_classes == 3
-    assert datasets.load("image_folder/two", data_dir).class_names == ("thing",)
+    assert datasets.load("image_folder/two", data_dir).class_names == ("rest", "thing")
     with pytest.raises(UserError, match="'image_folder' is not prepared"):
         datasets.load("image_folder", data_dir)
 
