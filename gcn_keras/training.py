@@ -77,7 +77,13 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
     print(matrix.table(dataset.class_names))
     if recipe.export:
         directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
-        exported = export_saved_model(best, directory, dataset.class_names, dataset.palette)
+        try:
+            exported = export_saved_model(best, directory, dataset.class_names, dataset.palette)
+        except UserError as error:
+            raise UserError(
+                f"{error}; the run is finished and kept, so export its model alone: python -m "
+                f"gcn_keras.export {run.best} --out DIR --dataset {recipe.dataset}"
+            ) from error
         print(f"SavedModel {exported}")
     return metrics
 
