@@ -15,8 +15,7 @@ from pipelines.errors import UserError, run_command
 def main() -> None:
     """Entry point of the command."""
     recipe = recipes.parse()
-    if recipe.dataset != "shapes" and not datasets.is_prepared(recipe.dataset, recipe.data_dir):
-        datasets.load(recipe.dataset, recipe.data_dir)  # raises, and says how to prepare it
+    datasets.check_prepared(recipe.dataset, recipe.data_dir)
     run = find_run(recipe)
     if run.finished:
         metrics = read_json(run.metrics)

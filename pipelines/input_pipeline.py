@@ -55,7 +55,7 @@ def training_batches(
     buffer_size = shuffle_buffer_size(dataset, split, shuffle_mib)
 
     def example(index, record):
-        parsed = _parse(dataset, record)
+        parsed = dataset.parse(record)
         return crops.random_crop(
             parsed["image"],
             parsed["label"],
@@ -96,7 +96,7 @@ def evaluation_examples(
     _check_split(dataset, split)
 
     def example(record):
-        parsed = _parse(dataset, record)
+        parsed = dataset.parse(record)
         image, label = crops.decode_image(parsed["image"]), crops.decode_label(parsed["label"])
         tf.debugging.assert_equal(
             tf.shape(image)[:2], tf.shape(label), "image and label differ in size"
@@ -104,7 +104,7 @@ def evaluation_examples(
         image.set_shape((None, None, 3))
         return {"image": image, "label": label, "image_id": parsed["image_id"]}
 
-    records = _records(_shards(dataset, split))
+    records = _records(list(dataset.files[split]))
     if limit is not None:
         records = records.take(limit)
     return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(PREFETCHED_BATCHES)
@@ -122,12 +122,12 @@ def class_pixel_counts(dataset: PreparedDataset, split: str) -> np.ndarray:
     _check_split(dataset, split)
 
     def count(record):
-        label = crops.decode_label(_parse(dataset, record)["label"])
+        label = crops.decode_label(dataset.parse(record)["label"])
         return tf.math.bincount(
             tf.cast(label, tf.int32), minlength=256, maxlength=256, dtype=tf.int64
         )
 
-    records = _records(_shards(dataset, split))
+    records = _records(list(dataset.files[split]))
     counts = records.map(count, num_parallel_calls=tf.data.AUTOTUNE)
     total = counts.reduce(tf.zeros(256, tf.int64), lambda total, one: total + one)
     return total.numpy()[: dataset.num_classes]
@@ -138,9 +138,9 @@ def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) 
 
     At least 1 and at most the whole split.
     """
-    info = dataset.builder.info.splits[split]
-    average = max(1, info.num_bytes // info.num_examples)
-    return max(1, min(info.num_examples, shuffle_mib * 2**20 // average))
+    examples = dataset.splits[split]
+    average = max(1, dataset.num_bytes[split] // examples)
+    return max(1, min(examples, shuffle_mib * 2**20 // average))
 
 
 def _shuffled_records(dataset, split, seed, epoch, buffer_size) -> tf.data.Dataset:
@@ -151,7 +151,7 @@ def _shuffled_records(dataset, split, seed, epoch, buffer_size) -> tf.data.Datas
     epoch_seeds = tf.random.stateless_uniform(
         [2], tf.stack([tf.constant(seed, tf.int64), epoch]), 0, tf.int64.max, tf.int64
     )
-    shards = tf.random.experimental.stateless_shuffle(_shards(dataset, split), epoch_seeds)
+    shards = tf.random.experimental.stateless_shuffle(list(dataset.files[split]), epoch_seeds)
     # Not in parallel: reading takes a hundredth of the time of decoding, and records allocated by
     # many threads, then held by the shuffle buffer, make the process grow from epoch to epoch.
     return (
@@ -164,20 +164,6 @@ def _shuffled_records(dataset, split, seed, epoch, buffer_size) -> tf.data.Datas
 def _records(shards) -> tf.data.Dataset:
     """The serialised examples of shards, one after another; a damaged record is an error."""
     return tf.data.TFRecordDataset(shards, buffer_size=READ_BUFFER_BYTES)
-
-
-def _shards(dataset: PreparedDataset, split: str) -> list[str]:
-    return [str(path) for path in dataset.builder.info.splits[split].filepaths]
-
-
-def _parse(dataset: PreparedDataset, record: tf.Tensor) -> dict[str, tf.Tensor]:
-    """A serialised example as image bytes, label bytes and image id."""
-    import tensorflow_datasets as tfds
-
-    skip = tfds.decode.SkipDecoding()
-    return dataset.builder.info.features.deserialize_example(
-        record, decoders={"image": skip, "label": skip}
-    )
 
 
 def _check_split(dataset: PreparedDataset, split: str) -> None:

@@ -14,8 +14,8 @@ import io
 import re
 import shlex
 import sys
-import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,26 @@ from pipelines.errors import UsageError, UserError
 
 DEFAULT_DATA_DIR = "data"
 # A prepared copy is found by its version: raise it whenever what is recorded changes.
-VERSIONS = {"shapes": "1.0.0", "camvid": "1.0.0", "image_folder": "1.0.0"}
-NAMES = tuple(VERSIONS)
+VERSIONS = {
+    "shapes": "1.0.0",
+    "camvid": "1.0.0",
+    "image_folder": "1.0.0",
+    "voc2012_sbd": "1.0.0",
+    "coco_voc": "1.0.0",
+    "cityscapes19": "1.0.0",
+}
+# Streams over several prepared sets: the sets and the split of each that make one split.
+MIXTURES = {
+    # Stage-1 of the paper's Section 4.2: COCO, SBD and VOC together, measured on VOC.
+    "stage1": {
+        "train": (("coco_voc", "train"), ("voc2012_sbd", "trainaug")),
+        "val": (("voc2012_sbd", "val"),),
+    },
+}
+NAMES = (*VERSIONS, *MIXTURES)
 
 _GENERATED = ("shapes",)  # needs no source
+_DOWNLOADED = ("voc2012_sbd", "coco_voc")  # are fetched where no source is given
 _WITH_CONFIGS = ("image_folder",)
 _CONFIG_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -43,14 +59,19 @@ class PreparedDataset:
         class_names: one a label, from 0.
         palette: uint8 `[256, 3]` RGB, a colour for each label; row 255 is void.
         splits: examples in each split.
-        builder: the `tfds.core.DatasetBuilder` that reads it.
+        files: the TFRecord files of each split.
+        num_bytes: the size of each split's examples.
+        parse: takes a serialised example, a scalar string, apart: `image` and `label`, the bytes
+            of JPEG or PNG files, and `image_id`, scalar strings all three. Runs in a graph.
     """
 
     name: str
     class_names: tuple[str, ...]
     palette: np.ndarray = field(repr=False)
     splits: dict[str, int]
-    builder: Any
+    files: dict[str, tuple[str, ...]] = field(repr=False)
+    num_bytes: dict[str, int] = field(repr=False)
+    parse: Callable[[Any], dict[str, Any]] = field(repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -104,9 +125,16 @@ def check_source(name: str, source: str | Path | None) -> None:
         UserError: the source is no folder, or an empty one.
     """
     base, _ = parse_name(name)
+    if base in MIXTURES:
+        raise UsageError(
+            f"{name!r} is a stream over {' and '.join(_parts(base))}: prepare those, then train "
+            f"on --dataset {name}"
+        )
     if base in _GENERATED:
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
+        return
+    if source is None and base in _DOWNLOADED:
         return
     if source is None:
         raise UsageError(f"{name!r} needs the folder of its images and labels: --from DIR")
@@ -150,17 +178,37 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         UsageError: the name is unknown.
         UserError: the data set is not prepared in `data_dir`.
     """
+    check_prepared(name, data_dir)
     base, _ = parse_name(name)
+    if base in MIXTURES:
+        return _mix(name, data_dir)
     if not is_prepared(name, data_dir):
-        if base not in _GENERATED:
-            raise UserError(
-                f"{name!r} is not prepared in {data_dir} (looked for "
-                f"{prepared_folder(name, data_dir)}); prepare it with: python -m "
-                f"pipelines.prepare {name} --from DIR --data-dir {shlex.quote(str(data_dir))}"
-            )
         print(f"{name}: generating into {prepared_folder(name, data_dir)} (only once)")
         _build(name, None, data_dir)
     return _open(name, data_dir)
+
+
+def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> None:
+    """Checks that `load` can open a data set; imports nothing heavy.
+
+    Raises:
+        UsageError: the name is unknown.
+        UserError: the data set, or one of those that it mixes, is not prepared in `data_dir`.
+    """
+    base, _ = parse_name(name)
+    for part in _parts(base) or (name,):
+        if part not in _GENERATED and not is_prepared(part, data_dir):
+            raise UserError(
+                f"{part!r} is not prepared in {data_dir} (looked for "
+                f"{prepared_folder(part, data_dir)}); prepare it with: python -m "
+                f"pipelines.prepare {part} --from DIR --data-dir {shlex.quote(str(data_dir))}"
+            )
+
+
+def _parts(base: str) -> tuple[str, ...]:
+    """The data sets that a mixture is made of; none for any other."""
+    sources = (source for split in MIXTURES.get(base, {}).values() for source in split)
+    return tuple(dict.fromkeys(part for part, _ in sources))
 
 
 def prepared_folder(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
@@ -192,9 +240,10 @@ def _build(name: str, source: str | Path | None, data_dir: str | Path) -> None:
         with (
             contextlib.redirect_stdout(io.StringIO()),
             _without_tfds_bars(tfds),
-            tempfile.TemporaryDirectory() as downloads,  # TFDS makes one in data_dir otherwise
         ):
-            builder.download_and_prepare(download_dir=downloads, download_config=download_config)
+            builder.download_and_prepare(
+                download_dir=str(Path(data_dir, "downloads")), download_config=download_config
+            )
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         # While it writes, TFDS wraps TensorFlow's errors in RuntimeErrors of its own.
         reason = error.__cause__ if type(error) is RuntimeError else error
@@ -219,12 +268,40 @@ def _without_tfds_bars(tfds):
 def _open(name: str, data_dir: str | Path) -> PreparedDataset:
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(prepared_folder(name, data_dir))
-    class_names = tuple(builder.info.metadata["class_names"])
+    info = tfds.builder_from_directory(prepared_folder(name, data_dir)).info
+    class_names = tuple(info.metadata["class_names"])
+    skip = tfds.decode.SkipDecoding()
+
+    def parse(record):
+        return info.features.deserialize_example(record, decoders={"image": skip, "label": skip})
+
     return PreparedDataset(
         name=name,
         class_names=class_names,
         palette=labels.palette(len(class_names), name),
-        splits={split: info.num_examples for split, info in builder.info.splits.items()},
-        builder=builder,
+        splits={split: part.num_examples for split, part in info.splits.items()},
+        files={split: tuple(map(str, part.filepaths)) for split, part in info.splits.items()},
+        num_bytes={split: part.num_bytes for split, part in info.splits.items()},
+        parse=parse,
+    )
+
+
+def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
+    """One data set over the records of several, which share classes and features."""
+    recipe = MIXTURES[name]
+    parts = {part: load(part, data_dir) for part in _parts(name)}
+    first = next(iter(parts.values()))
+
+    def collect(field_name, start):
+        return {
+            split: sum((getattr(parts[part], field_name)[s] for part, s in sources), start)
+            for split, sources in recipe.items()
+        }
+
+    return replace(
+        first,
+        name=name,
+        splits=collect("splits", 0),
+        files=collect("files", ()),
+        num_bytes=collect("num_bytes", 0),
     )
