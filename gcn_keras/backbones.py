@@ -7,8 +7,8 @@ at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 str
     resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
     resnet18_slim                    basic blocks at half the width, for small data sets
     resnet14_tiny                    32 to 128 channels, for small pictures
-    resnet_nearsighted               one bottleneck a stage, P2 at full resolution: a P5 pixel
-                                     is 8 pixels wide and sees 19
+    resnet_nearsighted               one bottleneck a stage, stem stride 2: a P5 pixel is 16
+                                     pixels wide and sees 35
 """
 
 from pathlib import Path
@@ -154,13 +154,13 @@ def _resnet14_tiny(x) -> dict:
 
 
 def _resnet_nearsighted(x) -> dict:
-    """A backbone that sees little: what lies beyond 19 pixels must come from the head.
+    """A backbone that sees little: what lies beyond 35 pixels must come from the head.
 
-    Stem 3×3 without stride, then one bottleneck a stage. On a 128×128 picture P5 is 16×16, as
-    res-5 is on the paper's 512×512, so that k = 15 is global.
+    Stem 3×3 with stride 2, then one bottleneck a stage. On a 128×128 picture P5 is 8×8: there
+    k = 15 reaches from every position to every other, and k = 7 does not.
     """
-    x = _conv_bn_relu(x, 16, 3, 1, "stem")
-    return _stages(x, _bottleneck_block, channels=(16, 32, 64, 128), blocks=(1, 1, 1, 1))
+    x = _conv_bn_relu(x, 16, 3, 2, "stem")
+    return _stages(x, _bottleneck_block, channels=(32, 64, 128, 128), blocks=(1, 1, 1, 1))
 
 
 def _stages(x, block, channels, blocks) -> dict:

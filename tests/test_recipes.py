@@ -33,7 +33,8 @@ def test_the_papers_settings():
 def test_the_ablation_asks_the_papers_question():
     ablation = RECIPES["shapes-ablation"]
     p5 = [side // (8 * recipes.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
-    assert p5 == [16, 16]
+    assert p5 == [8, 8]
+    assert ablation.kernel_size == (2 * p5[0] - 1,)  # from any position to any other
     assert not ablation.boundary_refinement
 
 
@@ -86,7 +87,7 @@ def test_recipes_are_frozen():
         ("--block stack --kernel-size 1", "--block stack needs a --kernel-size of at least 3, got"),
         ("--crop 100 128", "--crop must be multiples of 32, the stride of .*'s P5, got 100 128$"),
         ("--crop 128 0", "--crop must be multiples of 32, .*got 128 0$"),
-        ("--backbone resnet_nearsighted --crop 60 64", "multiples of 8, .*got 60 64$"),
+        ("--backbone resnet_nearsighted --crop 60 64", "multiples of 16, .*got 60 64$"),
         ("--recipe shape", "there is no recipe 'shape'; there are: shapes, shapes-ablation, camv"),
         ("--batch 2 --recipe", "--recipe needs a name: one of shapes, "),
         ("--dataset camvids", r"there is no data set 'camvids' \(did you mean 'camvid'\?\)"),
