@@ -173,12 +173,12 @@ class TestStack(ModelTests):
 
 
 class TestNearsighted(ModelTests):
-    """P2 at the picture's resolution: nothing is left to be doubled above it."""
+    """P2 at half the picture's resolution: one doubling is left above it."""
 
     options = dict(backbone="resnet_nearsighted", kernel_size=3)
-    stride = 8
-    refinements = 7
-    doublings = 3
+    stride = 16
+    refinements = 8
+    doublings = 4
 
 
 class TestKerasCV(ModelTests):
