@@ -345,13 +345,13 @@ class TestBackbones:
         assert tuple(recipes.P2_STRIDES) == backbones.NAMES
 
     def test_a_nearsighted_pixel_sees_35(self):
-        x = keras.Input((64, 64, 3))
+        x = keras.Input((128, 128, 3))
         model = keras.Model(x, backbones.build("resnet_nearsighted", x)["P5"])
         for weight in model.weights:  # all positive: no ReLU cuts anything off
             weight.assign(np.full(weight.shape, "mean" not in weight.name, "float32"))
-        images = np.zeros((65, 64, 64, 3), "float32")
-        images[np.arange(64), np.arange(64), np.arange(64)] = 1  # a pixel of the diagonal each
-        maps = logits(model, images)[:, 2, 2]
+        images = np.zeros((129, 128, 128, 3), "float32")
+        images[np.arange(128), np.arange(128), np.arange(128)] = 1  # a pixel of the diagonal each
+        maps = logits(model, images)[:, 4, 4]
         seen = np.flatnonzero((maps[:-1] != maps[-1]).any(axis=-1))
         assert len(seen) == np.ptp(seen) + 1 == 35
 
