@@ -1,0 +1,218 @@
+"""Crops a second of the input pipeline, beside its limit and its rivals.
+
+    python benchmarks/input_pipeline.py [--json FILE] [--seconds S] [--rounds N] [--camvid DIR]
+
+Streams training crops of pictures of three sizes in five ways (see rival_streams.py) with all
+cores, each in a process of its own, and prints crops/s, the ratio to decoding the same JPEGs
+fully, and the peak memory of the process with its children. Every way has `--rounds` turns, one
+after another; the best counts, as it was disturbed least. The pictures are made here; --camvid
+takes the folder of the real ones (README.md of pipelines/datasets/camvid).
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from PIL import Image
+from rival_streams import NEEDS, STREAMS, Job
+
+REPOSITORY = Path(__file__).parents[1]
+sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
+
+from pipelines import datasets  # noqa: E402
+from pipelines.datasets import records  # noqa: E402
+from pipelines.errors import UserError, run_command  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A kind of picture to stream: its size, how many are made, and the crops taken."""
+
+    name: str
+    size: tuple[int, int]
+    count: int
+    crop: int
+    scale: tuple[float, float]
+    batch: int
+
+
+KINDS = (
+    Pictures("shapes", (128, 128), 256, 128, (1.0, 1.0), 8),
+    Pictures("camvid", (360, 480), 64, 256, (0.75, 1.25), 8),
+    Pictures("cityscapes", (1024, 2048), 16, 512, (0.75, 1.25), 4),
+)
+QUALITY = 95  # of the JPEGs, at the usual chroma subsampling
+
+
+def street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture with the statistics of a photograph, and its label map.
+
+    Noise whose amplitude falls with its frequency, in regions of their own colours with sharp
+    borders, and a camera's grain on top: it compresses like a photograph.
+    """
+    picture = np.zeros((height, width, 3))
+    label = np.zeros((height, width), np.uint8)
+    y, x = np.mgrid[0:height, 0:width]
+    for index in range(1, 13):
+        centre = rng.uniform(0, 1, 2) * (height, width)
+        half = rng.uniform(0.05, 0.3, 2) * (height, width)
+        inside = (np.abs(y - centre[0]) < half[0]) & (np.abs(x - centre[1]) < half[1])
+        picture[inside] = rng.uniform(0, 200, 3)
+        label[inside] = index
+    for cell in (64, 32, 16, 8, 4, 2):
+        rows, columns = -(-height // cell), -(-width // cell)
+        noise = rng.normal(128, 40, (rows, columns)).clip(0, 255).astype(np.uint8)
+        smooth = Image.fromarray(noise).resize((columns * cell, rows * cell), Image.BICUBIC)
+        octave = np.asarray(smooth, np.float64)[:height, :width, None] - 128
+        picture += octave * (cell / 64) ** 0.8
+    picture += rng.normal(0, 1.5, picture.shape)
+    return np.clip(picture + 28, 0, 255).astype(np.uint8), label
+
+
+def write_pictures(kind: Pictures, folder: Path) -> None:
+    """images/ and labels/ of a kind; classes.txt."""
+    from pipelines.datasets.shapes import scenes
+
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    for index in range(kind.count):
+        rng = np.random.default_rng(index)
+        if kind.name == "shapes":
+            picture, label = scenes.render_scene(rng, kind.size[0])
+        else:
+            picture, label = street(rng, *kind.size)
+        file = folder / "images" / f"{index:04}.jpg"
+        Image.fromarray(picture).save(file, quality=QUALITY)
+        (folder / "labels" / f"{index:04}.png").write_bytes(records.encode_label(label))
+    (folder / "classes.txt").write_text("\n".join(f"class {i}" for i in range(13)))
+
+
+def link_camvid(source: Path, folder: Path) -> None:
+    """The training pictures of the real CamVid, as an image_folder."""
+    if not (source / "train" / "images").is_dir():
+        raise UserError(f"{source} has no train/images: it is not the folder of CamVid")
+    folder.mkdir()
+    for part in ("images", "labels"):
+        (folder / part).symlink_to((source / "train" / part).resolve())
+    (folder / "classes.txt").write_text("\n".join(f"class {i}" for i in range(12)))
+
+
+def measure(job: Job, stream: str, seconds: float) -> dict:
+    """Runs in a process of its own: crops a second and the peak memory in MiB."""
+    batches = STREAMS[stream](job)
+    for _ in range(10):  # threads are started, buffers filled, AUTOTUNE settled
+        next(batches)
+    start, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        next(batches)
+        count += job.batch
+    kib = sum(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {"crops_per_second": count / elapsed, "peak_mib": kib // 1024}
+
+
+def measure_in_child(job: Job, stream: str, seconds: float) -> dict:
+    """`measure` in a fresh interpreter."""
+    request = json.dumps({"job": asdict(job), "stream": stream, "seconds": seconds})
+    child = subprocess.run(
+        [sys.executable, __file__, "--child", request],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if child.returncode:
+        raise UserError(f"{stream} on {job.name} failed: {child.stderr.strip()[-500:]}")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def missing_packages(stream: str) -> list[str]:
+    """The packages that a stream needs and this environment has not."""
+    return [name for name in NEEDS.get(stream, ()) if importlib.util.find_spec(name) is None]
+
+
+def compare(
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+    seconds: float = 6.0,
+    rounds: int = 2,
+    camvid: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    kinds: tuple[str, ...] = tuple(kind.name for kind in KINDS),
+) -> None:
+    """Compare the input pipeline with its limit and its rivals: crops a second, peak memory.
+
+    Args:
+        json_file: Write the rows there, too.
+        seconds: Length of a measurement.
+        rounds: Turns of each stream; the best counts.
+        camvid: Folder of the real CamVid, instead of pictures of its size.
+        kinds: Only these: shapes, camvid, cityscapes.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for stream in STREAMS:
+        if missing := missing_packages(stream):
+            print(f"{stream}: left out, {' and '.join(missing)} not installed (extras: bench)")
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for kind in (kind for kind in KINDS if kind.name in kinds):
+            folder = Path(scratch, kind.name)
+            if kind.name == "camvid" and camvid:
+                link_camvid(camvid, folder)
+            else:
+                write_pictures(kind, folder)
+            data_dir = str(Path(scratch, "data"))
+            datasets.prepare(f"image_folder/{kind.name}", folder, data_dir)
+            job = Job(data_dir, kind.name, str(folder), kind.crop, kind.scale, kind.batch)
+            streams = [stream for stream in STREAMS if not missing_packages(stream)]
+            best = {}
+            for _ in range(rounds):
+                for stream in streams:
+                    result = measure_in_child(job, stream, seconds)
+                    if result["crops_per_second"] > best.get(stream, result)["crops_per_second"]:
+                        best[stream] = result
+                    best.setdefault(stream, result)
+            limit = best["decode only"]["crops_per_second"]
+            for stream, result in best.items():
+                ratio = result["crops_per_second"] / limit
+                rows.append({"pictures": kind.name, "stream": stream, **result, "ratio": ratio})
+    print(table(rows), end="")
+    if json_file:
+        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def table(rows: list[dict]) -> str:
+    """The rows in Markdown."""
+    lines = [
+        "| pictures | stream | crops/s | of decoding only | peak MiB |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['pictures']} | {row['stream']} | {row['crops_per_second']:,.0f} | "
+            f"{row['ratio']:.2f} | {row['peak_mib']:,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    if sys.argv[1:2] == ["--child"]:
+        request = json.loads(sys.argv[2])
+        job = Job(**request["job"])
+        print(json.dumps(measure(job, request["stream"], request["seconds"])))
+        return
+    tyro.cli(compare, prog="python benchmarks/input_pipeline.py")
+
+
+if __name__ == "__main__":
+    run_command(main)

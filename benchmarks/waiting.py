@@ -1,0 +1,130 @@
+"""The share of a training step that is spent waiting for data, from TensorFlow's profiler.
+
+    python benchmarks/waiting.py [--backbone resnet18] [--steps 30] [--json FILE]
+
+Trains GCN + BR as `gcn_keras.fit` does on pictures of CamVid's size that are made here, profiles
+the steps after the first ones, and adds up what the trace gives for `IteratorGetNext`, the only
+place where a step waits for the input pipeline.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from input_pipeline import KINDS, write_pictures  # also makes the packages importable
+
+from gcn_keras import recipes
+from pipelines import datasets
+from pipelines.errors import UserError, run_command
+
+WARM_UP = 5
+WAITING = "IteratorGetNextOp::DoCompute"
+
+
+def waiting_share(trace: Path) -> tuple[float, float]:
+    """Seconds spent waiting and seconds in all, of an .xplane.pb file.
+
+    Raises:
+        UserError: the trace has no such event.
+    """
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space = xplane_pb2.XSpace.FromString(trace.read_bytes())
+    (host,) = (plane for plane in space.planes if plane.name == "/host:CPU")
+    waits = [
+        (line.timestamp_ns * 1000 + event.offset_ps, event.duration_ps)
+        for line in host.lines
+        for event in line.events
+        if host.event_metadata[event.metadata_id].name == WAITING
+    ]
+    if len(waits) < 2:
+        raise UserError(f"{trace} has {len(waits)} events {WAITING}: no steps were profiled")
+    waits.sort()
+    # From the start of the first step to the start of the last: whole steps only. `timestamp_ns`
+    # is in nanoseconds, all else in picoseconds.
+    whole = waits[:-1]
+    return sum(duration for _, duration in whole) / 1e12, (waits[-1][0] - waits[0][0]) / 1e12
+
+
+def measure(
+    backbone: str = "resnet18",
+    batch: int = 4,
+    steps: int = 30,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+) -> None:
+    """Measure how much of a training step is spent waiting for data.
+
+    Args:
+        backbone: The ResNet to train.
+        batch: Crops a step.
+        steps: Steps to profile.
+        json_file: Write the result there, too.
+    """
+    options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
+    recipe = recipes.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+    import tensorflow as tf
+
+    from gcn_keras import training
+    from gcn_keras.optimizers import compile_model
+    from pipelines.input_pipeline import training_batches
+
+    class Profile(keras.callbacks.Callback):
+        def on_train_batch_begin(self, step, logs=None):
+            if step == WARM_UP:
+                tf.profiler.experimental.start(scratch)
+
+        def on_train_end(self, logs=None):
+            tf.profiler.experimental.stop()
+
+    with tempfile.TemporaryDirectory() as scratch:
+        (kind,) = (kind for kind in KINDS if kind.name == "camvid")
+        write_pictures(kind, Path(scratch, "pictures"))
+        dataset = datasets.prepare(
+            "image_folder/camvid", Path(scratch, "pictures"), Path(scratch, "data")
+        )
+        batches = training_batches(
+            dataset,
+            "train",
+            crop=recipe.crop,
+            batch_size=recipe.batch,
+            scale=recipe.scale,
+            jitter=recipe.jitter,
+        )
+        model = training.build_model(recipe, dataset.num_classes)
+        compile_model(model, recipe, WARM_UP + steps, None)
+        model.fit(
+            batches,
+            steps_per_epoch=WARM_UP + steps,
+            callbacks=[Profile()],
+            shuffle=False,
+            verbose=2,
+        )
+        (trace,) = Path(scratch).glob("plugins/profile/*/*.xplane.pb")
+        waited, total = waiting_share(trace)
+    row = {
+        "backbone": backbone,
+        "batch": batch,
+        "steps": steps - 1,
+        "seconds_a_step": total / (steps - 1),
+        "waiting_percent": 100 * waited / total,
+    }
+    print(
+        f"{backbone}, batch {batch}, 256×256: {row['seconds_a_step']:.2f} s a step, "
+        f"{row['waiting_percent']:.2f} % of it waiting for data ({steps - 1} steps)"
+    )
+    if json_file:
+        json_file.write_text(json.dumps(row, indent=2) + "\n")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    tyro.cli(measure, prog="python benchmarks/waiting.py")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,201 @@
+"""Cityscapes with its 19 training classes; see README.md for the files and their encoding."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pipelines import labels
+from pipelines.datasets import VERSIONS, generation, pairs, records
+from pipelines.datasets.sources import Archive, locate
+from pipelines.errors import UserError
+
+PAGE = "https://www.cityscapes-dataset.com/downloads/"
+IMAGES = Archive("leftImg8bit_trainvaltest.zip", "leftImg8bit/train", PAGE)
+FINE = Archive("gtFine_trainvaltest.zip", "gtFine/train", PAGE)
+EXTRA_IMAGES = Archive("leftImg8bit_trainextra.zip", "leftImg8bit/train_extra", PAGE, needed=False)
+COARSE = Archive("gtCoarse.zip", "gtCoarse/train_extra", PAGE, needed=False)
+LAYOUT = """\
+leftImg8bit/{train,val,test}/CITY/CITY_000000_000019_leftImg8bit.png
+gtFine/{train,val,test}/CITY/CITY_000000_000019_gtFine_labelIds.png
+leftImg8bit/train_extra/CITY/CITY_000000_000019_leftImg8bit.png                 (may be absent)
+gtCoarse/{train,train_extra,val}/CITY/CITY_000000_000019_gtCoarse_labelIds.png  (may be absent)
+"""
+IMAGE_SUFFIX = "_leftImg8bit.png"
+
+
+class Split(NamedTuple):
+    """What a split is made from.
+
+    Attributes:
+        images, labels: archives.
+        folder: the folder in both of them.
+        count: how many images are published.
+    """
+
+    images: Archive
+    labels: Archive
+    folder: str
+    count: int
+
+
+SPLITS = {
+    "train": Split(IMAGES, FINE, "train", 2975),
+    "val": Split(IMAGES, FINE, "val", 500),
+    "test": Split(IMAGES, FINE, "test", 1525),
+    "coarse": Split(EXTRA_IMAGES, COARSE, "train_extra", 19998),
+    "train_coarse": Split(IMAGES, COARSE, "train", 2975),
+}
+# Its label files are published, but show only what is no part of the scene.
+UNLABELLED = "test"
+
+
+class Item(NamedTuple):
+    """An image and its label file; None where the image has no labels."""
+
+    image: Path
+    label: Path | None
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Cityscapes: 19 classes of street scenes, labelled finely and coarsely."""
+
+    VERSION = tfds.core.Version(VERSIONS["cityscapes19"])
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir has the archives of {PAGE}; see README.md."
+    beam = False
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(
+                class_names=list(labels.CITYSCAPES_CLASSES),
+                unlabelled_splits=[UNLABELLED],
+            ),
+            homepage="https://www.cityscapes-dataset.com/",
+        )
+
+    def _split_generators(self, dl_manager):
+        folders = locate(dl_manager, (IMAGES, FINE, EXTRA_IMAGES, COARSE), LAYOUT)
+        splits = available_splits(folders)
+        if "train_coarse" in splits:
+            self.info.metadata["overlapping_splits"] = [["train", "train_coarse"]]
+        for name in splits:  # before hours are spent on the first one
+            found = len(list_items(name, folders))
+            if found != SPLITS[name].count:
+                _note(f"{name} has {found:,} images, not {SPLITS[name].count:,} as published")
+        return {name: self._generate_examples(name, folders) for name in splits}
+
+    def _generate_examples(self, name, folders):
+        return generation.examples(
+            partial(list_items, name, folders), make_example, f"cityscapes19 {name}", self.beam
+        )
+
+
+def available_splits(folders: dict[str, Path]) -> list[str]:
+    """The splits that can be made from some archives; says on standard error which cannot.
+
+    Args:
+        folders: by the archives' names, as `sources.locate` returns them.
+    """
+    splits = []
+    for name, split in SPLITS.items():
+        absent = [a.file for a in (split.images, split.labels) if a.file not in folders]
+        if absent:
+            _note(f"no split {name!r} without {' and '.join(absent)}")
+        else:
+            splits.append(name)
+    return splits
+
+
+def _note(text: str) -> None:
+    print(f"cityscapes19: {text}", file=sys.stderr)
+
+
+def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
+    """Finds the images of a split and their label files.
+
+    Label files without an image are passed over: the one broken image of train_extra, see
+    README.md, may have been deleted.
+
+    Args:
+        name: of the split.
+        folders: by the archives' names, as `sources.locate` returns them.
+
+    Returns:
+        Items sorted by image.
+
+    Raises:
+        UserError: there are no images, or one has no label file.
+    """
+    split = SPLITS[name]
+    folder = folders[split.images.file] / "leftImg8bit" / split.folder
+    images = sorted(p for p in folder.glob(f"*/*{IMAGE_SUFFIX}") if not p.name.startswith("."))
+    if not images:
+        raise UserError(f"{folder} has no CITY/*{IMAGE_SUFFIX}; unpack {split.images.file} again")
+    if name == UNLABELLED:
+        return [Item(image, None) for image in images]
+    kind = Path(split.labels.holds).parts[0]  # gtFine or gtCoarse
+    label_folder = folders[split.labels.file] / kind / split.folder
+    items = [
+        Item(image, label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png")
+        for image in images
+    ]
+    bare = [item for item in items if not item.label.is_file()]
+    if bare:
+        more = f" (and {len(bare) - 1} more like it)" if len(bare) > 1 else ""
+        raise UserError(f"{bare[0].image} has no label: {bare[0].label} is missing{more}")
+    return items
+
+
+def _image_id(image: Path) -> str:
+    return image.name.removesuffix(IMAGE_SUFFIX)
+
+
+def make_example(item: Item) -> tuple[str, dict]:
+    """Reads, checks and re-encodes an image and its labels.
+
+    The labels of an image of a single colour become void: of what they show, nothing is there.
+
+    Returns:
+        The key and the example as `records.features` wants it: the image as JPEG, the labels as
+        train ids.
+
+    Raises:
+        UserError: one of the files cannot be used; the message names it and says why.
+    """
+    image = pairs.read_image(item.image, item.image.read_bytes())
+    height, width, _ = image.shape
+    if item.label is None or (image == image[0, 0]).all():
+        label = np.full((height, width), labels.IGNORE, np.uint8)
+    else:
+        ids = pairs.read_label(item.label, item.label.read_bytes(), labels.CITYSCAPES_LABELS)
+        label = train_ids(ids)
+    if label.shape != (height, width):
+        raise UserError(
+            f"{item.label} is {label.shape[1]}x{label.shape[0]} pixels, but its image "
+            f"{item.image} is {width}x{height}"
+        )
+    image_id = _image_id(item.image)
+    return image_id, {
+        "image": records.encode_jpeg(image),
+        "label": records.encode_label(label),
+        "image_id": image_id,
+    }
+
+
+def train_ids(label_ids: np.ndarray) -> np.ndarray:
+    """Maps Cityscapes' label ids to 0…18 and 255.
+
+    Args:
+        label_ids: uint8; 255 is the id -1, a license plate.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    lookup = np.full(256, labels.IGNORE, np.uint8)
+    lookup[list(labels.CITYSCAPES_LABEL_IDS)] = np.arange(len(labels.CITYSCAPES_CLASSES))
+    return lookup[label_ids]

@@ -1,0 +1,311 @@
+"""COCO's instances as label maps of the 21 VOC classes; see README.md for how they are painted."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from pycocotools import mask as coco_mask
+
+from pipelines import labels
+from pipelines.datasets import VERSIONS, generation, pairs, records
+from pipelines.datasets.sources import Archive, locate
+from pipelines.errors import UserError
+
+PAGE = "https://cocodataset.org/#download"
+SPLITS = ("train", "val")
+DEFAULT_CONFIG = "2017"
+# COCO's names of VOC's classes, where they differ.
+COCO_NAMES = {
+    "aeroplane": "airplane",
+    "motorbike": "motorcycle",
+    "sofa": "couch",
+    "pottedplant": "potted plant",
+    "diningtable": "dining table",
+    "tvmonitor": "tv",
+}
+# Size and SHA-256 of the archives.
+ARCHIVES = {
+    "annotations/annotations_trainval2014.zip": (
+        252872794,
+        "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
+    ),
+    "annotations/annotations_trainval2017.zip": (
+        252907541,
+        "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
+    ),
+    "zips/train2014.zip": (
+        13510573713,
+        "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+    ),
+    "zips/train2017.zip": (
+        19336861798,
+        "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+    ),
+    "zips/val2014.zip": (
+        6645013297,
+        "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+    ),
+    "zips/val2017.zip": (
+        815585330,
+        "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+    ),
+}
+
+
+class Region(NamedTuple):
+    """An annotation of one of VOC's classes.
+
+    Attributes:
+        annotation: its id, for messages.
+        value: what it is painted with: a class, or 255 for a crowd or a small object.
+        crowd: whether it is a crowd.
+        area: pixels, as the annotation says.
+        segmentation: polygons `[[x, y, x, y, …], …]` or `{"size": [h, w], "counts": [...]}`.
+    """
+
+    annotation: int
+    value: int
+    crowd: bool
+    area: float
+    segmentation: list | dict
+
+
+class Item(NamedTuple):
+    """An image and what is annotated in it, as the annotations' file says."""
+
+    path: Path
+    annotations: Path
+    height: int
+    width: int
+    regions: tuple[Region, ...]
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """COCO 2017 or 2014 with VOC's classes, by the config's name; see `parse_config`."""
+
+    VERSION = tfds.core.Version(VERSIONS["coco_voc"])
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    beam = False
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(class_names=list(labels.VOC_CLASSES)),
+            homepage="https://cocodataset.org/",
+        )
+
+    def _split_generators(self, dl_manager):
+        config = self.builder_config.name if self.builder_config else DEFAULT_CONFIG
+        year, min_area = parse_config(config)
+        folders = locate(dl_manager, archives(year), layout(year))
+        annotations = folders[f"annotations_trainval{year}.zip"] / "annotations"
+        return {
+            split: self._generate_examples(
+                split,
+                annotations / f"instances_{split}{year}.json",
+                folders[f"{split}{year}.zip"] / f"{split}{year}",
+                min_area,
+            )
+            for split in SPLITS
+        }
+
+    def _generate_examples(self, split, annotations, images, min_area):
+        return generation.examples(
+            partial(list_items, annotations, images, min_area),
+            make_example,
+            f"coco_voc {split}",
+            self.beam,
+        )
+
+
+def parse_config(name: str) -> tuple[int, int]:
+    """Year and smallest area of an object: "2017" is (2017, 0), "2014_min1000" (2014, 1000)."""
+    year, _, min_area = name.partition("_min")
+    return int(year), int(min_area or 0)
+
+
+def archives(year: int) -> tuple[Archive, ...]:
+    """The archives of a year's images and annotations."""
+    holds = {
+        f"zips/train{year}.zip": f"train{year}",
+        f"zips/val{year}.zip": f"val{year}",
+        f"annotations/annotations_trainval{year}.zip": f"annotations/instances_train{year}.json",
+    }
+    return tuple(
+        Archive(
+            Path(name).name, held, PAGE, f"http://images.cocodataset.org/{name}", *ARCHIVES[name]
+        )
+        for name, held in holds.items()
+    )
+
+
+def layout(year: int) -> str:
+    """The folder tree of the unpacked archives."""
+    return f"""
+annotations/instances_train{year}.json     train{year}/*.jpg
+annotations/instances_val{year}.json       val{year}/*.jpg
+"""
+
+
+def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]:
+    """Reads an instances_*.json and picks the images that have an object of VOC's classes.
+
+    Args:
+        annotations: the file.
+        images: the folder of its images.
+        min_area: objects with a smaller `area` are void.
+
+    Returns:
+        One item an image that has at least one object of the 20 classes that is no crowd and
+        not too small, in the file's order; their regions in the order of painting: crowds, then
+        objects from the largest to the smallest.
+
+    Raises:
+        UserError: the file is missing, damaged, or not what COCO's are like, or no image is left.
+    """
+    content = _read_json(annotations)
+    try:
+        values = _label_of_category(content["categories"], annotations)
+        regions = {image["id"]: [] for image in content["images"]}
+        for entry in content["annotations"]:
+            if entry["category_id"] in values:
+                regions[entry["image_id"]].append(
+                    _region(entry, values[entry["category_id"]], min_area)
+                )
+        items = [
+            Item(
+                images / Path(image["file_name"]).name,
+                annotations,
+                int(image["height"]),
+                int(image["width"]),
+                tuple(sorted(regions[image["id"]], key=_painting_order)),
+            )
+            for image in content["images"]
+            if any(region.value != labels.IGNORE for region in regions[image["id"]])
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"{annotations} is not a COCO file of instances ({reason}): unpack "
+            "annotations_trainval*.zip again"
+        ) from error
+    if not items:
+        least = f" of at least {min_area} pixels" if min_area else ""
+        raise UserError(f"{annotations} lists no image with an object of VOC's classes{least}")
+    return items
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {path}: unpack annotations_trainval*.zip there") from error
+    except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
+        raise UserError(
+            f"{path} is truncated or damaged ({error}): unpack annotations_trainval*.zip again"
+        ) from error
+
+
+def _label_of_category(categories: list[dict], path: Path) -> dict[int, int]:
+    """The VOC label of each COCO category that has one."""
+    ids = {category["name"]: category["id"] for category in categories}
+    names = [COCO_NAMES.get(name, name) for name in labels.VOC_CLASSES]
+    missing = [name for name in names[1:] if name not in ids]
+    if missing:
+        raise UserError(f"{path} has no category {', '.join(missing)}; is it COCO's?")
+    return {ids[name]: label for label, name in enumerate(names) if label}
+
+
+def _region(entry: dict, value: int, min_area: int) -> Region:
+    crowd, area = bool(entry["iscrowd"]), float(entry["area"])
+    if crowd or area < min_area:
+        value = labels.IGNORE
+    return Region(int(entry["id"]), value, crowd, area, entry["segmentation"])
+
+
+def _painting_order(region: Region) -> tuple:
+    return not region.crowd, -region.area, region.annotation
+
+
+def make_example(item: Item) -> tuple[str, dict]:
+    """Reads an item's image and paints its label map.
+
+    Returns:
+        The key and the example as `records.features` wants it.
+
+    Raises:
+        UserError: the image is missing or cannot be used, is not as large as the annotations
+            say, or a segmentation is damaged.
+    """
+    try:
+        image = item.path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {item.path}, which {item.annotations} lists") from error
+    height, width = pairs.check_image(item.path, image)
+    if (height, width) != (item.height, item.width):
+        raise UserError(
+            f"{item.path} is {width}x{height} pixels, but {item.annotations} says "
+            f"{item.width}x{item.height}"
+        )
+    image_id = item.path.stem
+    label = records.encode_label(paint(item))
+    return image_id, {"image": image, "label": label, "image_id": image_id}
+
+
+def paint(item: Item) -> np.ndarray:
+    """Paints an item's regions, one over the other, onto background.
+
+    Returns:
+        uint8 `[height, width]`, VOC's classes, 255 is void.
+
+    Raises:
+        UserError: a segmentation is damaged.
+    """
+    label = np.zeros((item.height, item.width), np.uint8)
+    for region in item.regions:
+        try:
+            label[_inside(region.segmentation, item.height, item.width)] = region.value
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(
+                f"{item.annotations} has a damaged segmentation in annotation "
+                f"{region.annotation}, of {item.path.name} ({error})"
+            ) from error
+    return label
+
+
+def _inside(segmentation: list | dict, height: int, width: int) -> np.ndarray:
+    """Rasterises polygons or run lengths: bool `[height, width]`.
+
+    pycocotools' C code takes whatever it is given, so what it gets is checked here.
+    """
+    if isinstance(segmentation, dict):
+        counts = np.asarray(segmentation["counts"])
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"size {segmentation['size']}, not {[height, width]}")
+        if counts.ndim != 1 or counts.dtype.kind != "i" or (counts < 0).any():
+            raise ValueError("counts are no list of run lengths")
+        if counts.sum() != height * width:
+            raise ValueError(f"counts make {counts.sum()} pixels, not {height * width}")
+        runs = coco_mask.frPyObjects(segmentation, height, width)
+        return coco_mask.decode(runs).astype(bool)
+    polygons = [_polygon(points, height, width) for points in segmentation]
+    # Fewer than three points enclose nothing, and pycocotools takes two of them for a box.
+    polygons = [points for points in polygons if len(points) >= 6]
+    if not polygons:
+        return np.zeros((height, width), bool)
+    runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    return coco_mask.decode(runs).astype(bool)
+
+
+def _polygon(points: list, height: int, width: int) -> list[float]:
+    points = np.asarray(points, np.float64)
+    if points.ndim != 1 or len(points) % 2:
+        raise ValueError("a polygon is no list of x, y, x, y, …")
+    # Far outside, rasterising would take memory without bounds.
+    shares = points.reshape(-1, 2) / (width, height)
+    if not ((shares >= -1) & (shares <= 2)).all():
+        raise ValueError(f"a polygon leaves the {width}x{height} image")
+    return points.tolist()

@@ -1,0 +1,80 @@
+import importlib.util
+import os
+import threading
+
+import pytest
+
+from pipelines import datasets
+from pipelines.datasets import generation
+from pipelines.errors import UsageError, UserError
+
+
+def test_examples_come_in_the_items_order_from_a_few_threads():
+    made, threads = [], set()
+
+    def make_example(item):
+        made.append(item)
+        threads.add(threading.get_ident())
+        return str(item), {"x": item}
+
+    examples = generation.examples(lambda: range(1000), make_example, "numbers")
+    assert made == []  # nothing is listed or made before the first is wanted
+    assert next(examples) == ("0", {"x": 0})
+    assert len(made) <= generation.AHEAD * os.cpu_count()  # no more than a few are held
+    assert list(examples) == [(str(item), {"x": item}) for item in range(1, 1000)]
+    assert sorted(made) == list(range(1000))
+    assert threading.get_ident() not in threads and len(threads) <= os.cpu_count()
+
+
+def test_the_first_faulty_item_is_the_error():
+    def make_example(item):
+        if item >= 5:
+            raise UserError(f"{item} is faulty")
+        return str(item), {}
+
+    examples = generation.examples(lambda: range(100), make_example, "numbers")
+    with pytest.raises(UserError, match="^5 is faulty$"):
+        list(examples)
+
+
+@pytest.mark.parametrize("options", ["", "runner=", "runner=A,,b=1", "--runner=A", "a=1, b=2"])
+def test_options_of_beam_that_are_none(options, data_dir):
+    with pytest.raises(UsageError) as caught:
+        datasets.prepare("coco_voc", None, data_dir, beam_options=options)
+    assert f"in --beam-options {options!r} is no option: runner=DirectRunner" in str(caught.value)
+
+
+def test_beam_that_is_not_installed(data_dir, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="^Apache Beam is not installed: leave --beam-options away"):
+        datasets.prepare("coco_voc", None, data_dir, beam_options="runner=DirectRunner")
+
+
+def test_a_set_that_does_not_use_beam(source, data_dir):
+    with pytest.raises(UsageError) as caught:
+        datasets.prepare("image_folder", source, data_dir, beam_options="runner=DirectRunner")
+    assert str(caught.value) == (
+        "'image_folder' is not prepared with Beam, which is for coco_voc and cityscapes19"
+    )
+
+
+@pytest.mark.parametrize(
+    "error, kind, message",
+    [
+        (
+            RuntimeError(
+                "Traceback …\npipelines.errors.UserError: x.jpg is empty\nDuring handling …\n"
+                "pipelines.errors.UserError: x.jpg is empty [while running 'train/make']\n\n"
+            ),
+            UserError,
+            "x.jpg is empty",
+        ),
+        (UserError("x.jpg is empty [while running 'train/make']"), UserError, "x.jpg is empty"),
+        (UserError("there is no folder x"), UserError, "there is no folder x"),
+        (RuntimeError("a bug"), RuntimeError, "a bug"),
+    ],
+)
+def test_errors_of_beam(error, kind, message):
+    with pytest.raises(kind) as caught, generation.errors_of_beam():
+        raise error
+    assert type(caught.value) is kind and str(caught.value) == message
