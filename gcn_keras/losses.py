@@ -1,9 +1,9 @@
 """Cross-entropy over the valid pixels of a batch."""
 
 import keras
-import numpy as np
 from keras import ops
 
+from pipelines.class_weights import median_frequency_weights as median_frequency_weights
 from pipelines.labels import IGNORE
 
 
@@ -40,19 +40,3 @@ class PixelCrossentropy(keras.losses.Loss):
 
     def get_config(self):
         return {"class_weights": self.class_weights, "name": self.name}
-
-
-def median_frequency_weights(pixel_counts):
-    """Class weights median(f) / f, f a class's share of the valid pixels (Eigen & Fergus 2015).
-
-    Args:
-        pixel_counts: int array `[C]` of pixels in the training split.
-
-    Returns:
-        float array `[C]`; 0 for classes without a pixel.
-    """
-    shares = pixel_counts / pixel_counts.sum()
-    seen = shares > 0
-    weights = np.zeros(len(shares))
-    weights[seen] = np.median(shares[seen]) / shares[seen]
-    return weights

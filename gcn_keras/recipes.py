@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from pipelines import datasets
+from pipelines import datasets, service
 from pipelines.errors import UsageError
 
 # Stride of P2 of each backbone in gcn_keras.backbones; P5's is eight times as large.
@@ -70,12 +70,22 @@ class Recipe:
     # === Crops ===
     crop: tuple[int, int] = (512, 512)
     """Height and width of training crops in pixels, multiples of P5's stride."""
+    mode: Literal["crop", "pad"] = "crop"
+    """`crop` cuts from larger pictures; `pad` shows whole ones, and a larger one is an error."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the random scaling before the crop."""
     flip: bool = True
     """Mirror half of the pictures left to right."""
     jitter: float = 0.0
     """Strength of the colour jitter, 0…1."""
+
+    # === Stream ===
+    cache: str | None = None
+    """Keep encoded examples in `memory`, or copies of the record files in this folder."""
+    shuffle_mib: int = 64
+    """Memory of the shuffle buffer in MiB; it holds encoded examples."""
+    data_service: str | None = None
+    """HOST:PORT of a dispatcher (python -m pipelines.service) whose workers make the batches."""
 
     # === Optimisation ===
     batch: int = 1
@@ -238,8 +248,9 @@ def check(recipe: Recipe) -> None:
     _check_weights(recipe)
     _check_crop(recipe)
     _check_kernels(recipe)
+    _check_stream(recipe)
     at_least_one = ("batch", "epochs", "validate_every", "steps_per_epoch", "stack_width")
-    for field in at_least_one:
+    for field in (*at_least_one, "shuffle_mib"):
         value = getattr(recipe, field)
         if value is not None and value < 1:
             raise UsageError(f"--{_option(field)} must be at least 1, got {value}")
@@ -287,6 +298,25 @@ def _check_crop(recipe) -> None:
         raise UsageError(
             f"--crop must be multiples of {stride}, the stride of {recipe.backbone}'s P5, "
             f"got {recipe.crop[0]} {recipe.crop[1]}"
+        )
+
+
+def _check_stream(recipe) -> None:
+    if recipe.mode == "pad" and recipe.scale != (1.0, 1.0):
+        raise UsageError(
+            f"--mode pad resizes nothing: --scale must be 1 1, got "
+            f"{recipe.scale[0]} {recipe.scale[1]}"
+        )
+    cache = recipe.cache
+    if cache is not None and (not cache or Path(cache).is_file()):
+        raise UsageError(f"--cache must be memory or a folder, got {cache!r}")
+    if recipe.data_service is None:
+        return
+    service.check_address(recipe.data_service, "--data-service")
+    if cache is not None:
+        raise UsageError(
+            f"--data-service excludes --cache: its workers read the records themselves, got "
+            f"--cache {cache}"
         )
 
 

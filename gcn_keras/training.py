@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+import re
 import resource
 import time
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
 from gcn_keras.recipes import RECIPES, Recipe
 from gcn_keras.run_folder import RunFolder, begin_run
-from pipelines import datasets, input_pipeline
+from pipelines import crops, datasets, input_pipeline
 from pipelines.errors import UsageError, UserError
 
 SAMPLES = 6
@@ -158,10 +159,14 @@ def _fit(model, recipe, dataset, steps, run) -> KeepRun:
         recipe.train_split,
         crop=recipe.crop,
         batch_size=recipe.batch,
+        mode=recipe.mode,
         scale=recipe.scale,
         flip=recipe.flip,
         jitter=recipe.jitter,
         seed=recipe.seed,
+        shuffle_mib=recipe.shuffle_mib,
+        cache=recipe.cache,
+        data_service=recipe.data_service,
     )
     kept = KeepRun(run)
     callbacks = [
@@ -184,6 +189,12 @@ def _fit(model, recipe, dataset, steps, run) -> KeepRun:
             figures.plot_curves(kept.history, run.curves)
         print(f"\nstopped after {len(kept.history.get('epoch', []))} epochs: {run.model} is saved")
         raise
+    except crops.DecodeError as error:
+        # What a check of the stream said, without TensorFlow's account of where it said so.
+        said = re.search(r"assertion failed: \[(.+?)\]", error.message)
+        if not said:
+            raise
+        raise UserError(f"training stopped: {said[1]}") from error
     return kept
 
 

@@ -8,7 +8,7 @@ will show, in whole source pixels. It is cut from image and labels alike, then b
 to the crop, so the two cannot come apart, and of a JPEG nothing but the window is decoded.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -214,37 +214,71 @@ def pad(
     return tf.ensure_shape(image, (height, width, 3)), tf.ensure_shape(label, (height, width))
 
 
+def check_fits(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> None:
+    """Refuses a picture that is larger than the crop.
+
+    Args:
+        size: int32 `[2]`, height and width of the picture.
+        crop: height and width of the crop.
+        image_id: names the picture, scalar string.
+
+    Raises:
+        DecodeError: naming the picture, its size and the crop.
+    """
+    height, width = tf.unstack(tf.strings.as_string(size))
+    # Without quotes, which TensorFlow would show as \'.
+    message = tf.strings.join(
+        [
+            *("picture ", image_id, " is ", height, " x ", width, " pixels (height x width), "),
+            f"larger than the crop of {crop[0]} x {crop[1]}; mode pad cuts nothing: give a larger "
+            "crop, or mode crop",
+        ]
+    )
+    tf.debugging.Assert(tf.reduce_all(size <= crop), [message])
+
+
 def random_crop(
     encoded_image: tf.Tensor,
     encoded_label: tf.Tensor,
     seed: tf.Tensor,
     *,
     crop: tuple[int, int],
+    mode: Literal["crop", "pad"] = "crop",
     scale: tuple[float, float] = (1.0, 1.0),
     flip: bool = True,
     jitter: float = 0.0,
+    image_id: tf.Tensor | str = "",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes a training example: window, resize, jitter, flip, pad.
+
+    Of a JPEG only the window is decoded. A PNG cannot be entered in the middle: image or label,
+    it is decoded whole. Nothing is resized where `scale` is (1, 1).
 
     Args:
         encoded_image: scalar string, JPEG or PNG.
         encoded_label: scalar string, grayscale PNG of indices, of the image's size.
         seed: integers `[2]`; the same seed gives the same example.
         crop: height and width of the result.
+        mode: "crop" cuts what is larger than the crop; "pad" shows the whole picture, at a random
+            place in the crop, and refuses a larger one. It needs a scale of (1, 1).
         scale: smallest and largest scale of the picture.
         flip: whether half of the examples are mirrored.
         jitter: strength of the colour jitter, 0 for none.
+        image_id: names the picture in errors, scalar string.
 
     Returns:
         uint8 `[*crop, 3]` and uint8 `[*crop]`, static shapes.
 
     Raises:
-        DecodeError: bytes that are damaged, or image and label differ in size.
+        DecodeError: bytes that are damaged, image and label differ in size, or the picture is
+            larger than the crop in mode "pad".
     """
     # All draws at once and whether used or not, so that one option does not shift the others.
     draws = tf.random.stateless_uniform([9], seed)
     label = decode_label(encoded_label)
     size = tf.shape(label)
+    if mode == "pad":
+        check_fits(size, crop, image_id)
     window = draw_window(draws[:5], size, crop, scale)
     image = decode_window(encoded_image, window, size)
     label = cut(label, window)

@@ -15,6 +15,37 @@ CAMVID_PALETTE = (
     (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
 )  # fmt: skip
 
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus",
+    "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
+    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+CITYSCAPES_CLASSES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
+    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
+    "motorcycle", "bicycle",
+)  # fmt: skip
+
+CITYSCAPES_PALETTE = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153),
+    (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152),
+    (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100),
+    (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)  # fmt: skip
+
+# What the values of Cityscapes' *_labelIds.png stand for, value 0 first.
+CITYSCAPES_LABELS = (
+    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic",
+    "ground", "road", "sidewalk", "parking", "rail track", "building", "wall", "fence",
+    "guard rail", "bridge", "tunnel", "pole", "polegroup", "traffic light", "traffic sign",
+    "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan",
+    "trailer", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+
+# The label id of each class, as the test server wants predictions; all other ids are void.
+CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+
 
 def voc_colour_map() -> np.ndarray:
     """The PASCAL VOC colour map.
@@ -38,8 +69,8 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
 
     Args:
         num_classes: 1…255, how many rows are in use.
-        name: name of a data set with colours of its own ("camvid"); any other name, or None,
-            gets the VOC colour map.
+        name: name of a data set with colours of its own ("camvid", "cityscapes19"); any other
+            name, or None, gets the VOC colour map.
 
     Returns:
         uint8 `[256, 3]` RGB: one row a label, row 255 for void.
@@ -52,6 +83,8 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
     colours = voc_colour_map()
     if name == "camvid":
         colours[: len(CAMVID_PALETTE)] = CAMVID_PALETTE
+    if name == "cityscapes19":
+        colours[: len(CITYSCAPES_PALETTE)] = CITYSCAPES_PALETTE
     return colours
 
 

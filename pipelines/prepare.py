@@ -14,23 +14,28 @@ def prepare(
     name: tyro.conf.Positional[str],
     source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="DIR")] = None,
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
+    beam_options: Annotated[str | None, tyro.conf.arg(metavar="K=V,...")] = None,
 ) -> None:
     """Write a data set as sharded TFRecords, after checking every image and label.
 
-    Data sets: shapes (generated, needs no --from), camvid, image_folder, and image_folder/NAME
-    for several of your own in one data directory. The layouts they expect are in
-    pipelines/datasets/*/README.md.
+    Data sets: shapes (generated, needs no --from), camvid, voc2012_sbd, coco_voc (COCO 2017;
+    coco_voc/2014, and coco_voc/2017_min1000 without objects below 1000 pixels), cityscapes19,
+    image_folder, and image_folder/NAME for several of your own in one data directory. The layouts
+    they expect are in pipelines/datasets/*/README.md.
 
     Args:
         name: The data set.
-        source: The folder with its images and labels.
+        source: The folder with its images and labels, or with its archives. Without it, voc2012_sbd
+            and coco_voc are downloaded.
         data_dir: Where prepared data sets live.
+        beam_options: Prepare coco_voc or cityscapes19 with Apache Beam, which must be installed,
+            with these options of its pipeline: runner=DirectRunner,direct_num_workers=4.
     """
-    datasets.check_source(name, source)
+    datasets.check_source(name, source, beam_options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
     folder = datasets.prepared_folder(name, data_dir)
     already = datasets.is_prepared(name, data_dir)
-    prepared = datasets.prepare(name, source, data_dir)
+    prepared = datasets.prepare(name, source, data_dir, beam_options)
     if already:
         print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
     print(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}")

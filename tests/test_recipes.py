@@ -117,6 +117,20 @@ def test_recipes_are_frozen():
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
         ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
         ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),
+        ("--shuffle-mib 0", "--shuffle-mib must be at least 1, got 0$"),
+        (
+            "--recipe camvid --mode pad",
+            r"--mode pad resizes nothing: --scale must be 1 1, got 0\.6 1\.6$",
+        ),
+        (f"--cache {__file__}", f"--cache must be memory or a folder, got '{__file__}'$"),
+        (
+            "--data-service localhost",
+            "--data-service must be HOST:PORT with a port in 1…65535, got 'localhost'$",
+        ),
+        (
+            "--data-service a:5050 --cache memory",
+            "--data-service excludes --cache: .*got --cache memory$",
+        ),
         ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
     ],
 )

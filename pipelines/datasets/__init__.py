@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import labels
+from pipelines.datasets import generation
 from pipelines.errors import UsageError, UserError
 
 DEFAULT_DATA_DIR = "data"
@@ -46,8 +47,16 @@ NAMES = (*VERSIONS, *MIXTURES)
 
 _GENERATED = ("shapes",)  # needs no source
 _DOWNLOADED = ("voc2012_sbd", "coco_voc")  # are fetched where no source is given
-_WITH_CONFIGS = ("image_folder",)
-_CONFIG_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_ON_BEAM = ("coco_voc", "cityscapes19")  # can be prepared with Apache Beam
+_COCO = (re.compile(r"(2014|2017)(_min\d{1,9})?"), "2017", "2014, 2017 or 2017_min1000")
+# What may follow "NAME/": a pattern, the default, and the pattern in words.
+_CONFIGS = {
+    "image_folder": (
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), "default", "letters, digits, '_', '-' and '.'"
+    ),
+    "coco_voc": _COCO,
+    "stage1": _COCO,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +72,8 @@ class PreparedDataset:
         num_bytes: the size of each split's examples.
         parse: takes a serialised example, a scalar string, apart: `image` and `label`, the bytes
             of JPEG or PNG files, and `image_id`, scalar strings all three. Runs in a graph.
+        unlabelled_splits: those whose labels are void throughout because there are none.
+        overlapping_splits: pairs of splits that share images by their definition.
     """
 
     name: str
@@ -72,6 +83,8 @@ class PreparedDataset:
     files: dict[str, tuple[str, ...]] = field(repr=False)
     num_bytes: dict[str, int] = field(repr=False)
     parse: Callable[[Any], dict[str, Any]] = field(repr=False)
+    unlabelled_splits: tuple[str, ...] = ()
+    overlapping_splits: tuple[tuple[str, str], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -97,39 +110,47 @@ class PreparedDataset:
 def parse_name(name: str) -> tuple[str, str | None]:
     """Splits "image_folder/mine" into data set and config; "image_folder" has "default".
 
+    The config of a mixture is that of its parts which have configs: "stage1/2014" is made from
+    "coco_voc/2014".
+
     Raises:
-        UsageError: there is no such data set, or it has no configs, or the config's name cannot
-            be a folder's.
+        UsageError: there is no such data set, or it has no configs, or none of this name.
     """
     base, slash, config = name.partition("/")
     if base not in NAMES:
         close = difflib.get_close_matches(base, NAMES, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise UsageError(f"there is no data set {name!r}{hint}; there are: {', '.join(NAMES)}")
-    if base not in _WITH_CONFIGS:
+    if base not in _CONFIGS:
         if slash:
             raise UsageError(f"{base!r} is a single data set, got {name!r}")
         return base, None
-    if slash and not _CONFIG_PATTERN.fullmatch(config):
-        raise UsageError(
-            f"{name!r} cannot name a data set: letters, digits, '_', '-' and '.' after the slash"
-        )
-    return base, config or "default"
+    pattern, default, words = _CONFIGS[base]
+    if slash and not pattern.fullmatch(config):
+        raise UsageError(f"{name!r} cannot name a data set: {words} after the slash")
+    return base, config or default
 
 
-def check_source(name: str, source: str | Path | None) -> None:
+def check_source(name: str, source: str | Path | None, beam_options: str | None = None) -> None:
     """Checks that `prepare` can be called so; imports nothing heavy.
 
     Raises:
-        UsageError: unknown name, a source for a generated set, or none for another.
-        UserError: the source is no folder, or an empty one.
+        UsageError: unknown name, a source for a generated set, or none for another, or options
+            of Beam for a set that cannot use it.
+        UserError: the source is no folder, or an empty one, or Beam is not installed.
     """
     base, _ = parse_name(name)
     if base in MIXTURES:
         raise UsageError(
-            f"{name!r} is a stream over {' and '.join(_parts(base))}: prepare those, then train "
+            f"{name!r} is a stream over {' and '.join(_parts(name))}: prepare those, then train "
             f"on --dataset {name}"
         )
+    if beam_options is not None:
+        if base not in _ON_BEAM:
+            raise UsageError(
+                f"{name!r} is not prepared with Beam, which is for {' and '.join(_ON_BEAM)}"
+            )
+        generation.check_beam(beam_options)
     if base in _GENERATED:
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
@@ -145,7 +166,10 @@ def check_source(name: str, source: str | Path | None) -> None:
 
 
 def prepare(
-    name: str, source: str | Path | None = None, data_dir: str | Path = DEFAULT_DATA_DIR
+    name: str,
+    source: str | Path | None = None,
+    data_dir: str | Path = DEFAULT_DATA_DIR,
+    beam_options: str | None = None,
 ) -> PreparedDataset:
     """Writes a data set as TFRecords, unless that has been done.
 
@@ -153,21 +177,24 @@ def prepare(
     what `load` finds is complete.
 
     Args:
-        name: one of `NAMES`, or "image_folder/ANY_NAME".
-        source: the folder of images and labels; None for "shapes".
+        name: one of `VERSIONS`, or "image_folder/ANY_NAME", "coco_voc/2014".
+        source: the folder of images and labels, or of the archives; None for "shapes", or to
+            download what has an open address.
         data_dir: where prepared data sets live; made if absent.
+        beam_options: prepare with Apache Beam, with options as `generation.pipeline_options`
+            takes them; None to prepare in this process.
 
     Returns:
         The data set, open for reading.
 
     Raises:
-        UsageError: the name is unknown or the source does not fit it.
+        UsageError: the name is unknown, or the source or Beam does not fit it.
         UserError: the source has a fault (the message names the file), or `data_dir` cannot be
             written.
     """
-    check_source(name, source)
+    check_source(name, source, beam_options)
     if not is_prepared(name, data_dir):
-        _build(name, source, data_dir)
+        _build(name, source, data_dir, beam_options)
     return _open(name, data_dir)
 
 
@@ -195,8 +222,8 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> None:
         UsageError: the name is unknown.
         UserError: the data set, or one of those that it mixes, is not prepared in `data_dir`.
     """
-    base, _ = parse_name(name)
-    for part in _parts(base) or (name,):
+    parse_name(name)
+    for part in _parts(name) or (name,):
         if part not in _GENERATED and not is_prepared(part, data_dir):
             raise UserError(
                 f"{part!r} is not prepared in {data_dir} (looked for "
@@ -205,9 +232,21 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> None:
             )
 
 
-def _parts(base: str) -> tuple[str, ...]:
+def _recipe(name: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """A mixture's splits, with the mixture's config given on to its parts; {} for other sets."""
+    base, slash, config = name.partition("/")
+    return {
+        split: tuple(
+            (f"{part}/{config}" if slash and part in _CONFIGS else part, part_split)
+            for part, part_split in sources
+        )
+        for split, sources in MIXTURES.get(base, {}).items()
+    }
+
+
+def _parts(name: str) -> tuple[str, ...]:
     """The data sets that a mixture is made of; none for any other."""
-    sources = (source for split in MIXTURES.get(base, {}).values() for source in split)
+    sources = (source for split in _recipe(name).values() for source in split)
     return tuple(dict.fromkeys(part for part, _ in sources))
 
 
@@ -222,7 +261,9 @@ def is_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> bool:
     return (prepared_folder(name, data_dir) / "dataset_info.json").is_file()
 
 
-def _build(name: str, source: str | Path | None, data_dir: str | Path) -> None:
+def _build(
+    name: str, source: str | Path | None, data_dir: str | Path, beam_options: str | None = None
+) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -236,10 +277,14 @@ def _build(name: str, source: str | Path | None, data_dir: str | Path) -> None:
             manual_dir=source and str(source),
             try_download_gcs=False,
         )
+        if beam_options is not None:
+            builder.beam = True
+            download_config.beam_options = generation.pipeline_options(beam_options)
         # TFDS reports downloads that do not happen; the builders show their own progress.
         with (
             contextlib.redirect_stdout(io.StringIO()),
             _without_tfds_bars(tfds),
+            generation.errors_of_beam(),
         ):
             builder.download_and_prepare(
                 download_dir=str(Path(data_dir, "downloads")), download_config=download_config
@@ -268,27 +313,38 @@ def _without_tfds_bars(tfds):
 def _open(name: str, data_dir: str | Path) -> PreparedDataset:
     import tensorflow_datasets as tfds
 
-    info = tfds.builder_from_directory(prepared_folder(name, data_dir)).info
-    class_names = tuple(info.metadata["class_names"])
+    folder = prepared_folder(name, data_dir)
+    try:
+        info = tfds.builder_from_directory(folder).info
+        class_names = tuple(info.metadata["class_names"])
+        features, splits = info.features, dict(info.splits.items())
+    except Exception as error:  # whatever TFDS stumbles over in a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{folder} has a damaged dataset_info.json, features.json or metadata.json ({reason}); "
+            "delete the folder and prepare the data set anew"
+        ) from error
     skip = tfds.decode.SkipDecoding()
 
     def parse(record):
-        return info.features.deserialize_example(record, decoders={"image": skip, "label": skip})
+        return features.deserialize_example(record, decoders={"image": skip, "label": skip})
 
     return PreparedDataset(
         name=name,
         class_names=class_names,
         palette=labels.palette(len(class_names), name),
-        splits={split: part.num_examples for split, part in info.splits.items()},
-        files={split: tuple(map(str, part.filepaths)) for split, part in info.splits.items()},
-        num_bytes={split: part.num_bytes for split, part in info.splits.items()},
+        splits={split: part.num_examples for split, part in splits.items()},
+        files={split: tuple(map(str, part.filepaths)) for split, part in splits.items()},
+        num_bytes={split: part.num_bytes for split, part in splits.items()},
         parse=parse,
+        unlabelled_splits=tuple(info.metadata.get("unlabelled_splits", ())),
+        overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
     )
 
 
 def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
     """One data set over the records of several, which share classes and features."""
-    recipe = MIXTURES[name]
+    recipe = _recipe(name)
     parts = {part: load(part, data_dir) for part in _parts(name)}
     first = next(iter(parts.values()))
 
@@ -304,4 +360,6 @@ def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
         splits=collect("splits", 0),
         files=collect("files", ()),
         num_bytes=collect("num_bytes", 0),
+        unlabelled_splits=(),
+        overlapping_splits=(),
     )

@@ -184,6 +184,19 @@ def check_image(path: Path, data: bytes) -> tuple[int, int]:
         Height and width.
 
     Raises:
+        UserError: as `read_image`.
+    """
+    height, width, _ = read_image(path, data).shape
+    return height, width
+
+
+def read_image(path: Path, data: bytes) -> np.ndarray:
+    """Decodes an image as the stream does.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+
+    Raises:
         UserError: empty, not JPEG or PNG, truncated or damaged, 16 bits a channel, CMYK,
             transparent, or to be shown rotated (decoders for training ignore that, and the mask
             would not fit).
@@ -201,7 +214,7 @@ def check_image(path: Path, data: bytes) -> tuple[int, int]:
         raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
     # The stream's own decoder has the last word.
     try:
-        shape = crops.decode_image(data).shape
+        pixels = crops.decode_image(data).numpy()
         orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
     except (crops.DecodeError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
@@ -210,7 +223,7 @@ def check_image(path: Path, data: bytes) -> tuple[int, int]:
             f"{path} has the EXIF orientation {orientation}: store its pixels upright, as its "
             "label is, and drop the tag"
         )
-    return int(shape[0]), int(shape[1])
+    return pixels
 
 
 def read_label(
@@ -248,6 +261,16 @@ def read_label(
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
     if void is not None:
         label[label == void] = IGNORE
+    check_values(path, label, class_names)
+    return label
+
+
+def check_values(path: Path, label: np.ndarray, class_names: tuple[str, ...]) -> None:
+    """Checks that a label map, uint8, holds nothing but classes and 255.
+
+    Raises:
+        UserError: it holds others; the message names `path` and them.
+    """
     values = np.unique(label)
     strays = [int(value) for value in values if value >= len(class_names) and value != IGNORE]
     if strays:
@@ -256,7 +279,6 @@ def read_label(
             f"{path} has the label value{'s' if len(strays) > 1 else ''} {shown}, but the "
             f"classes are {describe_classes(class_names)}, and {IGNORE} is void"
         )
-    return label
 
 
 def _open(path: Path, data: bytes) -> Image.Image:

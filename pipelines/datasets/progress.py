@@ -1,4 +1,4 @@
-"""The progress bar of preparation."""
+"""The progress bars of preparation."""
 
 from tqdm import tqdm
 
@@ -6,3 +6,16 @@ from tqdm import tqdm
 def progress(items, description: str, total: int | None = None):
     """Iterates over `items` with a bar on standard error; `total` if they have no length."""
     return tqdm(items, desc=description, total=total, unit=" examples", mininterval=0.5)
+
+
+def byte_bar(description: str, total: int | None = None, done: int = 0) -> tqdm:
+    """A bar on standard error that counts bytes; `done` of them before it begins."""
+    return tqdm(
+        desc=description,
+        total=total,
+        initial=done,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        mininterval=0.5,
+    )

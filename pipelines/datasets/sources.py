@@ -6,13 +6,24 @@ A builder names its archives; `locate` finds each of them as a folder, in this o
     as an archive in the source folder   unpacked into the download folder, once
     not at all, and no source was given  downloaded, once, and unpacked
 
-and tells of all that are missing in one message.
+and tells of all that are missing in one message. Where no source was given, the download folder is
+the source: an archive that was put there by hand is found.
+
+TFDS's `DownloadManager.extract` is not used: it reads archives into memory faster than it writes
+their files, finishes or leaves gigabytes behind when it is interrupted, and takes a tar that was
+cut off between two files for a whole one.
 """
 
+import gzip
+import tarfile
+import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.datasets.downloads import download
+from pipelines.datasets.progress import byte_bar
 from pipelines.errors import UserError
 
 
@@ -44,8 +55,8 @@ def locate(dl_manager, archives: tuple[Archive, ...], layout: str) -> dict[str, 
     """Finds the folder below which each archive's files lie; unpacks and downloads as needed.
 
     Args:
-        dl_manager: a `tfds.download.DownloadManager`; its `manual_dir` is the source folder, or
-            None where the user gave none.
+        dl_manager: a `tfds.download.DownloadManager`; its `manual_dir` is the source folder,
+            which does not exist where the user gave none.
         archives: what the data set is made from.
         layout: the folder tree of the unpacked archives, as text, for the message.
 
@@ -56,37 +67,105 @@ def locate(dl_manager, archives: tuple[Archive, ...], layout: str) -> dict[str, 
         UserError: needed archives are missing (all are named, with their pages and the layout),
             a download failed, or an archive is damaged or holds something else.
     """
-    source = _source(dl_manager)
-    found, missing = {}, []
-    for archive in archives:
-        if source and (source / archive.holds).exists():
-            found[archive.file] = source
-        elif source and (source / archive.file).is_file():
-            found[archive.file] = _unpack(dl_manager, archive, source / archive.file)
-        elif source is None and archive.url:
-            folder = Path(dl_manager.download_dir)
-            path = download(archive.url, folder / archive.file, archive.size, archive.sha256)
-            found[archive.file] = _unpack(dl_manager, archive, path)
-        elif archive.needed:
-            missing.append(archive)
-    if missing:
+    source, downloads = _source(dl_manager), Path(dl_manager.download_dir)
+    folder = source or downloads
+
+    def here(archive):
+        return (folder / archive.holds).exists() or (folder / archive.file).is_file()
+
+    fetched = [a for a in archives if source is None and a.url and not here(a)]
+    missing = [a for a in archives if a.needed and a not in fetched and not here(a)]
+    if missing:  # said before anything is downloaded or unpacked
         names = ", ".join(f"{a.file} (from {a.page})" for a in missing)
-        place = f"{source} has neither these archives nor their content" if source else "missing"
-        raise UserError(f"{place}: {names}; expected is\n{layout.rstrip()}")
-    return found
+        raise UserError(
+            f"{folder} has neither these archives nor what is in them: {names}; expected is\n"
+            f"{layout.strip()}"
+        )
+    for archive in fetched:
+        download(
+            archive.url, folder / archive.file, archive.size, archive.sha256, page=archive.page
+        )
+    return {
+        archive.file: folder
+        if (folder / archive.holds).exists()
+        else _unpack(archive, folder / archive.file, downloads / "extracted")
+        for archive in archives
+        if here(archive)
+    }
 
 
 def _source(dl_manager) -> Path | None:
-    # `manual_dir` raises where none was given and the builder has no instructions for one.
+    # `manual_dir` raises where the builder has no instructions for it. Where no source was given,
+    # TFDS has DOWNLOADS/manual in its place.
     folder = dl_manager._manual_dir
-    return Path(folder) if folder else None
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
-def _unpack(dl_manager, archive: Archive, path: Path) -> Path:
+def _unpack(archive: Archive, path: Path, folder: Path) -> Path:
+    """Unpacks an archive into `folder`/NAME.BYTES, unless that has been done.
+
+    The files are written into a folder `incomplete.…` which gets its name when all are there.
+    """
+    unpacked = folder / f"{path.name}.{path.stat().st_size}"  # another file: another folder
+    if unpacked.is_dir():
+        return unpacked
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder) as temporary:
+        content = Path(temporary, "content")
+        content.mkdir()
+        _extract(path, content)
+        if not (content / archive.holds).exists():
+            raise UserError(
+                f"{path} is not the archive from {archive.page}: it has no {archive.holds}"
+            )
+        try:
+            content.rename(unpacked)
+        except OSError:
+            if not unpacked.is_dir():  # else another process was faster
+                raise
+    return unpacked
+
+
+def _extract(path: Path, folder: Path) -> None:
     try:
-        folder = Path(dl_manager.extract(path))
-    except Exception as error:  # zipfile, tarfile and zlib errors have no common base
-        raise UserError(f"{path} cannot be unpacked ({error}): fetch it again") from error
-    if not (folder / archive.holds).exists():
-        raise UserError(f"{path} is not the archive from {archive.page}: no {archive.holds} in it")
-    return folder
+        size = path.stat().st_size
+        unpack = _unpack_zip if path.suffix == ".zip" else _unpack_tar
+        with path.open("rb") as file, byte_bar(f"unpacking {path.name}", size) as bar:
+            for _ in unpack(file, folder):
+                bar.update(file.tell() - bar.n)
+    except (
+        tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error,
+        EOFError, ValueError, NotImplementedError,
+    ) as error:  # fmt: skip
+        raise UserError(
+            f"{path} is truncated or damaged ({error}): fetch it again, or unpack it by hand"
+        ) from error
+
+
+def _unpack_zip(file, folder):
+    """Yields after each file."""
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            yield archive.extract(member, folder)
+
+
+def _unpack_tar(file, folder):
+    """Yields after each file; links and devices are left out."""
+    zipped = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    with (
+        gzip.open(file) if zipped else file as stream,
+        tarfile.open(fileobj=stream, mode="r:") as archive,
+    ):
+        for member in archive:
+            if member.isfile():
+                yield archive.extract(member, folder, filter="data")
+        # tarfile takes a cut between two files, and a damaged header, for the end; the real one
+        # is followed by zeros. Reading on to the last byte also has gzip compare its checksum.
+        zeros = 0
+        while block := stream.read(1 << 20):
+            if block.strip(b"\0"):
+                raise tarfile.ReadError("damaged header")
+            zeros += len(block)
+        if not zeros:
+            raise tarfile.ReadError("unexpected end of data")

@@ -188,3 +188,51 @@ def test_truncated_bytes_are_an_error(format):
     image, label = encoded(noise(64, 64), format), encoded(np.zeros((64, 64), np.uint8), "PNG")
     with pytest.raises(crops.DecodeError):
         crops.random_crop(image[: len(image) // 2], label, [0, 0], crop=(64, 64))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_pad_shows_the_whole_picture_somewhere_in_the_crop(format):
+    pixels = noise(5, 7)
+    image, label = encoded(pixels, format), encoded(pixels[..., 0] // 2, "PNG")
+    whole, labels = crops.decode_image(tf.constant(image)), pixels[..., 0] // 2
+    places = set()
+    for index in range(30):
+        shown, found = crops.random_crop(
+            image, label, [1, index], crop=(6, 9), mode="pad", flip=False
+        )
+        inside = np.argwhere(found.numpy() != 255)
+        (top, left), (bottom, right) = inside.min(0), inside.max(0) + 1
+        assert (bottom - top, right - left) == (5, 7)
+        assert np.array_equal(shown[top:bottom, left:right], whole)
+        assert np.array_equal(found[top:bottom, left:right], labels)
+        outside = np.ones((6, 9), bool)
+        outside[top:bottom, left:right] = False
+        assert (shown.numpy()[outside] == MEAN).all() and (found.numpy()[outside] == 255).all()
+        places.add((top, left))
+    assert places == {(top, left) for top in (0, 1) for left in (0, 1, 2)}
+
+
+@pytest.mark.parametrize("size, fits", [((8, 6), True), ((9, 6), False), ((8, 7), False)])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_pad_cuts_nothing(size, fits, in_graph):
+    make = tf.function(crops.random_crop) if in_graph else crops.random_crop
+    image, label = encoded(noise(*size), "PNG"), encoded(np.zeros(size, np.uint8), "PNG")
+
+    def padded():
+        return make(image, label, [0, 0], crop=(8, 6), mode="pad", image_id="aachen_7")
+
+    if fits:
+        assert (padded()[1].numpy() == 0).all()
+    else:
+        with pytest.raises(
+            crops.DecodeError,
+            match=rf"picture aachen_7 is {size[0]} x {size[1]} pixels \(height x width\), "
+            "larger than the crop of 8 x 6; mode pad cuts nothing",
+        ):
+            padded()
+
+
+def test_at_scale_1_nothing_is_resized(monkeypatch):
+    monkeypatch.setattr(tf.image, "resize", None)
+    image, label = encoded(noise(9, 9), "JPEG"), encoded(np.zeros((9, 9), np.uint8), "PNG")
+    assert crops.random_crop(image, label, [0, 0], crop=(4, 4))[0].shape == (4, 4, 3)

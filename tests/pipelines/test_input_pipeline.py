@@ -1,13 +1,18 @@
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from miniatures import write_pairs
+from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
 from pipelines import crops, datasets, input_pipeline
-from pipelines.errors import UsageError
+from pipelines.errors import UsageError, UserError
 from pipelines.input_pipeline import class_pixel_counts, evaluation_examples, training_batches
 
 
@@ -77,21 +82,13 @@ def test_example_n_of_the_stream_is_drawn_from_seed_and_n(ten):
 
 
 def test_shards_are_interleaved_in_a_seeded_order(split_source, data_dir):
-    import tensorflow_datasets as tfds
-
-    from pipelines.datasets.image_folder.image_folder_dataset_builder import Builder
-
-    builder = Builder(data_dir=str(data_dir), config=tfds.core.BuilderConfig(name="default"))
-    config = tfds.download.DownloadConfig(
-        manual_dir=str(split_source), num_shards=2, try_download_gcs=False
-    )
-    builder.download_and_prepare(download_config=config)
-    prepared = datasets.load("image_folder", data_dir)
-    assert len(prepared.files["train"]) == 2
+    write_pairs(split_source / "val", "gh", [0, 1])
+    prepared = prepare_in_files(split_source, data_dir, 2)
     # A buffer of one example: what order there is comes from the shards.
     orders = set()
     for seed in range(8):
-        records = input_pipeline._shuffled_records(prepared, "train", seed, np.int64(0), 1)
+        seeds = input_pipeline._seeds(seed, np.int64(0))
+        records = input_pipeline._shuffled_records(list(prepared.files["train"]), seeds, 1)
         records = [record.numpy() for record in records]
         assert len(set(records)) == 6
         orders.add(tuple(records))
@@ -100,6 +97,174 @@ def test_shards_are_interleaved_in_a_seeded_order(split_source, data_dir):
     batches = take(stream, 3)
     assert all(sorted(labels[:, 0, 0]) == [0, 0, 1, 1, 2, 2] for _, labels in batches)
     assert same(take(stream, 3), batches)
+
+
+def digest_of_a_stream(data_dir) -> str:
+    """A digest of three epochs of "ten", with everything on that draws."""
+    stream = training_batches(
+        datasets.load("image_folder/ten", data_dir),
+        *("train",),
+        **{"crop": (5, 5), "batch_size": 3, "scale": (0.5, 2.0), "jitter": 0.5, "seed": 11},
+    )
+    digest = hashlib.sha256()
+    for pair in take(stream, 10):
+        for array in pair:
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.slow
+def test_another_process_makes_the_same_stream(ten):
+    data_dir = str(Path(ten.files["train"][0]).parents[3])
+    program = "import sys, test_input_pipeline as t; print(t.digest_of_a_stream(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, data_dir],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "7"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [digest_of_a_stream(data_dir)]
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
+    """Twelve examples in four files, each labelled with its own number."""
+    folder = tmp_path_factory.mktemp("twelve")
+    write_pairs(folder / "source" / "train", "abcdefghijkl", range(12))
+    write_pairs(folder / "source" / "val", "mnop", range(4))
+    (folder / "source" / "classes.txt").write_text("\n".join(f"c{i}" for i in range(12)))
+    return prepare_in_files(folder / "source", folder / "data", 4)
+
+
+def orders(dataset, batch_size, batches, **options):
+    """The numbers of the examples in each batch."""
+    stream = training_batches(dataset, "train", crop=(6, 8), batch_size=batch_size, **options)
+    return [labels[:, 0, 0].tolist() for _, labels in take(stream, batches)]
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_replicas_share_files_where_they_come_out_even(twelve, cache):
+    first, second = (
+        orders(twelve, 6, 3, cache=cache, shard=(index, 2), seed=4) for index in (0, 1)
+    )
+    for ours, theirs in zip(first, second, strict=True):  # three epochs of six examples each
+        assert sorted(ours + theirs) == list(range(12))
+    # Whole files: the part is the same in every epoch.
+    assert len({tuple(sorted(epoch)) for epoch in first}) == 1
+    assert len({tuple(epoch) for epoch in first}) == 3
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_replicas_share_examples_where_files_do_not_come_out_even(twelve, ten, cache):
+    parts = [orders(twelve, 4, 3, cache=cache, shard=(index, 3), seed=4) for index in range(3)]
+    for epoch in zip(*parts, strict=True):
+        assert sorted(sum(epoch, [])) == list(range(12))
+    # Ten examples, one file, four replicas: 3, 3, 2 and 2, and none is dropped.
+    first_epochs = [
+        orders(ten, size, 1, cache=cache, shard=(index, 4))[0]
+        for index, size in enumerate((3, 3, 2, 2))
+    ]
+    assert sorted(sum(first_epochs, [])) == list(range(10))
+
+
+def test_replicas_draw_differently(ten):
+    """Both show the same picture, which fits the crop with 20 x 20 pixels of freedom."""
+    places = []
+    for index in (0, 1):
+        stream = training_batches(ten, "train", crop=(26, 28), batch_size=5, shard=(index, 2))
+        places += [tuple(np.argwhere(m != 255)[0]) for m in take(stream, 1)[0][1]]
+    assert len(set(places)) > 5
+
+
+def test_memory_cache_reads_once_and_augments_anew(source, data_dir):
+    prepared = datasets.prepare("image_folder", source, data_dir)
+    options = {"crop": (9, 9), "batch_size": 3, "jitter": 0.5, "cache": "memory", "seed": 2}
+    expected = take(training_batches(prepared, "train", **options), 4)
+    stream = training_batches(prepared, "train", **options)
+    iterator = stream.as_numpy_iterator()
+    next(iterator)
+    for file in prepared.files["train"]:
+        Path(file).unlink()
+    rest = [next(iterator) for _ in range(3)]
+    assert same(rest, expected[1:])
+    assert len({image.tobytes() for images, _ in expected for image in images}) == 12
+
+
+def test_folder_cache_gives_the_same_stream_without_the_files(twelve, tmp_path):
+    shutil.copytree(Path(twelve.files["train"][0]).parents[3], tmp_path / "data")
+    prepared = datasets.load("image_folder", tmp_path / "data")
+    options = {"crop": (4, 4), "batch_size": 4, "scale": (0.5, 2.0), "seed": 3}
+    expected = take(training_batches(prepared, "train", **options), 7)
+    stream = training_batches(prepared, "train", cache=str(tmp_path / "cache"), **options)
+    for file in prepared.files["train"]:
+        os.rename(file, f"{file}.away")
+    assert same(take(stream, 7), expected)
+    copies = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in copies) == sorted(
+        Path(file).name for file in prepared.files["train"]
+    )
+
+
+def test_folder_cache_replaces_what_is_incomplete_or_old(twelve, tmp_path):
+    originals = []
+    for i, file in enumerate(twelve.files["train"]):
+        originals.append(Path(shutil.copy2(file, tmp_path / f"{i}.tfrecord")))
+    folder = tmp_path / "cache"
+    copies = [Path(copy) for copy in input_pipeline._copied(originals, folder)]
+    kept = copies[0].stat().st_ino
+    copies[1].write_bytes(originals[1].read_bytes()[:-5])  # cut off
+    os.utime(originals[2], (1e9, 1e9))  # prepared anew, with the same size
+    copies[3].with_name(f"{copies[3].name}.incomplete-1").write_bytes(b"half")
+    copies[3].unlink()
+    assert [Path(copy) for copy in input_pipeline._copied(originals, folder)] == copies
+    assert copies[0].stat().st_ino == kept
+    for original, copy in zip(originals, copies, strict=True):
+        assert copy.read_bytes() == original.read_bytes()
+        assert copy.stat().st_mtime == pytest.approx(original.stat().st_mtime)
+
+
+def test_a_cache_that_cannot_be_written_is_named(ten, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"cannot copy .* to the cache {tmp_path}/file/cache: "):
+        training_batches(
+            ten, "train", crop=(4, 4), batch_size=1, cache=str(tmp_path / "file" / "cache")
+        )
+
+
+def test_pad_names_the_picture_that_is_too_large(ten):
+    stream = training_batches(ten, "val", crop=(5, 6), batch_size=1, mode="pad")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="picture x is 5 x 7 pixels"):
+        take(stream, 1)
+    whole = training_batches(ten, "train", crop=(6, 8), batch_size=10, mode="pad")
+    ((_, labels),) = take(whole, 1)
+    assert sorted(labels[:, 0, 0]) == list(range(10)) and (labels != 255).all()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_epochs(tmp_path):
+    """Six epochs of more than 20 MiB of records and twice that of crops: a leak would show."""
+    folder = tmp_path / "source"
+    for split, count in (("train", 160), ("val", 4)):
+        labels = [np.zeros((360, 480), np.uint8)] * count
+        write_pairs(folder / split, [f"{i:03}" for i in range(count)], labels)
+    (folder / "classes.txt").write_text("one\ntwo\n")
+    prepared = prepare_in_files(folder, tmp_path / "data", 4)
+    assert prepared.num_bytes["train"] > 20 * 2**20
+    stream = training_batches(
+        prepared, "train", crop=(256, 256), batch_size=4, scale=(0.6, 1.6), shuffle_mib=8
+    )
+    used = []
+    for i, _ in enumerate(stream.take(6 * 40)):
+        if i % 40 == 39:
+            used.append(resident_mib())
+    assert used[-1] - used[1] < 48, used
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def test_shuffle_buffer_is_bounded_by_its_memory():
@@ -160,12 +325,36 @@ def test_unknown_split_names_the_splits(ten):
         {"scale": (0.0, 1.0)},
         {"jitter": 1.5},
         {"shuffle_mib": 0},
+        {"shard": (2, 2)},
+        {"shard": (-1, 2)},
+        {"shard": (0, 0)},
     ],
 )
 def test_impossible_values_are_refused_by_name(ten, options):
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"{name} must be .*{str(value)[1:-1]}"):
         training_batches(ten, "train", **({"crop": (4, 4), "batch_size": 1} | options))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"mode": "whole"}, "mode must be 'crop' or 'pad', got 'whole'"),
+        ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
+        ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
+        ({"cache": __file__}, f"cache must be 'memory' or a folder, got '{__file__}'"),
+        (
+            {"shard": (0, 11)},
+            r"at most as many parts as split 'train' has examples, 10, got \(0, 11",
+        ),
+        ({"data_service": "localhost"}, "data_service must be HOST:PORT.*got 'localhost'"),
+        ({"data_service": "localhost:1", "cache": "memory"}, "data_service excludes cache and sh"),
+        ({"data_service": "localhost:1", "shard": (0, 2)}, "data_service excludes cache and shard"),
+    ],
+)
+def test_options_of_the_source_that_cannot_be_meant(ten, options, message):
+    with pytest.raises(UsageError, match=message):
+        training_batches(ten, "train", crop=(4, 4), batch_size=1, **options)
 
 
 def test_a_flipped_bit_in_the_records_is_an_error(source, data_dir):
