@@ -1,6 +1,7 @@
 """Miniature images and data sets."""
 
 import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,95 @@ def write_cityscapes(folder: Path, size=(32, 64)) -> Path:
     for file in ("license.txt", "README"):
         (folder / file).write_text("")
     return folder
+
+
+# The lists of a miniature VOC 2012 and SBD. Real ids; 2008_000008 is in the SBD's list and not in
+# VOC's segmentation lists, and 2009_000001's picture comes only with the SBD.
+VOC = {
+    "train": ["2007_000032", "2007_000039"],
+    "val": ["2007_000033", "2007_000042", "2007_000061"],
+    "test": ["2008_000006"],
+}
+SBD = {
+    "train": ["2007_000032", "2007_000033", "2008_000008"],
+    "val": ["2007_000042", "2009_000001"],
+}
+
+
+def voc_label(image_id: str, size=(6, 9)) -> np.ndarray:
+    """What `write_voc` labels an image with: classes that depend on the id, void below."""
+    label = (np.arange(size[0] * size[1]) + int(image_id[-2:])) % 21
+    label = label.reshape(size).astype(np.uint8)
+    label[-1] = 255
+    return label
+
+
+def sbd_label(image_id: str, size=(6, 9)) -> np.ndarray:
+    """What `write_sbd` labels an image with: columns of two classes that depend on the id."""
+    label = np.full(size, int(image_id[-2:]) % 21, np.uint8)
+    label[:, 1::2] = 20
+    return label
+
+
+def write_voc(folder: Path, test: bool = True) -> Path:
+    """The tree of VOC's archives, with files that nobody needs; `test` with the test archive."""
+    from pipelines.labels import voc_colour_map
+
+    root = folder / "VOCdevkit" / "VOC2012"
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    listed = {**VOC, "trainval": sorted(VOC["train"] + VOC["val"])}
+    for split, ids in listed.items():
+        if split != "test" or test:
+            (lists / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
+    pictures = listed["trainval"] + ["2008_000008"] + (listed["test"] if test else [])
+    for seed, image_id in enumerate(pictures):
+        save(root / "JPEGImages" / f"{image_id}.jpg", noise(6, 9, seed), quality=90)
+        (root / "Annotations").mkdir(exist_ok=True)
+        (root / "Annotations" / f"{image_id}.xml").write_text("<annotation/>")
+    for image_id in listed["trainval"]:
+        mask = Image.fromarray(voc_label(image_id))
+        mask.putpalette(voc_colour_map().tobytes())
+        for kind in ("SegmentationClass", "SegmentationObject"):
+            (root / kind).mkdir(exist_ok=True)
+            mask.save(root / kind / f"{image_id}.png")
+    return folder
+
+
+def write_mat(path: Path, label: np.ndarray, do_compression: bool = True) -> Path:
+    """A label file of the SBD."""
+    from scipy.io import savemat
+    from scipy.sparse import csc_array
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    boundaries = np.empty((20, 1), object)
+    for i in range(20):
+        boundaries[i, 0] = csc_array((np.eye(*label.shape) > 0) & (i in label))
+    present = np.array([[c] for c in np.unique(label) if 0 < c < 21], np.uint8)
+    content = {"Boundaries": boundaries, "Segmentation": label, "CategoriesPresent": present}
+    savemat(path, {"GTcls": content}, do_compression=do_compression)
+    return path
+
+
+def write_sbd(folder: Path) -> Path:
+    """The tree of the SBD's archive; its JPEGs have other bytes than VOC's, to tell them apart."""
+    root = folder / "benchmark_RELEASE" / "dataset"
+    for split, ids in SBD.items():
+        for seed, image_id in enumerate(ids):
+            save(root / "img" / f"{image_id}.jpg", noise(6, 9, seed), quality=50)
+            write_mat(root / "cls" / f"{image_id}.mat", sbd_label(image_id))
+            write_mat(root / "inst" / f"{image_id}.mat", sbd_label(image_id))
+        (root / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
+    (folder / "benchmark_RELEASE" / "README").write_text("")
+    return folder
+
+
+def pack_tar(tree: Path, archive: Path, mode: str = "w", leave_out: str | None = None) -> Path:
+    """Packs all files below `tree` but those whose path has `leave_out` in it."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, mode) as tar:
+        for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+            inside = path.relative_to(tree).as_posix()
+            if leave_out is None or leave_out not in inside:
+                tar.add(path, inside)
+    return archive

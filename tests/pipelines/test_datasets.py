@@ -27,7 +27,9 @@ def recorded(prepared, split):
 
 def test_validation_split():
     def prepared(*splits):
-        return datasets.PreparedDataset("a", ("x", "y"), None, dict.fromkeys(splits, 1), {}, {}, None)
+        return datasets.PreparedDataset(
+            "a", ("x", "y"), None, dict.fromkeys(splits, 1), {}, {}, None
+        )
 
     assert prepared("train", "val").validation_split() == "val"
     assert prepared("train", "validation", "test").validation_split() == "validation"

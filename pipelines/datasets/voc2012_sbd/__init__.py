@@ -1,0 +1,1 @@
+"""TFDS builder of the data set `voc2012_sbd`."""

@@ -1,0 +1,186 @@
+"""PASCAL VOC 2012 and the SBD's labels for more of its images; see README.md for the splits."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pipelines import labels
+from pipelines.datasets import VERSIONS, generation, pairs, records
+from pipelines.datasets.sources import Archive, locate
+from pipelines.datasets.voc2012_sbd.mat_files import read_mat
+from pipelines.errors import UserError
+
+TRAINVAL = Archive(
+    "VOCtrainval_11-May-2012.tar",
+    holds="VOCdevkit/VOC2012/SegmentationClass",
+    page="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+    url="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+    size=1999639040,
+    sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+)
+TEST = Archive(
+    "VOC2012test.tar",
+    holds="VOCdevkit/VOC2012/ImageSets/Segmentation/test.txt",
+    page="http://host.robots.ox.ac.uk:8080/",
+    size=1850626560,
+    sha256="f08582b1935816c5eab3bbb1eb6d06201a789eaa173cdf1cf400c26f0cac2fb3",
+    needed=False,
+)
+SBD = Archive(
+    "benchmark.tgz",
+    holds="benchmark_RELEASE/dataset/cls",
+    page="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/",
+    url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
+    "benchmark.tgz",
+)
+LAYOUT = """
+VOCdevkit/VOC2012/JPEGImages/2007_000032.jpg
+VOCdevkit/VOC2012/SegmentationClass/2007_000032.png
+VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val,trainval}.txt
+VOCdevkit/VOC2012/ImageSets/Segmentation/test.txt                  (may be absent)
+benchmark_RELEASE/dataset/cls/2008_000008.mat
+benchmark_RELEASE/dataset/img/2008_000008.jpg
+benchmark_RELEASE/dataset/{train,val}.txt
+"""
+# The splits, and how many images are published.
+SPLITS = {"train": 1464, "trainaug": 10582, "val": 1449, "trainval": 2913, "test": 1456}
+UNLABELLED = "test"
+OVERLAPPING = (
+    ("train", "trainaug"), ("train", "trainval"), ("trainaug", "trainval"), ("val", "trainval"),
+)  # fmt: skip
+
+
+class Item(NamedTuple):
+    """An image and its label file, .png of VOC or .mat of the SBD; None where there is none."""
+
+    image: Path
+    label: Path | None
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """PASCAL VOC 2012 with the SBD's labels: 20 kinds of objects and background."""
+
+    VERSION = tfds.core.Version(VERSIONS["voc2012_sbd"])
+    RELEASE_NOTES = {"1.0.0": "First version."}
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=records.features(),
+            metadata=tfds.core.MetadataDict(
+                class_names=list(labels.VOC_CLASSES),
+                unlabelled_splits=[UNLABELLED],
+                overlapping_splits=[list(pair) for pair in OVERLAPPING],
+            ),
+            homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        )
+
+    def _split_generators(self, dl_manager):
+        folders = locate(dl_manager, (TRAINVAL, TEST, SBD), LAYOUT)
+        splits = [name for name in SPLITS if name != UNLABELLED or TEST.file in folders]
+        if UNLABELLED not in splits:
+            _note(f"no split {UNLABELLED!r} without {TEST.file} (from {TEST.page})")
+        for name in splits:  # what is missing shows before the first one is written
+            found = len(list_items(name, folders))
+            if found != SPLITS[name]:
+                _note(f"{name} has {found:,} images, not {SPLITS[name]:,} as published")
+        return {name: self._generate_examples(name, folders) for name in splits}
+
+    def _generate_examples(self, name, folders):
+        return generation.examples(
+            partial(list_items, name, folders), make_example, f"voc2012_sbd {name}"
+        )
+
+
+def _note(text: str) -> None:
+    print(f"voc2012_sbd: {text}", file=sys.stderr)
+
+
+def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
+    """Finds the images of a split and their label files.
+
+    Args:
+        name: of the split.
+        folders: by the archives' names, as `sources.locate` returns them.
+
+    Returns:
+        Items in the order of VOC's list; "trainaug" sorted by image id.
+
+    Raises:
+        UserError: a list is missing or empty, or images or label files that it names are missing.
+    """
+    archive = TEST if name == UNLABELLED else TRAINVAL
+    voc = folders[archive.file] / "VOCdevkit/VOC2012"
+    sbd = folders[SBD.file] / "benchmark_RELEASE/dataset"
+    lists = voc / "ImageSets/Segmentation"
+    images, masks = [(voc / "JPEGImages", ".jpg")], [(voc / "SegmentationClass", ".png")]
+    if name == "trainaug":
+        ids = _read_ids(lists / "train.txt", sbd / "train.txt", sbd / "val.txt")
+        ids = sorted(set(ids) - set(_read_ids(lists / "val.txt")))
+        images.append((sbd / "img", ".jpg"))
+        masks.append((sbd / "cls", ".mat"))
+    else:
+        ids = _read_ids(lists / f"{name}.txt")
+    found = _find(ids, images, name)
+    if name == UNLABELLED:
+        return [Item(image, None) for image in found]
+    return [Item(*files) for files in zip(found, _find(ids, masks, name), strict=True)]
+
+
+def _read_ids(*lists: Path) -> list[str]:
+    ids = []
+    for path in lists:
+        try:
+            listed = path.read_bytes().decode(errors="replace").split()
+        except FileNotFoundError as error:
+            raise UserError(f"there is no {path}: unpack its archive again") from error
+        if not listed:
+            raise UserError(f"{path} is empty: unpack its archive again")
+        ids += listed
+    return list(dict.fromkeys(ids))
+
+
+def _find(ids: list[str], places: list[tuple[Path, str]], split: str) -> list[Path]:
+    """The file of each id, from the first of the places, folder and suffix, that has it."""
+    # Folders are listed, and not asked for each file: they may lie on a network drive.
+    there = {path for folder, _ in places if folder.is_dir() for path in folder.iterdir()}
+    candidates = [[folder / f"{i}{suffix}" for folder, suffix in places] for i in ids]
+    found = [next((path for path in paths if path in there), None) for paths in candidates]
+    missing = [i for i, path in zip(ids, found, strict=True) if path is None]
+    if missing:
+        shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if missing[10:] else "")
+        files = " or ".join(f"{folder}/ID{suffix}" for folder, suffix in places)
+        raise UserError(f"there is no {files} for these ids of {split}: {shown}")
+    return found
+
+
+def make_example(item: Item) -> tuple[str, dict]:
+    """Reads and checks an image and its labels.
+
+    Returns:
+        The key and the example as `records.features` wants it.
+
+    Raises:
+        UserError: one of the files cannot be used; the message names it and says why.
+    """
+    image = item.image.read_bytes()
+    height, width = pairs.check_image(item.image, image)
+    if item.label is None:
+        label = np.full((height, width), labels.IGNORE, np.uint8)
+    else:
+        read = read_mat if item.label.suffix == ".mat" else pairs.read_label
+        label = read(item.label, item.label.read_bytes(), labels.VOC_CLASSES)
+    if label.shape != (height, width):
+        raise UserError(
+            f"{item.label} is {label.shape[1]}x{label.shape[0]} pixels, but its image "
+            f"{item.image} is {width}x{height}"
+        )
+    image_id = item.image.stem
+    return image_id, {
+        "image": image,
+        "label": records.encode_label(label),
+        "image_id": image_id,
+    }
