@@ -414,7 +414,8 @@ class _Images:
         for split, count in within.items():
             first, second = twins[split]
             result.notes.append(
-                f"{split}: {count:,} images occur again, such as {first!r}, which is {second!r}, too"
+                f"{split}: {count:,} images occur again, such as {first!r}, which is {second!r}, "
+                "too"
             )
         for splits, count in across.items():
             meant = ", as is meant" if frozenset(splits) in declared else ""
