@@ -5,14 +5,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import builder_case
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from miniatures import noise, save, write_cityscapes
 from PIL import Image
 
 from pipelines import datasets, labels
-from pipelines.datasets import sources
 from pipelines.datasets.cityscapes19 import cityscapes19_dataset_builder as cityscapes19
 from pipelines.errors import UsageError, UserError
 from pipelines.input_pipeline import evaluation_examples
@@ -278,21 +277,13 @@ def test_damaged_files(item, part):
         cityscapes19.make_example(item)
 
 
-class BuilderTest(tfds.testing.DatasetBuilderTestCase):
+class BuilderTest(builder_case.BuilderCase):
     """TFDS's own checks, on the miniature tree."""
 
     DATASET_CLASS = cityscapes19.Builder
     SPLITS = {"train": 3, "val": 2, "test": 1, "coarse": 2, "train_coarse": 3}
     OVERLAPPING_SPLITS = ["train_coarse"]
 
-    @classmethod
-    def setUpClass(cls):
-        cls.EXAMPLE_DIR = write_cityscapes(Path(tempfile.mkdtemp()))
-        cls.addClassCleanup(shutil.rmtree, cls.EXAMPLE_DIR)
-        super().setUpClass()
-
-    def setUp(self):
-        super().setUp()
-        patcher = pytest.MonkeyPatch()
-        patcher.setattr(sources, "_source", lambda dl_manager: self.dummy_data)
-        self.addCleanup(patcher.undo)
+    @staticmethod
+    def write_source(folder):
+        return write_cityscapes(folder)

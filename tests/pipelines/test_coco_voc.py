@@ -1,10 +1,9 @@
 """COCO with VOC's classes, from miniature trees with the layout of the real archives."""
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
+import builder_case
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -12,7 +11,6 @@ from miniatures import encoded, noise, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets, input_pipeline, labels
-from pipelines.datasets import sources
 from pipelines.datasets.coco_voc import coco_voc_dataset_builder as coco_voc
 from pipelines.errors import UsageError, UserError
 from pipelines.input_pipeline import _records, evaluation_examples, training_batches
@@ -290,26 +288,16 @@ def test_gray_images_are_taken_and_cmyk_is_not(coco):
         coco_voc.make_example(item)
 
 
-class BuilderTest(tfds.testing.DatasetBuilderTestCase):
+class BuilderTest(builder_case.BuilderCase):
     """TFDS's own checks, on the miniature tree."""
 
     DATASET_CLASS = coco_voc.Builder
     BUILDER_CONFIG_NAMES_TO_TEST = [tfds.core.BuilderConfig(name="2017")]
-    SKIP_CHECKSUMS = True  # they are in the archives' table
     SPLITS = {"train": 3, "val": 2}
 
-    @classmethod
-    def setUpClass(cls):
-        cls.EXAMPLE_DIR = write_coco(Path(tempfile.mkdtemp()))
-        cls.addClassCleanup(shutil.rmtree, cls.EXAMPLE_DIR)
-        super().setUpClass()
-
-    def setUp(self):
-        super().setUp()
-        # TFDS's case mocks the folder only for builders that cannot download.
-        patcher = pytest.MonkeyPatch()
-        patcher.setattr(sources, "_source", lambda dl_manager: self.dummy_data)
-        self.addCleanup(patcher.undo)
+    @staticmethod
+    def write_source(folder):
+        return write_coco(folder)
 
 
 @pytest.fixture

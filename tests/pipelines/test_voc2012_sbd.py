@@ -2,14 +2,13 @@
 
 import itertools
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import builder_case
 import numpy as np
 import pytest
 import scipy.io
-import tensorflow_datasets as tfds
 from file_server import FileServer
 from miniatures import (
     encoded,
@@ -25,7 +24,6 @@ from miniatures import (
 from PIL import Image
 
 from pipelines import datasets, labels
-from pipelines.datasets import sources
 from pipelines.datasets.voc2012_sbd import mat_files
 from pipelines.datasets.voc2012_sbd import voc2012_sbd_dataset_builder as voc2012_sbd
 from pipelines.errors import UserError
@@ -351,23 +349,13 @@ def test_an_interrupted_preparation(tree, data_dir, monkeypatch):
     assert datasets.prepare("voc2012_sbd", tree, data_dir).splits == SPLITS
 
 
-class BuilderTest(tfds.testing.DatasetBuilderTestCase):
+class BuilderTest(builder_case.BuilderCase):
     """TFDS's own checks, on the miniature tree."""
 
     DATASET_CLASS = voc2012_sbd.Builder
-    SKIP_CHECKSUMS = True  # they are in the archives' table
     SPLITS = SPLITS
     OVERLAPPING_SPLITS = ["trainaug", "trainval"]
 
-    @classmethod
-    def setUpClass(cls):
-        cls.EXAMPLE_DIR = write_sbd(write_voc(Path(tempfile.mkdtemp())))
-        cls.addClassCleanup(shutil.rmtree, cls.EXAMPLE_DIR)
-        super().setUpClass()
-
-    def setUp(self):
-        super().setUp()
-        # TFDS's case mocks the folder only for builders that cannot download.
-        patcher = pytest.MonkeyPatch()
-        patcher.setattr(sources, "_source", lambda dl_manager: self.dummy_data)
-        self.addCleanup(patcher.undo)
+    @staticmethod
+    def write_source(folder):
+        return write_sbd(write_voc(folder))
