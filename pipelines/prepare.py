@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import datasets
+from pipelines.datasets.tfds_set.options import TfdsOptions
 from pipelines.errors import run_command
 
 
@@ -15,13 +16,18 @@ def prepare(
     source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="DIR")] = None,
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
     beam_options: Annotated[str | None, tyro.conf.arg(metavar="K=V,...")] = None,
+    image_feature: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    label_feature: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
+    first_label: int = 0,
+    class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
 ) -> None:
     """Write a data set as sharded TFRecords, after checking every image and label.
 
     Data sets: shapes (generated, needs no --from), camvid, voc2012_sbd, coco_voc (COCO 2017;
     coco_voc/2014, and coco_voc/2017_min1000 without objects below 1000 pixels), cityscapes19,
     image_folder, and image_folder/NAME for several of your own in one data directory. The layouts
-    they expect are in pipelines/datasets/*/README.md.
+    they expect are in pipelines/datasets/*/README.md. tfds:NAME is any set of TensorFlow Datasets
+    that has a picture and a mask.
 
     Args:
         name: The data set.
@@ -30,12 +36,19 @@ def prepare(
         data_dir: Where prepared data sets live.
         beam_options: Prepare coco_voc or cityscapes19 with Apache Beam, which must be installed,
             with these options of its pipeline: runner=DirectRunner,direct_num_workers=4.
+        image_feature: Of tfds:NAME, the feature with the picture, where more than one could be.
+        label_feature: Of tfds:NAME, the feature with the mask, where more than one could be.
+        first_label: Of tfds:NAME, the mask's value of the first class; lower values become void.
+        class_names: Of tfds:NAME, file of the classes' names, one a line; without it the classes
+            are counted.
     """
-    datasets.check_source(name, source, beam_options)
+    given = TfdsOptions(image_feature, label_feature, first_label, class_names)
+    options = None if given == TfdsOptions() else given
+    datasets.check_source(name, source, beam_options, options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
     folder = datasets.prepared_folder(name, data_dir)
     already = datasets.is_prepared(name, data_dir)
-    prepared = datasets.prepare(name, source, data_dir, beam_options)
+    prepared = datasets.prepare(name, source, data_dir, beam_options, options)
     if already:
         print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
     print(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}")

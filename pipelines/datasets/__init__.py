@@ -23,6 +23,7 @@ import numpy as np
 
 from pipelines import labels
 from pipelines.datasets import generation
+from pipelines.datasets.tfds_set.options import TfdsOptions
 from pipelines.errors import UsageError, UserError
 
 DEFAULT_DATA_DIR = "data"
@@ -34,6 +35,7 @@ VERSIONS = {
     "voc2012_sbd": "1.0.0",
     "coco_voc": "1.0.0",
     "cityscapes19": "1.0.0",
+    "tfds_set": "1.0.0",
 }
 # Streams over several prepared sets: the sets and the split of each that make one split.
 MIXTURES = {
@@ -46,7 +48,7 @@ MIXTURES = {
 NAMES = (*VERSIONS, *MIXTURES)
 
 _GENERATED = ("shapes",)  # needs no source
-_DOWNLOADED = ("voc2012_sbd", "coco_voc")  # are fetched where no source is given
+_DOWNLOADED = ("voc2012_sbd", "coco_voc", "tfds_set")  # are fetched where no source is given
 _ON_BEAM = ("coco_voc", "cityscapes19")  # can be prepared with Apache Beam
 _COCO = (re.compile(r"(2014|2017)(_min\d{1,9})?"), "2017", "2014, 2017 or 2017_min1000")
 # What may follow "NAME/": a pattern, the default, and the pattern in words.
@@ -56,7 +58,11 @@ _CONFIGS = {
     ),
     "coco_voc": _COCO,
     "stage1": _COCO,
+    "tfds_set": (
+        re.compile(r"[a-z0-9_]+(-[A-Za-z0-9_.+-]+)?"), None, "the name of a set that TFDS has"
+    ),
 }  # fmt: skip
+_TFDS = "tfds:"  # "tfds:NAME" is what users write for "tfds_set/NAME"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +123,16 @@ def parse_name(name: str) -> tuple[str, str | None]:
         UsageError: there is no such data set, or it has no configs, or none of this name.
     """
     base, slash, config = name.partition("/")
+    if name.startswith(_TFDS):
+        # TFDS' own "/CONFIG" cannot be part of a folder's name.
+        base, slash, config = "tfds_set", "/", name.removeprefix(_TFDS).replace("/", "-")
+    elif base == "tfds_set":
+        base = ""  # nobody need know that name
     if base not in NAMES:
         close = difflib.get_close_matches(base, NAMES, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise UsageError(f"there is no data set {name!r}{hint}; there are: {', '.join(NAMES)}")
+        known = ", ".join(f"{_TFDS}NAME" if name == "tfds_set" else name for name in NAMES)
+        raise UsageError(f"there is no data set {name!r}{hint}; there are: {known}")
     if base not in _CONFIGS:
         if slash:
             raise UsageError(f"{base!r} is a single data set, got {name!r}")
@@ -131,7 +143,12 @@ def parse_name(name: str) -> tuple[str, str | None]:
     return base, config or default
 
 
-def check_source(name: str, source: str | Path | None, beam_options: str | None = None) -> None:
+def check_source(
+    name: str,
+    source: str | Path | None,
+    beam_options: str | None = None,
+    tfds_options: TfdsOptions | None = None,
+) -> None:
     """Checks that `prepare` can be called so; imports nothing heavy.
 
     Raises:
@@ -151,6 +168,13 @@ def check_source(name: str, source: str | Path | None, beam_options: str | None 
                 f"{name!r} is not prepared with Beam, which is for {' and '.join(_ON_BEAM)}"
             )
         generation.check_beam(beam_options)
+    if tfds_options is not None:
+        if base != "tfds_set":
+            raise UsageError(
+                "--image-feature, --label-feature, --first-label and --class-names are for "
+                f"{_TFDS}NAME, not for {name!r}"
+            )
+        tfds_options.check()
     if base in _GENERATED:
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
@@ -170,6 +194,7 @@ def prepare(
     source: str | Path | None = None,
     data_dir: str | Path = DEFAULT_DATA_DIR,
     beam_options: str | None = None,
+    tfds_options: TfdsOptions | None = None,
 ) -> PreparedDataset:
     """Writes a data set as TFRecords, unless that has been done.
 
@@ -177,12 +202,13 @@ def prepare(
     what `load` finds is complete.
 
     Args:
-        name: one of `VERSIONS`, or "image_folder/ANY_NAME", "coco_voc/2014".
+        name: one of `VERSIONS`, or "image_folder/ANY_NAME", "coco_voc/2014", "tfds:NAME".
         source: the folder of images and labels, or of the archives; None for "shapes", or to
             download what has an open address.
         data_dir: where prepared data sets live; made if absent.
         beam_options: prepare with Apache Beam, with options as `generation.pipeline_options`
             takes them; None to prepare in this process.
+        tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
 
     Returns:
         The data set, open for reading.
@@ -192,9 +218,9 @@ def prepare(
         UserError: the source has a fault (the message names the file), or `data_dir` cannot be
             written.
     """
-    check_source(name, source, beam_options)
+    check_source(name, source, beam_options, tfds_options)
     if not is_prepared(name, data_dir):
-        _build(name, source, data_dir, beam_options)
+        _build(name, source, data_dir, beam_options, tfds_options)
     return _open(name, data_dir)
 
 
@@ -262,7 +288,11 @@ def is_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> bool:
 
 
 def _build(
-    name: str, source: str | Path | None, data_dir: str | Path, beam_options: str | None = None
+    name: str,
+    source: str | Path | None,
+    data_dir: str | Path,
+    beam_options: str | None = None,
+    tfds_options: TfdsOptions | None = None,
 ) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -277,6 +307,9 @@ def _build(
             manual_dir=source and str(source),
             try_download_gcs=False,
         )
+        if base == "tfds_set":
+            builder.source = name.removeprefix(_TFDS)
+            builder.options = tfds_options or TfdsOptions()
         if beam_options is not None:
             builder.beam = True
             download_config.beam_options = generation.pipeline_options(beam_options)

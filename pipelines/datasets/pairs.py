@@ -177,6 +177,11 @@ def read_pair(pair: Pair, class_names: tuple[str, ...], void: int | None = None)
     return {"image": image, "label": records.encode_label(label), "image_id": pair.image.stem}
 
 
+def make_example(pair: Pair, **options) -> tuple[str, dict]:
+    """The key and the example of a pair: `read_pair`, as `generation.examples` wants it."""
+    return pair.image.stem, read_pair(pair, **options)
+
+
 def check_image(path: Path, data: bytes) -> tuple[int, int]:
     """Checks that the stream will be able to decode an image.
 
@@ -229,14 +234,29 @@ def read_image(path: Path, data: bytes) -> np.ndarray:
 def read_label(
     path: Path, data: bytes, class_names: tuple[str, ...], void: int | None = None
 ) -> np.ndarray:
-    """Decodes a label file; of a palette PNG the indices count, not the colours.
+    """Decodes a label file and checks its values.
 
     Returns:
         uint8 `[H, W]`, values below `len(class_names)` or 255.
 
     Raises:
-        UserError: empty, no PNG, truncated or damaged, no index mask, or values that are no
-            class.
+        UserError: as `decode_mask` and `check_values`.
+    """
+    label = decode_mask(path, data)
+    if void is not None:
+        label[label == void] = IGNORE
+    check_values(path, label, class_names)
+    return label
+
+
+def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
+    """Decodes an index mask; of a palette PNG the indices count, not the colours.
+
+    Returns:
+        uint8 `[H, W]`, the values as they are.
+
+    Raises:
+        UserError: empty, no PNG, truncated or damaged, or no index mask.
     """
     if not data:
         raise UserError(f"{path} is empty")
@@ -259,13 +279,10 @@ def read_label(
         label = np.array(header)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
-    if void is not None:
-        label[label == void] = IGNORE
-    check_values(path, label, class_names)
     return label
 
 
-def check_values(path: Path, label: np.ndarray, class_names: tuple[str, ...]) -> None:
+def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ...]) -> None:
     """Checks that a label map, uint8, holds nothing but classes and 255.
 
     Raises:

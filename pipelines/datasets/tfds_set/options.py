@@ -1,0 +1,28 @@
+"""How the features of a foreign TFDS set are to be read; imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TfdsOptions:
+    """Options of `python -m pipelines.prepare tfds:NAME`.
+
+    Attributes:
+        image_feature: the feature that holds the picture; None where only one can.
+        label_feature: the feature that holds the mask; None where only one can.
+        first_label: the mask's value of the first class; lower values become void (255).
+        class_names: file with the classes' names, one a line; None counts the classes.
+    """
+
+    image_feature: str | None = None
+    label_feature: str | None = None
+    first_label: int = 0
+    class_names: Path | None = None
+
+    def check(self) -> None:
+        """Raises UsageError for values that cannot be meant."""
+        if not 0 <= self.first_label < 255:
+            raise UsageError(f"--first-label must be in 0…254, got {self.first_label}")

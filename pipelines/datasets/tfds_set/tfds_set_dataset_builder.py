@@ -1,0 +1,198 @@
+"""Any TFDS set with a picture and a mask, checked and recorded as the sets of this project are."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pipelines.datasets import VERSIONS, generation, pairs, records
+from pipelines.datasets.progress import progress
+from pipelines.datasets.tfds_set.options import TfdsOptions
+from pipelines.errors import UsageError, UserError
+from pipelines.labels import IGNORE
+
+
+class Item(NamedTuple):
+    """An example of the foreign set: its name, for messages and as id, and its files' bytes."""
+
+    name: str
+    image: bytes
+    label: bytes
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """A copy of the TFDS set `source`, which `prepare` sets together with `options`."""
+
+    VERSION = tfds.core.Version(VERSIONS["tfds_set"])
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    source: str
+    options: TfdsOptions = TfdsOptions()
+
+    def _info(self):
+        # The class names are only known once the masks are; they follow in _split_generators.
+        return self.dataset_info_from_configs(
+            features=records.features(), metadata=tfds.core.MetadataDict()
+        )
+
+    def _split_generators(self, dl_manager):
+        folder = dl_manager._manual_dir  # TFDS' own data directory, where --from gave one
+        given = folder and Path(folder).is_dir()
+        source = open_source(
+            self.source, Path(folder) if given else dl_manager.download_dir.parent / "tfds"
+        )
+        features = pick_features(self.source, source.info.features, self.options)
+        read = partial(Items, source, features)
+        splits = list(source.info.splits)
+        class_names = self._class_names(read, splits)
+        self.info.metadata["class_names"] = list(class_names)
+        return {split: self._generate_examples(split, read, len(class_names)) for split in splits}
+
+    def _class_names(self, read, splits) -> tuple[str, ...]:
+        if self.options.class_names is not None:
+            return pairs.read_class_names(self.options.class_names)
+        largest = -1
+        for split in splits:
+            for item in progress(read(split), f"{self.source} {split}: classes"):
+                values = np.unique(pairs.decode_mask(f"the mask of {item.name}", item.label))
+                largest = max([largest, *values[values != IGNORE].tolist()])
+        count = largest - self.options.first_label + 1
+        if count < 2:
+            raise UserError(
+                f"the masks of tfds:{self.source} hold no two classes from --first-label "
+                f"{self.options.first_label} on; their largest value is {largest}"
+            )
+        return tuple(f"class {index}" for index in range(count))
+
+    def _generate_examples(self, split, read, num_classes):
+        make = partial(make_example, first_label=self.options.first_label, num_classes=num_classes)
+        return generation.examples(partial(read, split), make, f"{self.source} {split}")
+
+
+def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
+    """Opens a TFDS set; TFDS downloads and prepares it where that has not been done.
+
+    Raises:
+        UsageError: TFDS has no such set.
+        UserError: it could not be downloaded or prepared.
+    """
+    try:
+        builder = tfds.builder(name, data_dir=str(data_dir))
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        raise UsageError(
+            f"TFDS has no data set {name!r}; https://www.tensorflow.org/datasets lists them"
+        ) from error
+    try:
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+    except Exception as error:  # whatever a foreign builder and its downloads raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"TFDS cannot prepare {name!r} ({type(error).__name__}: {reason}): prepare it with "
+            f"TFDS elsewhere and give its data directory as --from DIR"
+        ) from error
+    return builder
+
+
+def pick_features(name: str, features, options: TfdsOptions) -> tuple[str, str]:
+    """The features that hold picture and mask.
+
+    Args:
+        name: of the set, for messages.
+        features: its `tfds.features.FeaturesDict`.
+        options: names that were given are taken; otherwise the picture is the feature `image` or
+            the only one with three channels, the mask the only other image.
+
+    Raises:
+        UsageError: a feature is no image, there is none of that name, or several could be meant.
+    """
+    images = {key: f for key, f in features.items() if isinstance(f, tfds.features.Image)}
+    shown = ", ".join(f"{key} {tuple(f.shape)}" for key, f in images.items()) or "none"
+
+    def pick(option, given, candidates):
+        if given is not None:
+            if given not in images:
+                raise UsageError(
+                    f"{option} {given}: tfds:{name} has no image of that name; its images are "
+                    f"{shown}"
+                )
+            return given
+        if len(candidates) != 1:
+            raise UsageError(
+                f"tfds:{name} needs {option}: its images are {shown}, and "
+                f"{'none' if not candidates else 'more than one'} could be meant"
+            )
+        return candidates[0]
+
+    rest = [key for key in images if key != options.label_feature]
+    coloured = [key for key in rest if images[key].shape[-1] == 3]
+    image = pick(
+        "--image-feature", options.image_feature, ["image"] if "image" in rest else coloured
+    )
+    others = [key for key in images if key != image]
+    label = pick("--label-feature", options.label_feature, others)
+    if image == label:
+        raise UsageError(f"--image-feature and --label-feature are both {image}")
+    return image, label
+
+
+class Items:
+    """The examples of a split in a fixed order, as files' bytes; iterated as often as wanted."""
+
+    def __init__(self, source, features: tuple[str, str], split: str):
+        self._source, self._features, self._split = source, features, split
+        known = source.info.features
+        names = ("file_name", "filename", "image_id", "name")
+        texts = (
+            key for key in names if key in known and isinstance(known[key], tfds.features.Text)
+        )
+        self._name = next(texts, None)
+
+    def __len__(self) -> int:
+        return self._source.info.splits[self._split].num_examples
+
+    def __iter__(self) -> Iterator[Item]:
+        image, label = self._features
+        decoders = {key: tfds.decode.SkipDecoding() for key in self._features}
+        examples = self._source.as_dataset(split=self._split, decoders=decoders)
+        for index, example in enumerate(examples):
+            name = f"{self._split}_{index:06}"
+            if self._name:
+                name = Path(example[self._name].numpy().decode()).stem
+            yield Item(name, example[image].numpy(), example[label].numpy())
+
+
+def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, dict]:
+    """Checks an example and brings its labels to 0…num_classes - 1 and 255.
+
+    Returns:
+        The key and the example as `records.features` wants it.
+
+    Raises:
+        UserError: picture or mask cannot be used; the message names the example and says why.
+    """
+    picture, mask = f"the picture of {item.name}", f"the mask of {item.name}"
+    height, width = pairs.check_image(picture, item.image)
+    values = pairs.decode_mask(mask, item.label)
+    if values.shape != (height, width):
+        raise UserError(
+            f"{mask} is {values.shape[1]}x{values.shape[0]} pixels, but the picture is "
+            f"{width}x{height}"
+        )
+    strays = np.setdiff1d(values, [*range(first_label + num_classes), IGNORE])
+    if strays.size:
+        raise UserError(
+            f"{mask} has the value {strays[0]}, but the classes are {first_label} to "
+            f"{first_label + num_classes - 1}, and {IGNORE} is void"
+        )
+    label = np.full_like(values, IGNORE)
+    valid = (values >= first_label) & (values != IGNORE)
+    label[valid] = values[valid] - first_label
+    return item.name, {
+        "image": item.image,
+        "label": records.encode_label(label),
+        "image_id": item.name,
+    }
