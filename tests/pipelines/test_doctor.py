@@ -1,0 +1,283 @@
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from miniatures import REPOSITORY, encoded, noise, write_pairs
+from PIL import Image
+
+from pipelines import datasets, doctor, examination, labels
+from pipelines.class_weights import median_frequency_weights
+from pipelines.datasets import records
+from pipelines.errors import UsageError, UserError
+
+CLASSES = ("sky", "road", "car")
+
+
+@pytest.fixture
+def prepared(tmp_path, data_dir) -> datasets.PreparedDataset:
+    """Three train and two val pairs of 4x6 pixels; a label of each holds what its name says."""
+    folder = tmp_path / "source"
+    half = np.array([[0] * 6, [0] * 6, [1] * 6, [255] * 6], np.uint8)
+    write_pairs(
+        folder / "train", ["sky", "half", "void"], [np.zeros((4, 6), np.uint8), half, 255], (4, 6)
+    )
+    write_pairs(folder / "val", ["x", "y"], [1, 2], (4, 6))
+    for seed, name in enumerate("xy"):
+        path = folder / "val" / "images" / f"{name}.jpg"
+        path.write_bytes(encoded(noise(4, 6, 50 + seed), "JPEG"))
+    (folder / "classes.txt").write_text("\n".join(CLASSES))
+    return datasets.prepare("image_folder/small", folder, data_dir)
+
+
+def shard(prepared, split) -> Path:
+    (path,) = prepared.files[split]
+    return Path(path)
+
+
+def rewrite(prepared, split, change) -> None:
+    """Writes a split's records anew, changed by `change(example)` behind preparation's back."""
+    with tf.io.TFRecordWriter(f"{shard(prepared, split)}.new") as writer:
+        for record in tf.data.TFRecordDataset(str(shard(prepared, split))):
+            example = {key: value.numpy() for key, value in prepared.parse(record).items()}
+            changed = {**example, **(change(example) or {})}
+            feature = {
+                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for key, value in changed.items()
+            }
+            message = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(message.SerializeToString())
+    Path(f"{shard(prepared, split)}.new").replace(shard(prepared, split))
+
+
+def texts(result, kind):
+    assert {finding.kind for finding in result.findings} <= {kind}
+    return [finding.text for finding in result.findings]
+
+
+def test_nothing_is_wrong(prepared):
+    result = examination.examine(prepared)
+    assert result.findings == []
+    train = result.splits["train"]
+    assert (train.records, train.expected, train.labels, train.void_throughout) == (3, 3, 3, 1)
+    assert train.sizes == {(4, 6): 3} and train.sides() == ([4, 4, 4], [6, 6, 6])
+    assert train.pixels[[0, 1, 2, 255]].tolist() == [24 + 12, 6, 0, 6 + 24]
+    assert train.images_with[[0, 1, 2, 255]].tolist() == [2, 1, 0, 2]
+    assert train.void_share() == 30 / 72
+    assert result.splits["val"].pixels[:3].tolist() == [0, 24, 24]
+    assert result.notes == [
+        "train: 1 labels are void throughout",
+        "train: never seen: car",
+        "val: never seen: sky",
+    ]
+    assert sorted(sample.image_id for sample in result.samples) == ["half", "sky", "void", "x", "y"]
+
+
+def test_weights_are_median_over_frequency():
+    # Shares 0.6, 0.3, 0.1 of the valid pixels; the class that never occurs weighs nothing.
+    weights = median_frequency_weights(np.array([60, 30, 10, 0]))
+    np.testing.assert_allclose(weights, [0.5, 1.0, 3.0, 0.0])
+
+
+def test_the_report_as_text(prepared):
+    text = doctor.text_report(examination.examine(prepared), 10)
+    assert text.startswith("image_folder/small: 3 classes, 5 examples in 2 splits")
+    assert "  train         3      6       4  41.7 %       3" in text
+    # 36 of 42 and 6 of 42 valid pixels; median share 1/2: weights 7/12 and 7/2.
+    assert "  0  sky    85.71 %    never               2           0.583" in text
+    assert "  1  road   14.29 %  50.00 %               1           3.500" in text
+    assert "  2  car      never  50.00 %               0           0.000" in text
+    assert text.endswith("Nothing is wrong.")
+
+
+def test_one_split_alone(prepared):
+    assert list(examination.examine(prepared, "val").splits) == ["val"]
+    with pytest.raises(UsageError, match="has no split 'test'; it has: train, val$"):
+        examination.examine(prepared, "test")
+
+
+def test_values_that_are_no_class(prepared):
+    stray = records.encode_label(np.full((4, 6), 7, np.uint8))
+    rewrite(prepared, "val", lambda e: {"label": stray} if e["image_id"] == b"x" else None)
+    assert texts(examination.examine(prepared), examination.LABELS) == [
+        "val: the label of 'x' has the label value 7, but the classes are 0 sky, 1 road, 2 car, "
+        "and 255 is void"
+    ]
+
+
+def test_a_colour_mask_taken_for_an_index_mask(prepared):
+    colours = prepared.palette[np.array([[1, 2], [2, 1]])]
+    gray = np.array(Image.fromarray(colours).convert("L").resize((6, 4), Image.NEAREST))
+    rewrite(prepared, "val", lambda e: {"label": records.encode_label(gray)})
+    found = texts(examination.examine(prepared), examination.LABELS)
+    assert len(found) == 2
+    assert all(t.endswith("a colour mask was taken for an index mask") for t in found)
+    rgb = encoded(prepared.palette[np.zeros((4, 6), int)], "PNG")
+    rewrite(prepared, "val", lambda e: {"label": rgb})
+    found = texts(examination.examine(prepared, "val"), examination.LABELS)
+    assert sorted(found) == [
+        f"val: the label of {name!r} is a RGB picture; an index mask has one channel whose values "
+        "are the classes"
+        for name in "xy"
+    ]
+
+
+def test_masks_of_0_and_255(prepared):
+    binary = records.encode_label(np.array([[0, 255] * 3] * 4, np.uint8))
+    rewrite(prepared, "val", lambda e: {"label": binary})
+    assert texts(examination.examine(prepared), examination.BALANCE) == [
+        "val: all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in "
+        "which 255 is void and 'road' is 1"
+    ]
+
+
+def test_a_split_of_nothing_but_void(prepared):
+    void = records.encode_label(np.full((4, 6), 255, np.uint8))
+    rewrite(prepared, "val", lambda e: {"label": void})
+    assert texts(examination.examine(prepared), examination.BALANCE) == [
+        "val: every pixel is void (255)"
+    ]
+
+
+def test_files_that_cannot_be_read(prepared):
+    def damage(example):
+        if example["image_id"] == b"x":
+            return {"image": example["image"][:100]}
+        return {"label": example["label"][:-20]}
+
+    rewrite(prepared, "val", damage)
+    found = {(f.kind, f.text) for f in examination.examine(prepared).findings}
+    assert found == {
+        (
+            examination.IMAGES,
+            "val: the image of 'x' cannot be decoded: it is truncated or damaged",
+        ),
+        (
+            examination.LABELS,
+            "val: the label of 'y' cannot be decoded: it is truncated or damaged",
+        ),
+        # x's label is whole, y's is not: what is left has one class.
+    }
+
+
+def test_sizes_that_differ(prepared):
+    other = records.encode_label(np.zeros((6, 4), np.uint8))
+    rewrite(prepared, "val", lambda e: {"label": other} if e["image_id"] == b"y" else None)
+    assert texts(examination.examine(prepared), examination.SIZES) == [
+        "val: the label of 'y' is 4x6 pixels, but its image is 6x4"
+    ]
+
+
+def test_a_validation_image_in_the_training_split(prepared):
+    (first,) = (
+        example["image"].numpy()
+        for example in tf.data.TFRecordDataset(list(prepared.files["val"])).map(prepared.parse)
+        if example["image_id"] == b"x"
+    )
+    pixels = np.array(Image.open(io.BytesIO(first)))
+    again = encoded(pixels, "PNG")  # another file, the same pixels
+
+    def leak(example):
+        return {b"sky": {"image": first}, b"half": {"image": again}}.get(example["image_id"])
+
+    rewrite(prepared, "train", leak)
+    result = examination.examine(prepared)
+    (text,) = texts(result, examination.LEAKS)
+    assert text.startswith("val: 'x' is '") and " of train, the same " in text
+    assert any(note.startswith("train: 1 images occur again, such as ") for note in result.notes)
+
+
+def test_a_damaged_record_is_passed_over(prepared):
+    data = bytearray(shard(prepared, "train").read_bytes())
+    data[40] ^= 1  # in the first record
+    shard(prepared, "train").write_bytes(bytes(data))
+    result = examination.examine(prepared)
+    assert texts(result, examination.RECORDS) == [
+        f"{shard(prepared, 'train').name}, record 0: its checksum is wrong: the record is damaged"
+    ]
+    assert result.splits["train"].records == 3 and result.splits["train"].labels == 2
+
+
+def test_a_truncated_file(prepared):
+    data = shard(prepared, "train").read_bytes()
+    shard(prepared, "train").write_bytes(data[:-10])
+    result = examination.examine(prepared)
+    assert texts(result, examination.RECORDS) == [
+        f"{shard(prepared, 'train').name}, record 2: the file is truncated: it ends at byte "
+        f"{len(data) - 10:,}"
+    ]
+
+
+def test_a_missing_file_and_records_that_are_gone(prepared):
+    shard(prepared, "val").unlink()
+    found = {(f.kind, f.text) for f in examination.examine(prepared).findings}
+    assert found == {
+        (examination.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
+        (
+            examination.COUNTS,
+            "val: the records hold 0 examples, dataset_info.json tells of 2",
+        ),
+    }
+
+
+def test_a_record_of_something_else(prepared):
+    with tf.io.TFRecordWriter(str(shard(prepared, "val"))) as writer:
+        writer.write(b"no example")
+        writer.write(b"nor this")
+    found = texts(examination.examine(prepared), examination.RECORDS)
+    assert len(found) == 2
+    assert found[0].startswith(f"{shard(prepared, 'val').name}, record 0: holds no example of this")
+
+
+def test_unlabelled_splits_are_no_fault(prepared):
+    from dataclasses import replace
+
+    void = records.encode_label(np.full((4, 6), 255, np.uint8))
+    rewrite(prepared, "val", lambda e: {"label": void})
+    result = examination.examine(replace(prepared, unlabelled_splits=("val",)))
+    assert result.findings == []
+    assert "none, as is meant" in doctor.text_report(result, 1)
+
+
+def test_damaged_information_is_one_sentence(prepared, data_dir):
+    path = shard(prepared, "train").parent / "dataset_info.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UserError, match=f"^{path.parent} has a damaged dataset_info.json"):
+        datasets.load("image_folder/small", data_dir)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.doctor", *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_command(prepared, data_dir, tmp_path):
+    page = tmp_path / "page.html"
+    done = run("image_folder/small", "--data-dir", data_dir, "--html", page)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is wrong.\ncontact sheet: " in done.stdout
+    sheet = Image.open(data_dir / "image_folder-small-doctor.png")
+    # The legend shows every class in its colour, void too.
+    colours = {colour for _, colour in sheet.convert("RGB").getcolors(2**24)}
+    assert {tuple(prepared.palette[i]) for i in (0, 1, 2, labels.IGNORE)} <= colours
+    text = page.read_text()
+    assert "Nothing is wrong." in text and "data:image/png;base64," in text
+    assert "http" not in text  # needs no other file
+    shard(prepared, "val").write_bytes(b"")
+    done = run("image_folder/small", "--data-dir", data_dir)
+    assert done.returncode == 1
+    assert "WRONG: examples missing or left over (1)" in done.stdout
+    assert "delete " in done.stdout and "prepare the data set anew" in done.stdout
+    done = run("image_folder/small", "--data-dir", data_dir, "--split", "test")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("has no split 'test'; it has: train, val")
+    done = run("camvid", "--data-dir", data_dir)
+    assert done.returncode == 1 and "is not prepared in" in done.stderr
