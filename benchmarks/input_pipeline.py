@@ -1,18 +1,17 @@
 """Crops a second of the input pipeline, beside its limit and its rivals.
 
-    python benchmarks/input_pipeline.py [--json FILE] [--seconds S] [--rounds N] [--camvid DIR]
+    python benchmarks/input_pipeline.py [--json FILE] [--seconds S] [--rounds N] [--data-dir DIR]
 
 Streams training crops of pictures of three sizes in five ways (see rival_streams.py) with all
 cores, each in a process of its own, and prints crops/s, the ratio to decoding the same JPEGs
 fully, and the peak memory of the process with its children. Every way has `--rounds` turns, one
-after another; the best counts, as it was disturbed least. The pictures are made here; --camvid
-takes the folder of the real ones (README.md of pipelines/datasets/camvid).
+after another; the best counts, as it was disturbed least. The pictures are made here;
+--data-dir takes the data directory in which the real CamVid is prepared.
 """
 
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -97,14 +96,18 @@ def write_pictures(kind: Pictures, folder: Path) -> None:
     (folder / "classes.txt").write_text("\n".join(f"class {i}" for i in range(13)))
 
 
-def link_camvid(source: Path, folder: Path) -> None:
-    """The training pictures of the real CamVid, as an image_folder."""
-    if not (source / "train" / "images").is_dir():
-        raise UserError(f"{source} has no train/images: it is not the folder of CamVid")
-    folder.mkdir()
+def write_camvid(data_dir: Path, folder: Path) -> None:
+    """The training pictures of the real CamVid, from its records, as an image_folder."""
+    import tensorflow as tf
+
+    dataset = datasets.load("camvid", data_dir)
     for part in ("images", "labels"):
-        (folder / part).symlink_to((source / "train" / part).resolve())
-    (folder / "classes.txt").write_text("\n".join(f"class {i}" for i in range(12)))
+        (folder / part).mkdir(parents=True)
+    records = tf.data.TFRecordDataset(list(dataset.files["train"]))
+    for index, example in enumerate(records.map(dataset.parse)):
+        (folder / "images" / f"{index:04}.jpg").write_bytes(example["image"].numpy())
+        (folder / "labels" / f"{index:04}.png").write_bytes(example["label"].numpy())
+    (folder / "classes.txt").write_text("\n".join(dataset.class_names))
 
 
 def measure(job: Job, stream: str, seconds: float) -> dict:
@@ -116,11 +119,20 @@ def measure(job: Job, stream: str, seconds: float) -> dict:
     while (elapsed := time.perf_counter() - start) < seconds:
         next(batches)
         count += job.batch
-    kib = sum(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return {"crops_per_second": count / elapsed, "peak_mib": kib // 1024}
+    return {"crops_per_second": count / elapsed, "peak_mib": peak_mib()}
+
+
+def peak_mib() -> int:
+    """Peak memory of this process and the sum of its children's, which are loaders' workers.
+
+    From /proc (Linux): `getrusage` would count in what the parent had when it made this process.
+    """
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    kib = 0
+    for process in ("self", *children):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        kib += next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return kib // 1024
 
 
 def measure_in_child(job: Job, stream: str, seconds: float) -> dict:
@@ -146,7 +158,7 @@ def compare(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
     seconds: float = 6.0,
     rounds: int = 2,
-    camvid: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     kinds: tuple[str, ...] = tuple(kind.name for kind in KINDS),
 ) -> None:
     """Compare the input pipeline with its limit and its rivals: crops a second, peak memory.
@@ -155,7 +167,7 @@ def compare(
         json_file: Write the rows there, too.
         seconds: Length of a measurement.
         rounds: Turns of each stream; the best counts.
-        camvid: Folder of the real CamVid, instead of pictures of its size.
+        data_dir: Where the real CamVid is prepared; without it pictures of its size are made.
         kinds: Only these: shapes, camvid, cityscapes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -166,8 +178,8 @@ def compare(
     with tempfile.TemporaryDirectory() as scratch:
         for kind in (kind for kind in KINDS if kind.name in kinds):
             folder = Path(scratch, kind.name)
-            if kind.name == "camvid" and camvid:
-                link_camvid(camvid, folder)
+            if kind.name == "camvid" and data_dir:
+                write_camvid(data_dir, folder)
             else:
                 write_pictures(kind, folder)
             data_dir = str(Path(scratch, "data"))
