@@ -182,9 +182,9 @@ def compare(
                 write_camvid(data_dir, folder)
             else:
                 write_pictures(kind, folder)
-            data_dir = str(Path(scratch, "data"))
-            datasets.prepare(f"image_folder/{kind.name}", folder, data_dir)
-            job = Job(data_dir, kind.name, str(folder), kind.crop, kind.scale, kind.batch)
+            prepared = str(Path(scratch, "data"))
+            datasets.prepare(f"image_folder/{kind.name}", folder, prepared)
+            job = Job(prepared, kind.name, str(folder), kind.crop, kind.scale, kind.batch)
             streams = [stream for stream in STREAMS if not missing_packages(stream)]
             best = {}
             for _ in range(rounds):

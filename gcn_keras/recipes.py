@@ -86,6 +86,8 @@ class Recipe:
     """Memory of the shuffle buffer in MiB; it holds encoded examples."""
     data_service: str | None = None
     """HOST:PORT of a dispatcher (python -m pipelines.service) whose workers make the batches."""
+    skip_errors: bool = False
+    """Leave out damaged training examples and tell how many, instead of stopping at the first."""
 
     # === Optimisation ===
     batch: int = 1

@@ -2,8 +2,8 @@
 
 import dataclasses
 import platform
-import re
 import resource
+import shlex
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
 from gcn_keras.recipes import RECIPES, Recipe
 from gcn_keras.run_folder import RunFolder, begin_run
-from pipelines import crops, datasets, input_pipeline
+from pipelines import datasets, input_pipeline
 from pipelines.errors import UsageError, UserError
 
 SAMPLES = 6
@@ -37,9 +37,30 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
         The content of metrics.json.
 
     Raises:
-        UserError: the data set is missing, the loss is not finite, files cannot be written.
+        UserError: the data set is missing or damaged, the loss is not finite, files cannot be
+            written.
         KeyboardInterrupt: on Ctrl-C, after the model reached so far was saved.
     """
+    try:
+        return _train(recipe, run)
+    except input_pipeline.DATA_ERRORS as error:
+        fault = input_pipeline.describe_fault(error)
+        if fault is None:
+            raise
+        if "mode pad" not in fault:  # which comes with advice of its own
+            fault += f"; {_advice(recipe)}"
+        raise UserError(f"training stopped: {fault}") from error
+
+
+def _advice(recipe: Recipe) -> str:
+    doctor = shlex.join(
+        ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
+    )
+    skip = "" if recipe.skip_errors else "; --skip-errors trains without it"
+    return f"{doctor} names what is damaged{skip}"
+
+
+def _train(recipe: Recipe, run: RunFolder) -> dict:
     started, asked = time.time(), recipe
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
@@ -149,7 +170,7 @@ def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
     """Weights `[C]` for the loss, or None."""
     if recipe.class_weights == "none":
         return None
-    counts = input_pipeline.class_pixel_counts(dataset, recipe.train_split)
+    counts = input_pipeline.class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
     return losses.median_frequency_weights(counts)
 
 
@@ -167,6 +188,7 @@ def _fit(model, recipe, dataset, steps, run) -> KeepRun:
         shuffle_mib=recipe.shuffle_mib,
         cache=recipe.cache,
         data_service=recipe.data_service,
+        skip_errors=recipe.skip_errors,
     )
     kept = KeepRun(run)
     callbacks = [
@@ -189,12 +211,6 @@ def _fit(model, recipe, dataset, steps, run) -> KeepRun:
             figures.plot_curves(kept.history, run.curves)
         print(f"\nstopped after {len(kept.history.get('epoch', []))} epochs: {run.model} is saved")
         raise
-    except crops.DecodeError as error:
-        # What a check of the stream said, without TensorFlow's account of where it said so.
-        said = re.search(r"assertion failed: \[(.+?)\]", error.message)
-        if not said:
-            raise
-        raise UserError(f"training stopped: {said[1]}") from error
     return kept
 
 

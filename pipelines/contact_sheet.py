@@ -22,8 +22,12 @@ _LEGEND_LIMIT = 40
 
 
 def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Lays the colours of a label map over an image: uint8 `[H, W, 3]`."""
-    mixed = (1 - MASK_WEIGHT) * image + MASK_WEIGHT * palette[label]
+    """Lays the colours of a label map over an image made gray: uint8 `[H, W, 3]`.
+
+    Gray, because the hues are then those of the classes alone.
+    """
+    gray = image.mean(axis=2, keepdims=True)
+    mixed = (1 - MASK_WEIGHT) * gray + MASK_WEIGHT * palette[label]
     return np.round(mixed).astype(np.uint8)
 
 

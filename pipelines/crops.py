@@ -54,7 +54,18 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def decode_label(encoded: tf.Tensor) -> tf.Tensor:
-    """Decodes a grayscale PNG of indices to uint8 `[H, W]`."""
+    """Decodes an 8-bit grayscale PNG of indices to uint8 `[H, W]`.
+
+    Raises:
+        DecodeError: the bytes are no such file, or damaged.
+    """
+    # The decoder takes any picture, and turns colours, and other depths, into other values.
+    head = tf.strings.join([tf.strings.substr(encoded, 0, 26), "\0" * 26])
+    start, kind = tf.strings.substr(head, 0, 8), tf.strings.substr(head, 24, 2)
+    tf.debugging.Assert(
+        (start == b"\x89PNG\r\n\x1a\n") & (kind == b"\x08\x00"),
+        ["the label is no 8-bit grayscale PNG"],
+    )
     return tf.io.decode_png(encoded, channels=1)[..., 0]
 
 

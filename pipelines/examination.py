@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +91,7 @@ class SplitReport:
         expected: examples that dataset_info.json tells of.
         unlabelled: whether its labels are void by definition.
         records: records found, damaged ones included.
+        records_in: the same of each file, by its path.
         sizes: examples of each (height, width).
         pixels: int64 `[256]`, pixels of each label value.
         images_with: int64 `[256]`, labels in which a value occurs.
@@ -102,6 +104,7 @@ class SplitReport:
     expected: int
     unlabelled: bool = False
     records: int = 0
+    records_in: Counter = field(default_factory=Counter)
     sizes: Counter = field(default_factory=Counter)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(_VALUES, np.int64))
     images_with: np.ndarray = field(default_factory=lambda: np.zeros(_VALUES, np.int64))
@@ -207,6 +210,7 @@ def examine(
                 images.add(name, example)
                 if example.sample is not None:
                     result.samples.append(example.sample)
+            _judge_files(dataset, report, result)
             _judge_split(report, result)
     images.compare(dataset.overlapping_splits, result)
     return result
@@ -214,7 +218,9 @@ def examine(
 
 def _counted(tasks: Iterable[partial], report: SplitReport) -> Iterator[partial]:
     for task in tasks:
-        report.records += task.args[0].number is not None
+        record = task.args[0]
+        report.records += record.number is not None
+        report.records_in[str(record.path)] += record.number is not None
         yield task
 
 
@@ -332,7 +338,7 @@ def _holds_grays_of_colours(data: bytes, dataset: PreparedDataset) -> bool:
             if header.mode != "L":
                 return False
             values = set(np.unique(np.array(header)).tolist())
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
     used = [*range(dataset.num_classes), IGNORE]
     tables = (dataset.palette[used], voc_colour_map()[used])
@@ -349,16 +355,23 @@ def _sample(split: str, image_id: str, image: np.ndarray, label: np.ndarray) -> 
     return Sample(split, image_id, np.array(image), np.array(label))
 
 
+def _judge_files(dataset: PreparedDataset, report: SplitReport, result: Examination) -> None:
+    """Adds the files that hold more or fewer records than were written into them."""
+    name = report.name
+    for path, expected in zip(dataset.files[name], dataset.lengths[name], strict=True):
+        found = report.records_in[path]
+        if found != expected:
+            text = (
+                f"{name}: {Path(path).name} holds {_count(found, 'example')}, dataset_info.json "
+                f"tells of {expected:,}"
+            )
+            result.findings.append(Finding(COUNTS, text))
+
+
 def _judge_split(report: SplitReport, result: Examination) -> None:
     """Adds what only the sums over a split tell."""
     name, pixels = report.name, report.pixels
     classes = pixels[: len(result.class_names)]
-    if report.records != report.expected:
-        text = (
-            f"{name}: the records hold {report.records:,} examples, dataset_info.json tells of "
-            f"{report.expected:,}"
-        )
-        result.findings.append(Finding(COUNTS, text))
     if report.unlabelled:
         if classes.any():
             result.notes.append(f"{name} counts as unlabelled, but some of its pixels are not void")
@@ -372,12 +385,18 @@ def _judge_split(report: SplitReport, result: Examination) -> None:
         )
         result.findings.append(Finding(BALANCE, text))
     elif report.binary:
-        result.notes.append(f"{name}: {report.binary:,} labels hold only 0 and 255 (void)")
+        result.notes.append(f"{name}: only 0 and 255 (void) in {_count(report.binary, 'label')}")
     if 0 < report.void_throughout < report.labels:
-        result.notes.append(f"{name}: {report.void_throughout:,} labels are void throughout")
+        result.notes.append(
+            f"{name}: nothing but void in {_count(report.void_throughout, 'label')}"
+        )
     unseen = [c for c, count in zip(result.class_names, classes, strict=True) if not count]
     if unseen and classes.any():
         result.notes.append(f"{name}: never seen: {', '.join(unseen)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class _Images:
@@ -414,12 +433,14 @@ class _Images:
         for split, count in within.items():
             first, second = twins[split]
             result.notes.append(
-                f"{split}: {count:,} images occur again, such as {first!r}, which is {second!r}, "
-                "too"
+                f"{split}: {_count(count, 'image')} twice or more, such as {first!r}, which is "
+                f"{second!r}, too"
             )
         for splits, count in across.items():
             meant = ", as is meant" if frozenset(splits) in declared else ""
-            result.notes.append(f"{splits[0]} and {splits[1]} share {count:,} images{meant}")
+            result.notes.append(
+                f"{splits[0]} and {splits[1]} share {_count(count, 'image')}{meant}"
+            )
 
 
 def is_held_out(split: str) -> bool:

@@ -1,9 +1,13 @@
 """From TFRecords to batches, with tf.data."""
 
 import os
+import re
+import shlex
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +21,21 @@ INTERLEAVED_SHARDS = 8
 # Batches made ahead. A small fixed number: large crops must not pile up in memory.
 PREFETCHED_BATCHES = 4
 READ_BUFFER_BYTES = 2**20  # of each open shard
+
+# What a stream raises for data that cannot be used.
+DATA_ERRORS = (
+    crops.DecodeError,  # an image or label, or a record that is no example
+    tf.errors.DataLossError,  # a record
+    tf.errors.FailedPreconditionError,  # a file with fewer or more records than were written
+    tf.errors.NotFoundError,  # a file
+)
+# Where something went wrong, which TensorFlow tells before, around and after what went wrong.
+_PLACES = re.compile(
+    r"^\s*(Graph execution error|Detected at node|<stack traces|File .+, line).*$"
+    r"|\{\{function_node.*?\}\}|Error in user-defined function.*?Iterator::\S+: "
+    r"|\[\[.*?\]\]|\[Op:.*",
+    re.MULTILINE,
+)
 
 
 def training_batches(
@@ -34,6 +53,7 @@ def training_batches(
     cache: str | None = None,
     shard: tuple[int, int] = (0, 1),
     data_service: str | None = None,
+    skip_errors: bool = False,
 ) -> tf.data.Dataset:
     """An endless stream of augmented batches.
 
@@ -73,6 +93,11 @@ def training_batches(
             they come out even, else every count-th example.
         data_service: "HOST:PORT" of a dispatcher, see `pipelines.service`. Its workers read the
             record files under the same absolute paths.
+        skip_errors: leave out examples that are damaged (or, in mode "pad", larger than the
+            crop), and tell how many on standard error, that of the workers with `data_service`:
+            at the first one, then once an epoch. Order and draws of all others stay as they are.
+            TensorFlow gives up a record file at its first damaged record: all that follows it
+            counts as damaged, too. `python -m pipelines.doctor` names what is damaged.
 
     Returns:
         A data set of (images, labels): uint8 `[batch_size, h, w, 3]` RGB and uint8
@@ -80,13 +105,17 @@ def training_batches(
 
     Raises:
         UsageError: no such split, or a value that cannot be meant.
-        UserError: the cache cannot be written, or no dispatcher answers.
-        tf.errors.InvalidArgumentError: while iterating, for a picture that is damaged or, in mode
-            "pad", larger than the crop.
+        UserError: the cache cannot be written, or no dispatcher answers; with `skip_errors`, a
+            record file cannot be read, or no example can be used.
+        DATA_ERRORS: while iterating, for an example that is damaged or, in mode "pad", larger
+            than the crop, and for a record file that is damaged, incomplete or missing.
     """
     _check_split(dataset, split)
     _check_stream(crop, batch_size, scale, jitter, shuffle_mib)
     _check_source(dataset, split, mode, scale, cache, shard, data_service)
+    files, shard = _part(dataset, split, shard)
+    if skip_errors:
+        _check_some_usable(dataset, split, files, crop if mode == "pad" else None)
 
     def example(seeds, record):
         parsed = dataset.parse(record)
@@ -103,12 +132,16 @@ def training_batches(
         )
 
     if data_service:
-        records = _visited_records(dataset, split, seed, shuffle_mib)
+        records = _visited_records(dataset, split, seed, shuffle_mib, skip_errors)
     else:
-        records = _endless_records(dataset, split, seed, shuffle_mib, cache, shard)
-    batches = records.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
-        batch_size, drop_remainder=True
-    )
+        records = _endless_records(
+            dataset, split, files, seed, shuffle_mib, cache, shard, skip_errors
+        )
+    if skip_errors:
+        examples = _map_intact(records, example, f"{dataset.name} {split}", sum(files.lengths))
+    else:
+        examples = _map(records, example)
+    batches = examples.batch(batch_size, drop_remainder=True)
     if data_service:
         batches = batches.apply(_distributed(data_service))
     return batches.prefetch(PREFETCHED_BATCHES)
@@ -130,32 +163,41 @@ def evaluation_examples(
 
     Raises:
         UsageError: no such split.
+        DATA_ERRORS: while iterating, as from `training_batches`.
     """
     _check_split(dataset, split)
-
-    def example(record):
-        parsed = dataset.parse(record)
-        image, label = crops.decode_image(parsed["image"]), crops.decode_label(parsed["label"])
-        tf.debugging.assert_equal(
-            tf.shape(image)[:2], tf.shape(label), "image and label differ in size"
-        )
-        image.set_shape((None, None, 3))
-        return {"image": image, "label": label, "image_id": parsed["image_id"]}
-
-    records = _records(list(dataset.files[split]))
+    records = _all_records(_files(dataset, split))
     if limit is not None:
         records = records.take(limit)
-    return records.map(example, num_parallel_calls=tf.data.AUTOTUNE).prefetch(PREFETCHED_BATCHES)
+    return _map(records, partial(_whole_example, dataset)).prefetch(PREFETCHED_BATCHES)
 
 
-def class_pixel_counts(dataset: PreparedDataset, split: str) -> np.ndarray:
+def _whole_example(dataset, record) -> dict[str, tf.Tensor]:
+    parsed = dataset.parse(record)
+    image, label = crops.decode_image(parsed["image"]), crops.decode_label(parsed["label"])
+    tf.debugging.assert_equal(
+        tf.shape(image)[:2], tf.shape(label), "image and label differ in size"
+    )
+    image.set_shape((None, None, 3))
+    return {"image": image, "label": label, "image_id": parsed["image_id"]}
+
+
+def class_pixel_counts(
+    dataset: PreparedDataset, split: str, skip_errors: bool = False
+) -> np.ndarray:
     """Counts the pixels of every class in a split; void is not counted.
+
+    Args:
+        dataset: from `pipelines.datasets.load`.
+        split: one of `dataset.splits`.
+        skip_errors: leave out labels that are damaged, as `training_batches` does.
 
     Returns:
         int64 `[num_classes]`.
 
     Raises:
         UsageError: no such split.
+        DATA_ERRORS: as from `training_batches`.
     """
     _check_split(dataset, split)
 
@@ -165,8 +207,9 @@ def class_pixel_counts(dataset: PreparedDataset, split: str) -> np.ndarray:
             tf.cast(label, tf.int32), minlength=256, maxlength=256, dtype=tf.int64
         )
 
-    records = _records(list(dataset.files[split]))
-    counts = records.map(count, num_parallel_calls=tf.data.AUTOTUNE)
+    counts = _map(_all_records(_files(dataset, split), skip_errors), count)
+    if skip_errors:
+        counts = counts.ignore_errors()
     total = counts.reduce(tf.zeros(256, tf.int64), lambda total, one: total + one)
     return total.numpy()[: dataset.num_classes]
 
@@ -181,27 +224,124 @@ def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) 
     return max(1, min(examples, shuffle_mib * 2**20 // average))
 
 
-def _endless_records(dataset, split, seed, shuffle_mib, cache, shard) -> tf.data.Dataset:
+def describe_fault(error: tf.errors.OpError) -> str | None:
+    """What an error says of the data that a stream was made from.
+
+    Args:
+        error: one of `DATA_ERRORS`.
+
+    Returns:
+        A clause that says what is wrong, as far as TensorFlow knows; None if the error does not
+        come from a stream.
+    """
+    if not re.search("IteratorGetNext|ReduceDataset", error.message):
+        return None
+    if said := re.search(r"assertion failed: \[(.+?)\]", error.message):
+        return said[1]
+    lines = re.sub(_PLACES, "", error.message).splitlines()
+    reason = next((line.strip() for line in lines if line.strip()), "no reason is known")
+    reason = "".join(c if c.isprintable() else "?" for c in reason)[:200]
+    subject = "an example" if isinstance(error, crops.DecodeError) else "a record file"
+    return f"{subject} is damaged or missing ({reason})"
+
+
+class _Files(NamedTuple):
+    """Record files, and how many examples each was written with."""
+
+    paths: list[str]
+    lengths: list[int]
+
+
+def _files(dataset, split) -> _Files:
+    return _Files(list(dataset.files[split]), list(dataset.lengths[split]))
+
+
+def _part(dataset, split, shard) -> tuple[_Files, tuple[int, int]]:
+    """The files that a replica reads, and which of their examples are its own."""
+    index, count = shard
+    files = _files(dataset, split)
+    if len(files.paths) % count:
+        return files, shard
+    # As many files for each: a replica reads nothing that it does not use.
+    return _Files(*(part[index::count] for part in files)), (0, 1)
+
+
+def _check_some_usable(dataset, split, files, crop) -> None:
+    """A stream that skips all that it reads would go on looking for ever."""
+    doctor = f"python -m pipelines.doctor {shlex.quote(dataset.name)} --split {split}"
+    for path in files.paths:
+        if not os.access(path, os.R_OK):
+            raise UserError(f"the record file {path} is missing or cannot be read; see {doctor}")
+
+    def size(record):
+        example = _whole_example(dataset, record)
+        size = tf.shape(example["label"])
+        if crop is not None:
+            crops.check_fits(size, crop, example["image_id"])
+        return size
+
+    usable = _map(_all_records(files, skip_errors=True), size).ignore_errors().take(1)
+    if not any(True for _ in usable):
+        raise UserError(
+            f"none of the {sum(files.lengths):,} examples of {dataset.name!r}, split {split!r}, "
+            f"can be used; {doctor} tells why"
+        )
+
+
+def _map(records, function) -> tf.data.Dataset:
+    return records.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _map_intact(records, example, name, epoch) -> tf.data.Dataset:
+    """Maps `example` over records; leaves out, counts and tells of those that it fails on.
+
+    Args:
+        records: tuples, the arguments of `example`.
+        example: raises an error for a damaged record.
+        name: of what is read, for the messages.
+        epoch: records after which the count is told again.
+    """
+
+    def numbered(number, arguments):
+        return number, example(*arguments)
+
+    def tell(state, element):
+        (seen, skipped), (number, value) = state, element
+        total = skipped + number - seen  # numbers that are missing in between
+        is_first = (skipped == 0) & (total > 0)
+        is_due = (total > 0) & (number // epoch > seen // epoch)
+
+        def say():
+            text = ": damaged examples skipped so far:"
+            tf.print(name + text, total, "of", number + 1, output_stream=sys.stderr)
+            return total
+
+        return (number + 1, tf.cond(is_first | is_due, say, lambda: total)), value
+
+    start = (tf.constant(0, tf.int64), tf.constant(0, tf.int64))
+    return _map(records.enumerate(), numbered).ignore_errors().scan(start, tell)
+
+
+def _endless_records(
+    dataset, split, files, seed, shuffle_mib, cache, shard, skip_errors
+) -> tf.data.Dataset:
     """Epoch after epoch of one replica: (the two seeds of an example's draws, its record)."""
     index, count = shard
-    files = list(dataset.files[split])
-    if len(files) % count == 0:
-        # As many files for each: a replica reads nothing that it does not use.
-        files, shard = files[index::count], (0, 1)
-
     if cache == "memory":
         # Made here, outside the function of an epoch, so that all epochs share it.
-        kept = _records(files).shard(shard[1], shard[0]).cache()
+        kept = _all_records(files, skip_errors).shard(count, index).cache()
 
         def epoch_of_records(epoch):
             # The buffer refers to what the cache holds and takes no memory of its own.
             return _shuffled(kept, dataset.splits[split], _seeds(seed, epoch))
     else:
-        files = _copied(files, Path(cache)) if cache else files
+        if cache:
+            files = files._replace(paths=_copied(files.paths, Path(cache)))
         buffer_size = shuffle_buffer_size(dataset, split, shuffle_mib)
 
         def epoch_of_records(epoch):
-            return _shuffled_records(files, _seeds(seed, epoch), buffer_size, shard)
+            seeds = _seeds(seed, epoch)
+            return _shuffled_records(files, seeds, buffer_size, shard, skip_errors)
 
     def with_seeds(number, record):
         # Replicas must not draw alike: each has numbers of its own.
@@ -210,7 +350,7 @@ def _endless_records(dataset, split, seed, shuffle_mib, cache, shard) -> tf.data
     return tf.data.Dataset.counter().flat_map(epoch_of_records).enumerate().map(with_seeds)
 
 
-def _visited_records(dataset, split, seed, shuffle_mib) -> tf.data.Dataset:
+def _visited_records(dataset, split, seed, shuffle_mib, skip_errors=False) -> tf.data.Dataset:
     """Epoch after epoch as visits of files, to be dealt out: (seeds of the draws, record).
 
     The source is one long range: visit n is of the file at place n % files in the order of epoch
@@ -220,16 +360,17 @@ def _visited_records(dataset, split, seed, shuffle_mib) -> tf.data.Dataset:
     buffer across visits would mix epochs, and show examples twice before others once.
     """
     # Workers have a working directory of their own.
-    files = [str(Path(file).absolute()) for file in dataset.files[split]]
+    paths, lengths = _files(dataset, split)
+    files = _Files([str(Path(path).absolute()) for path in paths], lengths)
     # Files that a worker reads at a time, few of all: they may belong to the next epoch.
-    opened = max(1, min(INTERLEAVED_SHARDS, len(files) // INTERLEAVED_SHARDS))
+    opened = max(1, min(INTERLEAVED_SHARDS, len(paths) // INTERLEAVED_SHARDS))
     buffer_size = max(1, shuffle_buffer_size(dataset, split, shuffle_mib) // opened)
 
     def visit(number):
-        epoch, place = number // len(files), number % len(files)
-        order = tf.random.experimental.stateless_shuffle(files, _seeds(seed, epoch))
+        epoch, place = number // len(paths), number % len(paths)
+        path, length = (part[place] for part in _in_order(files, _seeds(seed, epoch)))
         seeds = _seeds(seed, number)
-        records = _shuffled(_records(order[place]), buffer_size, seeds)
+        records = _shuffled(_records_of(path, length, skip_errors), buffer_size, seeds)
         return records.enumerate().map(lambda i, record: (tf.stack([seeds[1], i]), record))
 
     return tf.data.Dataset.range(tf.int64.max).interleave(visit, cycle_length=opened)
@@ -254,14 +395,21 @@ def _seeds(seed, number) -> tf.Tensor:
     return tf.random.stateless_uniform([2], key, 0, tf.int64.max, tf.int64)
 
 
-def _shuffled_records(files, seeds, buffer_size, shard=(0, 1)) -> tf.data.Dataset:
+def _in_order(files, seeds) -> tuple[tf.Tensor, tf.Tensor]:
+    """Paths and lengths in an order that follows from the seeds, the same for both."""
+    shuffle = tf.random.experimental.stateless_shuffle
+    return shuffle(files.paths, seeds), shuffle(tf.constant(files.lengths, tf.int64), seeds)
+
+
+def _shuffled_records(
+    files, seeds, buffer_size, shard=(0, 1), skip_errors=False
+) -> tf.data.Dataset:
     """One epoch of serialised examples, in an order that follows from the seeds."""
     index, count = shard
-    shuffled = tf.random.experimental.stateless_shuffle(files, seeds)
     # Not in parallel: reading takes a hundredth of the time of decoding, and records allocated by
     # many threads, then held by the shuffle buffer, make the process grow from epoch to epoch.
-    records = tf.data.Dataset.from_tensor_slices(shuffled).interleave(
-        _records, cycle_length=INTERLEAVED_SHARDS
+    records = tf.data.Dataset.from_tensor_slices(_in_order(files, seeds)).interleave(
+        partial(_records_of, skip_errors=skip_errors), cycle_length=INTERLEAVED_SHARDS
     )
     return _shuffled(records.shard(count, index), buffer_size, seeds)
 
@@ -307,9 +455,33 @@ def _is_copy(copy: Path, file: Path) -> bool:
     return found.st_size == wanted.st_size and abs(found.st_mtime - wanted.st_mtime) < 2
 
 
-def _records(shards) -> tf.data.Dataset:
-    """The serialised examples of shards, one after another; a damaged record is an error."""
-    return tf.data.TFRecordDataset(shards, buffer_size=READ_BUFFER_BYTES)
+def _all_records(files, skip_errors=False) -> tf.data.Dataset:
+    """The serialised examples of files, one after another."""
+    slices = tf.data.Dataset.from_tensor_slices(
+        (list(files.paths), tf.constant(files.lengths, tf.int64))
+    )
+    return slices.flat_map(partial(_records_of, skip_errors=skip_errors))
+
+
+def _records_of(path, length, skip_errors) -> tf.data.Dataset:
+    """The serialised examples of a file that was written with `length` of them.
+
+    A damaged record, or another number of them, is an error. With `skip_errors` an empty record,
+    which no parser takes, stands in for each that is lost: all others keep their numbers, from
+    which their order and draws follow.
+    """
+    records = _records(path)
+    if not skip_errors:
+        # A file that was cut between two records reads as a shorter one.
+        return records.apply(tf.data.experimental.assert_cardinality(length))
+    # TensorFlow has closed the file after an error: nothing of it is left to read.
+    lost = tf.data.Dataset.from_tensors("").repeat()
+    return records.ignore_errors().concatenate(lost).take(length)
+
+
+def _records(paths) -> tf.data.Dataset:
+    """The records that files hold, one after another; a damaged one is an error."""
+    return tf.data.TFRecordDataset(paths, buffer_size=READ_BUFFER_BYTES)
 
 
 def _check_split(dataset: PreparedDataset, split: str) -> None:

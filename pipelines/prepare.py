@@ -20,6 +20,7 @@ def prepare(
     label_feature: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     first_label: int = 0,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    skip_errors: bool = False,
 ) -> None:
     """Write a data set as sharded TFRecords, after checking every image and label.
 
@@ -41,19 +42,25 @@ def prepare(
         first_label: Of tfds:NAME, the mask's value of the first class; lower values become void.
         class_names: Of tfds:NAME, file of the classes' names, one a line; without it the classes
             are counted.
+        skip_errors: Leave out images that cannot be used, or whose labels cannot, instead of
+            ending at the first; each is named, and they are counted.
     """
     given = TfdsOptions(image_feature, label_feature, first_label, class_names)
     options = None if given == TfdsOptions() else given
-    datasets.check_source(name, source, beam_options, options)
+    datasets.check_source(name, source, beam_options, options, skip_errors)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
     folder = datasets.prepared_folder(name, data_dir)
     already = datasets.is_prepared(name, data_dir)
-    prepared = datasets.prepare(name, source, data_dir, beam_options, options)
+    prepared = datasets.prepare(name, source, data_dir, beam_options, options, skip_errors)
     if already:
         print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
     print(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}")
     for split, count in prepared.splits.items():
         print(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}")
+    for what, count in prepared.skipped.items():
+        print(
+            f"  {what}: {count:,} could not be used and {'was' if count == 1 else 'were'} skipped"
+        )
     print(f"in {folder}")
 
 

@@ -75,11 +75,14 @@ class PreparedDataset:
         palette: uint8 `[256, 3]` RGB, a colour for each label; row 255 is void.
         splits: examples in each split.
         files: the TFRecord files of each split.
+        lengths: the examples in each of the files.
         num_bytes: the size of each split's examples.
         parse: takes a serialised example, a scalar string, apart: `image` and `label`, the bytes
             of JPEG or PNG files, and `image_id`, scalar strings all three. Runs in a graph.
         unlabelled_splits: those whose labels are void throughout because there are none.
         overlapping_splits: pairs of splits that share images by their definition.
+        skipped: images that preparation left out because they or their labels could not be used,
+            by what its progress bar said: {"camvid train": 2}.
     """
 
     name: str
@@ -87,10 +90,12 @@ class PreparedDataset:
     palette: np.ndarray = field(repr=False)
     splits: dict[str, int]
     files: dict[str, tuple[str, ...]] = field(repr=False)
+    lengths: dict[str, tuple[int, ...]] = field(repr=False)
     num_bytes: dict[str, int] = field(repr=False)
     parse: Callable[[Any], dict[str, Any]] = field(repr=False)
     unlabelled_splits: tuple[str, ...] = ()
     overlapping_splits: tuple[tuple[str, str], ...] = ()
+    skipped: dict[str, int] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -148,12 +153,13 @@ def check_source(
     source: str | Path | None,
     beam_options: str | None = None,
     tfds_options: TfdsOptions | None = None,
+    skip_errors: bool = False,
 ) -> None:
     """Checks that `prepare` can be called so; imports nothing heavy.
 
     Raises:
         UsageError: unknown name, a source for a generated set, or none for another, or options
-            of Beam for a set that cannot use it.
+            of Beam for a set that cannot use it, or together with `skip_errors`.
         UserError: the source is no folder, or an empty one, or Beam is not installed.
     """
     base, _ = parse_name(name)
@@ -166,6 +172,10 @@ def check_source(
         if base not in _ON_BEAM:
             raise UsageError(
                 f"{name!r} is not prepared with Beam, which is for {' and '.join(_ON_BEAM)}"
+            )
+        if skip_errors:
+            raise UsageError(
+                "--beam-options excludes --skip-errors: workers cannot tell what they skip"
             )
         generation.check_beam(beam_options)
     if tfds_options is not None:
@@ -195,6 +205,7 @@ def prepare(
     data_dir: str | Path = DEFAULT_DATA_DIR,
     beam_options: str | None = None,
     tfds_options: TfdsOptions | None = None,
+    skip_errors: bool = False,
 ) -> PreparedDataset:
     """Writes a data set as TFRecords, unless that has been done.
 
@@ -209,18 +220,21 @@ def prepare(
         beam_options: prepare with Apache Beam, with options as `generation.pipeline_options`
             takes them; None to prepare in this process.
         tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
+        skip_errors: leave out images that cannot be used, or whose labels cannot, and name them
+            on standard error; `skipped` of the data set tells how many. What is wrong with the
+            source as a whole, such as a missing archive or label file, stays an error.
 
     Returns:
         The data set, open for reading.
 
     Raises:
         UsageError: the name is unknown, or the source or Beam does not fit it.
-        UserError: the source has a fault (the message names the file), or `data_dir` cannot be
-            written.
+        UserError: the source has a fault (the message names the file; with `skip_errors`, a split
+            has no image that can be used), or `data_dir` cannot be written.
     """
-    check_source(name, source, beam_options, tfds_options)
+    check_source(name, source, beam_options, tfds_options, skip_errors)
     if not is_prepared(name, data_dir):
-        _build(name, source, data_dir, beam_options, tfds_options)
+        _build(name, source, data_dir, beam_options, tfds_options, skip_errors)
     return _open(name, data_dir)
 
 
@@ -293,6 +307,7 @@ def _build(
     data_dir: str | Path,
     beam_options: str | None = None,
     tfds_options: TfdsOptions | None = None,
+    skip_errors: bool = False,
 ) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -313,6 +328,9 @@ def _build(
         if beam_options is not None:
             builder.beam = True
             download_config.beam_options = generation.pipeline_options(beam_options)
+        if skip_errors:
+            # Filled while the examples are made; TFDS writes the metadata after that.
+            builder.skipped = builder.info.metadata["skipped"] = {}
         # TFDS reports downloads that do not happen; the builders show their own progress.
         with (
             contextlib.redirect_stdout(io.StringIO()),
@@ -368,10 +386,12 @@ def _open(name: str, data_dir: str | Path) -> PreparedDataset:
         palette=labels.palette(len(class_names), name),
         splits={split: part.num_examples for split, part in splits.items()},
         files={split: tuple(map(str, part.filepaths)) for split, part in splits.items()},
+        lengths={split: tuple(part.shard_lengths) for split, part in splits.items()},
         num_bytes={split: part.num_bytes for split, part in splits.items()},
         parse=parse,
         unlabelled_splits=tuple(info.metadata.get("unlabelled_splits", ())),
         overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
+        skipped=dict(info.metadata.get("skipped", {})),
     )
 
 
@@ -392,7 +412,9 @@ def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
         name=name,
         splits=collect("splits", 0),
         files=collect("files", ()),
+        lengths=collect("lengths", ()),
         num_bytes=collect("num_bytes", 0),
         unlabelled_splits=(),
         overlapping_splits=(),
+        skipped={},
     )

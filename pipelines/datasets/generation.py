@@ -5,11 +5,16 @@ of an item, and `_generate_examples` returns what `examples` makes of them:
 
     def _generate_examples(self, split, folder):
         return generation.examples(
-            partial(list_items, folder, split), make_example, f"coco_voc {split}", self.beam
+            partial(list_items, folder, split),
+            make_example,
+            f"coco_voc {split}",
+            beam=self.beam,
+            skipped=self.skipped,
         )
 
-`self.beam` is an attribute of the builder's class, `beam = False`, which `prepare` sets on the
-instance where the user asks for Beam.
+`self.beam` and `self.skipped` are attributes of the builder's class, `beam = False` and
+`skipped = None`, which `prepare` sets on the instance where the user asks for Beam, or for faulty
+items to be skipped.
 """
 
 import contextlib
@@ -18,10 +23,10 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pipelines.datasets.progress import progress
+from pipelines.datasets.progress import note, progress
 from pipelines.errors import UsageError, UserError
 
 # Examples in the making for each thread: enough to keep all busy, few enough for the memory.
@@ -33,6 +38,7 @@ def examples(
     make_example: Callable[[Any], tuple[str, dict]],
     description: str,
     beam: bool = False,
+    skipped: dict[str, int] | None = None,
 ):
     """The examples of a split, as `_generate_examples` has to return them.
 
@@ -46,16 +52,20 @@ def examples(
             all workers under the same path.
         description: for the progress bar, "coco_voc train".
         beam: whether to return a `beam.PTransform`; needs the package apache-beam.
+        skipped: None, and the first faulty item is the error. Or a dictionary: faulty items are
+            named on standard error and left out, and their number is put under `description`.
+            Not under Beam.
 
     Returns:
         An iterator over (key, example) in the items' order, or a `beam.PTransform`.
 
     Raises:
         UserError: what the two functions raise, of the first faulty item: when the iterator is
-            used; under Beam as text, when the pipeline runs, see `errors_of_beam`.
+            used; under Beam as text, when the pipeline runs, see `errors_of_beam`. Or, with
+            `skipped`, all items are faulty.
     """
     if not beam:
-        return _with_threads(list_items, make_example, description)
+        return _with_threads(list_items, make_example, description, skipped)
     import apache_beam
 
     return (
@@ -66,18 +76,38 @@ def examples(
     )
 
 
-def _with_threads(list_items, make_example, description) -> Iterator[tuple[str, dict]]:
-    # Threads help: the work is reading, decoding and encoding, outside of the interpreter's lock.
+def _with_threads(list_items, make_example, description, skipped) -> Iterator[tuple[str, dict]]:
     items = list_items()
+    faults = []
+    for future in _futures(items, make_example, description):
+        try:
+            yield future.result()
+        except (UserError, OSError) as error:  # OSError: a file that cannot be read at all
+            if skipped is None:
+                raise
+            note(f"{description}: skipped: {error}")
+            faults.append(error)
+    if faults:
+        skipped[description] = len(faults)
+    if faults and len(faults) == len(items):
+        raise UserError(
+            f"none of the {len(items):,} examples of {description} can be used; the first one: "
+            f"{faults[0]}"
+        )
+
+
+def _futures(items, make_example, description) -> Iterator[Future]:
+    """What is being made of each item, in the items' order."""
+    # Threads help: the work is reading, decoding and encoding, outside of the interpreter's lock.
     threads = os.cpu_count()
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()
         for item in progress(items, description):
             waiting.append(pool.submit(make_example, item))
             if len(waiting) == AHEAD * threads:
-                yield waiting.popleft().result()
+                yield waiting.popleft()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()
 
 
 def check_beam(options: str) -> None:

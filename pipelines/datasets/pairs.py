@@ -177,9 +177,11 @@ def read_pair(pair: Pair, class_names: tuple[str, ...], void: int | None = None)
     return {"image": image, "label": records.encode_label(label), "image_id": pair.image.stem}
 
 
-def make_example(pair: Pair, **options) -> tuple[str, dict]:
+def make_example(
+    pair: Pair, class_names: tuple[str, ...], void: int | None = None
+) -> tuple[str, dict]:
     """The key and the example of a pair: `read_pair`, as `generation.examples` wants it."""
-    return pair.image.stem, read_pair(pair, **options)
+    return pair.image.stem, read_pair(pair, class_names, void)
 
 
 def check_image(path: Path, data: bytes) -> tuple[int, int]:

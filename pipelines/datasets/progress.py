@@ -1,11 +1,18 @@
 """The progress bars of preparation."""
 
+import sys
+
 from tqdm import tqdm
 
 
 def progress(items, description: str, total: int | None = None):
     """Iterates over `items` with a bar on standard error; `total` if they have no length."""
     return tqdm(items, desc=description, total=total, unit=" examples", mininterval=0.5)
+
+
+def note(text: str) -> None:
+    """A line on standard error, above the bars."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def byte_bar(description: str, total: int | None = None, done: int = 0) -> tqdm:

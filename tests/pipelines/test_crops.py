@@ -236,3 +236,23 @@ def test_at_scale_1_nothing_is_resized(monkeypatch):
     monkeypatch.setattr(tf.image, "resize", None)
     image, label = encoded(noise(9, 9), "JPEG"), encoded(np.zeros((9, 9), np.uint8), "PNG")
     assert crops.random_crop(image, label, [0, 0], crop=(4, 4))[0].shape == (4, 4, 3)
+
+
+def test_labels_that_are_no_index_masks_are_an_error():
+    gray = np.full((4, 5), 7, np.uint8)
+    palette = Image.fromarray(gray, "L")
+    palette.putpalette(bytes(range(256)) * 3)
+    for picture, format in (
+        (Image.fromarray(gray), "JPEG"),
+        (Image.fromarray(noise(4, 5)), "PNG"),
+        (Image.fromarray(gray > 0), "PNG"),
+        (palette, "PNG"),
+    ):
+        buffer = io.BytesIO()
+        picture.save(buffer, format=format)
+        with pytest.raises(crops.DecodeError, match="the label is no 8-bit grayscale PNG"):
+            crops.decode_label(buffer.getvalue())
+    assert np.array_equal(crops.decode_label(encoded(gray, "PNG")), gray)
+    for data in (b"", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(crops.DecodeError, match="the label is no 8-bit grayscale PNG"):
+            crops.decode_label(data)

@@ -28,7 +28,7 @@ def recorded(prepared, split):
 def test_validation_split():
     def prepared(*splits):
         return datasets.PreparedDataset(
-            "a", ("x", "y"), None, dict.fromkeys(splits, 1), {}, {}, None
+            "a", ("x", "y"), None, dict.fromkeys(splits, 1), {}, {}, {}, None
         )
 
     assert prepared("train", "val").validation_split() == "val"

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from PIL import Image
 
 from pipelines import datasets, doctor, examination, labels
 from pipelines.class_weights import median_frequency_weights
+from pipelines.contact_sheet import overlay
 from pipelines.datasets import records
 from pipelines.errors import UsageError, UserError
+from pipelines.record_files import read_records
 
 CLASSES = ("sky", "road", "car")
 
@@ -69,7 +72,7 @@ def test_nothing_is_wrong(prepared):
     assert train.void_share() == 30 / 72
     assert result.splits["val"].pixels[:3].tolist() == [0, 24, 24]
     assert result.notes == [
-        "train: 1 labels are void throughout",
+        "train: nothing but void in 1 label",
         "train: never seen: car",
         "val: never seen: sky",
     ]
@@ -187,7 +190,77 @@ def test_a_validation_image_in_the_training_split(prepared):
     result = examination.examine(prepared)
     (text,) = texts(result, examination.LEAKS)
     assert text.startswith("val: 'x' is '") and " of train, the same " in text
-    assert any(note.startswith("train: 1 images occur again, such as ") for note in result.notes)
+    assert any(note.startswith("train: 1 image twice or more, such as ") for note in result.notes)
+
+
+def test_images_that_splits_share_by_definition(prepared):
+    same = encoded(noise(4, 6, 99), "PNG")
+    rewrite(prepared, "train", lambda e: {"image": same} if e["image_id"] == b"sky" else None)
+    rewrite(prepared, "val", lambda e: {"image": same} if e["image_id"] == b"y" else None)
+    assert texts(examination.examine(prepared), examination.LEAKS) == [
+        "val: 'y' is 'sky' of train, the same file"
+    ]
+    declared = replace(prepared, overlapping_splits=(("val", "train"),))
+    result = examination.examine(declared)
+    assert result.findings == []
+    assert "train and val share 1 image, as is meant" in result.notes
+
+
+@pytest.mark.parametrize(
+    "split, held_out",
+    [
+        ("val", True),
+        ("validation", True),
+        ("test", True),
+        ("test_easy", True),
+        ("train", False),
+        ("trainval", False),
+        ("trainaug", False),
+        ("coarse", False),
+    ],
+)
+def test_which_splits_are_held_out(split, held_out):
+    assert examination.is_held_out(split) is held_out
+
+
+def test_a_palette_label(prepared):
+    indexed = Image.fromarray(np.full((4, 6), 1, np.uint8), "P")
+    indexed.putpalette(prepared.palette.ravel().tolist())
+    buffer = io.BytesIO()
+    indexed.save(buffer, format="PNG")
+    rewrite(
+        prepared, "val", lambda e: {"label": buffer.getvalue()} if e["image_id"] == b"x" else None
+    )
+    assert texts(examination.examine(prepared), examination.LABELS) == [
+        "val: the label of 'x' is a palette PNG, of which the stream would read the colours as "
+        "gray values; store the indices as 8-bit grayscale"
+    ]
+
+
+def test_long_lists_are_cut_and_counted(prepared):
+    result = examination.examine(prepared)
+    result.findings = [examination.Finding(examination.IMAGES, f"no {i}") for i in range(12)]
+    text = doctor.text_report(result, 2)
+    assert text.endswith(
+        "WRONG: images that cannot be used (12)\n  no 0\n  no 1\n  and 10 more\n\n"
+        "12 things are wrong."
+    )
+    page = doctor.html_report(result, b"png", 2)
+    assert "<li>no 1</li>" in page and "<li>no 2</li>" not in page and "and 10 more" in page
+
+
+def test_names_are_text_in_the_page(prepared):
+    result = examination.examine(replace(prepared, class_names=("<b>", "a & b", "car")))
+    page = doctor.html_report(result, b"png", 2)
+    assert "&lt;b&gt;" in page and "a &amp; b" in page and "<b>" not in page
+
+
+def test_overlays_have_the_hues_of_the_classes_alone():
+    image = np.array([[[30, 60, 90]]], np.uint8)
+    colours = np.zeros((256, 3), np.uint8)
+    colours[3] = (200, 0, 100)
+    # 0.4 of the mean 60 and 0.6 of the colour.
+    assert overlay(image, np.array([[3]], np.uint8), colours).tolist() == [[[144, 24, 84]]]
 
 
 def test_a_damaged_record_is_passed_over(prepared):
@@ -199,6 +272,46 @@ def test_a_damaged_record_is_passed_over(prepared):
         f"{shard(prepared, 'train').name}, record 0: its checksum is wrong: the record is damaged"
     ]
     assert result.splits["train"].records == 3 and result.splits["train"].labels == 2
+
+
+def test_records_behind_a_damaged_one_are_read(prepared):
+    path = shard(prepared, "train")
+    whole = [record.data for record in read_records(path)]
+    second = 12 + len(whole[0]) + 4  # each record has 12 bytes before it and 4 behind
+    data = bytearray(path.read_bytes())
+    data[second + 12 + 40] ^= 1
+    path.write_bytes(bytes(data))
+    found = list(read_records(path))
+    assert [record.number for record in found] == [0, 1, 2]
+    assert [record.data for record in found] == [whole[0], None, whole[2]]
+    assert found[1].where() == f"{path.name}, record 1"
+
+
+def test_behind_a_damaged_length_nothing_can_be_read(prepared):
+    path = shard(prepared, "train")
+    second = 12 + len(next(read_records(path)).data) + 4
+    data = bytearray(path.read_bytes())
+    data[second] ^= 1
+    path.write_bytes(bytes(data))
+    found = {(f.kind, f.text) for f in examination.examine(prepared).findings}
+    assert found == {
+        (
+            examination.RECORDS,
+            f"{path.name}, record 1: its length is damaged; the rest is out of reach",
+        ),
+        (
+            examination.COUNTS,
+            f"train: {path.name} holds 2 examples, dataset_info.json tells of 3",
+        ),
+    }
+
+
+def test_a_file_cut_between_two_records(prepared):
+    path = shard(prepared, "train")
+    first = next(read_records(path)).data
+    path.write_bytes(path.read_bytes()[: 12 + len(first) + 4])
+    found = [f.text for f in examination.examine(prepared).findings if f.kind == examination.COUNTS]
+    assert found == [f"train: {path.name} holds 1 example, dataset_info.json tells of 3"]
 
 
 def test_a_truncated_file(prepared):
@@ -218,7 +331,7 @@ def test_a_missing_file_and_records_that_are_gone(prepared):
         (examination.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
         (
             examination.COUNTS,
-            "val: the records hold 0 examples, dataset_info.json tells of 2",
+            f"val: {shard(prepared, 'val').name} holds 0 examples, dataset_info.json tells of 2",
         ),
     }
 
@@ -233,8 +346,6 @@ def test_a_record_of_something_else(prepared):
 
 
 def test_unlabelled_splits_are_no_fault(prepared):
-    from dataclasses import replace
-
     void = records.encode_label(np.full((4, 6), 255, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": void})
     result = examination.examine(replace(prepared, unlabelled_splits=("val",)))

@@ -37,6 +37,40 @@ def test_the_first_faulty_item_is_the_error():
         list(examples)
 
 
+def test_faulty_items_are_skipped_named_and_counted(capsys):
+    def make_example(item):
+        if item % 10 == 3:
+            raise UserError(f"{item} is faulty")
+        if item == 50:
+            raise OSError(5, "Input/output error", "50.jpg")
+        return str(item), {}
+
+    skipped = {}
+    examples = generation.examples(lambda: range(60), make_example, "numbers", skipped=skipped)
+    assert [key for key, _ in examples] == [str(i) for i in range(60) if i % 10 != 3 and i != 50]
+    assert skipped == {"numbers": 7}
+    said = capsys.readouterr().err
+    assert "numbers: skipped: 3 is faulty\n" in said
+    assert "numbers: skipped: [Errno 5] Input/output error: '50.jpg'\n" in said
+    assert said.count(": skipped: ") == 7
+
+
+def test_where_all_items_are_faulty_nothing_is_skipped():
+    def make_example(item):
+        raise UserError(f"{item} is faulty")
+
+    examples = generation.examples(lambda: range(3), make_example, "numbers", skipped={})
+    message = "^none of the 3 examples of numbers can be used; the first one: 0 is faulty$"
+    with pytest.raises(UserError, match=message):
+        list(examples)
+
+
+def test_beam_excludes_skipping(data_dir):
+    options = {"beam_options": "runner=DirectRunner", "skip_errors": True}
+    with pytest.raises(UsageError, match="^--beam-options excludes --skip-errors: "):
+        datasets.prepare("coco_voc", None, data_dir, **options)
+
+
 @pytest.mark.parametrize("options", ["", "runner=", "runner=A,,b=1", "--runner=A", "a=1, b=2"])
 def test_options_of_beam_that_are_none(options, data_dir):
     with pytest.raises(UsageError) as caught:

@@ -1,5 +1,7 @@
+import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,7 +90,8 @@ def test_shards_are_interleaved_in_a_seeded_order(split_source, data_dir):
     orders = set()
     for seed in range(8):
         seeds = input_pipeline._seeds(seed, np.int64(0))
-        records = input_pipeline._shuffled_records(list(prepared.files["train"]), seeds, 1)
+        files = input_pipeline._files(prepared, "train")
+        records = input_pipeline._shuffled_records(files, seeds, 1)
         records = [record.numpy() for record in records]
         assert len(set(records)) == 6
         orders.add(tuple(records))
@@ -367,3 +370,85 @@ def test_a_flipped_bit_in_the_records_is_an_error(source, data_dir):
         list(evaluation_examples(prepared, "train"))
     with pytest.raises(tf.errors.DataLossError):
         take(training_batches(prepared, "train", crop=(4, 4), batch_size=3), 2)
+
+
+@pytest.fixture
+def damaged(twelve, tmp_path):
+    """A copy of twelve; the second record of its second file is damaged."""
+    shutil.copytree(Path(twelve.files["train"][0]).parents[3], tmp_path / "data")
+    prepared = datasets.load("image_folder", tmp_path / "data")
+    file = Path(prepared.files["train"][1])
+    first, second, _ = [len(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
+    content = bytearray(file.read_bytes())
+    content[first + 16 + 12 + second // 2] ^= 1
+    file.write_bytes(content)
+    return prepared
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+def test_skipping_changes_neither_order_nor_draws_of_the_others(
+    twelve, damaged, tmp_path, capfd, cache
+):
+    """TensorFlow gives up a file at a damaged record: the third one is lost with the second."""
+    options = {"crop": (9, 9), "batch_size": 1, "scale": (0.5, 2.0), "jitter": 0.5, "seed": 3}
+    if cache:
+        options["cache"] = cache if cache == "memory" else str(tmp_path / "cache")
+    whole = take(training_batches(twelve, "train", **options), 36)
+    left = [example["label"].numpy()[0, 0] for example in _left(damaged)]
+    assert len(left) == 10
+    expected = [pair for pair in whole if pair[1][pair[1] != 255][0] in left]
+    assert len(expected) == 30
+    stream = training_batches(damaged, "train", skip_errors=True, **options)
+    assert same(take(stream, 30), expected)
+    assert same(take(stream, 30), expected)
+    said = capfd.readouterr().err
+    assert "image_folder train: damaged examples skipped so far: 1 of " in said
+    counts = class_pixel_counts(damaged, "train", skip_errors=True)
+    assert [number for number, count in enumerate(counts) if count] == sorted(left)
+
+
+def _left(damaged):
+    """The examples that a damaged split still has."""
+    for file in damaged.files["train"]:
+        for record in tf.data.TFRecordDataset(file).ignore_errors():
+            yield {"label": crops.decode_label(damaged.parse(record)["label"])}
+
+
+def test_replicas_skip_too(damaged):
+    parts = [orders(damaged, 1, 5, shard=(index, 2), seed=4, skip_errors=True) for index in (0, 1)]
+    assert len({number for part in parts for (number,) in part}) == 10
+
+
+@pytest.mark.parametrize(
+    "number, message",
+    [
+        (2, r"expected to contain 2 elements but contained at least 3 elements\.\)$"),
+        (4, r"expected to contain 4 elements but contained only 3 elements\.\)$"),
+    ],
+)
+def test_another_number_of_records_is_an_error(twelve, number, message):
+    """A file that was cut between two records looks whole to TensorFlow."""
+    lengths = {"train": (3, 3, 3, number), "val": twelve.lengths["val"]}
+    prepared = dataclasses.replace(twelve, lengths=lengths)
+    for stream in (
+        training_batches(prepared, "train", crop=(4, 4), batch_size=1),
+        evaluation_examples(prepared, "train"),
+    ):
+        with pytest.raises(input_pipeline.DATA_ERRORS) as caught:
+            list(stream.take(13))
+        fault = input_pipeline.describe_fault(caught.value)
+        assert fault.startswith("a record file is damaged or missing (Input dataset was")
+        assert re.search(message, fault)
+
+
+def test_skipping_needs_files_and_something_that_can_be_used(damaged):
+    options = {"crop": (5, 8), "batch_size": 1, "mode": "pad", "skip_errors": True}
+    with pytest.raises(UserError) as caught:
+        training_batches(damaged, "train", **options)  # pictures of 6 x 8 pixels
+    assert str(caught.value) == (
+        "none of the 12 examples of 'image_folder', split 'train', can be used; python -m "
+        "pipelines.doctor image_folder --split train tells why"
+    )
+    Path(damaged.files["train"][2]).unlink()
+    with pytest.raises(UserError, match=r"^the record file \S+00002-of-00004 is missing or cannot"):
+        training_batches(damaged, "train", **options)

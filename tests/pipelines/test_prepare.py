@@ -74,3 +74,28 @@ def test_a_fault_in_the_data_is_one_line_and_status_1(source, data_dir):
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f"error: {source}/labels/c.png is empty"
     assert "Traceback" not in result.stderr
+
+
+def test_skips_what_cannot_be_used_and_says_so(source, data_dir):
+    (source / "labels" / "c.png").write_bytes(b"")
+    arguments = ("image_folder/mine", "--from", source, "--data-dir", data_dir, "--skip-errors")
+    result = run(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert f"mine train: skipped: {source}/labels/c.png is empty\n" in result.stderr
+    expected = [
+        "  train              2 examples; sky 50.0 %, road 50.0 %, car 0.0 %",
+        "  val                1 examples; every pixel is void (255)",
+        "  mine train: 1 could not be used and was skipped",
+    ]
+    assert result.stdout.splitlines()[1:4] == expected
+    assert run(*arguments).stdout.splitlines()[2:5] == expected  # it is kept with the data set
+
+
+def test_a_split_of_which_nothing_is_left_is_an_error(source, data_dir):
+    for name in "abcd":
+        (source / "labels" / f"{name}.png").write_bytes(b"")
+    result = run("image_folder", "--from", source, "--data-dir", data_dir, "--skip-errors")
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: none of the 3 examples of default train can be used; the first")
+    assert not (data_dir / "image_folder" / "default" / "1.0.0").exists()

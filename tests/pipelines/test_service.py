@@ -1,15 +1,17 @@
 """A tf.data service: dispatcher and workers as processes of their own."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
-from pipelines import crops, input_pipeline, service
+from pipelines import crops, datasets, input_pipeline, service
 from pipelines.errors import UsageError, UserError
 from pipelines.input_pipeline import training_batches
 
@@ -141,6 +143,21 @@ class TestProcesses:
         assert len(set(arrived)) == len(arrived) and set(arrived) <= set(made)
         assert set(made[:100]) <= set(arrived)  # the first epoch, all of it
         assert sorted(label for _, label in made[:100]) == list(range(100))
+
+    def test_workers_skip_what_is_damaged(self, cluster, hundred, tmp_path):
+        shutil.copytree(Path(hundred.files["train"][0]).parents[3], tmp_path / "data")
+        prepared = datasets.load("image_folder", tmp_path / "data")
+        file = Path(prepared.files["train"][0])
+        file.write_bytes(file.read_bytes()[:-10])  # the last of its records
+        batches = training_batches(
+            prepared, "train", crop=(6, 8), batch_size=1, data_service=cluster[0], skip_errors=True
+        )
+        numbers = [int(n) for _, (n,) in batches.map(lambda x, y: (0, y[:, 0, 0])).take(400)]
+        assert len(set(numbers)) == 99
+        for process in cluster[2]:
+            process.terminate()
+        said = [process.communicate()[1] for process in cluster[2]]
+        assert any("train: damaged examples skipped so far: 1 of " in text for text in said)
 
     def test_neither_a_killed_worker_nor_a_new_dispatcher_stops_the_stream(
         self, cluster, hundred, tmp_path

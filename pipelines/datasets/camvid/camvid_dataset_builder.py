@@ -1,10 +1,11 @@
 """CamVid as TFRecords, from the folders of its 11-class version."""
 
+from functools import partial
+
 import tensorflow_datasets as tfds
 
 from pipelines import labels
-from pipelines.datasets import VERSIONS, pairs, records
-from pipelines.datasets.progress import progress
+from pipelines.datasets import VERSIONS, generation, pairs, records
 
 UNLABELLED = 11  # becomes IGNORE
 
@@ -15,6 +16,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(VERSIONS["camvid"])
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder with train/ and val/; see README.md."
+    skipped = None
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -28,5 +30,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {name: self._generate_examples(name, found) for name, found in splits.items()}
 
     def _generate_examples(self, name, found):
-        for pair in progress(found, f"camvid {name}"):
-            yield pair.image.stem, pairs.read_pair(pair, labels.CAMVID_CLASSES, void=UNLABELLED)
+        return generation.examples(
+            lambda: found,
+            partial(pairs.make_example, class_names=labels.CAMVID_CLASSES, void=UNLABELLED),
+            f"camvid {name}",
+            skipped=self.skipped,
+        )

@@ -67,6 +67,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir has the archives of {PAGE}; see README.md."
     beam = False
+    skipped = None
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -91,7 +92,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, name, folders):
         return generation.examples(
-            partial(list_items, name, folders), make_example, f"cityscapes19 {name}", self.beam
+            partial(list_items, name, folders),
+            make_example,
+            f"cityscapes19 {name}",
+            beam=self.beam,
+            skipped=self.skipped,
         )
 
 

@@ -89,6 +89,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(VERSIONS["coco_voc"])
     RELEASE_NOTES = {"1.0.0": "First version."}
     beam = False
+    skipped = None
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -117,7 +118,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             partial(list_items, annotations, images, min_area),
             make_example,
             f"coco_voc {split}",
-            self.beam,
+            beam=self.beam,
+            skipped=self.skipped,
         )
 
 

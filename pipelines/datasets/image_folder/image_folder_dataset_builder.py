@@ -1,9 +1,10 @@
 """Anybody's own images and index masks as TFRecords."""
 
+from functools import partial
+
 import tensorflow_datasets as tfds
 
-from pipelines.datasets import VERSIONS, pairs, records
-from pipelines.datasets.progress import progress
+from pipelines.datasets import VERSIONS, generation, pairs, records
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -15,6 +16,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version(VERSIONS["image_folder"])
     RELEASE_NOTES = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder with classes.txt; see README.md."
+    skipped = None
 
     def _info(self):
         # The class names are only known once the source is; they follow in _split_generators.
@@ -33,5 +35,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, name, found, class_names):
-        for pair in progress(found, f"{self.builder_config.name} {name}"):
-            yield pair.image.stem, pairs.read_pair(pair, class_names)
+        return generation.examples(
+            lambda: found,
+            partial(pairs.make_example, class_names=class_names),
+            f"{self.builder_config.name} {name}",
+            skipped=self.skipped,
+        )

@@ -28,6 +28,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(VERSIONS["tfds_set"])
     RELEASE_NOTES = {"1.0.0": "First version."}
+    skipped = None
     source: str
     options: TfdsOptions = TfdsOptions()
 
@@ -56,7 +57,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         largest = -1
         for split in splits:
             for item in progress(read(split), f"{self.source} {split}: classes"):
-                values = np.unique(pairs.decode_mask(f"the mask of {item.name}", item.label))
+                try:
+                    values = np.unique(pairs.decode_mask(f"the mask of {item.name}", item.label))
+                except UserError:
+                    if self.skipped is None:
+                        raise
+                    continue  # it is told of when its example is made
                 largest = max([largest, *values[values != IGNORE].tolist()])
         count = largest - self.options.first_label + 1
         if count < 2:
@@ -68,7 +74,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split, read, num_classes):
         make = partial(make_example, first_label=self.options.first_label, num_classes=num_classes)
-        return generation.examples(partial(read, split), make, f"{self.source} {split}")
+        return generation.examples(
+            partial(read, split), make, f"{self.source} {split}", skipped=self.skipped
+        )
 
 
 def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:

@@ -66,6 +66,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(VERSIONS["voc2012_sbd"])
     RELEASE_NOTES = {"1.0.0": "First version."}
+    skipped = None
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -91,7 +92,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, name, folders):
         return generation.examples(
-            partial(list_items, name, folders), make_example, f"voc2012_sbd {name}"
+            partial(list_items, name, folders),
+            make_example,
+            f"voc2012_sbd {name}",
+            skipped=self.skipped,
         )
 
 
