@@ -333,21 +333,18 @@ def test_damaged_data_end_training_in_one_sentence_or_are_skipped(data_dir, tmp_
     content = bytearray(file.read_bytes())
     content[-100] ^= 1  # in the last record
     file.write_bytes(content)
-    options = {"epochs": 1, "batch": (1,), "class-weights": "median-frequency"}
-    arguments = fit_options(tmp_path / "data", tmp_path / "run", **options)
-    for more in ((), ("--class-weights", "none")):  # before the first step, and in it
-        done = run("fit", *arguments, *more, "--out", tmp_path / f"run{len(more)}")
-        assert done.returncode == 1
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith(
-            "error: training stopped: a record file is damaged or missing (corrupted record at "
-        )
-        assert last.endswith(
-            f"; python -m pipelines.doctor image_folder --data-dir {tmp_path}/data names what is "
-            "damaged; --skip-errors trains without it"
-        )
-        assert "Traceback" not in done.stderr
-    done = run("fit", *arguments, "--skip-errors")
+    arguments = fit_options(tmp_path / "data", tmp_path / "run", epochs=1, batch=(1,))
+    done = run("fit", *arguments, "--out", tmp_path / "stopped")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        "error: training stopped: a record file is damaged or missing (corrupted record at "
+    )
+    assert last.endswith(
+        f"; python -m pipelines.doctor image_folder --data-dir {tmp_path}/data names what is "
+        "damaged; --skip-errors trains without it"
+    )
+    done = run("fit", *arguments, "--skip-errors", "--class-weights", "median-frequency")
     assert done.returncode == 0, done.stderr
     assert "image_folder train: damaged examples skipped so far: 1 of " in done.stderr
     assert read_metrics(tmp_path / "run")["train_pictures"] == 8

@@ -402,7 +402,7 @@ def test_skipping_changes_neither_order_nor_draws_of_the_others(
     assert same(take(stream, 30), expected)
     assert same(take(stream, 30), expected)
     said = capfd.readouterr().err
-    assert "image_folder train: damaged examples skipped so far: 1 of " in said
+    assert re.search("^image_folder train: damaged examples skipped so far: [12] of", said, re.M)
     counts = class_pixel_counts(damaged, "train", skip_errors=True)
     assert [number for number, count in enumerate(counts) if count] == sorted(left)
 
@@ -415,8 +415,11 @@ def _left(damaged):
 
 
 def test_replicas_skip_too(damaged):
-    parts = [orders(damaged, 1, 5, shard=(index, 2), seed=4, skip_errors=True) for index in (0, 1)]
-    assert len({number for part in parts for (number,) in part}) == 10
+    first, second = (
+        {n for (n,) in orders(damaged, 1, 6, shard=(index, 2), seed=4, skip_errors=True)}
+        for index in (0, 1)
+    )
+    assert sorted(map(len, (first, second))) == [4, 6] and not first & second
 
 
 @pytest.mark.parametrize(
@@ -430,12 +433,14 @@ def test_another_number_of_records_is_an_error(twelve, number, message):
     """A file that was cut between two records looks whole to TensorFlow."""
     lengths = {"train": (3, 3, 3, number), "val": twelve.lengths["val"]}
     prepared = dataclasses.replace(twelve, lengths=lengths)
-    for stream in (
-        training_batches(prepared, "train", crop=(4, 4), batch_size=1),
-        evaluation_examples(prepared, "train"),
+    stream = training_batches(prepared, "train", crop=(4, 4), batch_size=1)
+    for use in (
+        lambda: list(stream.take(13)),
+        lambda: list(evaluation_examples(prepared, "train")),
+        lambda: class_pixel_counts(prepared, "train"),
     ):
         with pytest.raises(input_pipeline.DATA_ERRORS) as caught:
-            list(stream.take(13))
+            use()
         fault = input_pipeline.describe_fault(caught.value)
         assert fault.startswith("a record file is damaged or missing (Input dataset was")
         assert re.search(message, fault)
