@@ -1,11 +1,13 @@
 """Between the epochs of Keras' `fit`: validation, history, models; and a stop on NaN."""
 
+import functools
 import math
 
 import keras
 import numpy as np
 
 from gcn_keras.evaluate import evaluate_model
+from gcn_keras.inference import segment
 from pipelines.errors import UserError
 
 
@@ -30,7 +32,8 @@ class Validation(keras.callbacks.Callback):
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
         due = (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
-        matrix = evaluate_model(self.model, self.dataset, self.split) if due else None
+        label = functools.partial(segment, self.model)
+        matrix = evaluate_model(label, self.dataset, self.split) if due else None
         logs["val_mean_iou"] = matrix.mean_iou if due else math.nan
         logs["val_pixel_accuracy"] = matrix.pixel_accuracy if due else math.nan
 

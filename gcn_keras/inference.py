@@ -1,13 +1,36 @@
 """Pictures of any size in, label maps of the same size out."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from pipelines.errors import UserError
 from pipelines.imagenet import MEAN_RGB
 
 # The largest stride of any backbone's P5: sides are padded to multiples of it.
 STRIDE = 32
+
+
+def load_model(path):
+    """Loads a `.keras` file, in safe mode.
+
+    Raises:
+        UserError: if there is none, or the file holds no segmentation model.
+    """
+    import keras
+
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".keras":
+        raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
+    shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
+    if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
+        raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
+    return model
 
 
 def segment(model, images):

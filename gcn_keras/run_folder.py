@@ -19,12 +19,13 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        config, model, best, history, logs, curves, samples, metrics: paths inside.
+        config, legend, model, best, history, logs, curves, samples, metrics: paths inside.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         self.config = self.path / "config.json"
+        self.legend = self.path / "labels.json"
         self.model = self.path / "model.keras"
         self.best = self.path / "best.keras"
         self.history = self.path / "history.csv"

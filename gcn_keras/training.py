@@ -1,6 +1,7 @@
 """One training run: recipe -> model and data -> Keras' `fit` -> scores, figures and an export."""
 
 import dataclasses
+import functools
 import platform
 import resource
 import shlex
@@ -13,9 +14,10 @@ import numpy as np
 
 from gcn_keras import figures, losses
 from gcn_keras.callbacks import KeepRun, StopOnNaN, Validation
-from gcn_keras.evaluate import evaluate_model, load_model
+from gcn_keras.evaluate import evaluate_model
 from gcn_keras.export import export_saved_model
-from gcn_keras.inference import segment
+from gcn_keras.inference import load_model, segment
+from gcn_keras.legends import Legend
 from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
 from gcn_keras.recipes import RECIPES, Recipe
@@ -69,6 +71,7 @@ def _train(recipe: Recipe, run: RunFolder) -> dict:
     steps = _steps_per_epoch(recipe, dataset)
     model = build_model(recipe, dataset.num_classes)
     begin_run(run, asked)
+    Legend.of(dataset).write(run.legend)
     compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
     training_started = time.time()
     kept = _fit(model, recipe, dataset, steps, run)
@@ -81,7 +84,7 @@ def _train(recipe: Recipe, run: RunFolder) -> dict:
             f"valid pixel, everything is void; the last model is {run.model}"
         )
     best = load_model(run.best)
-    matrix = evaluate_model(best, dataset, recipe.val_split)
+    matrix = evaluate_model(functools.partial(segment, best), dataset, recipe.val_split)
     _draw_samples(best, dataset, recipe.val_split, run)
     metrics = {
         **matrix.summary(dataset.class_names),
