@@ -95,6 +95,13 @@ def test_half_pixel_centres_when_a_row_is_doubled():
     assert crops.resize_label(label, 1, 4).numpy().tolist() == [[3, 3, 255, 255]]
 
 
+@pytest.mark.parametrize("size", [(5, 7), (13, 4), (7, 5), (6, 15)])
+def test_labels_are_resized_as_tensorflow_does_it(size):
+    label = noise(7, 5)[..., 0]
+    expected = tf.image.resize(label[..., None], size, method="nearest")[..., 0]
+    assert np.array_equal(crops.resize_label(tf.constant(label), *size), expected)
+
+
 def test_padding_is_the_rounded_mean_pixel_and_void():
     image = tf.zeros((1, 2, 3), tf.uint8)
     label = tf.ones((1, 2), tf.uint8)
@@ -127,15 +134,31 @@ def test_about_half_of_the_examples_are_flipped():
 
 def test_jitter_by_hand():
     image = tf.constant([[[100, 50, 20], [200, 10, 40]]], tf.uint8)
-    assert np.array_equal(crops.jitter_colours(image, tf.fill([3], 0.5), 0.4), image)
+    unchanged = crops.jitter_colours(image, tf.fill([3], 0.5), 0.4)
+    assert np.array_equal(crops.to_uint8(unchanged), image)
     # Brightness 1.2, contrast 0.8, saturation 1.4, one after the other.
     pixels = image.numpy().astype(float) * 1.2
     pixels = pixels.mean() + (pixels - pixels.mean()) * 0.8
     gray = pixels @ [0.299, 0.587, 0.114]
     pixels = gray[..., None] + (pixels - gray[..., None]) * 1.4
-    expected = np.rint(np.clip(pixels, 0, 255))
     jittered = crops.jitter_colours(image, tf.constant([0.75, 0.25, 1.0]), 0.4)
-    assert jittered.dtype == tf.uint8 and np.array_equal(jittered, expected)
+    np.testing.assert_allclose(jittered, pixels, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 4), (3, 3), (5, 16)])
+def test_jitter_treats_every_pixel_alike(size):
+    """Pixels are multiplied eight at a time, and their number need be no multiple of that."""
+    image = tf.fill([*size, 3], 100.0) * tf.constant([1.0, 0.5, 0.2])
+    jittered = crops.jitter_colours(image, tf.constant([0.75, 0.25, 1.0]), 0.4).numpy()
+    assert jittered.shape == (*size, 3)
+    np.testing.assert_allclose(jittered, np.broadcast_to(jittered[0, 0], (*size, 3)), rtol=1e-5)
+
+
+def test_rounding_and_clipping():
+    given = tf.constant([[[-3.0, -0.4, 0.4], [0.6, 254.4, 255.4], [255.6, 300.0, 17.0]]])
+    assert crops.to_uint8(given).numpy().tolist() == [[[0, 0, 0], [1, 254, 255], [255, 255, 17]]]
+    image = tf.constant([[[1, 2, 3]]], tf.uint8)
+    assert crops.to_uint8(image) is image
 
 
 def test_jitter_changes_the_image_and_not_the_label():
