@@ -1,0 +1,265 @@
+"""Every form of a deployed model beside Keras and PyTorch: latency, throughput, memory, size.
+
+    python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …]
+
+ResNet50-GCN, k = 15, 21 classes, random weights, 512×512; and the model in saved_models/shapes at
+128×128. Every form takes the same uint8 pictures and gives the same thing, a label map for each;
+each runs in a process of its own with all cores, in turns, `--rounds` of them; the turn with the
+lowest median counts, as it was disturbed least. PyTorch runs where it is installed (extras group
+`bench`), ONNX Runtime likewise (`onnx`).
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+REPOSITORY = Path(__file__).parents[1]
+sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
+
+from pipelines.errors import UserError, run_command  # noqa: E402
+
+MODELS = {"resnet50_gcn": 512, "shapes": 128}
+BOXED = REPOSITORY / "saved_models" / "shapes"
+EXPORTED = {
+    "Keras predict": "model.keras",
+    "SavedModel of model.export": "keras_export",
+    "SavedModel of this project": "versions/1",
+    "TFLite fp32": "model.tflite",
+    "TFLite fp16": "model-fp16.tflite",
+    "TFLite int8": "model-int8.tflite",
+    "ONNX Runtime": "model.onnx",
+}
+TORCH = {
+    "PyTorch": {},
+    "PyTorch channels_last": {"channels_last": True},
+    "PyTorch channels_last, compiled": {"channels_last": True, "compiled": True},
+}
+
+
+def write_forms(name: str, folder: Path) -> None:
+    """Makes every form of a model in a folder."""
+    import keras
+
+    from gcn_keras import gcn, tflite
+    from gcn_keras.folding import fold_batch_norm
+    from gcn_keras.inference import load_model
+    from gcn_keras.legends import Legend
+    from gcn_keras.saved_model import export_onnx, export_saved_model
+
+    if name == "shapes":
+        model = load_model(BOXED / "shapes.keras")
+    else:
+        keras.utils.set_random_seed(0)
+        model = gcn(num_classes=21, backbone="resnet50", kernel_size=15)
+    size = (MODELS[name],) * 2
+    model.save(folder / EXPORTED["Keras predict"])
+    model.export(folder / EXPORTED["SavedModel of model.export"], verbose=False)
+    legend = Legend.unnamed(model.output.shape[-1])
+    export_saved_model(model, folder / "versions", legend)
+    folded = fold_batch_norm(model)
+    for kind, path in (("tflite", "model.tflite"), ("tflite-fp16", "model-fp16.tflite")):
+        (folder / path).write_bytes(tflite.convert(folded, kind, size))
+    representative = [picture[None] for picture in pictures(name, 8)]
+    int8 = tflite.convert(folded, "tflite-int8", size, representative=representative)
+    (folder / EXPORTED["TFLite int8"]).write_bytes(int8)
+    if has("tf2onnx") and has("onnxruntime"):
+        export_onnx(folded, folder / EXPORTED["ONNX Runtime"])
+
+
+def pictures(name: str, count: int) -> np.ndarray:
+    """uint8 `[count, side, side, 3]`: scenes of the embedded data set."""
+    from pipelines.datasets.shapes import scenes
+
+    side = MODELS[name]
+    return np.stack([scenes.render_scene(np.random.default_rng(i), side)[0] for i in range(count)])
+
+
+def open_form(form: str, folder: Path):
+    """A function from uint8 `[B, H, W, 3]` to uint8 `[B, H, W]`, ready to be called."""
+    if form in TORCH:
+        return open_torch(**TORCH[form])
+    path = folder / EXPORTED[form]
+    if form == "SavedModel of model.export":
+        import tensorflow as tf
+
+        serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+        (key,) = serve.structured_input_signature[1]
+
+        def segment(images):
+            (logits,) = serve(**{key: tf.constant(images, tf.float32)}).values()
+            return np.argmax(logits, axis=-1).astype(np.uint8)
+
+        segment.owner = serve
+        return segment
+    if form == "ONNX Runtime":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda images: session.run(["labels"], {"images": images})[0]
+    from gcn_keras.segmenters import open_segmenter
+
+    return open_segmenter(path).segment
+
+
+def open_torch(channels_last: bool = False, compiled: bool = False):
+    """PyTorch's GCN, with the same work around it: normalisation before, argmax after."""
+    import torch
+    from torch_gcn import GCN
+
+    from pipelines.imagenet import MEAN_RGB, STD_RGB
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = GCN().eval().to(memory_format=layout)
+    network = torch.compile(model) if compiled else model
+    mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (MEAN_RGB, STD_RGB))
+
+    @torch.inference_mode()
+    def segment(images):
+        given = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+        logits = network(((given - mean) / std).contiguous(memory_format=layout))
+        return logits.argmax(1).to(torch.uint8).numpy()
+
+    return segment
+
+
+def measure(name: str, form: str, folder: Path, seconds: float) -> dict:
+    """Runs in a process of its own: load, latencies of one picture, throughput of eight."""
+    images = pictures(name, 8)
+    start = time.perf_counter()
+    segment = open_form(form, folder)
+    labels = segment(images[:1])
+    first = time.perf_counter() - start
+    assert labels.shape == images.shape[:1] + images.shape[1:3] and labels.dtype == np.uint8
+    one = latencies(lambda: segment(images[:1]), seconds)
+    eight = latencies(lambda: segment(images), seconds)
+    return {
+        "first_answer_s": first,
+        "median_ms": 1000 * float(np.median(one)),
+        "p95_ms": 1000 * float(np.percentile(one, 95)),
+        "images_per_s": 1 / float(np.median(one)),
+        "images_per_s_batch_8": 8 / float(np.median(eight)),
+        "peak_mib": peak_mib(),
+        "file_mib": file_mib(folder / EXPORTED[form]) if form in EXPORTED else None,
+    }
+
+
+def latencies(call, seconds: float) -> list[float]:
+    """Seconds of each call, at least five, for about `seconds`; the first two do not count."""
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 7 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times[2:]
+
+
+def peak_mib() -> int:
+    """Peak memory of this process, from /proc (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 1024
+
+
+def file_mib(path: Path) -> float:
+    """Size of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 2**20
+
+
+def has(package: str) -> bool:
+    """Whether a package is installed."""
+    return importlib.util.find_spec(package) is not None
+
+
+def in_child(task: str, **arguments) -> dict:
+    """Runs one of this file's functions in a fresh interpreter."""
+    child = subprocess.run(
+        [sys.executable, __file__, "--child", task, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if child.returncode:
+        raise UserError(f"{task} {arguments} failed: {child.stderr.strip()[-1500:]}")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def compare(
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+    seconds: float = 5.0,
+    rounds: int = 2,
+    models: tuple[str, ...] = tuple(MODELS),
+) -> None:
+    """Compare the forms of deployed models: latency, images a second, memory, file size.
+
+    Args:
+        json_file: Write the rows there, too.
+        seconds: Length of a measurement.
+        rounds: Turns of each form; that with the lowest median counts.
+        models: Only these: resnet50_gcn, shapes.
+    """
+    rows = []
+    for name in models:
+        with tempfile.TemporaryDirectory() as scratch:
+            in_child("write", name=name, folder=scratch)
+            forms = [form for form, path in EXPORTED.items() if Path(scratch, path).exists()]
+            if name != "shapes":
+                forms += [form for form in TORCH if has("torch")]
+            best = {}
+            for _ in range(rounds):
+                for form in forms:
+                    result = in_child(
+                        "measure", name=name, form=form, folder=scratch, seconds=seconds
+                    )
+                    if form not in best or result["median_ms"] < best[form]["median_ms"]:
+                        best[form] = result
+            rows += [{"model": name, "form": form, **best[form]} for form in forms]
+    for package, group in (("torch", "bench"), ("onnxruntime", "onnx")):
+        if not has(package):
+            print(f"{package} is not installed (extras group {group}): left out")
+    print(table(rows), end="")
+    if json_file:
+        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def table(rows: list[dict]) -> str:
+    """The rows in Markdown; the ratio is the speed beside PyTorch channels_last, or Keras."""
+    lines = [
+        "| model | form | median ms | p95 ms | images/s | batch 8 | speed ratio | first answer s "
+        "| peak MiB | file MiB |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        same = {r["form"]: r["median_ms"] for r in rows if r["model"] == row["model"]}
+        reference = same.get("PyTorch channels_last", same["Keras predict"])
+        size = "" if row["file_mib"] is None else f"{row['file_mib']:.1f}"
+        lines.append(
+            f"| {row['model']} | {row['form']} | {row['median_ms']:.1f} | {row['p95_ms']:.1f} | "
+            f"{row['images_per_s']:.1f} | {row['images_per_s_batch_8']:.1f} | "
+            f"{reference / row['median_ms']:.2f} | {row['first_answer_s']:.2f} | "
+            f"{row['peak_mib']:,} | {size} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    if sys.argv[1:2] == ["--child"]:
+        task, arguments = sys.argv[2], json.loads(sys.argv[3])
+        arguments["folder"] = Path(arguments["folder"])
+        result = measure(**arguments) if task == "measure" else write_forms(**arguments)
+        print(json.dumps(result))
+        return
+    tyro.cli(compare, prog="python benchmarks/inference.py")
+
+
+if __name__ == "__main__":
+    run_command(main)
