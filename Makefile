@@ -1,6 +1,7 @@
 # make setup   installs into .venv (once; again when the requirements change)
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
-# make test    every test, the slow ones too; options in ARGS: make test ARGS="-n 2 -m 'not slow'"
+# make test    every test, the slow ones too, on up to four cores; options for pytest in ARGS
+#              replace that: make test ARGS="-m 'not slow' -x"
 # make lint    what .ci/run asks of the code's form
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ fit: $(STAMP)
 	$(VENV)/bin/python -m gcn_keras.fit $(ARGS)
 
 test: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(ARGS)
+	TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),-n auto --maxprocesses=4)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
