@@ -6,7 +6,7 @@ at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 str
     resnet50, resnet101, resnet152   keras.applications; ImageNet weights
     resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
     resnet18_slim                    basic blocks at half the width, for small data sets
-    resnet14_tiny                    32 to 128 channels, for small pictures
+    resnet14_tiny                    32 to 88 channels, for small pictures
     resnet_nearsighted               one bottleneck a stage, stem stride 2: a P5 pixel is 16
                                      pixels wide and sees 35
 """
@@ -150,7 +150,7 @@ def _resnet14_tiny(x) -> dict:
     """One block where maps are large, two where they are small."""
     x = _conv_bn_relu(x, 16, 3, 2, "stem_1")
     x = _conv_bn_relu(x, 32, 3, 2, "stem_2")
-    return _stages(x, _basic_block, channels=(32, 64, 128, 128), blocks=(1, 1, 2, 2))
+    return _stages(x, _basic_block, channels=(32, 64, 88, 88), blocks=(1, 1, 2, 2))
 
 
 def _resnet_nearsighted(x) -> dict:
