@@ -203,8 +203,25 @@ class Client:
         )
 
 
-def server_at(address: str):
-    """What asks the server at an address.
+class Address(NamedTuple):
+    """Where a model is served: the parts of an address of the form that `Client` documents.
+
+    Attributes:
+        scheme: "http", "https" or "grpc".
+        host, port: of the server; port None is the scheme's own.
+        path: of the model, for REST, or its name, for gRPC.
+        version: for gRPC; None is the newest.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    version: str | None
+
+
+def parse_address(address: str) -> Address:
+    """Takes an address apart; nothing is connected.
 
     Raises:
         UsageError: the address has another form than `Client` documents.
@@ -222,9 +239,15 @@ def server_at(address: str):
         raise _bad_address(address)
     if parts.query or parts.fragment or parts.username:
         raise _bad_address(address)
-    if is_grpc:
-        return Grpc(address, host, port or 8500, match[1], match[2])
-    return Rest(address, parts.scheme == "https", host, port, match[1])
+    return Address(parts.scheme, host, port, match[1], match[2] if is_grpc else None)
+
+
+def server_at(address: str):
+    """What asks the server at an address; errors as of `parse_address`."""
+    scheme, host, port, path, version = parse_address(address)
+    if scheme == "grpc":
+        return Grpc(address, host, port or 8500, path, version)
+    return Rest(address, scheme == "https", host, port, path)
 
 
 def _bad_address(address: str) -> UsageError:

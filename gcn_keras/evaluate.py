@@ -94,6 +94,8 @@ def evaluate(
         matrix = evaluate_model(segmenter.segment, prepared, split, limit)
     except tf.errors.OpError as error:
         raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
+    except ValueError as error:  # a form that does not tell how many classes it knows
+        raise UserError(f"{model} and {dataset!r} do not belong together: {error}") from error
     print(f"{model} on {dataset}, split {split}")
     print(matrix.table(prepared.class_names))
     if json_file:

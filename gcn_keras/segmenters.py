@@ -109,16 +109,22 @@ def open_segmenter(address) -> Segmenter:
 
 
 def check_exists(address) -> None:
-    """Refuses a path that can be no model, before anything slow is imported.
+    """Refuses what can be no model, before anything slow is imported.
 
     Raises:
         UserError: nothing lies there, or something with another ending.
+        UsageError: the address of a server, but of another form.
     """
+    if is_server(str(address)):
+        from gcn_keras.client import parse_address
+
+        parse_address(str(address))
+        return
     path = Path(address)
     is_file = path.is_file() and path.suffix in (".keras", ".tflite")
     if path.is_dir():
         newest_version(path)
-    elif not is_file and not is_server(str(address)):
+    elif not is_file:
         raise no_model(address)
 
 
