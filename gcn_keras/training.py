@@ -15,13 +15,13 @@ import numpy as np
 from gcn_keras import figures, losses
 from gcn_keras.callbacks import KeepRun, StopOnNaN, Validation
 from gcn_keras.evaluate import evaluate_model
-from gcn_keras.export import export_saved_model
 from gcn_keras.inference import load_model, segment
 from gcn_keras.legends import Legend
 from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
 from gcn_keras.recipes import RECIPES, Recipe
 from gcn_keras.run_folder import RunFolder, begin_run
+from gcn_keras.saved_model import export_saved_model
 from pipelines import datasets, input_pipeline
 from pipelines.errors import UsageError, UserError
 
@@ -103,11 +103,12 @@ def _train(recipe: Recipe, run: RunFolder) -> dict:
     if recipe.export:
         directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
         try:
-            exported = export_saved_model(best, directory, dataset.class_names, dataset.palette)
+            exported = export_saved_model(best, directory, Legend.of(dataset))
         except UserError as error:
+            again = ["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"]
             raise UserError(
-                f"{error}; the run is finished and kept, so export its model alone: python -m "
-                f"gcn_keras.export {run.best} --out DIR --dataset {recipe.dataset}"
+                f"{error}; the run is finished and kept, so export its model alone: "
+                f"{shlex.join(again)}"
             ) from error
         print(f"SavedModel {exported}")
     return metrics

@@ -199,6 +199,7 @@ class TestRunFolder:
     def test_holds_these_files_and_no_other(self, finished):
         assert {path.name for path in finished.iterdir()} == {
             "config.json",
+            "labels.json",
             "model.keras",
             "best.keras",
             "history.csv",
@@ -393,7 +394,7 @@ class TestFinishedModel:
         assert labels.dtype == np.uint8 and labels.shape == scores.shape == (2, 45, 71)
         np.testing.assert_array_equal(labels, segment(model, images))
         assert scores.min() >= 1 / len(CLASSES) and scores.max() <= 1
-        legend = json.loads((folder / "labels.json").read_text())
+        legend = json.loads((folder / "assets" / "labels.json").read_text())
         assert legend == {"class_names": list(CLASSES), "palette": [[0, 0, 0], [128, 0, 0]]}
 
     def test_evaluate_repeats_the_metrics(self, finished, data_dir, tmp_path):

@@ -1,0 +1,113 @@
+"""Folds batch norms into convolutions: what a model does not need once it has been trained."""
+
+import keras
+import numpy as np
+
+
+def fold_batch_norm(model: keras.Model) -> keras.Model:
+    """Copies a model for deployment: batch norms folded, everything in float32.
+
+    At inference a batch norm scales and shifts each channel by constants. One that follows a
+    convolution, and is all that reads it, is taken into the convolution's kernel and bias; the
+    outputs are those of the model at inference, up to rounding. Other batch norms stay, as do
+    those inside of models that are layers of this one.
+
+    Args:
+        model: a functional model. It is left as it is, and shares nothing with the copy.
+
+    Returns:
+        A functional model with the same inputs and outputs, not compiled, in which the layers
+        that are left keep their names.
+    """
+    # Without what `compile` added.
+    model = keras.Model(model.input, model.output, name=model.name)
+    pairs = _foldable(model)
+    convolutions = set(pairs.values())
+
+    def copy(layer):
+        config = layer.get_config()
+        if "dtype" in config:  # models that are layers have none
+            config["dtype"] = "float32"  # trained in mixed precision or not
+        if layer.name in convolutions:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def call(layer, *args, **kwargs):
+        if layer.name in pairs:
+            return keras.tree.flatten((args, kwargs))[0]
+        return layer(*args, **kwargs)
+
+    folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
+    values = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    for batch_norm, convolution in pairs.items():
+        values[convolution] = _fold(model.get_layer(convolution), model.get_layer(batch_norm))
+    for layer in folded.layers:
+        if layer.weights:
+            layer.set_weights(values[layer.name])
+    return folded
+
+
+def _foldable(model) -> dict[str, str]:
+    """The names of the batch norms to fold, and of each the convolution that takes it in."""
+    # A layer may have been called elsewhere, too (keras-cv's have been). The configuration knows
+    # the calls of this model alone.
+    config = model.get_config()
+    calls = {layer["name"]: layer["inbound_nodes"] for layer in config["layers"]}
+    read = keras.tree.flatten(config["output_layers"])  # names of layers, and numbers
+    for nodes in calls.values():
+        read += _sources(nodes)
+
+    pairs = {}
+    for layer in model.layers:
+        sources = _sources(calls[layer.name])
+        if type(layer) is not keras.layers.BatchNormalization or len(sources) != 1:
+            continue
+        source = model.get_layer(sources[0])
+        if (
+            type(source) is keras.layers.Conv2D
+            and source.activation is keras.activations.linear
+            and len(calls[source.name]) == 1
+            and read.count(source.name) == 1
+            and layer.axis in (_channels(source), _channels(source) - 4)
+            and not _is_told_to_train(calls[layer.name])
+        ):
+            pairs[layer.name] = source.name
+    return pairs
+
+
+def _sources(value) -> list[str]:
+    """The layers whose outputs occur in a part of a model's configuration."""
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            return [value["config"]["keras_history"][0]]
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [name for part in value for name in _sources(part)]
+    return []
+
+
+def _channels(convolution) -> int:
+    return 3 if convolution.data_format == "channels_last" else 1
+
+
+def _is_told_to_train(calls) -> bool:
+    """Whether a batch norm is called with `training=True`, and takes the statistics of the batch
+    at inference, too."""
+    return any(call["kwargs"].get("training") for call in calls)
+
+
+def _fold(convolution, batch_norm) -> list[np.ndarray]:
+    """Kernel and bias that do what the convolution and then the batch norm do."""
+
+    def numbers(variable, default):
+        if variable is None:
+            return default
+        return keras.ops.convert_to_numpy(variable).astype(np.float64)
+
+    scale = numbers(batch_norm.gamma, 1.0) / np.sqrt(
+        numbers(batch_norm.moving_variance, None) + batch_norm.epsilon
+    )
+    shift = numbers(batch_norm.beta, 0.0)
+    bias = numbers(convolution.bias, 0.0) - numbers(batch_norm.moving_mean, None)
+    # The last axis of a kernel is that of the output channels.
+    return [numbers(convolution.kernel, None) * scale, bias * scale + shift]
