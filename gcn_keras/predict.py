@@ -1,4 +1,4 @@
-"""Segments pictures: `python -m gcn_keras.predict MODEL IMAGE_OR_FOLDER… --out DIR`."""
+"""Segments pictures and videos: `python -m gcn_keras.predict MODEL IMAGE_OR_FOLDER… --out DIR`."""
 
 import os
 import sys
@@ -6,18 +6,25 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tqdm import tqdm
 
 from gcn_keras.images import find_images, load_image, overlay, save_png
+from gcn_keras.segmenters import check_exists, open_segmenter
+from gcn_keras.video import check_video, require_opencv, segment_video
 from pipelines import datasets, labels
+from pipelines.datasets.progress import note
 from pipelines.errors import UsageError, UserError, run_command
 
 
-def predict_files(segment_one, pictures: list[Path], out: Path, palette, opacity: float) -> int:
+def predict_files(segment, pictures: list[Path], out: Path, palette, opacity: float) -> int:
     """Writes an index PNG and an overlay for each picture; a bad one is named and left out.
 
+    One picture is in memory at a time. A progress bar runs on standard error.
+
     Args:
-        segment_one: function from a picture, uint8 `[H, W, 3]`, to labels, uint8 `[H, W]`.
-        pictures: files to read.
+        segment: function from pictures, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`. A
+            picture that it refuses with a `UserError` is a bad one.
+        pictures: files to read, of any sizes.
         out: folder to write to; STEM_labels.png and STEM_overlay.png.
         palette: uint8 `[256, 3]`.
         opacity: of the colours over the picture, 0…1.
@@ -29,24 +36,60 @@ def predict_files(segment_one, pictures: list[Path], out: Path, palette, opacity
         UserError: if the folder cannot be written.
     """
     failed = 0
-    for name, path in _result_names(pictures).items():
+    names = _result_names(pictures)
+    for name, path in tqdm(names.items(), desc="segment", unit=" pictures", mininterval=0.5):
         try:
             image = load_image(path)
+            result = segment(image[None])[0]
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            note(f"error: {_naming(path, error)}")
             failed += 1
             continue
-        result = segment_one(image)
         save_png(result, out / f"{name}_labels.png", palette)
         save_png(overlay(image, result, palette, opacity), out / f"{name}_overlay.png")
-        print(f"{path} -> {out / name}_labels.png, {name}_overlay.png")
+        tqdm.write(f"{path} -> {out / name}_labels.png, {name}_overlay.png")
     return failed
 
 
-def _result_names(pictures) -> dict[str, Path]:
-    """A name for each picture's results: its stem, numbered where several share one."""
+def predict_videos(
+    segment, videos: list[Path], out: Path, palette, opacity: float, frame_labels: bool = False
+) -> int:
+    """Writes an overlay for each video; a bad one is named, and the others go on.
+
+    Args:
+        segment: as of `predict_files`.
+        videos: files to read.
+        out: folder to write to: STEM_overlay.mp4, and with `frame_labels` a folder STEM_labels.
+        palette: uint8 `[256, 3]`.
+        opacity: of the colours over the frames, 0…1.
+        frame_labels: whether to write each frame's label map, too.
+
+    Returns:
+        How many videos failed.
+    """
+    failed = 0
+    for name, path in _result_names(videos).items():
+        target = out / f"{name}_overlay.mp4"
+        label_folder = out / f"{name}_labels" if frame_labels else None
+        try:
+            frames = segment_video(segment, path, target, palette, opacity, label_folder)
+        except UserError as error:
+            note(f"error: {_naming(path, error)}")
+            failed += 1
+            continue
+        tqdm.write(f"{path} -> {target}, {frames} frames")
+    return failed
+
+
+def _naming(path: Path, error: UserError) -> str:
+    """The error's sentence, which names the file: a model's or a server's does not by itself."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _result_names(files) -> dict[str, Path]:
+    """A name for each file's results: its stem, numbered where several share one."""
     names = {}
-    for path in pictures:
+    for path in files:
         name, number = path.stem, 2
         while name in names:
             name, number = f"{path.stem}-{number}", number + 1
@@ -55,47 +98,70 @@ def _result_names(pictures) -> dict[str, Path]:
 
 
 def predict(
-    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")],
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE")],
+    video: Annotated[
+        tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="FILE")
+    ] = (),
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("predictions"),
     palette: str | None = None,
     opacity: float = 0.5,
+    frame_labels: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> int:
-    """Segment pictures of any size: a PNG of class indices and an overlay for each.
+    """Segment pictures of any size: a PNG of class indices and an overlay for each; and videos.
 
-    A file that is no picture is named and left out; the exit status is then 1.
+    A file that cannot be read or segmented is named and left out; the exit status is then 1.
 
     Args:
-        model: A .keras file.
+        model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
+            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME.
         images: Pictures, or folders of pictures.
+        video: A video, of which DIR/NAME_overlay.mp4 is made; may be given several times. Needs
+            OpenCV: pip install 'gcn_keras[video]'.
         out: Folder to write to; made if absent.
-        palette: Colours of this data set, such as camvid; by default those of VOC.
+        palette: Colours of this data set, such as camvid; by default those that the model
+            carries, or VOC's.
         opacity: Of the colours over the picture, 0 to 1.
+        frame_labels: Of videos, write the class indices of each frame, too: PNGs in a folder
+            DIR/NAME_labels.
     """
-    if not images:
-        raise UsageError("name at least one picture or folder of pictures")
+    if not images and not video:
+        raise UsageError("name at least one picture or folder of pictures, or --video FILE")
     if not 0 <= opacity <= 1:
         raise UsageError(f"--opacity must be in 0…1, got {opacity}")
+    if frame_labels and not video:
+        raise UsageError("--frame-labels is about videos: name one by --video FILE")
     if palette is not None:
         datasets.parse_name(palette)
-    if not model.is_file():
-        raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
+    check_exists(model)
     pictures = find_images(images)
+    for path in video:
+        check_video(path)
+    if video:
+        require_opencv()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from gcn_keras.evaluate import load_model
-    from gcn_keras.inference import segment
-
-    network = load_model(model)
-    colours = labels.palette(network.output.shape[-1], palette)
-    failed = predict_files(lambda image: segment(network, image), pictures, out, colours, opacity)
-    if failed:
-        print(f"{failed} of {len(pictures)} pictures failed", file=sys.stderr)
-    return 1 if failed else 0
+    segmenter = open_segmenter(model)
+    carried = segmenter.legend.palette if segmenter.legend else labels.voc_colour_map()
+    colours = labels.palette(labels.IGNORE, palette) if palette else carried
+    failed_pictures, failed_videos = 0, 0
+    if pictures:
+        failed_pictures = predict_files(segmenter.segment, pictures, out, colours, opacity)
+    if video:
+        failed_videos = predict_videos(
+            segmenter.segment, video, out, colours, opacity, frame_labels
+        )
+    for failed, files, kind in (
+        (failed_pictures, pictures, "pictures"),
+        (failed_videos, video, "videos"),
+    ):
+        if failed:
+            print(f"{failed} of {len(files)} {kind} failed", file=sys.stderr)
+    return 1 if failed_pictures or failed_videos else 0
 
 
 def main() -> int:
