@@ -27,7 +27,7 @@ fit: $(STAMP)
 	$(VENV)/bin/python -m gcn_keras.fit $(ARGS)
 
 test: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),-n auto --maxprocesses=4)
+	TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),-n auto --maxprocesses=4)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -18,6 +18,7 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
+from gcn_keras.environment import prepare_tensorflow  # noqa: E402
 from gcn_keras.evaluate import evaluate_model  # noqa: E402
 from gcn_keras.segmenters import open_segmenter  # noqa: E402
 from pipelines import datasets  # noqa: E402
@@ -41,6 +42,7 @@ def measure(
         json_file: Write the result there, too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_tensorflow()
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(split)
     segment = open_segmenter(model).segment

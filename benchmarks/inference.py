@@ -185,7 +185,7 @@ def in_child(task: str, **arguments) -> dict:
         [sys.executable, __file__, "--child", task, json.dumps(arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"},
     )
     if child.returncode:
         raise UserError(f"{task} {arguments} failed: {child.stderr.strip()[-1500:]}")

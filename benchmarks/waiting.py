@@ -66,6 +66,7 @@ def measure(
     options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
     recipe = recipes.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    prepare_tensorflow()
     import keras
     import tensorflow as tf
 

@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import find_images, load_image
 from gcn_keras.legends import Legend
 from gcn_keras.segmenters import check_exists, open_segmenter
@@ -463,7 +464,7 @@ def demo(
     pictures = load_examples(find_images(examples))
     with listen(host, port) as listener, upload_folder():
         require_gradio()
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        prepare_tensorflow()
         desk = Desk(open_segmenter(model), pictures)
         desk.answer(pictures[0])  # a model that cannot answer ends the command, not the page
         page = build_page(desk, model, desk.answer(pictures[0]))

@@ -1,13 +1,13 @@
 """Measures a model in any form: `python -m gcn_keras.evaluate MODEL --dataset NAME`."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 
+from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import replacing
 from gcn_keras.metrics import ConfusionMatrix
 from gcn_keras.segmenters import check_exists, open_segmenter
@@ -77,7 +77,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
     check_exists(model)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_tensorflow()
     import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
+from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import replacing
 from gcn_keras.legends import Legend
 from gcn_keras.segmenters import legend_beside
@@ -69,7 +70,7 @@ def export(
         raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
     if dataset:
         datasets.check_prepared(dataset, data_dir)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_tensorflow()
     import tensorflow as tf
 
     from gcn_keras.folding import fold_batch_norm

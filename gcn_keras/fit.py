@@ -4,9 +4,8 @@ Without an argument it trains the embedded recipe on the embedded data set. Ever
 field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have been checked.
 """
 
-import os
-
 from gcn_keras import recipes
+from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.run_folder import find_run, read_json
 from pipelines import datasets
 from pipelines.errors import UserError, run_command
@@ -22,7 +21,7 @@ def main() -> None:
         print(f"{run.path} is finished: mean IoU {metrics['mean_iou']:.4f}; nothing to do")
         return
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes before the first epoch
+    prepare_tensorflow()
     import tensorflow as tf
 
     from gcn_keras import training

@@ -1,6 +1,5 @@
 """Segments pictures and videos: `python -m gcn_keras.predict MODEL IMAGE_OR_FOLDER… --out DIR`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
+from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import find_images, load_image, overlay, save_png
 from gcn_keras.segmenters import check_exists, open_segmenter
 from gcn_keras.video import check_video, require_opencv, segment_video
@@ -144,7 +144,7 @@ def predict(
     except OSError as error:
         raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_tensorflow()
     segmenter = open_segmenter(model)
     carried = segmenter.legend.palette if segmenter.legend else labels.voc_colour_map()
     colours = labels.palette(labels.IGNORE, palette) if palette else carried
