@@ -17,6 +17,7 @@ import tyro
 from input_pipeline import KINDS, write_pictures  # also makes the packages importable
 
 from gcn_keras import recipes
+from gcn_keras.environment import prepare_tensorflow
 from pipelines import datasets
 from pipelines.errors import UserError, run_command
 
