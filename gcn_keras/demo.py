@@ -302,7 +302,7 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]):
         gr.HTML(
             "<h1>What is where in a picture</h1>"
             f"<p>Global Convolutional Network, every pixel classified by <code>{_text(model)}"
-            "</code>. Pictures stay on this server's memory for the time of one answer.</p>",
+            "</code>. Pictures stay in this server's memory for the time of one answer.</p>",
             elem_id="head",
             apply_default_css=False,
         )
@@ -360,7 +360,13 @@ def serve(page, listener: socket.socket) -> None:
     import uvicorn
 
     theme = gr.themes.Base(
-        primary_hue="blue", neutral_hue="slate", radius_size="lg", text_size="md"
+        primary_hue="blue",
+        neutral_hue="slate",
+        radius_size="lg",
+        text_size="md",
+        # The reader's own: of Gradio's default fonts, some weights lie on other hosts.
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
     )
     app = gr.mount_gradio_app(
         fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
