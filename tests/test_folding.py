@@ -72,9 +72,9 @@ def test_every_backbone_folds_completely(backbone):
     images = picture(2, 64, 96)
     expected = outputs(model, images)
     assert expected.std() > 0.1
-    # In 53 layers of such numbers rounding adds up: resnet50's logits, up to 19, are themselves
-    # 2e-4 away from those that it computes in float64.
-    tolerance = 1e-3 if backbone == "resnet50" else 1e-4
+    # Rounding adds up with depth, and processors differ: the logits of resnet50, up to 19, are
+    # themselves 2e-4 away from those that it computes in float64.
+    tolerance = 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(outputs(folded, images), expected, rtol=0, atol=tolerance)
     for was, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(was, now)
