@@ -1,8 +1,8 @@
 """Re-runs a table of the paper: `python -m gcn_keras.ablate table1 [--seeds N] [options]`.
 
 Each row of a table is a training run with a few options of `gcn_keras.fit`, repeated with several
-seeds. Finished runs are found again in their folders, so an interrupted table goes on where it
-stopped, and another seed adds to what is there.
+seeds. Runs are found again in their folders, finished or not, so an interrupted table goes on where
+it stopped, and another seed adds to what is there.
 """
 
 import csv
@@ -73,7 +73,7 @@ def run_row(row: Row, recipe: str, seed: int, out: Path, extra: tuple[str, ...])
     name = "-".join(option.lstrip("-") for option in row.options).replace("block-", "")
     path = out / f"{name}-seed{seed}"
     options = ["--recipe", recipe, *row.options, *extra]
-    options += ["--no-export", "--seed", str(seed), "--out", str(path)]
+    options += ["--no-export", "--seed", str(seed), "--out", str(path), "--resume"]
     run = find_run(recipes.parse(options))
     if not run.finished:
         log = path.with_suffix(".log")

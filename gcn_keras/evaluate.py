@@ -1,6 +1,8 @@
 """Measures a model in any form: `python -m gcn_keras.evaluate MODEL --dataset NAME`."""
 
+import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,11 @@ from gcn_keras.segmenters import check_exists, open_segmenter
 from pipelines import datasets
 from pipelines.errors import UsageError, UserError, run_command
 
-BATCH_PIXELS = 2**20  # of pictures that go through the model together
+# Pictures go through a model together in batches of one size: at most so many pixels, and never
+# across the border of such a run of pictures, so that several workers, of which each takes every
+# n-th run, measure in the same batches as one.
+BATCH_PIXELS = 2**20
+RUN = 16
 
 
 def evaluate_model(segment, dataset, split: str, limit: int | None = None) -> ConfusionMatrix:
@@ -29,15 +35,32 @@ def evaluate_model(segment, dataset, split: str, limit: int | None = None) -> Co
     Returns:
         The confusion matrix of the whole split.
     """
-    from pipelines.input_pipeline import evaluation_examples
-
     matrix = ConfusionMatrix(dataset.num_classes)
-    examples = evaluation_examples(dataset, split, limit).as_numpy_iterator()
-    for batch in _same_sized(examples):
-        labels = np.stack([example["label"] for example in batch])
-        images = np.stack([example["image"] for example in batch])
+    for images, labels in evaluation_batches(dataset, split, limit):
         matrix.update(labels, segment(images))
     return matrix
+
+
+def evaluation_batches(
+    dataset, split: str, limit: int | None = None, worker: int = 0, workers: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pictures of a split in batches of one size each.
+
+    Args:
+        dataset, split, limit: as of `evaluate_model`.
+        worker, workers: this process's number, and how many share the work.
+
+    Yields:
+        Images, uint8 `[B, H, W, 3]`, and labels, uint8 `[B, H, W]`, at most RUN of them.
+    """
+    from pipelines.input_pipeline import evaluation_examples
+
+    examples = evaluation_examples(dataset, split, limit, part=(worker, workers, RUN))
+    examples = examples.as_numpy_iterator()
+    while run := list(itertools.islice(examples, RUN)):
+        for batch in _same_sized(run):
+            images = np.stack([example["image"] for example in batch])
+            yield images, np.stack([example["label"] for example in batch])
 
 
 def _same_sized(examples):
@@ -50,8 +73,7 @@ def _same_sized(examples):
             yield batch
             batch = []
         batch.append(example)
-    if batch:
-        yield batch
+    yield batch
 
 
 def evaluate(

@@ -4,23 +4,30 @@ Without an argument it trains the embedded recipe on the embedded data set. Ever
 field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have been checked.
 """
 
+import os
+import sys
+
 from gcn_keras import recipes
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.run_folder import find_run, read_json
+from gcn_keras.interruption import Interrupted
+from gcn_keras.run_folder import find_run, read_json, recipe_to_resume
 from pipelines import datasets
 from pipelines.errors import UserError, run_command
 
 
-def main() -> None:
-    """Entry point of the command."""
+def main() -> int:
+    """Entry point of the command; the exit status."""
     recipe = recipes.parse()
+    if recipe.resume and (base := recipe_to_resume(recipe)):
+        recipe = recipes.parse(base=base)
     datasets.check_prepared(recipe.dataset, recipe.data_dir)
     run = find_run(recipe)
     if run.finished:
         metrics = read_json(run.metrics)
         print(f"{run.path} is finished: mean IoU {metrics['mean_iou']:.4f}; nothing to do")
-        return
+        return 0
 
+    os.environ["KERAS_BACKEND"] = recipe.backend
     prepare_tensorflow()
     import tensorflow as tf
 
@@ -29,14 +36,19 @@ def main() -> None:
     print(f"{training.describe(recipe)}\nrun folder {run.path}")
     try:
         metrics = training.train(recipe, run)
+    except Interrupted as interrupted:
+        print(f"\n{interrupted}")
+        print("interrupted", file=sys.stderr)
+        return interrupted.exit_status
     except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
-    print(
-        f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
-        f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s in all, "
-        f"peak memory {metrics['peak_memory_mib']} MiB\n"
-        f"model {run.best}"
-    )
+    if metrics:
+        print(
+            f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
+            f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s in "
+            f"all, peak memory {metrics['peak_memory_mib']} MiB\nmodel {run.best}"
+        )
+    return 0
 
 
 if __name__ == "__main__":

@@ -26,17 +26,32 @@ class PixelCrossentropy(keras.losses.Loss):
         super().__init__(name=name, reduction="none")
         self.class_weights = None if class_weights is None else list(map(float, class_weights))
 
-    def call(self, y_true, y_pred):
+    def weights(self, y_true):
+        """float32 `[B, H, W]`: what each pixel counts for; 0 for void."""
         labels = ops.cast(y_true, "int32")
         valid = ops.not_equal(labels, IGNORE)
-        labels = ops.where(valid, labels, 0)
-        weights = ops.cast(valid, y_pred.dtype)
-        if self.class_weights is not None:
-            table = ops.convert_to_tensor(self.class_weights, dtype=y_pred.dtype)
-            weights = weights * ops.take(table, labels, axis=0)
+        if self.class_weights is None:
+            return ops.cast(valid, "float32")
+        table = ops.convert_to_tensor(self.class_weights, dtype="float32")
+        return ops.where(valid, ops.take(table, ops.where(valid, labels, 0), axis=0), 0.0)
+
+    def weighted_sum(self, y_true, y_pred):
+        """Σ w[y]·loss. Divided by `total_weight` of a batch it is the part of the batch's loss that
+        these pixels make, wherever the others are."""
+        weights = self.weights(y_true)
+        labels = ops.cast(y_true, "int32")
+        labels = ops.where(ops.not_equal(labels, IGNORE), labels, 0)
         losses = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
+        return ops.sum(losses * weights)
+
+    def total_weight(self, y_true):
+        """Σ w[y]."""
+        return ops.sum(self.weights(y_true))
+
+    def call(self, y_true, y_pred):
         # A batch without a valid pixel has loss 0, not 0 / 0.
-        return ops.sum(losses * weights) / ops.maximum(ops.sum(weights), keras.config.epsilon())
+        total = ops.maximum(self.total_weight(y_true), keras.config.epsilon())
+        return self.weighted_sum(y_true, y_pred) / total
 
     def get_config(self):
         return {"class_weights": self.class_weights, "name": self.name}

@@ -5,6 +5,7 @@ Keras nor TensorFlow, so that a wrong option is refused at once.
 """
 
 import dataclasses
+import importlib.util
 import math
 import sys
 from dataclasses import dataclass
@@ -114,8 +115,29 @@ class Recipe:
     """Type of the computations; variables and logits stay float32."""
     jit_compile: bool = False
     """Compile steps with XLA; slower on most CPUs."""
+    accumulate: int = 1
+    """Parts that a batch is worked through in, one after another, to need less memory."""
     seed: int = 0
     """Of weights, order and augmentation."""
+    deterministic: bool = False
+    """Add up in the same order in every run, so that results are equal to the last bit."""
+
+    # === Devices ===
+    strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
+    """One device; all of this machine; or those of several machines (TF_CONFIG, Slurm). auto takes
+    what is there."""
+    backend: Literal["tensorflow", "jax"] = "tensorflow"
+    """What Keras computes with."""
+
+    # === Surviving ===
+    resume: bool = False
+    """Go on with the run in --out (else with the last one of this recipe), or begin it."""
+    checkpoint_steps: int = 1000
+    """Steps between two checkpoints within an epoch; there is one after each epoch, too."""
+    keep_checkpoints: int = 2
+    """Checkpoints that are kept."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do about a step whose loss is not finite, after its pictures were written down."""
 
     # === Results ===
     validate_every: int = 1
@@ -191,11 +213,12 @@ RECIPES = {
 }
 
 
-def parse(arguments: list[str] | None = None) -> Recipe:
+def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Recipe:
     """The recipe that a command line asks for: `--recipe NAME` and options that replace fields.
 
     Args:
         arguments: without the program's name; None takes those of the process.
+        base: what the options replace fields of, instead of the recipe that is named.
 
     Returns:
         A checked recipe.
@@ -206,12 +229,15 @@ def parse(arguments: list[str] | None = None) -> Recipe:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     name, arguments = _take_recipe(arguments)
+    name = name or (base.name if base else "shapes")
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}; there are: {', '.join(RECIPES)}")
+    if base and name != base.name:
+        raise UsageError(f"--recipe {name} is not that of the run, which is {base.name}")
     recipe = tyro.cli(
         Recipe,
         args=arguments,
-        default=RECIPES[name],
+        default=base or RECIPES[name],
         prog="python -m gcn_keras.fit",
         description=(
             f"Train a segmentation model. Values shown are those of --recipe {name}; recipes: "
@@ -222,9 +248,9 @@ def parse(arguments: list[str] | None = None) -> Recipe:
     return recipe
 
 
-def _take_recipe(arguments) -> tuple[str, list[str]]:
+def _take_recipe(arguments) -> tuple[str | None, list[str]]:
     """Takes `--recipe NAME` or `--recipe=NAME` out of the arguments."""
-    name, rest, i = "shapes", [], 0
+    name, rest, i = None, [], 0
     while i < len(arguments):
         option, equals, value = arguments[i].partition("=")
         if option != "--recipe":
@@ -251,8 +277,10 @@ def check(recipe: Recipe) -> None:
     _check_crop(recipe)
     _check_kernels(recipe)
     _check_stream(recipe)
+    _check_devices(recipe)
     at_least_one = ("batch", "epochs", "validate_every", "steps_per_epoch", "stack_width")
-    for field in (*at_least_one, "shuffle_mib"):
+    at_least_one += ("shuffle_mib", "accumulate", "checkpoint_steps", "keep_checkpoints")
+    for field in at_least_one:
         value = getattr(recipe, field)
         if value is not None and value < 1:
             raise UsageError(f"--{_option(field)} must be at least 1, got {value}")
@@ -319,6 +347,27 @@ def _check_stream(recipe) -> None:
         raise UsageError(
             f"--data-service excludes --cache: its workers read the records themselves, got "
             f"--cache {cache}"
+        )
+
+
+def _check_devices(recipe) -> None:
+    if recipe.accumulate > 0 and recipe.batch % recipe.accumulate:
+        raise UsageError(
+            f"--batch must be a multiple of --accumulate {recipe.accumulate}, got {recipe.batch}"
+        )
+    if recipe.strategy in ("mirrored", "multiworker"):
+        if recipe.backend == "jax":
+            raise UsageError(
+                f"--backend jax trains on one device, got --strategy {recipe.strategy}"
+            )
+        if recipe.jit_compile:
+            raise UsageError(
+                f"--jit-compile needs one device: devices exchange values within a step, got "
+                f"--strategy {recipe.strategy}"
+            )
+    if recipe.backend == "jax" and importlib.util.find_spec("jax") is None:
+        raise UsageError(
+            '--backend jax needs JAX, which is not installed: pip install "gcn_keras[jax]"'
         )
 
 

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 from gcn_keras.images import replacing
-from gcn_keras.recipes import Recipe
+from gcn_keras.recipes import RECIPES, Recipe
 from pipelines.errors import UsageError, UserError
 
-# Where results go does not change what a run computes.
-_NOT_CONFIGURATION = ("out", "saved_model", "export", "data_dir")
+# Where results go, which devices work, and what is done in an emergency do not change what a run
+# computes.
+_NOT_CONFIGURATION = ("out", "saved_model", "export", "data_dir", "strategy", "resume")
+_NOT_CONFIGURATION += ("checkpoint_steps", "keep_checkpoints", "on_nan")
 
 
 class RunFolder:
@@ -19,7 +21,8 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        config, legend, model, best, history, logs, curves, samples, metrics: paths inside.
+        config, legend, model, best, history, checkpoints, logs, curves, samples, metrics: paths
+            inside.
     """
 
     def __init__(self, path):
@@ -29,6 +32,7 @@ class RunFolder:
         self.model = self.path / "model.keras"
         self.best = self.path / "best.keras"
         self.history = self.path / "history.csv"
+        self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
         self.curves = self.path / "curves.png"
         self.samples = self.path / "samples.png"
@@ -78,19 +82,45 @@ def find_run(recipe: Recipe) -> RunFolder:
     """The run folder of a recipe; nothing is written yet, see `begin_run`.
 
     Without `--out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is
-    never written over. With `--out`, a folder of the same configuration may exist: if that run is
-    finished it is left as it is, otherwise it starts afresh there.
+    never written over. With `--resume` it is the last of these. With `--out`, a folder of the same
+    configuration may exist if that run is finished, or `--resume` goes on with it.
 
     Raises:
-        UsageError: `--out` holds a run of another configuration, or something else.
+        UsageError: `--out` holds an unfinished run, a run of another configuration, or something
+            else.
         UserError: what lies there cannot be read.
     """
-    run = RunFolder(recipe.out) if recipe.out else _free_folder(recipe.name)
+    run = _folder_of(recipe)
     if run.config.is_file():
         _check_same(run, _configuration(recipe))
+        if not run.finished and not recipe.resume:
+            raise UsageError(
+                f"--out {run.path} holds a run that is not finished: --resume goes on with it; or "
+                f"name another folder"
+            )
     elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
         raise UsageError(f"--out {run.path} exists and is no run folder: name another one")
     return run
+
+
+def recipe_to_resume(recipe: Recipe) -> Recipe | None:
+    """The recipe of the run that `--resume` goes on with; None if there is none yet.
+
+    Raises:
+        UserError: its configuration cannot be read.
+    """
+    run = _folder_of(recipe)
+    if not run.config.is_file():
+        return None
+    content = read_json(run.config)
+    name = content.get("name")
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    if name not in RECIPES or not content.keys() <= fields:
+        raise UserError(
+            f"{run.config} cannot be read: it was written by another version of this package"
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    return dataclasses.replace(RECIPES[name], **values)
 
 
 def begin_run(run: RunFolder, recipe: Recipe) -> None:
@@ -107,11 +137,15 @@ def begin_run(run: RunFolder, recipe: Recipe) -> None:
     run.write_json(run.config, _configuration(recipe))
 
 
-def _free_folder(name) -> RunFolder:
-    for number in itertools.count(1):
-        path = Path("runs", name if number == 1 else f"{name}-{number}")
+def _folder_of(recipe) -> RunFolder:
+    if recipe.out:
+        return RunFolder(recipe.out)
+    names = (recipe.name if i == 1 else f"{recipe.name}-{i}" for i in itertools.count(1))
+    last = None
+    for path in (Path("runs", name) for name in names):
         if not path.exists():
-            return RunFolder(path)
+            return RunFolder(last if recipe.resume and last else path)
+        last = path
 
 
 def _configuration(recipe) -> dict:

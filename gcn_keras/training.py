@@ -1,19 +1,20 @@
-"""One training run: recipe -> model and data -> Keras' `fit` -> scores, figures and an export."""
+"""One training run: recipe -> model and data -> the loop -> scores, figures and an export."""
 
 import dataclasses
 import functools
-import platform
 import resource
 import shlex
+import subprocess
+import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from gcn_keras import figures, losses
-from gcn_keras.callbacks import KeepRun, StopOnNaN, Validation
+from gcn_keras import checkpoints, figures, losses, provenance
+from gcn_keras.distribution import Team, evaluate_in_team, make_team, predictor
 from gcn_keras.evaluate import evaluate_model
 from gcn_keras.inference import load_model, segment
 from gcn_keras.legends import Legend
@@ -21,7 +22,7 @@ from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
 from gcn_keras.recipes import RECIPES, Recipe
 from gcn_keras.run_folder import RunFolder, begin_run
-from gcn_keras.saved_model import export_saved_model
+from gcn_keras.training_loop import Loop, Progress
 from pipelines import datasets, input_pipeline
 from pipelines.errors import UsageError, UserError
 
@@ -36,22 +37,39 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
         run: its folder, see `run_folder.find_run`; made here, once recipe and data fit together.
 
     Returns:
-        The content of metrics.json.
+        The content of metrics.json; None on a worker that is not the chief.
 
     Raises:
         UserError: the data set is missing or damaged, the loss is not finite, files cannot be
-            written.
-        KeyboardInterrupt: on Ctrl-C, after the model reached so far was saved.
+            written, a worker is lost.
+        Interrupted: on SIGTERM or Ctrl-C, after the run was saved.
     """
+    team = None
     try:
-        return _train(recipe, run)
+        if recipe.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        team = make_team(recipe)
+        return _train(recipe, run, team)
     except input_pipeline.DATA_ERRORS as error:
         fault = input_pipeline.describe_fault(error)
         if fault is None:
-            raise
+            raise _without(team, error) from error
         if "mode pad" not in fault:  # which comes with advice of its own
             fault += f"; {_advice(recipe)}"
         raise UserError(f"training stopped: {fault}") from error
+    except tf.errors.OpError as error:
+        raise _without(team, error) from error
+
+
+def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
+    """What to say of TensorFlow's error: that a worker is lost, if one is."""
+    lost = team.lost_workers() if team else []
+    if not lost:
+        return error
+    return UserError(
+        f"training stopped: {' and '.join(lost)} does not answer any more; start all workers "
+        f"again with --resume to go on from the last checkpoint"
+    )
 
 
 def _advice(recipe: Recipe) -> str:
@@ -62,23 +80,99 @@ def _advice(recipe: Recipe) -> str:
     return f"{doctor} names what is damaged{skip}"
 
 
-def _train(recipe: Recipe, run: RunFolder) -> dict:
+def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     started, asked = time.time(), recipe
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
     dataset = datasets.load(recipe.dataset, recipe.data_dir)
     recipe = dataclasses.replace(recipe, val_split=dataset.validation_split(recipe.val_split))
     steps = _steps_per_epoch(recipe, dataset)
-    model = build_model(recipe, dataset.num_classes)
-    begin_run(run, asked)
-    Legend.of(dataset).write(run.legend)
-    compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
-    training_started = time.time()
-    kept = _fit(model, recipe, dataset, steps, run)
-    training_seconds = time.time() - training_started
+    with team.strategy.scope():
+        model = build_model(recipe, dataset.num_classes)
+        compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
+    if team.is_chief:
+        begin_run(run, asked)
+        Legend.of(dataset).write(run.legend)
+        checkpoints.remove_unfinished(run.checkpoints)
+    loop = _make_loop(model, recipe, dataset, steps, run, team)
+    if recipe.resume:
+        _resume(loop, run, team)
+    progress = _run(loop, run, team)
+    if not team.is_chief:
+        return None
+    return _finish(recipe, run, dataset, progress, steps, started)
 
-    figures.plot_curves(kept.history, run.curves)
-    if not kept.best_epoch:
+
+def _make_loop(model, recipe, dataset, steps, run, team) -> Loop:
+    if recipe.backend == "jax":
+        from gcn_keras.jax_step import JaxStep
+
+        step = JaxStep(model, recipe.accumulate)
+
+        def predict(batches):
+            return [segment(model, images) for images in batches]
+    else:
+        from gcn_keras.tensorflow_step import TensorFlowStep
+
+        step = TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
+        predict = predictor(team, model)
+
+    def stream(start):
+        batches = input_pipeline.training_batches(
+            dataset,
+            recipe.train_split,
+            crop=recipe.crop,
+            batch_size=recipe.batch,
+            mode=recipe.mode,
+            scale=recipe.scale,
+            flip=recipe.flip,
+            jitter=recipe.jitter,
+            seed=recipe.seed,
+            shuffle_mib=recipe.shuffle_mib,
+            cache=recipe.cache,
+            batch_part=(team.worker, team.workers),
+            start=start,
+            data_service=recipe.data_service,
+            skip_errors=recipe.skip_errors,
+            with_ids=True,
+        )
+        return iter(batches)
+
+    def validate(heed):
+        return evaluate_in_team(team, predict, dataset, recipe.val_split, heed)
+
+    return Loop(
+        recipe, run, model, step, stream, validate, steps, worker=team.worker, workers=team.workers
+    )
+
+
+def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
+    steps = loop.restore()
+    team.check_same(
+        steps,
+        f"the workers do not see the same checkpoints in {run.path}, which must lie on a file "
+        "system that they share; steps of each",
+    )
+    if team.is_chief:
+        progress = loop.progress
+        print(
+            f"goes on after {progress.epoch} epochs and {progress.step} steps"
+            if steps
+            else "no checkpoint yet: begins"
+        )
+
+
+def _run(loop: Loop, run: RunFolder, team: Team) -> Progress:
+    try:
+        return loop()
+    finally:
+        if team.is_chief and loop.progress.history:
+            figures.plot_curves(loop.progress.history, run.curves)
+
+
+def _finish(recipe, run, dataset, progress, steps, started) -> dict:
+    """Scores, samples and an export of the best model."""
+    if not progress.best_epoch:
         raise UserError(
             f"no epoch has a mean IoU: split {recipe.val_split!r} of {recipe.dataset!r} has no "
             f"valid pixel, everything is void; the last model is {run.model}"
@@ -89,29 +183,40 @@ def _train(recipe: Recipe, run: RunFolder) -> dict:
     metrics = {
         **matrix.summary(dataset.class_names),
         "split": recipe.val_split,
-        "best_epoch": kept.best_epoch,
+        "best_epoch": progress.best_epoch,
         "parameters": best.count_params(),
         "train_pictures": steps * recipe.epochs * recipe.batch,
-        "training_seconds": round(training_seconds, 1),  # validation after epochs included
-        "wall_seconds": round(time.time() - started, 1),
+        "skipped_steps": progress.skipped,
+        "training_seconds": round(progress.seconds, 1),  # validation after epochs included
+        "wall_seconds": round(time.time() - started, 1),  # since the last start
         # Linux counts in KiB.
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "versions": _versions(),
+        **provenance.of_run(run, dataset),
     }
     run.write_json(run.metrics, metrics)
     print(matrix.table(dataset.class_names))
     if recipe.export:
-        directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
-        try:
-            exported = export_saved_model(best, directory, Legend.of(dataset))
-        except UserError as error:
-            again = ["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"]
-            raise UserError(
-                f"{error}; the run is finished and kept, so export its model alone: "
-                f"{shlex.join(again)}"
-            ) from error
-        print(f"SavedModel {exported}")
+        _export(recipe, run)
     return metrics
+
+
+def _export(recipe: Recipe, run: RunFolder) -> None:
+    """By the command, in a process that computes with TensorFlow on one device."""
+    directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
+    command = ["-m", "gcn_keras.export", str(run.best), "--out", str(directory)]
+    done = subprocess.run(
+        [sys.executable, *command, "--formats", "savedmodel"],
+        env=provenance.environment_of_tensorflow(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason is known"])[-1]
+        raise UserError(
+            f"{reason.removeprefix('error: ')}; the run is finished and kept, so export its model "
+            f"alone: {shlex.join(['python', *command[:-1], 'DIR'])}"
+        )
+    print(done.stdout, end="")
 
 
 def _steps_per_epoch(recipe: Recipe, dataset) -> int:
@@ -178,46 +283,6 @@ def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
     return losses.median_frequency_weights(counts)
 
 
-def _fit(model, recipe, dataset, steps, run) -> KeepRun:
-    batches = input_pipeline.training_batches(
-        dataset,
-        recipe.train_split,
-        crop=recipe.crop,
-        batch_size=recipe.batch,
-        mode=recipe.mode,
-        scale=recipe.scale,
-        flip=recipe.flip,
-        jitter=recipe.jitter,
-        seed=recipe.seed,
-        shuffle_mib=recipe.shuffle_mib,
-        cache=recipe.cache,
-        data_service=recipe.data_service,
-        skip_errors=recipe.skip_errors,
-    )
-    kept = KeepRun(run)
-    callbacks = [
-        StopOnNaN(),
-        Validation(dataset, recipe.val_split, recipe.validate_every),
-        kept,
-        keras.callbacks.TensorBoard(run.logs, write_graph=False),
-    ]
-    try:
-        model.fit(
-            batches,
-            epochs=recipe.epochs,
-            steps_per_epoch=steps,
-            callbacks=callbacks,
-            shuffle=False,  # the stream is shuffled
-        )
-    except KeyboardInterrupt:
-        run.save_model(model, run.model)
-        if kept.history:
-            figures.plot_curves(kept.history, run.curves)
-        print(f"\nstopped after {len(kept.history.get('epoch', []))} epochs: {run.model} is saved")
-        raise
-    return kept
-
-
 def _draw_samples(model, dataset, split, run) -> None:
     """Pictures from the whole split, evenly spaced, so that they do not all look alike."""
     count = dataset.splits[split]
@@ -237,11 +302,6 @@ def _draw_samples(model, dataset, split, run) -> None:
         run.samples,
         titles=names,
     )
-
-
-def _versions() -> dict:
-    packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def describe(recipe: Recipe) -> str:

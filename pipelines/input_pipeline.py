@@ -3,11 +3,10 @@
 import os
 import re
 import shlex
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -15,12 +14,17 @@ import tensorflow as tf
 from pipelines import crops, service
 from pipelines.datasets import PreparedDataset
 from pipelines.errors import UsageError, UserError
+from pipelines.record_stream import (
+    all_records,
+    distributed,
+    endless_records,
+    files_of,
+    part_of,
+    visited_records,
+)
 
-# Shards read at a time. The order is fixed, so it is part of what a seed stands for.
-INTERLEAVED_SHARDS = 8
 # Batches made ahead. A small fixed number: large crops must not pile up in memory.
 PREFETCHED_BATCHES = 4
-READ_BUFFER_BYTES = 2**20  # of each open shard
 
 # What a stream raises for data that cannot be used.
 DATA_ERRORS = (
@@ -52,8 +56,11 @@ def training_batches(
     shuffle_mib: int = 64,
     cache: str | None = None,
     shard: tuple[int, int] = (0, 1),
+    batch_part: tuple[int, int] = (0, 1),
+    start: int = 0,
     data_service: str | None = None,
     skip_errors: bool = False,
+    with_ids: bool = False,
 ) -> tf.data.Dataset:
     """An endless stream of augmented batches.
 
@@ -91,6 +98,13 @@ def training_batches(
         shard: (index, count): the part of one of `count` replicas, which give the same seed. Each
             example is in exactly one replica's part in every epoch. Parts are whole files where
             they come out even, else every count-th example.
+        batch_part: (index, count): of each batch only this part is made, `batch_size / count`
+            examples. Processes that train together on one batch, and give the same seed, then
+            have between them exactly the batches of one process alone (with `skip_errors`: as
+            many examples of each). Each reads every record and decodes its own.
+        start: batches that precede the first one: the stream of a run that goes on. Their records
+            are at most read; with `skip_errors` they are decoded again, as only that tells which
+            are left out; with `data_service` the epoch that was broken off begins anew.
         data_service: "HOST:PORT" of a dispatcher, see `pipelines.service`. Its workers read the
             record files under the same absolute paths.
         skip_errors: leave out examples that are damaged (or, in mode "pad", larger than the
@@ -98,10 +112,12 @@ def training_batches(
             at the first one, then once an epoch. Order and draws of all others stay as they are.
             TensorFlow gives up a record file at its first damaged record: all that follows it
             counts as damaged, too. `python -m pipelines.doctor` names what is damaged.
+        with_ids: whether the examples' image ids come with them.
 
     Returns:
-        A data set of (images, labels): uint8 `[batch_size, h, w, 3]` RGB and uint8
-        `[batch_size, h, w]`, 255 for void and padding; static shapes.
+        A data set of (images, labels) or (images, labels, image ids): uint8 `[n, h, w, 3]` RGB,
+        uint8 `[n, h, w]`, 255 for void and padding, and string `[n]`, where n is `batch_size`, or
+        its part; static shapes.
 
     Raises:
         UsageError: no such split, or a value that cannot be meant.
@@ -113,13 +129,14 @@ def training_batches(
     _check_split(dataset, split)
     _check_stream(crop, batch_size, scale, jitter, shuffle_mib)
     _check_source(dataset, split, mode, scale, cache, shard, data_service)
-    files, shard = _part(dataset, split, shard)
+    _check_part(batch_part, batch_size, start, data_service)
+    files, _ = part_of(dataset, split, shard)
     if skip_errors:
         _check_some_usable(dataset, split, files, crop if mode == "pad" else None)
 
     def example(seeds, record):
         parsed = dataset.parse(record)
-        return crops.random_crop(
+        image, label = crops.random_crop(
             parsed["image"],
             parsed["label"],
             seeds,
@@ -130,25 +147,44 @@ def training_batches(
             jitter=jitter,
             image_id=parsed["image_id"],
         )
+        return (image, label, parsed["image_id"]) if with_ids else (image, label)
 
+    index, count = batch_part
+    part_size = batch_size // count
     if data_service:
-        records = _visited_records(dataset, split, seed, shuffle_mib, skip_errors)
+        first_epoch = start * batch_size // sum(files.lengths)
+        records = visited_records(dataset, split, seed, shuffle_mib, skip_errors, first_epoch)
     else:
-        records = _endless_records(
-            dataset, split, files, seed, shuffle_mib, cache, shard, skip_errors
+        records = endless_records(
+            dataset,
+            split,
+            seed=seed,
+            shuffle_mib=shuffle_mib,
+            cache=cache,
+            shard=shard,
+            skip_errors=skip_errors,
+            start=0 if skip_errors else start * batch_size,
         )
+        if count > 1:
+            records = records.filter(lambda number, *_: number // part_size % count == index)
+        records = records.map(lambda _, seeds, record: (seeds, record))
     if skip_errors:
         examples = _map_intact(records, example, f"{dataset.name} {split}", sum(files.lengths))
     else:
         examples = _map(records, example)
-    batches = examples.batch(batch_size, drop_remainder=True)
+    batches = examples.batch(part_size, drop_remainder=True)
     if data_service:
-        batches = batches.apply(_distributed(data_service))
+        batches = batches.apply(distributed(data_service))
+    elif skip_errors:
+        batches = batches.skip(start)
     return batches.prefetch(PREFETCHED_BATCHES)
 
 
 def evaluation_examples(
-    dataset: PreparedDataset, split: str, limit: int | None = None
+    dataset: PreparedDataset,
+    split: str,
+    limit: int | None = None,
+    part: tuple[int, int, int] = (0, 1, 1),
 ) -> tf.data.Dataset:
     """Every example of a split once, whole, in a fixed order.
 
@@ -156,6 +192,8 @@ def evaluation_examples(
         dataset: from `pipelines.datasets.load`.
         split: one of `dataset.splits`.
         limit: stop after so many examples; None for all.
+        part: (index, count, run): of every `count` runs of `run` examples only number `index`,
+            for processes that measure together.
 
     Returns:
         A data set of dicts: `image`, uint8 `[H, W, 3]` RGB; `label`, uint8 `[H, W]`, 255 is
@@ -166,9 +204,13 @@ def evaluation_examples(
         DATA_ERRORS: while iterating, as from `training_batches`.
     """
     _check_split(dataset, split)
-    records = _all_records(_files(dataset, split))
+    records = all_records(files_of(dataset, split))
     if limit is not None:
         records = records.take(limit)
+    index, count, run = part
+    if count > 1:
+        own = records.enumerate().filter(lambda number, _: number // run % count == index)
+        records = own.map(lambda _, record: record)
     return _map(records, partial(_whole_example, dataset)).prefetch(PREFETCHED_BATCHES)
 
 
@@ -207,21 +249,11 @@ def class_pixel_counts(
             tf.cast(label, tf.int32), minlength=256, maxlength=256, dtype=tf.int64
         )
 
-    counts = _map(_all_records(_files(dataset, split), skip_errors), count)
+    counts = _map(all_records(files_of(dataset, split), skip_errors), count)
     if skip_errors:
         counts = counts.ignore_errors()
     total = counts.reduce(tf.zeros(256, tf.int64), lambda total, one: total + one)
     return total.numpy()[: dataset.num_classes]
-
-
-def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) -> int:
-    """Examples that fit into a shuffle buffer of `shuffle_mib` MiB, by their average size.
-
-    At least 1 and at most the whole split.
-    """
-    examples = dataset.splits[split]
-    average = max(1, dataset.num_bytes[split] // examples)
-    return max(1, min(examples, shuffle_mib * 2**20 // average))
 
 
 def describe_fault(error: tf.errors.OpError) -> str | None:
@@ -245,27 +277,6 @@ def describe_fault(error: tf.errors.OpError) -> str | None:
     return f"{subject} is damaged or missing ({reason})"
 
 
-class _Files(NamedTuple):
-    """Record files, and how many examples each was written with."""
-
-    paths: list[str]
-    lengths: list[int]
-
-
-def _files(dataset, split) -> _Files:
-    return _Files(list(dataset.files[split]), list(dataset.lengths[split]))
-
-
-def _part(dataset, split, shard) -> tuple[_Files, tuple[int, int]]:
-    """The files that a replica reads, and which of their examples are its own."""
-    index, count = shard
-    files = _files(dataset, split)
-    if len(files.paths) % count:
-        return files, shard
-    # As many files for each: a replica reads nothing that it does not use.
-    return _Files(*(part[index::count] for part in files)), (0, 1)
-
-
 def _check_some_usable(dataset, split, files, crop) -> None:
     """A stream that skips all that it reads would go on looking for ever."""
     doctor = f"python -m pipelines.doctor {shlex.quote(dataset.name)} --split {split}"
@@ -280,7 +291,7 @@ def _check_some_usable(dataset, split, files, crop) -> None:
             crops.check_fits(size, crop, example["image_id"])
         return size
 
-    usable = _map(_all_records(files, skip_errors=True), size).ignore_errors().take(1)
+    usable = _map(all_records(files, skip_errors=True), size).ignore_errors().take(1)
     if not any(True for _ in usable):
         raise UserError(
             f"none of the {sum(files.lengths):,} examples of {dataset.name!r}, split {split!r}, "
@@ -322,168 +333,6 @@ def _map_intact(records, example, name, epoch) -> tf.data.Dataset:
     return _map(records.enumerate(), numbered).ignore_errors().scan(start, tell)
 
 
-def _endless_records(
-    dataset, split, files, seed, shuffle_mib, cache, shard, skip_errors
-) -> tf.data.Dataset:
-    """Epoch after epoch of one replica: (the two seeds of an example's draws, its record)."""
-    index, count = shard
-    if cache == "memory":
-        # Made here, outside the function of an epoch, so that all epochs share it.
-        kept = _all_records(files, skip_errors).shard(count, index).cache()
-
-        def epoch_of_records(epoch):
-            # The buffer refers to what the cache holds and takes no memory of its own.
-            return _shuffled(kept, dataset.splits[split], _seeds(seed, epoch))
-    else:
-        if cache:
-            files = files._replace(paths=_copied(files.paths, Path(cache)))
-        buffer_size = shuffle_buffer_size(dataset, split, shuffle_mib)
-
-        def epoch_of_records(epoch):
-            seeds = _seeds(seed, epoch)
-            return _shuffled_records(files, seeds, buffer_size, shard, skip_errors)
-
-    def with_seeds(number, record):
-        # Replicas must not draw alike: each has numbers of its own.
-        return tf.stack([tf.constant(seed, tf.int64), number * count + index]), record
-
-    return tf.data.Dataset.counter().flat_map(epoch_of_records).enumerate().map(with_seeds)
-
-
-def _visited_records(dataset, split, seed, shuffle_mib, skip_errors=False) -> tf.data.Dataset:
-    """Epoch after epoch as visits of files, to be dealt out: (seeds of the draws, record).
-
-    The source is one long range: visit n is of the file at place n % files in the order of epoch
-    n // files. Dynamic sharding gives each number to one worker, so a file is read once in an
-    epoch however many workers there are, few files are no obstacle (the next worker takes the
-    next epoch), and no worker waits at the end of an epoch. Shuffling is within a visit: a
-    buffer across visits would mix epochs, and show examples twice before others once.
-    """
-    # Workers have a working directory of their own.
-    paths, lengths = _files(dataset, split)
-    files = _Files([str(Path(path).absolute()) for path in paths], lengths)
-    # Files that a worker reads at a time, few of all: they may belong to the next epoch.
-    opened = max(1, min(INTERLEAVED_SHARDS, len(paths) // INTERLEAVED_SHARDS))
-    buffer_size = max(1, shuffle_buffer_size(dataset, split, shuffle_mib) // opened)
-
-    def visit(number):
-        epoch, place = number // len(paths), number % len(paths)
-        path, length = (part[place] for part in _in_order(files, _seeds(seed, epoch)))
-        seeds = _seeds(seed, number)
-        records = _shuffled(_records_of(path, length, skip_errors), buffer_size, seeds)
-        return records.enumerate().map(lambda i, record: (tf.stack([seeds[1], i]), record))
-
-    return tf.data.Dataset.range(tf.int64.max).interleave(visit, cycle_length=opened)
-
-
-def _distributed(address: str):
-    """Moves what comes before it to the workers of a tf.data service."""
-    service = tf.data.experimental.service
-    return service.distribute(
-        # Every number of the range to exactly one worker. OFF would have each worker make the
-        # whole stream; the static policies need a list of workers that never changes.
-        processing_mode=service.ShardingPolicy.DYNAMIC,
-        service=f"grpc://{address}",
-        # Photographs hardly shrink, and the time would be taken from decoding.
-        compression=None,
-    )
-
-
-def _seeds(seed, number) -> tf.Tensor:
-    """Two integers that follow from a seed and the number of an epoch or visit."""
-    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
-    return tf.random.stateless_uniform([2], key, 0, tf.int64.max, tf.int64)
-
-
-def _in_order(files, seeds) -> tuple[tf.Tensor, tf.Tensor]:
-    """Paths and lengths in an order that follows from the seeds, the same for both."""
-    shuffle = tf.random.experimental.stateless_shuffle
-    return shuffle(files.paths, seeds), shuffle(tf.constant(files.lengths, tf.int64), seeds)
-
-
-def _shuffled_records(
-    files, seeds, buffer_size, shard=(0, 1), skip_errors=False
-) -> tf.data.Dataset:
-    """One epoch of serialised examples, in an order that follows from the seeds."""
-    index, count = shard
-    # Not in parallel: reading takes a hundredth of the time of decoding, and records allocated by
-    # many threads, then held by the shuffle buffer, make the process grow from epoch to epoch.
-    records = tf.data.Dataset.from_tensor_slices(_in_order(files, seeds)).interleave(
-        partial(_records_of, skip_errors=skip_errors), cycle_length=INTERLEAVED_SHARDS
-    )
-    return _shuffled(records.shard(count, index), buffer_size, seeds)
-
-
-def _shuffled(records, buffer_size, seeds) -> tf.data.Dataset:
-    # `shuffle` mixes its seed with TensorFlow's global one. Inside the function that flat_map
-    # traces, this fixes the function's own and leaves the program's alone.
-    tf.random.set_seed(1)
-    return records.shuffle(buffer_size, seed=seeds[0], reshuffle_each_iteration=False)
-
-
-def _copied(files, folder: Path) -> list[str]:
-    """Copies of record files below `folder`; what is there and unchanged is not copied again.
-
-    A copy gets its name when it is complete, so one that was interrupted is not taken for one.
-    """
-    copies = []
-    for file in map(Path, files):
-        # The whole path: data sets of the same name may lie in several places.
-        copy = folder.joinpath(*file.absolute().parts[1:])
-        unfinished = copy.with_name(f"{copy.name}.incomplete-{os.getpid()}")
-        try:
-            if not _is_copy(copy, file):
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, unfinished)
-                os.replace(unfinished, copy)
-        except OSError as error:
-            raise UserError(
-                f"cannot copy {file} to the cache {folder}: {error.strerror or error}"
-            ) from error
-        finally:
-            if unfinished.is_file():  # a full disk, or Ctrl-C
-                unfinished.unlink()
-        copies.append(str(copy))
-    return copies
-
-
-def _is_copy(copy: Path, file: Path) -> bool:
-    if not copy.is_file():
-        return False
-    found, wanted = copy.stat(), file.stat()
-    # Not every file system keeps fractions of a second.
-    return found.st_size == wanted.st_size and abs(found.st_mtime - wanted.st_mtime) < 2
-
-
-def _all_records(files, skip_errors=False) -> tf.data.Dataset:
-    """The serialised examples of files, one after another."""
-    slices = tf.data.Dataset.from_tensor_slices(
-        (list(files.paths), tf.constant(files.lengths, tf.int64))
-    )
-    return slices.flat_map(partial(_records_of, skip_errors=skip_errors))
-
-
-def _records_of(path, length, skip_errors) -> tf.data.Dataset:
-    """The serialised examples of a file that was written with `length` of them.
-
-    A damaged record, or another number of them, is an error. With `skip_errors` an empty record,
-    which no parser takes, stands in for each that is lost: all others keep their numbers, from
-    which their order and draws follow.
-    """
-    records = _records(path)
-    if not skip_errors:
-        # A file that was cut between two records reads as a shorter one.
-        return records.apply(tf.data.experimental.assert_cardinality(length))
-    # TensorFlow has closed the file after an error: nothing of it is left to read.
-    lost = tf.data.Dataset.from_tensors("").repeat()
-    return records.ignore_errors().concatenate(lost).take(length)
-
-
-def _records(paths) -> tf.data.Dataset:
-    """The records that files hold, one after another; a damaged one is an error."""
-    return tf.data.TFRecordDataset(paths, buffer_size=READ_BUFFER_BYTES)
-
-
 def _check_split(dataset: PreparedDataset, split: str) -> None:
     if split not in dataset.splits:
         raise UsageError(
@@ -502,6 +351,22 @@ def _check_stream(crop, batch_size, scale, jitter, shuffle_mib) -> None:
         raise UsageError(f"jitter must be 0…1, got {jitter}")
     if shuffle_mib < 1:
         raise UsageError(f"shuffle_mib must be at least 1, got {shuffle_mib}")
+
+
+def _check_part(batch_part, batch_size, start, data_service) -> None:
+    index, count = batch_part
+    if not 0 <= index < count:
+        raise UsageError(
+            f"batch_part must be (index, count) with index in 0…count - 1, got {batch_part}"
+        )
+    if batch_size % count:
+        raise UsageError(f"batch_size must be a multiple of {count} parts, got {batch_size}")
+    if start < 0:
+        raise UsageError(f"start must be at least 0, got {start}")
+    if data_service and count > 1:
+        raise UsageError(
+            f"data_service excludes batch_part: nobody knows which batch is whose, got {batch_part}"
+        )
 
 
 def _check_source(dataset, split, mode, scale, cache, shard, data_service) -> None:

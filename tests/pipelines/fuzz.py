@@ -19,7 +19,7 @@ import tensorflow as tf
 from miniatures import encoded, noise, write_pairs
 from PIL import Image
 
-from pipelines import crops, datasets, input_pipeline
+from pipelines import crops, datasets, input_pipeline, record_stream
 from pipelines.datasets import pairs
 from pipelines.errors import UserError
 from pipelines.examination import examine
@@ -250,7 +250,7 @@ class Fuzz:
             self.note("prepare", "all", first, "refused" if right else "wrong", str(error))
         prepared = datasets.prepare("image_folder", source, data_dir, skip_errors=True)
         found = {}
-        for record in input_pipeline._records(list(prepared.files["train"])).map(prepared.parse):
+        for record in record_stream.open_records(list(prepared.files["train"])).map(prepared.parse):
             found[record["image_id"].numpy().decode()] = record
         skipped = {"default train": len(cases) - len(accepted)}
         if found.keys() != accepted or prepared.skipped != skipped:

@@ -10,10 +10,11 @@ import tensorflow_datasets as tfds
 from miniatures import encoded, noise, save, write_pairs
 from PIL import Image
 
-from pipelines import datasets, input_pipeline, labels
+from pipelines import datasets, labels, record_stream
 from pipelines.datasets.coco_voc import coco_voc_dataset_builder as coco_voc
 from pipelines.errors import UsageError, UserError
-from pipelines.input_pipeline import _records, evaluation_examples, training_batches
+from pipelines.input_pipeline import evaluation_examples, training_batches
+from pipelines.record_stream import open_records
 
 HEIGHT, WIDTH = 8, 10
 # Ids and names as in the real files; the 20 that VOC has, in VOC's order, and another one.
@@ -127,7 +128,7 @@ def test_coco_2017(coco, data_dir):
     sofa = np.zeros((HEIGHT, WIDTH), np.uint8)
     sofa[:4, :4] = 18
     assert_same_maps(label_maps(prepared, "val"), {"000000000007": val, "000000000008": sofa})
-    for record in _records(list(prepared.files["val"])).map(prepared.parse):
+    for record in open_records(list(prepared.files["val"])).map(prepared.parse):
         path = coco / "val2017" / f"{record['image_id'].numpy().decode()}.jpg"
         assert record["image"].numpy() == path.read_bytes()
 
@@ -328,7 +329,7 @@ def test_stage1_mixes_both_sets(stage1, buffer_size, monkeypatch):
     }
     assert len(ids) == 24
     if buffer_size:
-        monkeypatch.setattr(input_pipeline, "shuffle_buffer_size", lambda *_: buffer_size)
+        monkeypatch.setattr(record_stream, "shuffle_buffer_size", lambda *_: buffer_size)
     stream = training_batches(
         stage1, "train", crop=(HEIGHT, WIDTH), batch_size=1, flip=False, seed=3
     )
@@ -365,7 +366,7 @@ def test_beam_writes_the_same_records(coco, data_dir):
         first, second = (
             sorted(tuple(record[key].numpy() for key in sorted(record)) for record in records)
             for records in (
-                _records(list(prepared.files[split])).map(prepared.parse)
+                open_records(list(prepared.files[split])).map(prepared.parse)
                 for prepared in (plain, beam)
             )
         )

@@ -13,12 +13,13 @@ from PIL import Image
 from pipelines import datasets, labels
 from pipelines.datasets import pairs, records
 from pipelines.errors import UsageError, UserError
-from pipelines.input_pipeline import _records, evaluation_examples
+from pipelines.input_pipeline import evaluation_examples
+from pipelines.record_stream import open_records
 
 
 def recorded(prepared, split):
     """Image bytes, label bytes by image id."""
-    examples = _records(list(prepared.files[split])).map(prepared.parse)
+    examples = open_records(list(prepared.files[split])).map(prepared.parse)
     return {
         example["image_id"].numpy().decode(): (example["image"].numpy(), example["label"].numpy())
         for example in examples

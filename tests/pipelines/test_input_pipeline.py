@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
-from pipelines import crops, datasets, input_pipeline
+from pipelines import crops, datasets, input_pipeline, record_stream
 from pipelines.errors import UsageError, UserError
 from pipelines.input_pipeline import class_pixel_counts, evaluation_examples, training_batches
 
 
 def take(stream, count):
-    return [(image.numpy(), label.numpy()) for image, label in stream.take(count)]
+    return [tuple(part.numpy() for part in batch) for batch in stream.take(count)]
 
 
 def same(first, second):
@@ -89,9 +89,9 @@ def test_shards_are_interleaved_in_a_seeded_order(split_source, data_dir):
     # A buffer of one example: what order there is comes from the shards.
     orders = set()
     for seed in range(8):
-        seeds = input_pipeline._seeds(seed, np.int64(0))
-        files = input_pipeline._files(prepared, "train")
-        records = input_pipeline._shuffled_records(files, seeds, 1)
+        seeds = record_stream.seeds_of(seed, np.int64(0))
+        files = record_stream.files_of(prepared, "train")
+        records = record_stream.shuffled_records(files, seeds, 1)
         records = [record.numpy() for record in records]
         assert len(set(records)) == 6
         orders.add(tuple(records))
@@ -181,6 +181,73 @@ def test_replicas_draw_differently(ten):
     assert len(set(places)) > 5
 
 
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+@pytest.mark.parametrize("shard", [(0, 1), (1, 2), (1, 5)])  # whole files, and every fifth example
+@pytest.mark.parametrize("start", [1, 3, 7, 12])
+def test_a_stream_that_goes_on(twelve, tmp_path, cache, shard, start):
+    """From the middle of an epoch (2 in a batch), its end, and a later one; with the same draws."""
+    cache = str(tmp_path / "cache") if cache == "folder" else cache
+    options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "jitter": 0.3, "scale": (0.6, 1.5)}
+    options |= {"cache": cache, "shard": shard}
+    whole = take(training_batches(twelve, "train", **options), start + 4)
+    rest = take(training_batches(twelve, "train", start=start, **options), 4)
+    assert same(rest, whole[start:])
+
+
+def test_a_stream_that_goes_on_after_skipped_examples(damaged):
+    options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "skip_errors": True}
+    whole = take(training_batches(damaged, "train", **options), 9)
+    assert same(take(training_batches(damaged, "train", start=5, **options), 4), whole[5:])
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, count):
+    options = {"crop": (9, 9), "batch_size": 6, "seed": 5, "scale": (0.6, 1.5), "start": 1}
+    whole = take(training_batches(twelve, "train", **options), 4)
+    parts = [
+        take(training_batches(twelve, "train", batch_part=(index, count), **options), 4)
+        for index in range(count)
+    ]
+    joined = [
+        tuple(np.concatenate(pieces) for pieces in zip(*batch, strict=True))
+        for batch in zip(*parts, strict=True)
+    ]
+    assert same(joined, whole)
+
+
+def test_ids_come_with_their_pictures(twelve):
+    stream = training_batches(twelve, "train", crop=(6, 8), batch_size=4, with_ids=True)
+    for _, labels, ids in take(stream, 3):
+        names = [text.decode().rpartition("/")[2] for text in ids.tolist()]
+        assert names == ["abcdefghijkl"[n] for n in labels[:, 0, 0]]
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_parts_of_an_evaluation_together_are_the_whole(twelve, run):
+    def ids(**options):
+        return [e["image_id"].numpy() for e in evaluation_examples(twelve, "train", **options)]
+
+    whole = ids(limit=11)
+    parts = [ids(limit=11, part=(index, 3, run)) for index in range(3)]
+    assert sorted(sum(parts, [])) == sorted(whole)
+    assert parts[1] == [name for i, name in enumerate(whole) if i // run % 3 == 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_part": (2, 2)}, r"batch_part .* got \(2, 2\)"),
+        ({"batch_part": (0, 4)}, "batch_size must be a multiple of 4 parts, got 6"),
+        ({"start": -1}, "start must be at least 0, got -1"),
+        ({"batch_part": (0, 2), "data_service": "localhost:1"}, "data_service excludes batch_part"),
+    ],
+)
+def test_parts_and_starts_that_cannot_be_meant(twelve, monkeypatch, options, message):
+    monkeypatch.setattr("pipelines.service.check_listening", lambda address: None)
+    with pytest.raises(UsageError, match=message):
+        training_batches(twelve, "train", crop=(9, 9), batch_size=6, **options)
+
+
 def test_memory_cache_reads_once_and_augments_anew(source, data_dir):
     prepared = datasets.prepare("image_folder", source, data_dir)
     options = {"crop": (9, 9), "batch_size": 3, "jitter": 0.5, "cache": "memory", "seed": 2}
@@ -215,13 +282,13 @@ def test_folder_cache_replaces_what_is_incomplete_or_old(twelve, tmp_path):
     for i, file in enumerate(twelve.files["train"]):
         originals.append(Path(shutil.copy2(file, tmp_path / f"{i}.tfrecord")))
     folder = tmp_path / "cache"
-    copies = [Path(copy) for copy in input_pipeline._copied(originals, folder)]
+    copies = [Path(copy) for copy in record_stream.copied(originals, folder)]
     kept = copies[0].stat().st_ino
     copies[1].write_bytes(originals[1].read_bytes()[:-5])  # cut off
     os.utime(originals[2], (1e9, 1e9))  # prepared anew, with the same size
     copies[3].with_name(f"{copies[3].name}.incomplete-1").write_bytes(b"half")
     copies[3].unlink()
-    assert [Path(copy) for copy in input_pipeline._copied(originals, folder)] == copies
+    assert [Path(copy) for copy in record_stream.copied(originals, folder)] == copies
     assert copies[0].stat().st_ino == kept
     for original, copy in zip(originals, copies, strict=True):
         assert copy.read_bytes() == original.read_bytes()
@@ -274,7 +341,7 @@ def test_shuffle_buffer_is_bounded_by_its_memory():
     def dataset(num_bytes, num_examples):
         return SimpleNamespace(num_bytes={"train": num_bytes}, splits={"train": num_examples})
 
-    size = input_pipeline.shuffle_buffer_size
+    size = record_stream.shuffle_buffer_size
     assert size(dataset(1000 * 2**20, 4000), "train", 64) == 256  # 256 KiB each
     assert size(dataset(10 * 2**20, 4000), "train", 64) == 4000  # the whole split
     assert size(dataset(100 * 2**20, 2), "train", 1) == 1  # 50 MiB each

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
-from pipelines import crops, datasets, input_pipeline, service
+from pipelines import crops, datasets, record_stream, service
 from pipelines.errors import UsageError, UserError
 from pipelines.input_pipeline import training_batches
 
@@ -137,7 +137,7 @@ class TestProcesses:
             parsed = hundred.parse(record)
             return crops.random_crop(parsed["image"], parsed["label"], seeds, **options)
 
-        made = input_pipeline._visited_records(hundred, "train", 1, 64).map(example)
+        made = record_stream.visited_records(hundred, "train", 1, 64).map(example)
         # Place, flip and colours are drawn anew in every visit: no two examples are alike.
         made = [contents(*pair) for pair in made.take(2000).as_numpy_iterator()]
         assert len(set(arrived)) == len(arrived) and set(arrived) <= set(made)

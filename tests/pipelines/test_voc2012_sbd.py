@@ -27,7 +27,8 @@ from pipelines import datasets, labels
 from pipelines.datasets.voc2012_sbd import mat_files
 from pipelines.datasets.voc2012_sbd import voc2012_sbd_dataset_builder as voc2012_sbd
 from pipelines.errors import UserError
-from pipelines.input_pipeline import _records, evaluation_examples
+from pipelines.input_pipeline import evaluation_examples
+from pipelines.record_stream import open_records
 
 SPLITS = {"train": 2, "trainaug": 4, "val": 3, "trainval": 5, "test": 1}
 
@@ -110,7 +111,7 @@ def test_the_test_split_has_no_labels(prepared):
 
 
 def test_pictures_are_vocs_where_it_has_them(prepared, shared_tree):
-    records = _records(list(prepared.files["trainaug"])).map(prepared.parse)
+    records = open_records(list(prepared.files["trainaug"])).map(prepared.parse)
     found = {r["image_id"].numpy().decode(): r["image"].numpy() for r in records}
     sbd = shared_tree / "benchmark_RELEASE/dataset/img"
     voc = shared_tree / "VOCdevkit/VOC2012/JPEGImages"

@@ -1,0 +1,250 @@
+"""Devices and machines: the replicas that train on one batch together, and what they exchange.
+
+A *worker* is a process; it has one *replica* of the model for each of its devices. All replicas
+hold the same weights and take part in every step, each with its share of the batch. The first
+worker is the chief, and the only one that writes.
+"""
+
+import itertools
+import json
+import os
+import socket
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from gcn_keras.evaluate import evaluation_batches
+from gcn_keras.inference import pad_to_stride
+from gcn_keras.metrics import ConfusionMatrix
+from gcn_keras.recipes import Recipe
+from pipelines.errors import UsageError, UserError
+
+SECONDS_TO_REACH_A_WORKER = 5
+
+
+class Team:
+    """The replicas of a run, on this machine and on others.
+
+    Attributes:
+        strategy: `tf.distribute.Strategy`; TensorFlow's default one for a single device.
+        worker, workers: this process's number, and how many there are.
+        replicas: of all workers together.
+        local_replicas: of this worker.
+        addresses: "HOST:PORT" of every worker; empty where there is only one.
+    """
+
+    def __init__(self, strategy, worker: int = 0, addresses: tuple[str, ...] = ()):
+        self.strategy = strategy
+        self.worker, self.addresses = worker, addresses
+        self.workers = max(1, len(addresses))
+        self.replicas = strategy.num_replicas_in_sync
+        self.local_replicas = self.replicas // self.workers
+        self._sum = tf.function(self._sum_over_workers)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes."""
+        return self.worker == 0
+
+    def split(self, array) -> object:
+        """Deals the part of a batch that this worker has to its replicas, in equal shares.
+
+        Args:
+            array: a tensor with a first axis that the number of local replicas divides.
+
+        Returns:
+            What `strategy.run` takes as an argument.
+        """
+        return self.deal(tf.split(array, self.local_replicas))
+
+    def deal(self, values: list) -> object:
+        """One value for each local replica, as an argument of `strategy.run`."""
+        if self.replicas == 1:
+            return tf.convert_to_tensor(values[0])
+        first = self.worker * self.local_replicas
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(values[context.replica_id_in_sync_group - first])
+        )
+
+    def sum_over_workers(self, array: np.ndarray) -> np.ndarray:
+        """Adds up an int64 array of every worker; all must call it, and all get the sum."""
+        if self.workers == 1:
+            return array
+        return self._sum(tf.constant(array)).numpy()
+
+    def _sum_over_workers(self, array):
+        def of_replica():
+            context = tf.distribute.get_replica_context()
+            # One replica of each worker speaks for it.
+            is_first = context.replica_id_in_sync_group % self.local_replicas == 0
+            return tf.where(is_first, array, tf.zeros_like(array))
+
+        return self.strategy.reduce("sum", self.strategy.run(of_replica), axis=None)
+
+    def check_same(self, number: int, message: str) -> None:
+        """Checks that all workers have the same number; all must call it.
+
+        Raises:
+            UserError: they differ, with the message.
+        """
+        numbers = np.zeros(self.workers, np.int64)
+        numbers[self.worker] = number
+        numbers = self.sum_over_workers(numbers)
+        if len(set(numbers.tolist())) > 1:
+            raise UserError(f"{message}: {', '.join(map(str, numbers))}")
+
+    def lost_workers(self) -> list[str]:
+        """Names of the other workers that no longer answer."""
+        lost = []
+        for number, address in enumerate(self.addresses):
+            host, _, port = address.rpartition(":")
+            if number == self.worker:
+                continue
+            try:
+                socket.create_connection((host, int(port)), SECONDS_TO_REACH_A_WORKER).close()
+            except OSError:
+                lost.append(f"worker {number} ({address})")
+        return lost
+
+
+def make_team(recipe: Recipe) -> Team:
+    """The team that a recipe asks for. Call it before anything else of TensorFlow is used.
+
+    Raises:
+        UsageError: the batch cannot be divided, or a cluster that is not described.
+    """
+    name = recipe.strategy
+    tasks = _tasks_of_tf_config()
+    if name == "auto":
+        gpus = tf.config.list_logical_devices("GPU") if len(tasks) < 2 else ()
+        name = "multiworker" if len(tasks) > 1 else "mirrored" if len(gpus) > 1 else "one"
+    if name == "multiworker":
+        team = _team_of_workers(tasks)
+    elif name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        team = Team(tf.distribute.MirroredStrategy([device.name for device in devices]))
+    else:
+        team = Team(tf.distribute.get_strategy())
+    check_divisible(recipe, team.replicas)
+    if team.workers > 1 and recipe.data_service:
+        raise UsageError(
+            "--data-service excludes several workers, which share every batch: nobody knows which "
+            f"batch of the service is whose, got {recipe.data_service}"
+        )
+    return team
+
+
+def check_divisible(recipe: Recipe, replicas: int) -> None:
+    """Every replica must get the same share of every batch.
+
+    Raises:
+        UsageError: it would not.
+    """
+    if recipe.batch % (replicas * recipe.accumulate):
+        accumulated = f" × --accumulate {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        raise UsageError(
+            f"--batch is of all devices together and must be a multiple of {replicas} "
+            f"devices{accumulated}, got {recipe.batch}"
+        )
+
+
+def _tasks_of_tf_config() -> list[str]:
+    """Addresses of the workers that TF_CONFIG names, the chief first; [] without one."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return []
+    try:
+        cluster = json.loads(text)["cluster"]
+        return [*cluster.get("chief", ()), *cluster["worker"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f'TF_CONFIG must be {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": {{"type": '
+            f'"worker", "index": N}}}}, got {text!r}'
+        ) from error
+
+
+def _team_of_workers(tasks: list[str]) -> Team:
+    if tasks:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    elif "SLURM_JOB_ID" in os.environ or "SLURM_JOBID" in os.environ:
+        resolver = _slurm_resolver()
+    else:
+        raise UsageError(
+            "--strategy multiworker needs the variable TF_CONFIG, or a task of Slurm's srun, to "
+            "tell which machines there are; found neither"
+        )
+    spec = resolver.cluster_spec().as_dict()
+    addresses = tuple([*spec.get("chief", ()), *spec["worker"]])
+    worker = resolver.task_id + (len(spec.get("chief", ())) if resolver.task_type != "chief" else 0)
+    if not 0 <= worker < len(addresses):
+        raise UsageError(f"task {worker} of TF_CONFIG is none of its {len(addresses)} workers")
+    return Team(tf.distribute.MultiWorkerMirroredStrategy(resolver), worker, addresses)
+
+
+def _slurm_resolver():
+    try:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+        resolver.cluster_spec()  # which also sets this task's number
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        raise UsageError(
+            f"Slurm does not tell which tasks there are ({error}): start this with srun, one task "
+            f"a node"
+        ) from error
+    return resolver
+
+
+def predictor(team: Team, model):
+    """A function from pictures to label maps that keeps every local replica at work.
+
+    Args:
+        team: of this run.
+        model: built in `team.strategy.scope()`.
+
+    Returns:
+        A function from at most `team.local_replicas` batches, uint8 `[B, H, W, 3]` of any sizes, to
+        a list of their label maps, uint8 `[B, H, W]`. A batch goes to one replica as it is, so
+        that no number depends on how many replicas there are.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def predict(images):
+        def of_replica(images):
+            logits = model(images, training=False)
+            return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+        return team.strategy.run(of_replica, (images,))
+
+    def predictions(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+        padded = [pad_to_stride(images) for images in batches]
+        # At the end of the data a replica without a batch repeats another's, for nobody.
+        padded += padded[:1] * (team.local_replicas - len(batches))
+        results = team.strategy.experimental_local_results(predict(team.deal(padded)))
+        sizes = [images.shape[1:3] for images in batches]
+        return [
+            labels.numpy()[:, :height, :width]
+            for labels, (height, width) in zip(results, sizes, strict=False)
+        ]
+
+    return predictions
+
+
+def evaluate_in_team(team: Team, predict, dataset, split: str, heed) -> ConfusionMatrix:
+    """As `evaluate.evaluate_model`, shared by all replicas; every worker gets the whole matrix.
+
+    Args:
+        team: of this run.
+        predict: from `predictor`.
+        dataset: `pipelines.datasets.PreparedDataset`.
+        split: one of its splits.
+        heed: is called between the pictures and may raise what is to end this.
+    """
+    matrix = ConfusionMatrix(dataset.num_classes)
+    batches = evaluation_batches(dataset, split, worker=team.worker, workers=team.workers)
+    while group := list(itertools.islice(batches, team.local_replicas)):
+        heed()
+        images, labels = zip(*group, strict=True)
+        for label, prediction in zip(labels, predict(images), strict=True):
+            matrix.update(label, prediction)
+    matrix.counts = team.sum_over_workers(matrix.counts)
+    return matrix

@@ -1,0 +1,41 @@
+"""Signals that ask a run to stop: noted when they come, heeded where the run can go on from."""
+
+import signal
+
+
+class Interrupted(Exception):
+    """A run was asked to stop, and has saved what it needs to go on.
+
+    Attributes:
+        exit_status: 143 after SIGTERM (a scheduler takes the machine away), 130 after Ctrl-C.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.exit_status = 128 + number
+
+
+class Interruption:
+    """Within its block SIGTERM and Ctrl-C are noted; a second Ctrl-C interrupts at once.
+
+    Attributes:
+        number: of the signal that came, or None.
+    """
+
+    def __init__(self):
+        self.number = None
+        self._former = {}
+
+    def __enter__(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._former[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, _):
+        if number == signal.SIGINT and self.number is not None:
+            raise KeyboardInterrupt
+        self.number = number

@@ -1,0 +1,86 @@
+"""The same training step on JAX: `--backend jax`. One device; TensorFlow only reads the data."""
+
+import jax
+import keras
+from jax import numpy as jnp
+
+
+class JaxStep:
+    """Steps of a compiled model, whose state lives in here between `pull` and `push`.
+
+    Args:
+        model: built and compiled (`optimizers.compile_model`) under KERAS_BACKEND=jax.
+        accumulate: parts that a batch is worked through in, as in `tensorflow_step`.
+    """
+
+    def __init__(self, model, accumulate: int = 1):
+        self.model, self.accumulate = model, accumulate
+        self.optimizer, self.loss = model.optimizer, model.loss
+        self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        self.optimizer.build(model.trainable_variables)
+        self._step = jax.jit(self._whole_step, donate_argnums=0)
+        self.pull()
+
+    def pull(self) -> None:
+        """Takes weights and optimizer from the model, after something else has set them."""
+        # Copies: a step gives its buffers away, and the model's own must stay.
+        self.state = jax.tree.map(
+            jnp.copy, tuple([v.value for v in variables] for variables in self._variables())
+        )
+
+    def push(self) -> None:
+        """Sets weights and optimizer of the model, for whoever wants to read them."""
+        for variables, values in zip(self._variables(), self.state, strict=True):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(jnp.copy(value))
+
+    def _variables(self):
+        model = self.model
+        return model.trainable_variables, model.non_trainable_variables, self.optimizer.variables
+
+    def __call__(self, images, labels, stop: bool = False):
+        """Takes one step; arguments and result are those of `TensorFlowStep`."""
+        self.state, (loss, taken) = self._step(self.state, images, labels)
+        return jnp.stack([loss, taken, jnp.float32(stop)])
+
+    def _whole_step(self, state, images, labels):
+        trainable, others, optimizer = state
+        total = jnp.maximum(self.loss.total_weight(labels), keras.config.epsilon())
+        parts = [
+            array.reshape(-1, self.accumulate, *array.shape[1:]).swapaxes(0, 1)
+            for array in (images, labels)
+        ]
+
+        def add(carried, part):
+            loss, gradients, others = carried
+            (_, (more, others)), more_gradients = jax.value_and_grad(self._loss, has_aux=True)(
+                trainable, others, optimizer, total, *part
+            )
+            return (loss + more, jax.tree.map(jnp.add, gradients, more_gradients), others), None
+
+        start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, trainable), others)
+        if self.accumulate == 1:
+            (loss, gradients, new_others), _ = add(start, [array[0] for array in parts])
+        else:
+            (loss, gradients, new_others), _ = jax.lax.scan(add, start, parts)
+        taken = jnp.isfinite(loss)
+        if not self.scales:
+            taken &= jnp.isfinite(sum(jnp.sum(jnp.abs(gradient)) for gradient in gradients))
+        new_trainable, new_optimizer = self.optimizer.stateless_apply(
+            optimizer, gradients, trainable
+        )
+        new_state = (list(new_trainable), list(new_others), list(new_optimizer))
+        state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new_state, state)
+        return state, (loss, taken.astype(jnp.float32))
+
+    def _loss(self, trainable, others, optimizer, total, images, labels):
+        logits, others, losses = self.model.stateless_call(
+            trainable, others, images, training=True, return_losses=True
+        )
+        loss = self.loss.weighted_sum(labels, logits) / total
+        loss += sum(losses) / self.accumulate
+        with keras.StatelessScope(
+            state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))
+        ):
+            scaled = self.optimizer.scale_loss(loss)
+        return scaled, (loss, list(others))
