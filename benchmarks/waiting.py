@@ -68,20 +68,13 @@ def measure(
     recipe = recipes.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prepare_tensorflow()
-    import keras
     import tensorflow as tf
 
     from gcn_keras import training
+    from gcn_keras.distribution import make_team
     from gcn_keras.optimizers import compile_model
+    from gcn_keras.tensorflow_step import TensorFlowStep
     from pipelines.input_pipeline import training_batches
-
-    class Profile(keras.callbacks.Callback):
-        def on_train_batch_begin(self, step, logs=None):
-            if step == WARM_UP:
-                tf.profiler.experimental.start(scratch)
-
-        def on_train_end(self, logs=None):
-            tf.profiler.experimental.stop()
 
     with tempfile.TemporaryDirectory() as scratch:
         (kind,) = (kind for kind in KINDS if kind.name == "camvid")
@@ -99,13 +92,12 @@ def measure(
         )
         model = training.build_model(recipe, dataset.num_classes)
         compile_model(model, recipe, WARM_UP + steps, None)
-        model.fit(
-            batches,
-            steps_per_epoch=WARM_UP + steps,
-            callbacks=[Profile()],
-            shuffle=False,
-            verbose=2,
-        )
+        step = TensorFlowStep(model, make_team(recipe))
+        for number, (images, labels) in enumerate(batches.take(WARM_UP + steps)):
+            if number == WARM_UP:
+                tf.profiler.experimental.start(scratch)
+            step(images, labels)
+        tf.profiler.experimental.stop()
         (trace,) = Path(scratch).glob("plugins/profile/*/*.xplane.pb")
         waited, total = waiting_share(trace)
     row = {

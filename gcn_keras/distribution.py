@@ -8,6 +8,7 @@ worker is the chief, and the only one that writes.
 import itertools
 import json
 import os
+import re
 import socket
 from collections.abc import Sequence
 
@@ -34,8 +35,10 @@ class Team:
         addresses: "HOST:PORT" of every worker; empty where there is only one.
     """
 
-    def __init__(self, strategy, worker: int = 0, addresses: tuple[str, ...] = ()):
-        self.strategy = strategy
+    def __init__(
+        self, strategy, worker: int = 0, addresses: tuple[str, ...] = (), has_chief_job=False
+    ):
+        self.strategy, self.has_chief_job = strategy, has_chief_job
         self.worker, self.addresses = worker, addresses
         self.workers = max(1, len(addresses))
         self.replicas = strategy.num_replicas_in_sync
@@ -94,18 +97,31 @@ class Team:
         if len(set(numbers.tolist())) > 1:
             raise UserError(f"{message}: {', '.join(map(str, numbers))}")
 
-    def lost_workers(self) -> list[str]:
-        """Names of the other workers that no longer answer."""
-        lost = []
-        for number, address in enumerate(self.addresses):
-            host, _, port = address.rpartition(":")
-            if number == self.worker:
-                continue
-            try:
-                socket.create_connection((host, int(port)), SECONDS_TO_REACH_A_WORKER).close()
-            except OSError:
-                lost.append(f"worker {number} ({address})")
-        return lost
+    def lost_workers(self, error: tf.errors.OpError) -> list[str]:
+        """Names of the other workers that are gone, or no longer give a sign of life.
+
+        Args:
+            error: that TensorFlow raised. It names machines that have fallen silent (after ten
+                seconds); a process that has ended just breaks connections.
+        """
+        if self.workers == 1:
+            return []
+        silent = re.search(r"unhealthy.*?:\s((?:/job:\w+/replica:\d+/task:\d+\s)+)", error.message)
+        tasks = re.findall(r"/job:(\w+)/replica:\d+/task:(\d+)", silent[1]) if silent else ()
+        lost = {int(number) + (job == "worker" and self.has_chief_job) for job, number in tasks}
+        if "CoordinationService/Heartbeat" in error.message:  # which worker 0 answers
+            lost.add(0)
+        lost |= {n for n, address in enumerate(self.addresses) if not _answers(address)}
+        return [f"worker {n} ({self.addresses[n]})" for n in sorted(lost - {self.worker})]
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), SECONDS_TO_REACH_A_WORKER).close()
+    except OSError:
+        return False
+    return True
 
 
 def make_team(recipe: Recipe) -> Team:
@@ -175,11 +191,13 @@ def _team_of_workers(tasks: list[str]) -> Team:
             "tell which machines there are; found neither"
         )
     spec = resolver.cluster_spec().as_dict()
-    addresses = tuple([*spec.get("chief", ()), *spec["worker"]])
-    worker = resolver.task_id + (len(spec.get("chief", ())) if resolver.task_type != "chief" else 0)
+    chief = tuple(spec.get("chief", ()))
+    addresses = (*chief, *spec["worker"])
+    worker = resolver.task_id + (len(chief) if resolver.task_type == "worker" else 0)
     if not 0 <= worker < len(addresses):
         raise UsageError(f"task {worker} of TF_CONFIG is none of its {len(addresses)} workers")
-    return Team(tf.distribute.MultiWorkerMirroredStrategy(resolver), worker, addresses)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    return Team(strategy, worker, addresses, has_chief_job=bool(chief))
 
 
 def _slurm_resolver():

@@ -63,7 +63,7 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
 
 def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
     """What to say of TensorFlow's error: that a worker is lost, if one is."""
-    lost = team.lost_workers() if team else []
+    lost = team.lost_workers(error) if team else []
     if not lost:
         return error
     return UserError(
@@ -94,7 +94,7 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
         begin_run(run, asked)
         Legend.of(dataset).write(run.legend)
         checkpoints.remove_unfinished(run.checkpoints)
-    loop = _make_loop(model, recipe, dataset, steps, run, team)
+    loop = make_loop(model, recipe, dataset, steps, run, team)
     if recipe.resume:
         _resume(loop, run, team)
     progress = _run(loop, run, team)
@@ -103,7 +103,8 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     return _finish(recipe, run, dataset, progress, steps, started)
 
 
-def _make_loop(model, recipe, dataset, steps, run, team) -> Loop:
+def make_loop(model, recipe: Recipe, dataset, steps: int, run: RunFolder, team: Team) -> Loop:
+    """The loop of a compiled model, with `steps` steps an epoch."""
     if recipe.backend == "jax":
         from gcn_keras.jax_step import JaxStep
 

@@ -104,9 +104,10 @@ class Loop:
         return self.steps_taken()
 
     def _variables(self) -> dict:
-        weights = [("model", v) for v in self.model.weights]
+        # Not by their paths, in which Keras counts the models and optimizers of the process.
+        weights = [(f"model-{v.name}", v) for v in self.model.weights]
         weights += [("optimizer", v) for v in self.model.optimizer.variables]
-        return {f"{i:05d}/{kind}/{v.path}": v for i, (kind, v) in enumerate(weights)}
+        return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}
 
     def _assign(self, arrays) -> None:
         variables = self._variables()
@@ -143,9 +144,9 @@ class Loop:
             UserError: the loss is not finite, or something cannot be written.
             Interrupted: by SIGTERM or Ctrl-C, after a checkpoint was written.
         """
-        callbacks = [keras.callbacks.TensorBoard(self.run.logs, write_graph=False)]
+        tensorboard = [keras.callbacks.TensorBoard(self.run.logs, write_graph=False)]
         self.callbacks = keras.callbacks.CallbackList(
-            callbacks if self.is_chief else [],
+            tensorboard if self.is_chief else [],
             add_progbar=self.is_chief,
             model=self.model,
             verbose=1,

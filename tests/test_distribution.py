@@ -1,5 +1,6 @@
 """One device, several, several processes, JAX: the same steps, the same confusion matrix."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from gcn_keras import RECIPES
-from gcn_keras.distribution import check_divisible, make_team
+from gcn_keras.distribution import Team, check_divisible, make_team
 from pipelines import datasets
 from pipelines.errors import UsageError
 
@@ -23,7 +24,7 @@ PROGRAM = Path(__file__).with_name("ten_steps.py")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A data set whose val has 41 pictures of three sizes: three runs of 16, the last one partial."""
+    """Its val has 41 pictures of three sizes: three runs of 16, the last one partial."""
     folder = tmp_path_factory.mktemp("distribution")
     random = np.random.default_rng(0)
     for split, count in (("train", 1), ("val", 41)):
@@ -217,4 +218,31 @@ def test_one_device_is_tensorflows_default(monkeypatch):
     assert not tf.distribute.has_strategy()
     counts = np.arange(4, dtype=np.int64)
     assert team.sum_over_workers(counts) is counts
-    assert team.lost_workers() == []
+    assert team.lost_workers(tf.errors.InternalError(None, None, "unhealthy: x")) == []
+
+
+@pytest.mark.parametrize(
+    ("has_chief_job", "silent", "expected"),
+    [
+        (False, "/job:worker/replica:0/task:2\n", [2]),
+        (False, "/job:worker/replica:0/task:2\n/job:worker/replica:0/task:1\n", [1, 2]),
+        (True, "/job:worker/replica:0/task:1\n", [2]),
+        (True, "/job:chief/replica:0/task:0\n", [0]),
+        (False, None, []),
+    ],
+)
+def test_lost_workers_are_named(has_chief_job, silent, expected):
+    """Those that TensorFlow calls silent, though their machines still take connections."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+            one.listen()
+        addresses = tuple(f"localhost:{one.getsockname()[1]}" for one in sockets)
+        team = Team(tf.distribute.get_strategy(), 3, addresses, has_chief_job)
+        message = "The following tasks are unhealthy (stopped sending heartbeats):\n" + str(silent)
+        error = tf.errors.UnavailableError(None, None, message if silent else "reset by peer")
+        assert team.lost_workers(error) == [f"worker {n} ({addresses[n]})" for n in expected]
+        sockets[1].close()
+        gone = sorted({*expected, 1})
+        assert team.lost_workers(error) == [f"worker {n} ({addresses[n]})" for n in gone]

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,15 +14,13 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import CLASSES, REPOSITORY, command, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
-from gcn_keras.callbacks import StopOnNaN
-from gcn_keras.losses import PixelCrossentropy
 from gcn_keras.training import build_model, class_weights
 from pipelines import datasets
 from pipelines.errors import UserError
 
-REPOSITORY = Path(__file__).parents[1]
 RECIPE = dataclasses.replace(
     RECIPES["shapes"], kernel_size=(3,), crop=(64, 64), learning_rate=0.2, weight_decay=0.05
 )
@@ -31,27 +28,6 @@ RECIPE = dataclasses.replace(
 
 def recipe(**fields):
     return dataclasses.replace(RECIPE, **fields)
-
-
-def test_a_loss_that_is_not_finite_ends_training():
-    x = keras.Input((None, None, 3))
-    model = keras.Model(x, keras.layers.Conv2D(3, 3, padding="same")(x))
-    model.compile(keras.optimizers.SGD(0.01), PixelCrossentropy())
-    images = np.ones((3, 4, 4, 3), "float32")
-    images[1] = np.nan
-    with pytest.raises(UserError) as caught:
-        model.fit(
-            images,
-            np.zeros((3, 4, 4), np.uint8),
-            batch_size=1,
-            shuffle=False,
-            verbose=0,
-            callbacks=[StopOnNaN()],
-        )
-    assert str(caught.value) == (
-        "the loss became nan in epoch 1, step 2, at learning rate 0.01: lower --learning-rate or "
-        "raise --warmup-steps; models of finished epochs are kept"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -107,59 +83,10 @@ class TestStartingWeights:
 
 # === End to end, in processes of their own ===
 
-CLASSES = ("left", "right")
-
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
-    """Pictures with a dark left and a bright right side: eight to train on, four to measure."""
-    folder = tmp_path_factory.mktemp("fit")
-    random = np.random.default_rng(0)
-    for number in range(12):
-        split = folder / "source" / ("train" if number < 8 else "val")
-        edge = 16 + 3 * number
-        label = np.zeros((64, 64), np.uint8)
-        label[:, edge:] = 1
-        label[:, edge - 1 : edge + 1] = 255
-        image = random.integers(0, 60, (64, 64, 3)) + 150 * (label == 1)[..., None]
-        for part, pixels, ending in (("images", image, "jpg"), ("labels", label, "png")):
-            (split / part).mkdir(parents=True, exist_ok=True)
-            path = split / part / f"{number}.{ending}"
-            Image.fromarray(pixels.astype(np.uint8)).save(path)
-    (folder / "source" / "classes.txt").write_text("\n".join(CLASSES))
-    datasets.prepare("image_folder", folder / "source", folder / "data")
-    return folder / "data"
-
-
-def command(module, *arguments) -> list[str]:
-    return [sys.executable, "-m", f"gcn_keras.{module}", *map(str, arguments)]
-
-
-def run(module, *arguments):
-    return subprocess.run(
-        command(module, *arguments), cwd=REPOSITORY, capture_output=True, text=True
-    )
-
-
-def fit_options(data_dir, out, **options) -> list:
-    given = {
-        "recipe": "shapes",
-        "dataset": "image_folder",
-        "data-dir": data_dir,
-        "val-split": "val",
-        "crop": (64, 64),
-        "kernel-size": (3,),
-        "batch": (4,),
-        "epochs": 2,
-        "warmup-steps": 0,
-        "saved-model": out.with_name(f"{out.name}-saved-model"),
-        "out": out,
-        **options,
-    }
-    arguments = []
-    for name, value in given.items():
-        arguments += [f"--{name}", *(value if isinstance(value, tuple) else (value,))]
-    return arguments
+    return prepare_halves(tmp_path_factory.mktemp("fit"))
 
 
 @pytest.fixture(scope="module")

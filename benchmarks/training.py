@@ -1,0 +1,290 @@
+"""Training steps of ResNet50-GCN: TensorFlow, JAX and PyTorch; and what `fit` adds to a step.
+
+    python benchmarks/training.py [--json FILE] [--batches 1 4] [--steps N] [--rounds N] [--forms …]
+
+k = 15, 21 classes, 512×512, random weights, SGD with momentum, the same layers everywhere
+(transposed convolutions in PyTorch, too). Each form has a process of its own with all devices, in
+turns, `--rounds` of them; the turn with the lowest median counts, as it was disturbed least. JAX
+and PyTorch run where they are installed (extras groups `jax` and `bench`).
+"""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+REPOSITORY = Path(__file__).parents[1]
+sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
+
+from pipelines.errors import UserError, run_command  # noqa: E402
+
+SIDE = 512
+CLASSES = 21
+WARM_UP = 2
+FORMS = {
+    "TensorFlow": {},
+    "TensorFlow, XLA": {"jit_compile": True},
+    "TensorFlow, bfloat16": {"mixed_precision": "bfloat16"},
+    "TensorFlow, frozen batch norm": {"freeze_batch_norm": True},
+    "JAX": {"backend": "jax"},
+    "PyTorch": {},
+    "PyTorch, channels_last": {"channels_last": True},
+    "PyTorch, channels_last, bfloat16": {"channels_last": True, "bfloat16": True},
+}
+
+
+def batch_of(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 `[size, 512, 512, 3]` and `[size, 512, 512]`, a tenth of it void."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CLASSES, (size, SIDE, SIDE)).astype(np.uint8)
+    labels[:, : SIDE // 10] = 255
+    return random.integers(0, 256, (size, SIDE, SIDE, 3)).astype(np.uint8), labels
+
+
+def keras_step(size: int, **fields):
+    """A function that takes one step and waits for it."""
+    import keras
+
+    from gcn_keras import training
+    from gcn_keras.optimizers import compile_model
+    from gcn_keras.recipes import RECIPES
+
+    recipe = dataclasses.replace(
+        RECIPES["paper"], weights=None, **{"freeze_batch_norm": False, "batch": size, **fields}
+    )
+    keras.utils.set_random_seed(0)
+    policies = {"none": "float32", "bfloat16": "mixed_bfloat16"}
+    keras.mixed_precision.set_global_policy(policies[recipe.mixed_precision])
+    model = training.build_model(recipe, CLASSES)
+    compile_model(model, recipe, 1000)
+    images, labels = batch_of(size)
+    if recipe.backend == "jax":
+        from gcn_keras.jax_step import JaxStep
+
+        step = JaxStep(model)
+    else:
+        import tensorflow as tf
+
+        from gcn_keras.distribution import make_team
+        from gcn_keras.tensorflow_step import TensorFlowStep
+
+        step = TensorFlowStep(model, make_team(recipe), jit_compile=recipe.jit_compile)
+        images, labels = tf.constant(images), tf.constant(labels)
+    return lambda: np.asarray(step(images, labels))
+
+
+def torch_step(size: int, channels_last: bool = False, bfloat16: bool = False):
+    """The same in PyTorch."""
+    import torch
+    from torch_gcn import GCN
+
+    from pipelines.imagenet import MEAN_RGB, STD_RGB
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    torch.manual_seed(0)
+    model = GCN(CLASSES, deconvolution=True).to(device, memory_format=layout).train()
+    optimizer = torch.optim.SGD(model.parameters(), 2.6e-5, momentum=0.99, weight_decay=5e-4)
+    loss = torch.nn.CrossEntropyLoss(ignore_index=255)
+    mean, std = (
+        torch.tensor(v, dtype=torch.float32, device=device)[:, None, None]
+        for v in (MEAN_RGB, STD_RGB)
+    )
+    images, labels = (torch.from_numpy(array) for array in batch_of(size))
+
+    def step():
+        given = images.to(device).permute(0, 3, 1, 2).float()
+        given = ((given - mean) / std).contiguous(memory_format=layout)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            logits = model(given)
+        value = loss(logits.float(), labels.to(device).long())
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return step
+
+
+def measure(form: str, size: int, steps: int) -> dict:
+    """Runs in a process of its own."""
+    make = torch_step if form.startswith("PyTorch") else keras_step
+    step = make(size, **FORMS[form])
+    times = []
+    for _ in range(WARM_UP + steps):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return {"seconds": float(np.median(times[WARM_UP:])), "peak_mib": peak_mib()}
+
+
+def fit_beside_the_step(steps: int, rounds: int) -> dict:
+    """Runs in a process of its own: steps of `fit`, from record files and with all that is done
+    between steps, in turn with the same steps on a batch that is always the same."""
+    import tensorflow as tf
+    from input_pipeline import KINDS, write_pictures
+
+    from gcn_keras import training
+    from gcn_keras.distribution import make_team
+    from gcn_keras.metrics import ConfusionMatrix
+    from gcn_keras.optimizers import compile_model
+    from gcn_keras.recipes import RECIPES
+    from gcn_keras.run_folder import RunFolder
+    from pipelines import datasets
+
+    recipe = dataclasses.replace(
+        RECIPES["paper"], weights=None, freeze_batch_norm=False, scale=(0.75, 1.25), epochs=rounds
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        (kind,) = (kind for kind in KINDS if kind.name == "cityscapes")
+        write_pictures(kind, Path(scratch, "pictures"))
+        dataset = datasets.prepare(
+            "image_folder/large", Path(scratch, "pictures"), Path(scratch, "data")
+        )
+        model = training.build_model(recipe, dataset.num_classes)
+        compile_model(model, recipe, 1000)
+        run = RunFolder(Path(scratch, "run"))
+        run.path.mkdir()
+        loop = training.make_loop(model, recipe, dataset, WARM_UP + steps, run, make_team(recipe))
+        step, starts = loop.step, []
+        bare, within = [], []
+
+        def timed(*batch):
+            starts.append(time.perf_counter())
+            return step(*batch)
+
+        timed.push, timed.pull = step.push, step.pull
+        loop.step = timed
+        images, labels = (tf.constant(array) for array in batch_of(recipe.batch))
+        labels = tf.where(labels == 255, labels, labels % dataset.num_classes)
+
+        def validate(heed):
+            """In place of a validation: the bare steps. The last interval is not one of steps."""
+            within.extend(np.diff(starts)[WARM_UP:])
+            starts.clear()
+            times = []
+            for _ in range(WARM_UP + steps):
+                start = time.perf_counter()
+                np.asarray(step(images, labels))
+                times.append(time.perf_counter() - start)
+            bare.extend(times[WARM_UP:])
+            return ConfusionMatrix(dataset.num_classes)
+
+        loop.validate = validate
+        loop.save = lambda: None
+        loop()
+    return {"bare_seconds": float(np.median(bare)), "fit_seconds": float(np.median(within))}
+
+
+def peak_mib() -> int:
+    """Peak memory of this process, from /proc (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 1024
+
+
+def in_child(task: str, backend: str = "tensorflow", **arguments) -> dict:
+    """Runs one of this file's functions in a fresh interpreter."""
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": backend}
+    child = subprocess.run(
+        [sys.executable, __file__, "--child", task, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **settings},
+    )
+    if child.returncode:
+        raise UserError(f"{task} {arguments} failed: {child.stderr.strip()[-1500:]}")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def has(form: str) -> bool:
+    """Whether what a form needs is installed."""
+    needed = {"PyTorch": "torch", "JAX": "jax"}.get(form.split(",")[0], "keras")
+    return importlib.util.find_spec(needed) is not None
+
+
+def compare(
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+    batches: tuple[int, ...] = (1, 4),
+    steps: int = 5,
+    rounds: int = 2,
+    forms: tuple[str, ...] = tuple(FORMS),
+) -> None:
+    """Compare training steps: images a second and peak memory.
+
+    Args:
+        json_file: Write the rows there, too.
+        batches: Pictures a step.
+        steps: Steps of a turn, after two that do not count.
+        rounds: Turns of each form; that with the lowest median counts.
+        forms: Only these.
+    """
+    rows = []
+    usable = [form for form in forms if has(form)]
+    for size in batches:
+        best = {}
+        for _ in range(rounds):
+            for form in usable:
+                backend = FORMS[form].get("backend", "tensorflow")
+                result = in_child("measure", backend, form=form, size=size, steps=steps)
+                if form not in best or result["seconds"] < best[form]["seconds"]:
+                    best[form] = result
+        rows += [
+            {
+                "form": form,
+                "batch": size,
+                "images_per_s": size / best[form]["seconds"],
+                **best[form],
+            }
+            for form in usable
+        ]
+    for form in sorted(set(forms) - set(usable)):
+        print(f"{form}: not installed, left out")
+    print(table(rows), end="")
+    fit = in_child("fit", steps=2 * steps, rounds=rounds)
+    added = 100 * (fit["fit_seconds"] / fit["bare_seconds"] - 1)
+    print(
+        f"a step within `fit` takes {fit['fit_seconds']:.3f} s and alone "
+        f"{fit['bare_seconds']:.3f} s: {added:+.1f} % (batch 1, 512² crops of 2048×1024 pictures)"
+    )
+    if json_file:
+        json_file.write_text(json.dumps({"steps": rows, "fit": fit}, indent=2) + "\n")
+
+
+def table(rows: list[dict]) -> str:
+    """The rows in Markdown; the ratio is the speed beside PyTorch channels_last, same batch."""
+    lines = [
+        "| form | batch | s a step | images/s | speed ratio | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        same = {r["form"]: r["seconds"] for r in rows if r["batch"] == row["batch"]}
+        reference = same.get("PyTorch, channels_last", same.get("TensorFlow", row["seconds"]))
+        figures = f"{row['seconds']:.2f} | {row['images_per_s']:.2f}"
+        lines.append(
+            f"| {row['form']} | {row['batch']} | {figures} | {reference / row['seconds']:.2f} | "
+            f"{row['peak_mib']:,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    if sys.argv[1:2] == ["--child"]:
+        task, arguments = sys.argv[2], json.loads(sys.argv[3])
+        result = measure(**arguments) if task == "measure" else fit_beside_the_step(**arguments)
+        print("\n" + json.dumps(result))
+        return
+    tyro.cli(compare, prog="python benchmarks/training.py")
+
+
+if __name__ == "__main__":
+    run_command(main)
