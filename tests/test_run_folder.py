@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from gcn_keras import RECIPES
-from gcn_keras.run_folder import RunFolder, begin_run, find_run
+from gcn_keras import RECIPES, recipes
+from gcn_keras.run_folder import RunFolder, begin_run, find_run, recipe_to_resume
 from pipelines.errors import UsageError, UserError
 
 SHAPES = RECIPES["shapes"]
@@ -28,7 +28,15 @@ def test_config_holds_what_is_computed_and_not_where_it_goes(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     run = open_run(recipe)
     fields = dataclasses.asdict(recipe)
-    for name in ("out", "saved_model", "export", "data_dir"):
+    elsewhere = ("out", "saved_model", "export", "data_dir")
+    for name in (
+        *elsewhere,
+        "strategy",
+        "resume",
+        "checkpoint_steps",
+        "keep_checkpoints",
+        "on_nan",
+    ):
         del fields[name]
     assert json.loads(run.config.read_text()) == json.loads(json.dumps(fields))
     assert [path.name for path in run.path.iterdir()] == ["config.json"]
@@ -37,8 +45,11 @@ def test_config_holds_what_is_computed_and_not_where_it_goes(tmp_path):
 def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "deep" / "run"))
     run = open_run(recipe)
-    elsewhere = dataclasses.replace(recipe, data_dir="elsewhere", export=False)
-    assert open_run(elsewhere).path == run.path and not run.finished
+    elsewhere = dataclasses.replace(recipe, data_dir="elsewhere", export=False, on_nan="skip")
+    with pytest.raises(UsageError, match="a run that is not finished: --resume goes on with it"):
+        find_run(elsewhere)
+    resumed = dataclasses.replace(elsewhere, resume=True)
+    assert open_run(resumed).path == run.path and not run.finished
     with pytest.raises(UsageError) as caught:
         open_run(dataclasses.replace(recipe, kernel_size=(3, 5, 5, 7)))
     assert str(caught.value) == (
@@ -47,6 +58,28 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     )
     run.write_json(run.metrics, {"mean_iou": 0.5})
     assert find_run(recipe).finished
+
+
+def test_resume_without_out_takes_the_last_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resumed = dataclasses.replace(SHAPES, resume=True)
+    assert recipe_to_resume(resumed) is None
+    assert [str(open_run(r).path) for r in (resumed, SHAPES)] == ["runs/shapes", "runs/shapes-2"]
+    assert str(find_run(resumed).path) == "runs/shapes-2"
+
+
+def test_the_options_of_a_run_come_back(tmp_path):
+    recipe = dataclasses.replace(
+        SHAPES, out=str(tmp_path / "run"), kernel_size=(3, 5, 7, 7), scale=(0.5, 2.0), epochs=9
+    )
+    open_run(dataclasses.replace(recipe, data_dir="elsewhere", strategy="one"))
+    found = recipe_to_resume(dataclasses.replace(RECIPES["camvid"], out=recipe.out, resume=True))
+    assert found == dataclasses.replace(recipe, out=None)
+    assert recipes.parse(["--epochs", "9"], base=found) == found
+    content = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps(content | {"dropout": 0.5}))
+    with pytest.raises(UserError, match="was written by another version of this package"):
+        recipe_to_resume(dataclasses.replace(recipe, resume=True))
 
 
 def test_looking_for_a_folder_writes_nothing(tmp_path):

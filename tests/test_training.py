@@ -2,19 +2,17 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import CLASSES, REPOSITORY, command, fit_options, prepare_halves, run
+from small_runs import CLASSES, REPOSITORY, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
 from gcn_keras.training import build_model, class_weights
@@ -130,6 +128,7 @@ class TestRunFolder:
             "model.keras",
             "best.keras",
             "history.csv",
+            "checkpoints",
             "logs",
             "curves.png",
             "samples.png",
@@ -138,6 +137,20 @@ class TestRunFolder:
         assert {path.name for path in (finished / "logs").iterdir()} == {"train", "validation"}
         saved_model = finished.with_name("run-saved-model")
         assert [path.name for path in saved_model.iterdir()] == ["1"]
+
+    def test_metrics_say_where_they_come_from(self, finished, data_dir):
+        metrics = read_metrics(finished)
+        assert metrics["configuration"] == json.loads((finished / "config.json").read_text())
+        assert metrics["versions"]["keras"] == keras.__version__
+        assert metrics["backend"] == "tensorflow" and metrics["skipped_steps"] == 0
+        if (REPOSITORY / ".git").exists():
+            assert re.fullmatch(r"[0-9a-f]{40}(-modified)?", metrics["git_commit"])
+        else:
+            assert metrics["git_commit"] is None
+        for split, digest in metrics["data_sha256"].items():
+            (file,) = data_dir.rglob(f"*-{split}.tfrecord-*")
+            assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert set(metrics["data_sha256"]) == {"train", "val"}
 
     def test_config(self, finished):
         config = json.loads((finished / "config.json").read_text())
@@ -276,35 +289,6 @@ def test_damaged_data_end_training_in_one_sentence_or_are_skipped(data_dir, tmp_
     assert done.returncode == 0, done.stderr
     assert "image_folder train: damaged examples skipped so far: 1 of " in done.stderr
     assert read_metrics(tmp_path / "run")["train_pictures"] == 8
-
-
-@pytest.mark.slow
-def test_ctrl_c_keeps_what_was_reached(data_dir, tmp_path):
-    out = tmp_path / "run"
-    with subprocess.Popen(
-        command("fit", *fit_options(data_dir, out, epochs=1000)),
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 300
-        while not (out / "best.keras").exists() and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130, stderr
-    assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
-    assert re.search(
-        rf"stopped after \d+ epochs: {re.escape(str(out))}/model.keras is saved", stdout
-    )
-    model = keras.models.load_model(out / "model.keras", compile=False)
-    assert model.output_shape == (None, None, None, 2)
-    names = {path.name for path in out.iterdir()}
-    assert {"model.keras", "best.keras", "history.csv", "curves.png"} <= names
-    assert "metrics.json" not in names
-    assert not [name for name in names if "part" in name]
 
 
 @pytest.mark.slow
