@@ -235,6 +235,7 @@ def compare(
             for form in usable:
                 backend = FORMS[form].get("backend", "tensorflow")
                 result = in_child("measure", backend, form=form, size=size, steps=steps)
+                print(f"{form}, batch {size}: {result['seconds']:.2f} s a step", file=sys.stderr)
                 if form not in best or result["seconds"] < best[form]["seconds"]:
                     best[form] = result
         rows += [

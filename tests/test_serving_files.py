@@ -1,6 +1,8 @@
 """The files in serving/: their syntax, by TensorFlow Serving's own messages, and their paths."""
 
+import json
 import shlex
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -9,7 +11,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf import wrappers_pb2 as wrappers
 from tensorflow_serving.config import model_server_config_pb2
 
-from gcn_keras import client
+from gcn_keras import client, recipes
 
 SERVING = Path(__file__).parents[1] / "serving"
 
@@ -153,3 +155,30 @@ def test_the_docker_line_says_the_same(service, docker_run):
     volumes = [value for option, value in pairs if option == "-v"]
     assert mounts(volumes, Path("/")) == mounts(service["volumes"], SERVING)
     assert flags == service["command"]
+
+
+def test_the_training_job_describes_the_cluster_to_each_pod():
+    """Runs the shell line of the Job, with Kubernetes' variable, in place of the training."""
+    service, job = yaml.safe_load_all((SERVING / "training-job.yml").read_text())
+    spec = job["spec"]["template"]["spec"]
+    assert service["metadata"]["name"] == spec["subdomain"] == job["metadata"]["name"]
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == 2
+    (container,) = spec["containers"]
+    script, command = container["args"][0].split("exec ")
+    options = command.replace("\\\n", " ").split()
+    assert options[:3] == ["python", "-m", "gcn_keras.fit"]
+    recipe = recipes.parse(options[3:])
+    assert recipe.resume and recipe.out.startswith(container["volumeMounts"][0]["mountPath"])
+    for index in range(2):
+        said = subprocess.run(
+            [*container["command"], script + 'echo "$TF_CONFIG"'],
+            env={"JOB_COMPLETION_INDEX": str(index)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        cluster = json.loads(said.stdout)
+        assert cluster["task"] == {"type": "worker", "index": index}
+        assert cluster["cluster"]["worker"] == [
+            f"{job['metadata']['name']}-{i}.{spec['subdomain']}:2222" for i in range(2)
+        ]
