@@ -22,6 +22,7 @@ from gcn_keras.folding import fold_batch_norm
 from gcn_keras.images import replacing
 from gcn_keras.inference import STRIDE
 from gcn_keras.legends import Legend
+from gcn_keras.line_convolutions import convolve_along_lines
 from pipelines.crops import decode_image
 from pipelines.errors import UserError
 from pipelines.imagenet import MEAN_RGB
@@ -75,7 +76,9 @@ def export_saved_model(
             f"the legend names {len(legend.class_names)} classes and the model knows "
             f"{model.output.shape[-1]}"
         )
-    graph = freeze(logits_graph(fold_batch_norm(model)))
+    folded = fold_batch_norm(model)
+    convolve_along_lines(folded)
+    graph = freeze(logits_graph(folded))
     directory = Path(directory)
     # TF Serving takes numbers for versions and nothing else.
     temporary = directory / f".incomplete-{uuid.uuid4().hex}"

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from gcn_keras.distribution import Team
+from gcn_keras.line_convolutions import convolve_along_lines
 
 
 class TensorFlowStep:
@@ -34,6 +35,8 @@ class TensorFlowStep:
             for layer in model.layers
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
+        if not jit_compile:  # which has kernels of its own
+            convolve_along_lines(model)
         for layer in batch_norms:
             layer.synchronized = team.replicas > 1  # statistics of the whole batch
         self.statistics = [v for layer in batch_norms for v in layer.non_trainable_variables]

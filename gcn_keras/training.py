@@ -82,11 +82,12 @@ def _advice(recipe: Recipe) -> str:
 
 def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     started, asked = time.time(), recipe
-    keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
     dataset = datasets.load(recipe.dataset, recipe.data_dir)
     recipe = dataclasses.replace(recipe, val_split=dataset.validation_split(recipe.val_split))
     steps = _steps_per_epoch(recipe, dataset)
+    # Only now: what prepares a data set draws numbers, too.
+    keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
         model = build_model(recipe, dataset.num_classes)
         compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
