@@ -1,157 +1,163 @@
 """Re-runs a table of the paper: `python -m gcn_keras.ablate table1 [--seeds N] [options]`.
 
 Each row of a table is a training run with a few options of `gcn_keras.fit`, repeated with several
-seeds. Runs are found again in their folders, finished or not, so an interrupted table goes on where
-it stopped, and another seed adds to what is there.
+seeds. Runs are found again, finished or not, so an interrupted table goes on where it stopped,
+another seed adds to what is there, and tables share the runs that they have in common.
 """
 
-import csv
 import shlex
 import statistics
-import subprocess
-import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from gcn_keras import recipes
+from gcn_keras import paper_tables, recipes
+from gcn_keras.experiments import Experiments
 from gcn_keras.images import replacing
-from gcn_keras.run_folder import find_run, read_json
-from pipelines.errors import UsageError, UserError, run_command
+from gcn_keras.paper_tables import MEASURES, Row, Table
+from pipelines.errors import UsageError, run_command
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a table: its label, the options that make it, the paper's mean IoU in per cent."""
-
-    label: str
-    options: tuple[str, ...]
-    paper: float
-
-
-def _gcn(k: int, paper: float) -> Row:
-    return Row(f"GCN k = {k}", ("--block", "gcn", "--kernel-size", str(k)), paper)
-
-
-TABLES = {
-    # Table 1: mean IoU on VOC 2012 val, ResNet-152, no BR.
-    "table1": (
-        Row("base (1×1)", ("--block", "conv1x1"), 69.0),
-        _gcn(3, 70.1),
-        _gcn(5, 71.1),
-        _gcn(7, 72.8),
-        _gcn(9, 73.4),
-        _gcn(11, 73.7),
-        _gcn(13, 74.0),
-        _gcn(15, 74.5),
-    ),
-}
-
-
-def rows_of(table: str, kernels: tuple[int, ...] | None) -> tuple[Row, ...]:
-    """The rows of a table, or those of some kernel sizes; the baseline counts as 1.
+def rows_of(table: Table, names: tuple[str, ...] | None) -> tuple[Row, ...]:
+    """The rows of a table, or those of some names, in the table's order.
 
     Raises:
-        UsageError: a kernel size that the table has not.
+        UsageError: a name that the table has not.
     """
-    rows = dict(zip((1, 3, 5, 7, 9, 11, 13, 15), TABLES[table], strict=True))
-    for k in kernels or ():
-        if k not in rows:
-            raise UsageError(f"{table} has no row for k = {k}; it has {', '.join(map(str, rows))}")
-    return tuple(rows[k] for k in kernels or rows)
+    known = {row.name: row for row in table.rows}
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"--rows: there is no row {name!r}; there are: {', '.join(known)}")
+    return tuple(row for row in table.rows if names is None or row.name in names)
 
 
-def run_row(row: Row, recipe: str, seed: int, out: Path, extra: tuple[str, ...]) -> dict:
-    """Trains one row with one seed, unless that is done, and returns its metrics.json.
+def run_rows(experiments: Experiments, rows: tuple[Row, ...], seeds: Sequence[int]) -> dict:
+    """Trains and measures what is not there yet, and says a line about each run.
+
+    Seed by seed, so that a first picture of the whole table comes early.
+
+    Returns:
+        For each row the results of its seeds, as of `Experiments.result`.
+    """
+    results = {row: [] for row in rows}
+    for seed in seeds:
+        for row in rows:
+            result, fresh = experiments.result(row, seed)
+            results[row].append(result)
+            done = sum(map(len, results.values()))
+            seconds = result["training_seconds"]
+            trained = f", {seconds:.0f} s of training" if seconds else ""
+            print(
+                f"[{done}/{len(seeds) * len(rows)}] {row.label}, seed {seed}: mean IoU "
+                f"{100 * result['mean_iou']:.1f} %{trained}{'' if fresh else ' (was there)'}",
+                flush=True,
+            )
+    return results
+
+
+def markdown(table: Table, results: dict[Row, list[dict]]) -> str:
+    """For each measure our mean ± standard deviation over seeds beside the paper's figure."""
+    heads = [head for name in table.measures for head in (MEASURES[name], "paper")]
+    lines = [f"| | {' | '.join(heads)} | seeds |", "|---|" + "---:|" * (len(heads) + 1)]
+    for row, runs in results.items():
+        cells = [row.label]
+        for name in table.measures:
+            ours = [run[name] for run in runs if run[name] is not None]
+            cells += [shown(name, ours), _printed(name, row.paper.get(name))]
+        lines.append(f"| {' | '.join(cells)} | {len(runs)} |")
+    return "\n".join([*lines, "", f"Paper: {table.setting}.", ""])
+
+
+def shown(measure: str, values: list[float]) -> str:
+    """Mean ± standard deviation in per cent of shares; of weights their number."""
+    if not values:
+        return "–"
+    if measure == "p5_weights":
+        return f"{values[0]:,.0f}"
+    percent = [100 * value for value in values]
+    spread = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
+    return f"{statistics.mean(percent):.1f}{spread}"
+
+
+def _printed(measure: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value / 1000:.0f}K" if measure == "p5_weights" else f"{value:.1f}"
+
+
+def write_table(name: str, table: Table, results: dict[Row, list[dict]], out: Path) -> str:
+    """Writes NAME.md and NAME.png; returns the Markdown."""
+    from gcn_keras.table_plots import plot_table
+
+    text = markdown(table, results)
+    with replacing(out / f"{name}.md") as temporary:
+        temporary.write_text(text)
+    plot_table(table, results, out / f"{name}.png")
+    return text
+
+
+def parse_weights(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Takes "resnet50=FILE" apart.
 
     Raises:
-        UsageError: the folder holds a run with other options.
-        UserError: the run failed; its log is named.
+        UsageError: there is no such backbone, or no file.
     """
-    name = "-".join(option.lstrip("-") for option in row.options).replace("block-", "")
-    path = out / f"{name}-seed{seed}"
-    options = ["--recipe", recipe, *row.options, *extra]
-    options += ["--no-export", "--seed", str(seed), "--out", str(path), "--resume"]
-    run = find_run(recipes.parse(options))
-    if not run.finished:
-        log = path.with_suffix(".log")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            with open(log, "w") as file:
-                command = [sys.executable, "-m", "gcn_keras.fit", *options]
-                status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
-        except OSError as error:
-            raise UserError(f"cannot write {log}: {error.strerror}") from error
-        if status:
-            raise UserError(f"fit {shlex.join(options)} failed with status {status}: see {log}")
-    return read_json(run.metrics)
-
-
-def markdown(results: list[tuple[Row, list[dict]]]) -> str:
-    """A table with our mean ± standard deviation over seeds beside the paper's figure."""
-    lines = ["| | mean IoU % | seeds | paper (VOC, ResNet-152) |", "|---|---|---|---|"]
-    for row, runs in results:
-        scores = [100 * run["mean_iou"] for run in runs]
-        spread = f" ± {statistics.stdev(scores):.1f}" if len(scores) > 1 else ""
-        each = ", ".join(f"{score:.1f}" for score in scores)
-        lines.append(
-            f"| {row.label} | {statistics.mean(scores):.1f}{spread} | {each} | {row.paper} |"
-        )
-    return "\n".join(lines) + "\n"
+    weights = {}
+    for pair in pairs:
+        backbone, equals, path = pair.partition("=")
+        if not equals or backbone not in recipes.P2_STRIDES:
+            raise UsageError(f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {pair!r}")
+        weights[backbone] = path
+    return weights
 
 
 def ablate(
-    table: tyro.conf.Positional[Literal["table1"]],
+    table: tyro.conf.Positional[Literal[paper_tables.NAMES]],
     recipe: str = "shapes-ablation",
-    kernels: tuple[int, ...] | None = None,
+    rows: tuple[str, ...] | None = None,
     seeds: int = 2,
+    runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    weights: tuple[str, ...] = (),
     options: str = "",
+    evaluation: str = "",
 ) -> None:
     """Train what a table of the paper needs, and write it beside the paper's own figures.
 
-    Writes TABLE.md and TABLE.csv into the folder.
+    Writes TABLE.md, TABLE.png and runs.csv, a line for each run of any table. Runs in runs.csv are
+    not repeated.
 
     Args:
         table: Table of the paper.
-        recipe: Recipe that every run starts from.
-        kernels: Only these k; 1 is the baseline.
+        recipe: Recipe that every run starts from; Tables 7 and 9 have recipes of their own.
+        rows: Only these, by their names: base, gcn3, conv3, stack3, gcn15-br …
         seeds: Runs of each row, with the seeds 0, 1, …
-        out: Folder of the runs; runs/RECIPE-TABLE if not given.
-        options: More options for every run, in one string: --options="--epochs 2".
+        runs: Folder of the run folders; runs/RECIPE-tables if not given.
+        out: Folder of the results; that of the runs if not given.
+        weights: Where backbones start from: resnet50=FILE resnet50_gcn=FILE.
+        options: More options of fit for every run, in one string: --options="--epochs 2".
+        evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
     """
     if recipe not in recipes.RECIPES:
         raise UsageError(f"there is no recipe {recipe!r}; there are: {', '.join(recipes.RECIPES)}")
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
-    rows = rows_of(table, kernels)
     extra = tuple(shlex.split(options))
-    for row in rows:
-        recipes.parse(["--recipe", recipe, *row.options, *extra])  # refuse now, not in hours
-    out = out or Path("runs", f"{recipe}-{table}")
-    scores = {row: [] for row in rows}
-    for seed in range(seeds):  # seed by seed: a first picture of the whole table comes early
-        for row in rows:
-            metrics = run_row(row, recipe, seed, out, extra)
-            scores[row].append({"seed": seed, **metrics})
-            print(
-                f"{row.label}, seed {seed}: mean IoU {100 * metrics['mean_iou']:.1f} %, "
-                f"{metrics['wall_seconds']:.0f} s",
-                flush=True,
-            )
-    results = list(scores.items())
-    with replacing(out / f"{table}.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        columns = ("seed", "mean_iou", "pixel_accuracy", "parameters", "wall_seconds")
-        writer.writerow(("row", *columns, "paper_mean_iou"))
-        for row, runs in results:
-            for run in runs:
-                writer.writerow((row.label, *(run[key] for key in columns), row.paper / 100))
-    with replacing(out / f"{table}.md") as temporary:
-        temporary.write_text(markdown(results))
-    print(markdown(results), end="")
+    base = recipes.parse(["--recipe", recipe, *extra])
+    chosen = paper_tables.table(table, base)
+    kept = rows_of(chosen, rows)
+    runs = runs or Path("runs", f"{recipe}-tables")
+    out = out or runs
+    experiments = Experiments(
+        recipe, runs, out / "runs.csv", extra, tuple(shlex.split(evaluation)),
+        parse_weights(weights),
+    )  # fmt: skip
+    for row in kept:
+        experiments.check(row)  # refuse now, not in hours
+    results = run_rows(experiments, kept, range(seeds))
+    print(write_table(table, chosen, results, out), end="")
 
 
 def main() -> None:

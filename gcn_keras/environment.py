@@ -11,3 +11,9 @@ def prepare_tensorflow() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def environment_of_tensorflow() -> dict[str, str]:
+    """Variables for a process of its own: TensorFlow's backend, no cluster."""
+    kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
+    return {**kept, "KERAS_BACKEND": "tensorflow"}

@@ -1,7 +1,6 @@
 """What a run was made from and with: versions, commit, configuration, checksums of the data."""
 
 import hashlib
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -56,9 +55,3 @@ def _checksum(files) -> str:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def environment_of_tensorflow() -> dict[str, str]:
-    """Variables for a process of its own: TensorFlow's backend, no cluster."""
-    kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
-    return {**kept, "KERAS_BACKEND": "tensorflow"}

@@ -92,7 +92,7 @@ def find_run(recipe: Recipe) -> RunFolder:
     """
     run = _folder_of(recipe)
     if run.config.is_file():
-        _check_same(run, _configuration(recipe))
+        _check_same(run, configuration(recipe))
         if not run.finished and not recipe.resume:
             raise UsageError(
                 f"--out {run.path} holds a run that is not finished: --resume goes on with it; or "
@@ -134,7 +134,7 @@ def begin_run(run: RunFolder, recipe: Recipe) -> None:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run folder {run.path}: {error.strerror}") from error
-    run.write_json(run.config, _configuration(recipe))
+    run.write_json(run.config, configuration(recipe))
 
 
 def _folder_of(recipe) -> RunFolder:
@@ -148,7 +148,8 @@ def _folder_of(recipe) -> RunFolder:
         last = path
 
 
-def _configuration(recipe) -> dict:
+def configuration(recipe: Recipe) -> dict:
+    """What a run computes follows from this: the recipe, JSON-ready, without where results go."""
     fields = dataclasses.asdict(recipe)
     kept = {key: value for key, value in fields.items() if key not in _NOT_CONFIGURATION}
     return json.loads(json.dumps(kept))  # tuples become lists, as they are read back

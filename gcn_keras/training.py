@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from gcn_keras import checkpoints, figures, losses, provenance
 from gcn_keras.distribution import Team, evaluate_in_team, make_team, predictor
+from gcn_keras.environment import environment_of_tensorflow
 from gcn_keras.evaluate import evaluate_model
 from gcn_keras.inference import load_model, segment
 from gcn_keras.legends import Legend
@@ -187,6 +188,7 @@ def _finish(recipe, run, dataset, progress, steps, started) -> dict:
         "split": recipe.val_split,
         "best_epoch": progress.best_epoch,
         "parameters": best.count_params(),
+        "p5_weights": p5_weights(best),
         "train_pictures": steps * recipe.epochs * recipe.batch,
         "skipped_steps": progress.skipped,
         "training_seconds": round(progress.seconds, 1),  # validation after epochs included
@@ -208,7 +210,7 @@ def _export(recipe: Recipe, run: RunFolder) -> None:
     command = ["-m", "gcn_keras.export", str(run.best), "--out", str(directory)]
     done = subprocess.run(
         [sys.executable, *command, "--formats", "savedmodel"],
-        env=provenance.environment_of_tensorflow(),
+        env=environment_of_tensorflow(),
         capture_output=True,
         text=True,
     )
@@ -283,6 +285,12 @@ def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
         return None
     counts = input_pipeline.class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
     return losses.median_frequency_weights(counts)
+
+
+def p5_weights(model) -> int:
+    """Weights of the block that makes P5's score map, without biases, as Tables 2 and 4 count."""
+    block = (layer for layer in model.layers if layer.name.startswith("gcn_p5"))
+    return sum(int(np.prod(w.shape)) for layer in block for w in layer.weights if w.ndim == 4)
 
 
 def _draw_samples(model, dataset, split, run) -> None:

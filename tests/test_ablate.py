@@ -2,32 +2,70 @@
 
 import csv
 import json
+import statistics
 import sys
 
 import pytest
 
-from gcn_keras import ablate, recipes
+from gcn_keras import ablate, paper_tables, recipes
+from gcn_keras.experiments import COLUMNS, Experiments
 from gcn_keras.run_folder import RunFolder, begin_run
 from pipelines.errors import UsageError, UserError
 
+RECIPE = recipes.RECIPES["shapes-ablation"]
 
-def finish(folder, mean_iou):
+
+def table(name):
+    return paper_tables.table(name, RECIPE)
+
+
+def row(name, of="table1"):
+    return next(row for row in table(of).rows if row.name == name)
+
+
+def finish(folder, mean_iou, of="table1", extra=()):
     """A finished run of the recipe: its config.json and metrics.json."""
     name, _, seed = folder.name.rpartition("-seed")
-    block, _, k = name.partition("-kernel-size-")
-    options = ["--block", block, "--seed", seed, *(["--kernel-size", k] if k else [])]
-    begin_run(RunFolder(folder), recipes.parse(["--recipe", "shapes-ablation", *options]))
+    options = ["--recipe", "shapes-ablation", *row(name, of).options, *extra, "--seed", seed]
+    begin_run(RunFolder(folder), recipes.parse(options))
     metrics = {
         "mean_iou": mean_iou,
-        "pixel_accuracy": 0.9,
+        "p5_weights": 2709,
         "parameters": 1000,
-        "wall_seconds": 60.0,
+        "train_pictures": 12000,
+        "training_seconds": 60.5,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Stands in for `python -m gcn_keras.…`: notes its arguments; what it measures are shares that
+    follow from the run's own."""
+    program, calls = tmp_path / "python", tmp_path / "calls.jsonl"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        f"with open({str(calls)!r}, 'a') as file:\n"
+        "    print(json.dumps(sys.argv[2:]), file=file)\n"
+        "if sys.argv[2] == 'gcn_keras.fit':\n"
+        "    sys.exit('trained nothing')\n"
+        "run = pathlib.Path(sys.argv[3]).parent\n"
+        "score = json.loads((run / 'metrics.json').read_text())['mean_iou']\n"
+        "measured = {'mean_iou': score, 'pixel_accuracy': 0.9,\n"
+        "            'boundary_accuracy': score / 2, 'internal_accuracy': 1.5 * score}\n"
+        "pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text(json.dumps(measured))\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return lambda: [json.loads(line) for line in calls.read_text().splitlines()]
+
+
+# === The tables as data ===
+
+
 def test_every_row_of_table_1_is_there():
-    assert [(row.label, row.paper) for row in ablate.rows_of("table1", None)] == [
+    assert [(row.label, row.paper["mean_iou"]) for row in table("table1").rows] == [
         ("base (1×1)", 69.0),
         ("GCN k = 3", 70.1),
         ("GCN k = 5", 71.1),
@@ -39,39 +77,153 @@ def test_every_row_of_table_1_is_there():
     ]
 
 
-def test_rows_of_some_kernels_in_the_order_given():
-    assert [row.paper for row in ablate.rows_of("table1", (15, 1))] == [74.5, 69.0]
-    with pytest.raises(UsageError, match="^table1 has no row for k = 4; it has 1, 3, 5, 7"):
-        ablate.rows_of("table1", (4,))
+@pytest.mark.parametrize("name", paper_tables.NAMES)
+def test_every_row_can_be_trained_or_measured(name):
+    seen = set()
+    for row in table(name).rows:
+        assert row.name not in {other.name for other in seen}
+        assert "mean_iou" in row.paper and set(row.paper) <= set(paper_tables.MEASURES)
+        assert row.start is None or row.start in seen
+        if row.measures_only:
+            assert row.start and row.procedure and not row.options
+        else:
+            recipe = row.recipe or ("voc-ablation" if name == "table6" else "shapes-ablation")
+            assert recipes.parse(["--recipe", recipe, *row.options]).name == recipe
+        seen.add(row)
 
 
-def test_finished_runs_are_read_and_not_trained_again(tmp_path, capsys):
-    for name, scores in (("conv1x1", (0.2, 0.3)), ("gcn-kernel-size-15", (0.5, 0.6))):
+def test_rows_of_one_name_are_one_run():
+    options = {}
+    for name in paper_tables.NAMES:
+        for row in table(name).rows:
+            content = row.recipe, row.options, row.start, row.procedure
+            assert options.setdefault(row.name, content) == content
+
+
+def test_stacks_are_as_wide_beside_the_backbone_as_the_papers():
+    resnet = paper_tables.table("table4", recipes.RECIPES["voc-ablation"])
+    assert [(row.name, row.x) for row in resnet.rows] == [
+        ("stack7", "2048"), ("stack7-1024", "1024"), ("stack7-210", "210"), ("gcn7", "GCN")
+    ]  # fmt: skip
+    # P5 has 128 channels: 128 · 210 / 2048 = 13, which is raised to 16.
+    assert [row.name for row in table("table4").rows] == [
+        "stack7", "stack7-64", "stack7-16", "gcn7"
+    ]  # fmt: skip
+
+
+def test_only_some_rows():
+    kept = ablate.rows_of(table("table1"), ("gcn15", "base"))
+    assert [row.name for row in kept] == ["base", "gcn15"]
+    with pytest.raises(UsageError, match="^--rows: there is no row 'gcn4'; there are: base, gcn3,"):
+        ablate.rows_of(table("table1"), ("gcn4",))
+
+
+def test_an_unknown_table():
+    with pytest.raises(ValueError, match="^unknown table 'table8': choose one of table1, "):
+        table("table8")
+
+
+# === Running them ===
+
+
+def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, commands):
+    runs, out = tmp_path / "runs", tmp_path / "docs"
+    for name, scores in (("base", (0.2, 0.3)), ("gcn15", (0.5, 0.6))):
         for seed, score in enumerate(scores):
-            finish(tmp_path / f"{name}-seed{seed}", score)
-    ablate.ablate("table1", kernels=(1, 15), seeds=2, out=tmp_path)
-    table = (tmp_path / "table1.md").read_text()
-    assert table.splitlines() == [
-        "| | mean IoU % | seeds | paper (VOC, ResNet-152) |",
-        "|---|---|---|---|",
-        "| base (1×1) | 25.0 ± 7.1 | 20.0, 30.0 | 69.0 |",  # sqrt(2 · 5²) = 7.07
-        "| GCN k = 15 | 55.0 ± 7.1 | 50.0, 60.0 | 74.5 |",
+            finish(runs / f"{name}-seed{seed}", score)
+    ablate.ablate("table1", rows=("base", "gcn15"), seeds=2, runs=runs, out=out)
+    text = (out / "table1.md").read_text()
+    assert text.splitlines() == [
+        "| | mean IoU % | paper | seeds |",
+        "|---|---:|---:|---:|",
+        "| base (1×1) | 25.0 ± 7.1 | 69.0 | 2 |",  # sqrt(2 · 5²) = 7.07
+        "| GCN k = 15 | 55.0 ± 7.1 | 74.5 | 2 |",
+        "",
+        "Paper: VOC 2012 val, ResNet-152.",
     ]
-    assert capsys.readouterr().out.endswith(table)
-    with open(tmp_path / "table1.csv", newline="") as file:
-        rows = [tuple(row.values()) for row in csv.DictReader(file)]
-    assert rows == [
-        ("base (1×1)", "0", "0.2", "0.9", "1000", "60.0", "0.69"),
-        ("base (1×1)", "1", "0.3", "0.9", "1000", "60.0", "0.69"),
-        ("GCN k = 15", "0", "0.5", "0.9", "1000", "60.0", "0.745"),
-        ("GCN k = 15", "1", "0.6", "0.9", "1000", "60.0", "0.745"),
+    printed = capsys.readouterr().out
+    assert printed.endswith(text)
+    assert "[2/4] GCN k = 15, seed 0: mean IoU 50.0 %, 60 s of training\n" in printed
+    assert (out / "table1.png").read_bytes().startswith(b"\x89PNG")
+    with open(out / "runs.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS
+    assert [(line["run"], line["seed"], line["mean_iou"]) for line in lines] == [
+        ("base", "0", "0.2"), ("gcn15", "0", "0.5"), ("base", "1", "0.3"), ("gcn15", "1", "0.6")
+    ]  # fmt: skip
+    assert [call[0] for call in commands()] == ["gcn_keras.evaluate"] * 4
+    assert commands()[0][1:] == [
+        str(runs / "base-seed0" / "best.keras"), "--dataset", "shapes", "--data-dir", "data",
+        "--boundaries", "--json", commands()[0][-1],
+    ]  # fmt: skip
+
+
+def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands):
+    """Table 5 has two rows in common with Table 1, and more columns."""
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    finish(tmp_path / "runs" / "gcn15-seed0", 0.4)
+    rows = {"rows": ("base", "gcn15"), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table5", runs=tmp_path / "nowhere", **rows)
+    assert len(commands()) == 2
+    assert "[2/2] GCN, seed 0: mean IoU 40.0 %, 60 s of training (was there)\n" in (
+        capsys.readouterr().out
+    )
+    assert (tmp_path / "table5.md").read_text().splitlines()[2:4] == [
+        "| base (1×1) | 10.0 | 71.3 | 30.0 | 93.9 | 20.0 | 69.0 | 1 |",
+        "| GCN | 20.0 | 71.5 | 60.0 | 95.0 | 40.0 | 74.5 | 1 |",
     ]
 
 
-def test_one_seed_has_no_spread(tmp_path):
-    finish(tmp_path / "conv1x1-seed0", 0.25)
-    ablate.ablate("table1", kernels=(1,), seeds=1, out=tmp_path)
-    assert "| base (1×1) | 25.0 | 25.0 | 69.0 |" in (tmp_path / "table1.md").read_text()
+def test_results_of_other_settings_are_not_taken(tmp_path, commands):
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    finish(tmp_path / "longer" / "base-seed0", 0.3, extra=("--epochs", "9"))
+    rows = {"rows": ("base",), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table1", runs=tmp_path / "longer", options="--epochs 9", **rows)
+    ablate.ablate("table1", runs=tmp_path / "runs", evaluation="--limit 5", **rows)
+    assert len(commands()) == 3
+    assert commands()[2][-4:-2] == ["--limit", "5"]
+    assert "| base (1×1) | 20.0 | 69.0 | 1 |" in (tmp_path / "table1.md").read_text()
+    with open(tmp_path / "runs.csv") as file:
+        assert len({line["configuration"] for line in csv.DictReader(file)}) == 3
+
+
+def test_weights_are_counted_beside_the_papers(tmp_path, commands):
+    finish(tmp_path / "conv3-seed0", 0.2, of="table2")
+    ablate.ablate("table2", rows=("conv3",), seeds=1, runs=tmp_path)
+    assert "| 3×3 convolution | 20.0 | 69.8 | 2,709 | 387K | 1 |" in (
+        (tmp_path / "table2.md").read_text()
+    )
+
+
+def test_a_later_stage_needs_the_model_of_the_one_before(tmp_path, monkeypatch):
+    stage1, stage2 = table("table7").rows[:2]
+    (tmp_path / "a.keras").touch()
+    experiments = Experiments("voc-stage1", tmp_path, tmp_path / "runs.csv", ("--epochs", "2"))
+    options = experiments.options_of_fit(stage2, 3, tmp_path / "a.keras")
+    assert stage1.recipe == "voc-stage1" and stage2.start == stage1
+    recipe = recipes.parse(options)
+    assert (recipe.name, recipe.weights, recipe.epochs, recipe.seed) == (
+        "voc-stage2", str(tmp_path / "a.keras"), 2, 3
+    )  # fmt: skip
+    assert (recipe.block, recipe.resume, recipe.export) == ("conv1x1", True, False)
+    assert recipe.out == str(tmp_path / "voc-base-stage2-seed3")
+
+
+def test_backbones_start_from_their_own_files(tmp_path):
+    (tmp_path / "a.keras").touch()
+    weights = ablate.parse_weights((f"resnet50={tmp_path / 'a.keras'}",))
+    experiments = Experiments("paper", tmp_path, tmp_path / "runs.csv", weights=weights)
+    first = table("table6").rows[0]
+    recipe = recipes.parse(experiments.options_of_fit(first, 0, None))
+    assert (recipe.backbone, recipe.weights) == ("resnet50", str(tmp_path / "a.keras"))
+    for wrong in ("resnet50", "resnet51=a.keras"):
+        with pytest.raises(UsageError) as caught:
+            ablate.parse_weights((wrong,))
+        assert str(caught.value) == (
+            f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {wrong!r}"
+        )
 
 
 def test_options_are_refused_before_the_first_run(tmp_path):
@@ -81,19 +233,33 @@ def test_options_are_refused_before_the_first_run(tmp_path):
 
 
 def test_runs_with_other_options_are_not_taken_for_this_table(tmp_path):
-    folder = tmp_path / "conv1x1-seed0"
-    options = ["--recipe", "shapes-ablation", "--block", "conv1x1", "--epochs", "77"]
-    begin_run(RunFolder(folder), recipes.parse(options))
-    with pytest.raises(UsageError, match=f"{folder} holds a run with epochs = 77"):
-        ablate.ablate("table1", kernels=(1,), seeds=1, out=tmp_path)
+    finish(tmp_path / "base-seed0", 0.2, extra=("--epochs", "77"))
+    with pytest.raises(UsageError, match=f"{tmp_path}/base-seed0 holds a run with epochs = 77"):
+        ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
 
 
-def test_a_run_that_fails_names_its_log(tmp_path, monkeypatch):
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\necho trained nothing\nexit 1\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(UserError, match=f"see {tmp_path}/conv1x1-seed0.log"):
-        ablate.ablate("table1", kernels=(1,), out=tmp_path)
-    assert (tmp_path / "conv1x1-seed0.log").read_text() == "trained nothing\n"
+def test_a_run_that_fails_names_its_log(tmp_path, commands):
+    with pytest.raises(UserError, match=f" failed with status 1: see {tmp_path}/base-seed0.log$"):
+        ablate.ablate("table1", rows=("base",), runs=tmp_path)
+    assert (tmp_path / "base-seed0.log").read_text() == "trained nothing\n"
     assert not (tmp_path / "table1.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("run,seed\na,b\n", "its columns are run, seed, not run, seed, configuration, "),
+        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
+    ],
+)
+def test_results_that_are_none(tmp_path, content, reason):
+    (tmp_path / "runs.csv").write_text(content)
+    with pytest.raises(UserError, match=f"^{tmp_path}/runs.csv cannot be read: {reason}"):
+        ablate.ablate("table1", runs=tmp_path)
+
+
+def test_deviation_is_that_of_a_sample():
+    assert ablate.shown("mean_iou", [0.2, 0.3, 0.7]) == (
+        f"40.0 ± {100 * statistics.stdev([0.2, 0.3, 0.7]):.1f}"
+    )
+    assert ablate.shown("mean_iou", []) == "–"

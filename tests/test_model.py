@@ -340,9 +340,10 @@ class TestBackbones:
         p2 = recipes.P2_STRIDES[name]
         sizes = [tuple(x.shape[1:3]) for x in pyramid.values()]
         assert sizes == [(64 // (p2 * 2**i), 128 // (p2 * 2**i)) for i in range(4)]
+        assert pyramid["P5"].shape[-1] == recipes.P5_CHANNELS[name]
 
     def test_recipes_know_every_backbone(self):
-        assert tuple(recipes.P2_STRIDES) == backbones.NAMES
+        assert tuple(recipes.P2_STRIDES) == tuple(recipes.P5_CHANNELS) == backbones.NAMES
 
     def test_a_nearsighted_pixel_sees_35(self):
         x = keras.Input((128, 128, 3))

@@ -30,6 +30,27 @@ def test_the_papers_settings():
     assert (paper.block, paper.boundary_refinement, paper.weights) == ("gcn", True, "imagenet")
 
 
+def test_the_papers_data_and_sizes():
+    """Sections 4.1 to 4.3."""
+    settings = {
+        name: (recipe.dataset, recipe.train_split, recipe.crop, recipe.mode, recipe.kernel_size)
+        for name, recipe in RECIPES.items()
+        if name.startswith(("voc", "cityscapes"))
+    }
+    assert settings == {
+        "voc-ablation": ("voc2012_sbd", "trainaug", (512, 512), "pad", (15,)),
+        "voc-stage1": ("stage1", "train", (640, 640), "pad", (15,)),
+        "voc-stage2": ("voc2012_sbd", "trainaug", (512, 512), "pad", (15,)),
+        "voc-stage3": ("voc2012_sbd", "train", (512, 512), "pad", (15,)),
+        "cityscapes-stage1": ("cityscapes19", "train_coarse", (800, 800), "crop", (25,)),
+        "cityscapes-stage2": ("cityscapes19", "train", (800, 800), "crop", (25,)),
+    }
+    for name in settings:
+        recipe = RECIPES[name]
+        assert (recipe.backbone, recipe.batch, recipe.momentum) == ("resnet152", 1, 0.99)
+        assert (recipe.weights, recipe.freeze_batch_norm) == ("imagenet", True)
+
+
 def test_the_ablation_asks_the_papers_question():
     ablation = RECIPES["shapes-ablation"]
     p5 = [side // (8 * recipes.P2_STRIDES[ablation.backbone]) for side in ablation.crop]

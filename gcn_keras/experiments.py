@@ -1,0 +1,198 @@
+"""Runs of the rows of a table, each trained and measured once, and what came of them: runs.csv.
+
+A run is found again in its folder, finished or not, and what it measured in runs.csv, which may
+travel without the folders: a table goes on where it stopped, on this machine or on another.
+"""
+
+import csv
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from gcn_keras import recipes
+from gcn_keras.environment import environment_of_tensorflow
+from gcn_keras.images import replacing
+from gcn_keras.paper_tables import Row
+from gcn_keras.recipes import Recipe
+from gcn_keras.run_folder import RunFolder, configuration, find_run, read_json
+from pipelines.errors import UserError
+
+_KEYS = ("run", "seed", "configuration")
+_MEASURED = ("mean_iou", "pixel_accuracy", "boundary_accuracy", "internal_accuracy")
+_TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
+COLUMNS = (*_KEYS, *_MEASURED, *_TRAINED)
+
+
+class Experiments:
+    """The runs of a recipe.
+
+    Args:
+        recipe: name of the recipe that rows train with unless they name one.
+        runs: folder of the run folders.
+        results: runs.csv; made with the first result.
+        options: of fit, for every run.
+        evaluation: of evaluate, for every measurement.
+        weights: of the backbones that start from a file: {"resnet50": "FILE"}.
+    """
+
+    def __init__(
+        self,
+        recipe: str,
+        runs: Path,
+        results: Path,
+        options: tuple[str, ...] = (),
+        evaluation: tuple[str, ...] = (),
+        weights: dict[str, str] | None = None,
+    ):
+        self.recipe, self.runs, self.results = recipe, Path(runs), Path(results)
+        self.options, self.evaluation = tuple(options), tuple(evaluation)
+        self.weights = weights or {}
+        self._known = _read(self.results)
+
+    def check(self, row: Row) -> None:
+        """Refuses options that cannot be meant, before anything is trained.
+
+        Raises:
+            UsageError: naming one.
+        """
+        if not row.measures_only:
+            recipes.parse(self.options_of_fit(row, 0, None))
+
+    def result(self, row: Row, seed: int) -> tuple[dict, bool]:
+        """What a row measures, by `COLUMNS`; trains and measures unless that is done.
+
+        Returns:
+            Shares in 0…1, counts and seconds; None where the row has none. And whether anything
+            had to be done.
+
+        Raises:
+            UsageError: the folder holds a run with other options.
+            UserError: a command failed; its log is named.
+        """
+        key = (row.name, str(seed), self._digest(row, seed))
+        if key in self._known:
+            return self._known[key], False
+        trained = row.start if row.measures_only else row
+        run = self._trained(trained, seed)
+        measured = self._measure(row, trained, seed, run)
+        metrics = {} if row.measures_only else read_json(run.metrics)
+        result = dict(zip(_KEYS, key, strict=True))
+        result |= {name: measured[name] for name in _MEASURED}
+        result |= {name: metrics.get(name) for name in _TRAINED}
+        # Another command may have written results of its own meanwhile.
+        self._known = {**_read(self.results), key: result}
+        _write(self.results, self._known)
+        return result, True
+
+    def _trained(self, row: Row, seed: int) -> RunFolder:
+        """The folder of a row's finished run."""
+        start = self._trained(row.start, seed).best if row.start else None
+        options = self.options_of_fit(row, seed, start)
+        run = find_run(recipes.parse(options))
+        if not run.finished:
+            self._call("gcn_keras.fit", options, run.path.with_suffix(".log"))
+        return run
+
+    def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:
+        recipe = recipes.parse(self.options_of_fit(trained, seed, None))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "measured.json")
+            options = [str(run.best), "--dataset", recipe.dataset, "--data-dir", recipe.data_dir]
+            options += ["--split", recipe.val_split] if recipe.val_split else []
+            options += ["--boundaries", *row.procedure, *self.evaluation, "--json", str(file)]
+            log = self.runs / f"{row.name}-seed{seed}.evaluation.log"
+            self._call("gcn_keras.evaluate", options, log, environment_of_tensorflow())
+            return read_json(file)
+
+    def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with open(log, "w") as file:
+                command = [sys.executable, "-m", module, *options]
+                done = subprocess.run(
+                    command, stdout=file, stderr=subprocess.STDOUT, env=environment
+                )
+        except OSError as error:
+            raise UserError(f"cannot write {log}: {error.strerror}") from error
+        if done.returncode:
+            name = module.rpartition(".")[2]
+            raise UserError(
+                f"{name} {shlex.join(options)} failed with status {done.returncode}: see {log}"
+            )
+
+    def _folder(self, row: Row, seed: int) -> Path:
+        return self.runs / f"{row.name}-seed{seed}"
+
+    def options_of_fit(self, row: Row, seed: int, start: Path | None) -> list[str]:
+        """The command line that trains a row's model, from `start` if that is given."""
+        options = ["--recipe", row.recipe or self.recipe, *row.options, *self.options]
+        if start:
+            options += ["--weights", str(start)]
+        elif self.weights:
+            backbone = recipes.parse(options).backbone
+            options += ["--weights", self.weights[backbone]] if backbone in self.weights else []
+        options += ["--no-export", "--seed", str(seed)]
+        return [*options, "--out", str(self._folder(row, seed)), "--resume"]
+
+    def _digest(self, row: Row, seed: int) -> str:
+        """Of all that a result follows from, so that results of other settings are not taken."""
+        content = {"evaluation": [*row.procedure, *self.evaluation]}
+        if row.measures_only:
+            content["of"] = self._digest(row.start, seed)
+        else:
+            content["fit"] = _not_default(recipes.parse(self.options_of_fit(row, seed, None)))
+            content["start"] = self._digest(row.start, seed) if row.start else None
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _not_default(recipe: Recipe) -> dict:
+    """Only what is set: another field in a later version must not make old results strangers."""
+    default = configuration(Recipe(name="", dataset=""))
+    return {key: v for key, v in configuration(recipe).items() if v != default[key]}
+
+
+def _read(path: Path) -> dict[tuple, dict]:
+    """Results by run, seed and configuration; none if the file is not there.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UserError(
+            f"{path} cannot be read: its columns are {', '.join(reader.fieldnames or ())}, not "
+            f"{', '.join(COLUMNS)}"
+        )
+    results = {}
+    for row in rows:
+        values = {name: _number(path, name, row[name]) for name in COLUMNS[3:]}
+        key = tuple(row[name] for name in _KEYS)
+        results[key] = {**dict(zip(_KEYS, key, strict=True)), **values}
+    return results
+
+
+def _number(path, name, text) -> float | int | None:
+    try:
+        return json.loads(text) if text else None
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {name} is {text!r}, no number") from error
+
+
+def _write(path: Path, results: dict[tuple, dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(results.values())

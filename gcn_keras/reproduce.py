@@ -1,0 +1,68 @@
+"""The paper's main results, stage after stage: `python -m gcn_keras.reproduce voc|cityscapes`."""
+
+import importlib.util
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from gcn_keras import paper_tables, recipes
+from gcn_keras.ablate import run_rows, write_table
+from gcn_keras.experiments import Experiments
+from pipelines import datasets
+from pipelines.errors import UsageError, run_command
+
+# The table that holds the paper's figures, and its rows that lead to the result.
+_CHAINS = {
+    "voc": ("table7", paper_tables.voc_stages(("gcn-br",))),
+    "cityscapes": ("table9", paper_tables.cityscapes_stages()),
+}
+
+
+def reproduce(
+    experiment: tyro.conf.Positional[Literal[tuple(_CHAINS)]],
+    data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    seed: int = 0,
+    options: str = "",
+    evaluation: str = "",
+) -> None:
+    """Train GCN + BR through the paper's stages, each from the last one's best model, and measure.
+
+    What was done is kept: the same command goes on where it was interrupted. Writes each stage's
+    run folder, and TABLE.md, TABLE.png and runs.csv.
+
+    Args:
+        experiment: voc is Table 7: COCO + SBD + VOC, then SBD + VOC, then VOC, then multi-scale
+            testing and a dense CRF. cityscapes is Table 9: coarse + fine, then fine, then the same.
+        data_dir: Where the prepared data sets live.
+        out: Folder to write to; runs/reproduce-EXPERIMENT if not given.
+        seed: Of weights, order and augmentation.
+        options: More options of fit for every stage, in one string:
+            --options="--backbone resnet50 --epochs 2".
+        evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
+    """
+    name, rows = _CHAINS[experiment]
+    if importlib.util.find_spec("pydensecrf") is None:
+        raise UsageError(
+            'the last row needs a dense CRF, which is not installed: pip install "gcn_keras[crf]"'
+        )
+    out = out or Path("runs", f"reproduce-{experiment}")
+    extra = ("--data-dir", str(data_dir), *shlex.split(options))
+    recipe = rows[0].recipe
+    experiments = Experiments(recipe, out, out / "runs.csv", extra, tuple(shlex.split(evaluation)))
+    for row in rows:
+        experiments.check(row)
+    table = paper_tables.table(name, recipes.parse(["--recipe", recipe, *extra]))
+    results = run_rows(experiments, rows, (seed,))
+    print(write_table(name, table, results, out), end="")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    tyro.cli(reproduce, prog="python -m gcn_keras.reproduce")
+
+
+if __name__ == "__main__":
+    run_command(main)
