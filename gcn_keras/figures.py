@@ -28,6 +28,11 @@ VOID_COLOUR = (168, 168, 168)
 PHOTO_DIMMED_TO = 0.45
 
 
+# By these the best model is chosen; beside them the others are drawn. A run has one pair of them.
+_SCORES = {"val_mean_iou": "mean IoU", "val_top1_accuracy": "top-1 accuracy"}
+_SCORES_BESIDE = {"val_pixel_accuracy": "pixel accuracy", "val_top5_accuracy": "top-5 accuracy"}
+
+
 def plot_curves(history: Mapping[str, Sequence[float]], path) -> None:
     """Draws a training history into a PNG; see `curves_figure` for what is drawn.
 
@@ -47,8 +52,9 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
 
     Args:
         history: lists of one number an epoch. Drawn are, as far as they are there, "loss",
-            "learning_rate" (on a log scale), "val_mean_iou" and "val_pixel_accuracy" (both in
-            0...1; the best mean IoU is marked). "epoch" gives the numbers along the axis, which
+            "learning_rate" (on a log scale), "val_mean_iou" and "val_pixel_accuracy", or
+            "val_top1_accuracy" and "val_top5_accuracy" (all in 0...1; the best mean IoU, or top-1
+            accuracy, is marked). "epoch" gives the numbers along the axis, which
             otherwise count from 1. NaN stands for an epoch without a value; other keys are left
             out.
 
@@ -58,7 +64,7 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
     Raises:
         ValueError: if there is nothing to draw, or the columns differ in length.
     """
-    keys = ("loss", "learning_rate", "val_mean_iou", "val_pixel_accuracy")
+    keys = ("loss", "learning_rate", *_SCORES, *_SCORES_BESIDE)
     columns = {key: np.asarray(history[key], float) for key in keys if len(history.get(key, ()))}
     if not columns:
         raise ValueError(f"history has none of {', '.join(keys)}, or they are empty.")
@@ -69,7 +75,7 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
         raise ValueError(f"the columns of history differ in length: {lengths}.")
 
     training = [key for key in ("loss", "learning_rate") if key in columns]
-    scores = [key for key in ("val_mean_iou", "val_pixel_accuracy") if key in columns]
+    scores = [key for key in (*_SCORES, *_SCORES_BESIDE) if key in columns]
     sides = bool(training) + bool(scores)
     figure = Figure(figsize=(6.2 * sides, 4.4), dpi=DPI, layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
@@ -111,11 +117,11 @@ def _scores_panel(axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) ->
     axes.set_title("validation", loc="left", color=INK, fontsize=11)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_locator(MaxNLocator(10))
-    if "val_pixel_accuracy" in scores:
-        _line(axes, epochs, scores["val_pixel_accuracy"], ORANGE, label="pixel accuracy")
-    if "val_mean_iou" in scores:
-        values = scores["val_mean_iou"]
-        _line(axes, epochs, values, GREEN, label="mean IoU")
+    for key in scores.keys() & _SCORES_BESIDE.keys():
+        _line(axes, epochs, scores[key], ORANGE, label=_SCORES_BESIDE[key])
+    for key in scores.keys() & _SCORES.keys():
+        values = scores[key]
+        _line(axes, epochs, values, GREEN, label=_SCORES[key])
         if not np.isnan(values).all():
             best = int(np.nanargmax(values))
             axes.plot(

@@ -12,6 +12,7 @@ from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.interruption import Interrupted
 from gcn_keras.run_folder import find_run, read_json, recipe_to_resume
 from pipelines import datasets
+from pipelines.datasets import classified
 from pipelines.errors import UserError, run_command
 
 
@@ -20,22 +21,26 @@ def main() -> int:
     recipe = recipes.parse()
     if recipe.resume and (base := recipe_to_resume(recipe)):
         recipe = recipes.parse(base=base)
-    datasets.check_prepared(recipe.dataset, recipe.data_dir)
+    is_classifier = recipe.task == "classification"
+    check_prepared = classified.check_prepared if is_classifier else datasets.check_prepared
+    check_prepared(recipe.dataset, recipe.data_dir)
     run = find_run(recipe)
     if run.finished:
-        metrics = read_json(run.metrics)
-        print(f"{run.path} is finished: mean IoU {metrics['mean_iou']:.4f}; nothing to do")
+        score = "top1_accuracy" if is_classifier else "mean_iou"
+        words = "top-1 accuracy" if is_classifier else "mean IoU"
+        print(f"{run.path} is finished: {words} {read_json(run.metrics)[score]:.4f}; nothing to do")
         return 0
 
     os.environ["KERAS_BACKEND"] = recipe.backend
     prepare_tensorflow()
     import tensorflow as tf
 
-    from gcn_keras import training
+    from gcn_keras import pretraining, training
 
+    task = pretraining.CLASSIFICATION if is_classifier else training.SEGMENTATION
     print(f"{training.describe(recipe)}\nrun folder {run.path}")
     try:
-        metrics = training.train(recipe, run)
+        metrics = training.train(recipe, run, task)
     except Interrupted as interrupted:
         print(f"\n{interrupted}")
         print("interrupted", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import jax
 import keras
+import numpy as np
 from jax import numpy as jnp
 
 
@@ -40,6 +41,8 @@ class JaxStep:
 
     def __call__(self, images, labels, stop: bool = False):
         """Takes one step; arguments and result are those of `TensorFlowStep`."""
+        # Tensors of TensorFlow are nothing that JAX takes.
+        images, labels = np.asarray(images), np.asarray(labels)
         self.state, (loss, taken) = self._step(self.state, images, labels)
         return jnp.stack([loss, taken, jnp.float32(stop)])
 

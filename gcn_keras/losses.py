@@ -1,4 +1,8 @@
-"""Cross-entropy over the valid pixels of a batch."""
+"""Cross-entropy over the valid pixels of a batch, and over its pictures.
+
+Besides what Keras asks of a loss, each has `weighted_sum` and `total_weight`, whose quotient it is:
+so a training step can divide a batch and still take the mean over all of it.
+"""
 
 import keras
 from keras import ops
@@ -55,3 +59,38 @@ class PixelCrossentropy(keras.losses.Loss):
 
     def get_config(self):
         return {"class_weights": self.class_weights, "name": self.name}
+
+
+class PictureCrossentropy(keras.losses.Loss):
+    """Mean softmax cross-entropy over pictures that have one class each.
+
+    Args:
+        label_smoothing: share of the target that is spread evenly over all classes.
+        name: the loss's name.
+
+    Call arguments:
+        y_true: labels `[B]`, integers.
+        y_pred: logits `[B, C]`.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, name="picture_crossentropy"):
+        super().__init__(name=name, reduction="none")
+        self.label_smoothing = label_smoothing
+
+    def weighted_sum(self, y_true, y_pred):
+        """Sum of the pictures' losses."""
+        targets = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+        losses = keras.losses.categorical_crossentropy(
+            targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+        return ops.sum(losses)
+
+    def total_weight(self, y_true):
+        """Number of pictures, float32."""
+        return ops.sum(ops.ones_like(y_true, dtype="float32"))
+
+    def call(self, y_true, y_pred):
+        return self.weighted_sum(y_true, y_pred) / self.total_weight(y_true)
+
+    def get_config(self):
+        return {"label_smoothing": self.label_smoothing, "name": self.name}

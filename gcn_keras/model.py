@@ -69,11 +69,7 @@ def gcn(
 
     # === Picture ===
     image = keras.Input(input_shape, name="image")
-    x = layers.Normalization(
-        mean=MEAN_RGB,
-        variance=np.square(STD_RGB),
-        name="normalization",
-    )(image)
+    x = normalised(image)
 
     # === Backbone ===
     pyramid = backbones.build(backbone, x, weights)
@@ -103,8 +99,17 @@ def gcn(
     # Softmax and loss want float32, also where a mixed precision policy computes in 16 bits.
     logits = layers.Activation("linear", dtype="float32", name="logits")(score)
     model = keras.Model(image, logits, name=name or f"{block}_{backbone}")
-    _set_batch_norms(model, freeze_batch_norm, batch_norm_momentum)
+    set_batch_norms(model, freeze_batch_norm, batch_norm_momentum)
     return model
+
+
+def normalised(image):
+    """Pictures `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
+    return layers.Normalization(
+        mean=MEAN_RGB,
+        variance=np.square(STD_RGB),
+        name="normalization",
+    )(image)
 
 
 def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
@@ -171,7 +176,8 @@ def _doublings(image, p2) -> int:
     return int(np.log2(height // probe[1]))
 
 
-def _set_batch_norms(model, freeze, momentum) -> None:
+def set_batch_norms(model, freeze: bool = False, momentum: float | None = None) -> None:
+    """Freezes all batch norms of a model, sets their momentum, or both."""
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             if freeze:

@@ -8,8 +8,16 @@ from gcn_keras.recipes import Recipe
 POLY_POWER = 0.9
 
 
-def compile_model(model, recipe: Recipe, total_steps: int, weights=None) -> None:
-    """Compiles the model with the recipe's optimizer, schedule and loss."""
+def compile_model(model, recipe: Recipe, total_steps: int, weights=None, loss=None) -> None:
+    """Compiles the model with the recipe's optimizer and schedule.
+
+    Args:
+        model: what is trained.
+        recipe: how.
+        total_steps: steps of the whole run.
+        weights: of the classes in `PixelCrossentropy`.
+        loss: takes its place; from `gcn_keras.losses`.
+    """
     optimizer = _optimizer(recipe, total_steps)
     if recipe.optimizer == "sgd":
         # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
@@ -17,7 +25,8 @@ def compile_model(model, recipe: Recipe, total_steps: int, weights=None) -> None
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
-    model.compile(optimizer, loss=PixelCrossentropy(weights), jit_compile=recipe.jit_compile)
+    loss = loss or PixelCrossentropy(weights)
+    model.compile(optimizer, loss=loss, jit_compile=recipe.jit_compile)
 
 
 def _optimizer(recipe, total_steps):

@@ -155,11 +155,12 @@ def configuration(recipe: Recipe) -> dict:
     return json.loads(json.dumps(kept))  # tuples become lists, as they are read back
 
 
-def _check_same(run, configuration) -> None:
-    existing = read_json(run.config)
-    for key in sorted(existing.keys() | configuration.keys()):
-        if existing.get(key) != configuration.get(key):
+def _check_same(run, wanted) -> None:
+    # What a run was made with before an option came up is that option's default.
+    existing = {**configuration(Recipe(name="", dataset="")), **read_json(run.config)}
+    for key in sorted(existing.keys() | wanted.keys()):
+        if existing.get(key) != wanted.get(key):
             raise UsageError(
                 f"--out {run.path} holds a run with {key} = {existing.get(key)!r}, and this one "
-                f"has {configuration.get(key)!r}: name another folder"
+                f"has {wanted.get(key)!r}: name another folder"
             )

@@ -57,7 +57,8 @@ class TensorFlowStep:
         scale, which is there to overflow now and then).
 
         Args:
-            images: uint8 `[n, H, W, 3]`, labels: uint8 `[n, H, W]`; equal n on all workers.
+            images: uint8 `[n, H, W, 3]`, labels: uint8 `[n, H, W]`, or what else the model's loss
+                takes; equal n on all workers.
             stop: whether this worker wants to stop.
 
         Returns:

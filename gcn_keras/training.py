@@ -7,7 +7,9 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ from gcn_keras import checkpoints, figures, losses, provenance
 from gcn_keras.distribution import Team, evaluate_in_team, make_team, predictor
 from gcn_keras.environment import environment_of_tensorflow
 from gcn_keras.evaluate import evaluate_model
-from gcn_keras.inference import load_model, segment
+from gcn_keras.inference import load_any_model, load_model, segment
 from gcn_keras.legends import Legend
 from gcn_keras.model import gcn
 from gcn_keras.optimizers import compile_model
@@ -30,12 +32,34 @@ from pipelines.errors import UsageError, UserError
 SAMPLES = 6
 
 
-def train(recipe: Recipe, run: RunFolder) -> dict:
+class Task(NamedTuple):
+    """What differs between runs that train one kind of model or another.
+
+    Attributes:
+        load: function from a recipe to its data set.
+        build: from a recipe and a number of classes to a model.
+        loss: from a recipe and a data set to a loss of `gcn_keras.losses`.
+        begin: from a run and a data set; writes what lies beside models.
+        make_loop: as `make_loop`.
+        finish: from a recipe, run, data set and `Progress`, the steps of an epoch and the time when
+            it started, to metrics.json.
+    """
+
+    load: Callable
+    build: Callable
+    loss: Callable
+    begin: Callable
+    make_loop: Callable
+    finish: Callable
+
+
+def train(recipe: Recipe, run: RunFolder, task: Task) -> dict:
     """Trains, measures the best model, draws it, exports it.
 
     Args:
         recipe: a checked recipe.
         run: its folder, see `run_folder.find_run`; made here, once recipe and data fit together.
+        task: `SEGMENTATION`, or `pretraining.CLASSIFICATION`.
 
     Returns:
         The content of metrics.json; None on a worker that is not the chief.
@@ -50,7 +74,7 @@ def train(recipe: Recipe, run: RunFolder) -> dict:
         if recipe.deterministic:
             tf.config.experimental.enable_op_determinism()
         team = make_team(recipe)
-        return _train(recipe, run, team)
+        return _train(recipe, run, team, task)
     except input_pipeline.DATA_ERRORS as error:
         fault = input_pipeline.describe_fault(error)
         if fault is None:
@@ -74,6 +98,8 @@ def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
 
 
 def _advice(recipe: Recipe) -> str:
+    if recipe.task == "classification":
+        return "prepare the data set again, or train without it (--skip-errors)"
     doctor = shlex.join(
         ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
     )
@@ -81,43 +107,39 @@ def _advice(recipe: Recipe) -> str:
     return f"{doctor} names what is damaged{skip}"
 
 
-def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
+def _train(recipe: Recipe, run: RunFolder, team: Team, task: Task) -> dict | None:
     started, asked = time.time(), recipe
     keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
-    dataset = datasets.load(recipe.dataset, recipe.data_dir)
+    dataset = task.load(recipe)
     recipe = dataclasses.replace(recipe, val_split=dataset.validation_split(recipe.val_split))
     steps = _steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
-        model = build_model(recipe, dataset.num_classes)
-        compile_model(model, recipe, steps * recipe.epochs, class_weights(recipe, dataset))
+        model = task.build(recipe, dataset.num_classes)
+        loss = task.loss(recipe, dataset)
+        compile_model(model, recipe, steps * recipe.epochs, loss=loss)
     if team.is_chief:
         begin_run(run, asked)
-        Legend.of(dataset).write(run.legend)
+        task.begin(run, dataset)
         checkpoints.remove_unfinished(run.checkpoints)
-    loop = make_loop(model, recipe, dataset, steps, run, team)
+    loop = task.make_loop(model, recipe, dataset, steps, run, team)
     if recipe.resume:
         _resume(loop, run, team)
     progress = _run(loop, run, team)
     if not team.is_chief:
         return None
-    return _finish(recipe, run, dataset, progress, steps, started)
+    return task.finish(recipe, run, dataset, progress, steps, started)
 
 
 def make_loop(model, recipe: Recipe, dataset, steps: int, run: RunFolder, team: Team) -> Loop:
     """The loop of a compiled model, with `steps` steps an epoch."""
+    step = make_step(model, recipe, team)
     if recipe.backend == "jax":
-        from gcn_keras.jax_step import JaxStep
-
-        step = JaxStep(model, recipe.accumulate)
 
         def predict(batches):
             return [segment(model, images) for images in batches]
     else:
-        from gcn_keras.tensorflow_step import TensorFlowStep
-
-        step = TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
         predict = predictor(team, model)
 
     def stream(start):
@@ -147,6 +169,17 @@ def make_loop(model, recipe: Recipe, dataset, steps: int, run: RunFolder, team: 
     return Loop(
         recipe, run, model, step, stream, validate, steps, worker=team.worker, workers=team.workers
     )
+
+
+def make_step(model, recipe: Recipe, team: Team):
+    """The training step of a compiled model on the recipe's backend."""
+    if recipe.backend == "jax":
+        from gcn_keras.jax_step import JaxStep
+
+        return JaxStep(model, recipe.accumulate)
+    from gcn_keras.tensorflow_step import TensorFlowStep
+
+    return TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
 
 
 def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
@@ -185,10 +218,22 @@ def _finish(recipe, run, dataset, progress, steps, started) -> dict:
     _draw_samples(best, dataset, recipe.val_split, run)
     metrics = {
         **matrix.summary(dataset.class_names),
+        "p5_weights": p5_weights(best),
+        **metrics_of_run(recipe, run, dataset, best, progress, steps, started),
+    }
+    run.write_json(run.metrics, metrics)
+    print(matrix.table(dataset.class_names))
+    if recipe.export:
+        _export(recipe, run)
+    return metrics
+
+
+def metrics_of_run(recipe, run, dataset, best, progress, steps, started) -> dict:
+    """The part of metrics.json that is the same for every task."""
+    return {
         "split": recipe.val_split,
         "best_epoch": progress.best_epoch,
         "parameters": best.count_params(),
-        "p5_weights": p5_weights(best),
         "train_pictures": steps * recipe.epochs * recipe.batch,
         "skipped_steps": progress.skipped,
         "training_seconds": round(progress.seconds, 1),  # validation after epochs included
@@ -197,11 +242,6 @@ def _finish(recipe, run, dataset, progress, steps, started) -> dict:
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         **provenance.of_run(run, dataset),
     }
-    run.write_json(run.metrics, metrics)
-    print(matrix.table(dataset.class_names))
-    if recipe.export:
-        _export(recipe, run)
-    return metrics
 
 
 def _export(recipe: Recipe, run: RunFolder) -> None:
@@ -244,23 +284,37 @@ _POLICIES = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_
 
 def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
     """The recipe's model, with the weights that it starts from."""
-    trained_here = recipe.weights is not None and recipe.weights.endswith(".keras")
+    build = functools.partial(
+        gcn,
+        num_classes=num_classes,
+        backbone=recipe.backbone,
+        kernel_size=recipe.kernel_size,
+        block=recipe.block,
+        boundary_refinement=recipe.boundary_refinement,
+        freeze_batch_norm=recipe.freeze_batch_norm,
+        stack_width=recipe.stack_width,
+        batch_norm_momentum=recipe.batch_norm_momentum,
+    )
+    return with_weights(build, recipe.weights)
+
+
+def with_weights(build, weights: str | None) -> keras.Model:
+    """Builds a model that starts from given weights.
+
+    Args:
+        build: function from `weights`, as `backbones.build` takes them, to a model.
+        weights: of a recipe.
+
+    Raises:
+        UserError: the weights do not fit, or cannot be read or downloaded.
+    """
+    trained_here = weights is not None and weights.endswith(".keras")
     try:
-        model = gcn(
-            num_classes=num_classes,
-            backbone=recipe.backbone,
-            kernel_size=recipe.kernel_size,
-            block=recipe.block,
-            boundary_refinement=recipe.boundary_refinement,
-            weights=None if trained_here else recipe.weights,
-            freeze_batch_norm=recipe.freeze_batch_norm,
-            stack_width=recipe.stack_width,
-            batch_norm_momentum=recipe.batch_norm_momentum,
-        )
+        model = build(weights=None if trained_here else weights)
     except ValueError as error:
         raise UserError(str(error)) from error
     if trained_here:
-        _copy_weights(load_model(recipe.weights), model, recipe.weights)
+        _copy_weights(load_any_model(weights), model, weights)
     return model
 
 
@@ -277,6 +331,10 @@ def _copy_weights(source, target, path) -> None:
     if not copied:
         raise UserError(f"no layer of {path} fits this model: it has another backbone")
     print(f"{copied} of {len(wanted)} layers start from {path}")
+
+
+def _loss(recipe: Recipe, dataset) -> losses.PixelCrossentropy:
+    return losses.PixelCrossentropy(class_weights(recipe, dataset))
 
 
 def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
@@ -323,3 +381,13 @@ def describe(recipe: Recipe) -> str:
         if getattr(recipe, field.name) != getattr(base, field.name)
     ]
     return ", ".join([f"recipe {recipe.name}", *parts])
+
+
+SEGMENTATION = Task(
+    load=lambda recipe: datasets.load(recipe.dataset, recipe.data_dir),
+    build=build_model,
+    loss=_loss,
+    begin=lambda run, dataset: Legend.of(dataset).write(run.legend),
+    make_loop=make_loop,
+    finish=_finish,
+)

@@ -31,7 +31,7 @@ class Progress:
         skipped, skipped_in_a_row: steps whose loss was not finite.
         seconds: spent in training, validation after epochs included.
         history: one list a column; epochs count from 1.
-        best_epoch, best_mean_iou: of the model in best.keras; 0 and -1 before any validation.
+        best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
     """
 
     epoch: int = 0
@@ -43,7 +43,7 @@ class Progress:
     seconds: float = 0.0
     history: dict[str, list] = dataclasses.field(default_factory=dict)
     best_epoch: int = 0
-    best_mean_iou: float = -1.0
+    best_score: float = -1.0
 
 
 class Loop:
@@ -56,9 +56,11 @@ class Loop:
         stream: function from the number of batches used to an iterator over the next ones: images,
             labels and image ids, this worker's part.
         validate: function from a function without arguments, which it calls now and then and which
-            may raise, to the confusion matrix of the validation split.
+            may raise, to what was measured on the validation split: a `ConfusionMatrix`, say.
         steps_per_epoch: steps in an epoch.
         worker, workers: this process's number, and how many there are. Number 0 writes.
+        scores: attributes of what was measured that go into the history. By the first one a model
+            is the best, the larger the better.
     """
 
     def __init__(
@@ -72,10 +74,11 @@ class Loop:
         steps_per_epoch: int,
         worker: int = 0,
         workers: int = 1,
+        scores: tuple[str, ...] = ("mean_iou", "pixel_accuracy"),
     ):
         self.recipe, self.run, self.model, self.step = recipe, run, model, step
         self.stream, self.validate, self.steps_per_epoch = stream, validate, steps_per_epoch
-        self.worker, self.workers = worker, workers
+        self.worker, self.workers, self.scores = worker, workers, scores
         self.is_chief = worker == 0
         self.progress = Progress()
         self.interruption = Interruption()
@@ -99,6 +102,8 @@ class Loop:
             if isinstance(found, UserError):
                 print(f"{found}; trying the one before it")
                 continue
+            if found.state.keys() != dataclasses.asdict(Progress()).keys():
+                raise self._foreign()
             self._assign(found.arrays)
             self.progress = Progress(**found.state)
         return self.steps_taken()
@@ -114,13 +119,16 @@ class Loop:
         if {name: v.shape for name, v in variables.items()} != {
             name: array.shape for name, array in arrays.items()
         }:
-            raise UserError(
-                f"the checkpoints in {self.run.checkpoints} are of another model, or of another "
-                "version of this package: begin a new run"
-            )
+            raise self._foreign()
         for name, variable in variables.items():
             variable.assign(arrays[name])
         self.step.pull()
+
+    def _foreign(self) -> UserError:
+        return UserError(
+            f"the checkpoints in {self.run.checkpoints} are of another model, or of another "
+            "version of this package: begin a new run"
+        )
 
     def save(self) -> None:
         """Writes a checkpoint, if this is the chief."""
@@ -245,18 +253,17 @@ class Loop:
         logs = {
             "loss": progress.loss_sum / progress.losses if progress.losses else math.nan,
             "learning_rate": self._learning_rate(),
-            "val_mean_iou": math.nan,
-            "val_pixel_accuracy": math.nan,
+            **{f"val_{score}": math.nan for score in self.scores},
         }
         if number % self.recipe.validate_every == 0 or number == self.recipe.epochs:
-            matrix = self.validate(self._heed)
-            logs["val_mean_iou"] = matrix.mean_iou
-            logs["val_pixel_accuracy"] = matrix.pixel_accuracy
+            measured = self.validate(self._heed)
+            logs |= {f"val_{score}": getattr(measured, score) for score in self.scores}
         for key, value in {"epoch": number, **logs}.items():
             progress.history.setdefault(key, []).append(value)
-        is_best = logs["val_mean_iou"] > progress.best_mean_iou  # False for NaN
+        score = logs[f"val_{self.scores[0]}"]
+        is_best = score > progress.best_score  # False for NaN
         if is_best:
-            progress.best_epoch, progress.best_mean_iou = number, logs["val_mean_iou"]
+            progress.best_epoch, progress.best_score = number, score
         if self.is_chief:
             self.run.write_history(progress.history)
             self.run.save_model(self.model, self.run.model)

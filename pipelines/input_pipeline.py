@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -126,13 +127,22 @@ def training_batches(
         DATA_ERRORS: while iterating, for an example that is damaged or, in mode "pad", larger
             than the crop, and for a record file that is damaged, incomplete or missing.
     """
-    _check_split(dataset, split)
+    check_split(dataset, split)
     _check_stream(crop, batch_size, scale, jitter, shuffle_mib)
     _check_source(dataset, split, mode, scale, cache, shard, data_service)
     _check_part(batch_part, batch_size, start, data_service)
     files, _ = part_of(dataset, split, shard)
+
+    def size(record):
+        example = _whole_example(dataset, record)
+        size = tf.shape(example["label"])
+        if mode == "pad":
+            crops.check_fits(size, crop, example["image_id"])
+        return size
+
     if skip_errors:
-        _check_some_usable(dataset, split, files, crop if mode == "pad" else None)
+        doctor = f"python -m pipelines.doctor {shlex.quote(dataset.name)} --split {split}"
+        check_some_usable(dataset, split, files, size, f"{doctor} tells why")
 
     def example(seeds, record):
         parsed = dataset.parse(record)
@@ -149,6 +159,48 @@ def training_batches(
         )
         return (image, label, parsed["image_id"]) if with_ids else (image, label)
 
+    return batches_of(
+        dataset,
+        split,
+        example,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle_mib=shuffle_mib,
+        cache=cache,
+        shard=shard,
+        batch_part=batch_part,
+        start=start,
+        data_service=data_service,
+        skip_errors=skip_errors,
+    )
+
+
+def batches_of(
+    dataset: PreparedDataset,
+    split: str,
+    example: Callable,
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle_mib: int,
+    cache: str | None,
+    batch_part: tuple[int, int],
+    start: int,
+    data_service: str | None,
+    skip_errors: bool,
+    shard: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """An endless stream of batches of whatever `example` makes of a record.
+
+    Args:
+        example: function from two seeds, integers `[2]`, and a serialised example to tensors.
+        dataset, split and all others: as of `training_batches`.
+
+    Raises:
+        UserError: the cache cannot be written, or no dispatcher answers.
+        DATA_ERRORS: while iterating, what `example` raises, and for damaged files.
+    """
+    files, _ = part_of(dataset, split, shard)
     index, count = batch_part
     part_size = batch_size // count
     if data_service:
@@ -203,7 +255,7 @@ def evaluation_examples(
         UsageError: no such split.
         DATA_ERRORS: while iterating, as from `training_batches`.
     """
-    _check_split(dataset, split)
+    check_split(dataset, split)
     records = all_records(files_of(dataset, split))
     if limit is not None:
         records = records.take(limit)
@@ -241,7 +293,7 @@ def class_pixel_counts(
         UsageError: no such split.
         DATA_ERRORS: as from `training_batches`.
     """
-    _check_split(dataset, split)
+    check_split(dataset, split)
 
     def count(record):
         label = crops.decode_label(dataset.parse(record)["label"])
@@ -277,25 +329,25 @@ def describe_fault(error: tf.errors.OpError) -> str | None:
     return f"{subject} is damaged or missing ({reason})"
 
 
-def _check_some_usable(dataset, split, files, crop) -> None:
-    """A stream that skips all that it reads would go on looking for ever."""
-    doctor = f"python -m pipelines.doctor {shlex.quote(dataset.name)} --split {split}"
+def check_some_usable(dataset, split, files, attempt, advice: str) -> None:
+    """A stream that skips all that it reads would go on looking for ever.
+
+    Args:
+        dataset, split, files: what is streamed.
+        attempt: function from a record to anything, with an error if it cannot be used.
+        advice: a clause of what to do, for the message.
+
+    Raises:
+        UserError: no example can be used, or a record file cannot be read.
+    """
     for path in files.paths:
         if not os.access(path, os.R_OK):
-            raise UserError(f"the record file {path} is missing or cannot be read; see {doctor}")
-
-    def size(record):
-        example = _whole_example(dataset, record)
-        size = tf.shape(example["label"])
-        if crop is not None:
-            crops.check_fits(size, crop, example["image_id"])
-        return size
-
-    usable = _map(all_records(files, skip_errors=True), size).ignore_errors().take(1)
+            raise UserError(f"the record file {path} is missing or cannot be read; {advice}")
+    usable = _map(all_records(files, skip_errors=True), attempt).ignore_errors().take(1)
     if not any(True for _ in usable):
         raise UserError(
             f"none of the {sum(files.lengths):,} examples of {dataset.name!r}, split {split!r}, "
-            f"can be used; {doctor} tells why"
+            f"can be used; {advice}"
         )
 
 
@@ -333,7 +385,8 @@ def _map_intact(records, example, name, epoch) -> tf.data.Dataset:
     return _map(records.enumerate(), numbered).ignore_errors().scan(start, tell)
 
 
-def _check_split(dataset: PreparedDataset, split: str) -> None:
+def check_split(dataset: PreparedDataset, split: str) -> None:
+    """Raises UsageError if there is no such split."""
     if split not in dataset.splits:
         raise UsageError(
             f"{dataset.name!r} has no split {split!r}; it has: {', '.join(dataset.splits)}"

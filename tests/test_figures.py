@@ -198,6 +198,18 @@ class TestCurves:
             "best: 0.625 at epoch 2",
         ]
 
+    def test_a_classifiers_scores(self):
+        history = {"val_top1_accuracy": [0.1, 0.3], "val_top5_accuracy": [0.5, 0.4]}
+        (axes,) = curves_figure(history).get_axes()
+        five, one, best = (line.get_xydata().tolist() for line in axes.lines)
+        assert (five, one) == ([[1, 0.5], [2, 0.4]], [[1, 0.1], [2, 0.3]])
+        assert best == [[2, 0.3]]
+        assert [text.get_text() for text in axes.get_legend().texts] == [
+            "top-5 accuracy",
+            "top-1 accuracy",
+            "best: 0.300 at epoch 2",
+        ]
+
     @pytest.mark.parametrize(
         ("keys", "titles"),
         [

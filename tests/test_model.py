@@ -561,7 +561,7 @@ class TestImageNetWeights:
         assert str(caught.value).startswith(f"{path} holds no weights of resnet50 without top: ")
 
 
-PLAIN_KERAS = ("blocks", "backbones", "model", "costs")
+PLAIN_KERAS = ("blocks", "backbones", "model", "classifier", "costs")
 
 
 @pytest.mark.parametrize("module", PLAIN_KERAS)

@@ -59,6 +59,41 @@ def test_the_ablation_asks_the_papers_question():
     assert not ablation.boundary_refinement
 
 
+def test_the_pretraining_of_table_6():
+    recipe = RECIPES["imagenet-pretrain"]
+    assert (recipe.task, recipe.dataset, recipe.backbone) == (
+        "classification",
+        "imagenet2012",
+        "resnet50_gcn",
+    )
+    assert {x.task for x in RECIPES.values() if x is not recipe} == {"segmentation"}
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--kernel-size", "7"),
+        ("--block", "conv1x1"),
+        ("--stack-width", "9"),
+        ("--no-boundary-refinement", "False"),
+        ("--freeze-batch-norm", "True"),
+        ("--scale", "0.5 2.0"),
+        ("--mode", "pad"),
+        ("--class-weights", "median-frequency"),
+        ("--saved-model", "somewhere"),
+        ("--export", "True"),
+    ],
+)
+def test_what_a_classifier_has_no_use_for(option, value):
+    values = [] if value in ("True", "False") else value.split()
+    with pytest.raises(UsageError) as caught:
+        parse(["--recipe", "imagenet-pretrain", option, *values])
+    assert str(caught.value) == (
+        f"{option.replace('--no-', '--')} means nothing for --recipe imagenet-pretrain, which "
+        f"trains a model for classification: leave it out, got {value}"
+    )
+
+
 def test_without_an_argument_it_is_shapes():
     assert parse([]) == RECIPES["shapes"]
 
@@ -152,6 +187,28 @@ def test_recipes_are_frozen():
             "--data-service a:5050 --cache memory",
             "--data-service excludes --cache: .*got --cache memory$",
         ),
+        (
+            "--label-smoothing 0.1",
+            "--label-smoothing means nothing for --recipe shapes, which trains a model for "
+            r"segmentation: leave it out, got 0\.1$",
+        ),
+        (
+            "--recipe imagenet-pretrain --area 0 1",
+            r"--area takes the smallest and the largest share, above 0 and up to 1, got 0\.0 1\.0$",
+        ),
+        (
+            "--recipe imagenet-pretrain --area 0.5 1.5",
+            r"--area takes the smallest and the largest share, .*, got 0\.5 1\.5$",
+        ),
+        (
+            "--recipe imagenet-pretrain --label-smoothing 1",
+            r"--label-smoothing must be at least 0 and below 1, got 1\.0$",
+        ),
+        (
+            "--recipe imagenet-pretrain --dataset ImageNet",
+            "--dataset must be the name of a set that TFDS has, .*, got 'ImageNet'$",
+        ),
+        ("--recipe imagenet-pretrain --crop 100 224", "--crop must be multiples of 32, .* 100 224"),
         ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
     ],
 )
@@ -212,7 +269,7 @@ assert not {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"} & set(sy
             [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        fields = {field.name for field in dataclasses.fields(recipes.Recipe)} - {"name"}
+        fields = {field.name for field in dataclasses.fields(recipes.Recipe)} - {"name", "task"}
         missing = {name for name in fields if name.replace("_", "-") not in done.stdout}
         assert not missing
         assert "--recipe" in done.stdout and "shapes-ablation" in done.stdout

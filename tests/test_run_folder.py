@@ -58,6 +58,13 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     )
     run.write_json(run.metrics, {"mean_iou": 0.5})
     assert find_run(recipe).finished
+    # A run from before there was an option has the option's default.
+    content = json.loads(run.config.read_text())
+    del content["label_smoothing"]
+    run.write_json(run.config, content)
+    assert find_run(recipe).finished
+    with pytest.raises(UsageError, match="a run with label_smoothing = 0.0, and this one has 0.1"):
+        find_run(dataclasses.replace(recipe, label_smoothing=0.1))
 
 
 def test_resume_without_out_takes_the_last_run(tmp_path, monkeypatch):

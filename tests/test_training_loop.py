@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import types
 
 import keras
 import numpy as np
@@ -87,7 +88,7 @@ def history(folder) -> list[dict]:
 def test_a_run(tmp_path):
     progress = make_loop(tmp_path / "run")()
     assert (progress.epoch, progress.step, progress.skipped) == (3, 0, 0)
-    assert (progress.best_epoch, progress.best_mean_iou) == (2, pytest.approx(0.3))
+    assert (progress.best_epoch, progress.best_score) == (2, pytest.approx(0.3))
     rows = history(tmp_path / "run")
     # The means of 1…5, 6…10 and 11…15.
     assert [(row["epoch"], row["loss"]) for row in rows] == [(1, 3), (2, 8), (3, 13)]
@@ -160,6 +161,36 @@ def test_a_checkpoint_of_another_model(tmp_path):
     adamw = make_loop(tmp_path / "run", dataclasses.replace(RECIPE, optimizer="sgd"))
     with pytest.raises(UserError, match="are of another model, or of another version"):
         adamw.restore()
+
+
+def test_a_checkpoint_of_another_version(tmp_path):
+    make_loop(tmp_path / "run")()
+    found = checkpoints.read(checkpoints.paths(tmp_path / "run" / "checkpoints")[0])
+    found.state["best_of_all"] = found.state.pop("best_score")
+    checkpoints.write(tmp_path / "run" / "checkpoints", found, keep=1)
+    with pytest.raises(UserError, match="are of another model, or of another version"):
+        make_loop(tmp_path / "run").restore()
+
+
+def test_scores_of_another_kind(tmp_path):
+    """The first one decides."""
+    measured = iter([(0.2, 0.9), (0.4, 0.5), (0.3, 0.8)])
+    loop = make_loop(
+        tmp_path / "run",
+        validate=lambda heed: types.SimpleNamespace(
+            **dict(zip(("first", "second"), next(measured), strict=True))
+        ),
+    )
+    loop.scores = ("first", "second")
+    progress = loop()
+    assert (progress.best_epoch, progress.best_score) == (2, 0.4)
+    rows = history(tmp_path / "run")
+    assert [(row["val_first"], row["val_second"]) for row in rows] == [
+        (0.2, 0.9),
+        (0.4, 0.5),
+        (0.3, 0.8),
+    ]
+    assert bias_of(tmp_path / "run" / "best.keras") == 10
 
 
 # === A loss that is not finite ===
