@@ -4,6 +4,7 @@ Every backbone takes a normalised picture `[B, H, W, 3]` (a Keras tensor) and gi
 at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 stride 32.
 
     resnet50, resnet101, resnet152   keras.applications; ImageNet weights
+    resnet50_gcn                     ResNet-50 with large kernels in res-4 and res-5 (Table 11)
     resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
     resnet18_slim                    basic blocks at half the width, for small data sets
     resnet14_tiny                    32 to 88 channels, for small pictures
@@ -68,7 +69,7 @@ def build(name: str, x, weights: str | None = None) -> dict:
         )
     if name in _KERAS_CV:
         return _keras_cv_resnet(name, x)
-    return _SMALL[name](x)
+    return _OWN[name](x)
 
 
 def _applications_resnet(name, x, weights) -> dict:
@@ -137,6 +138,40 @@ def _keras_cv_resnet(name, x) -> dict:
         level: network.get_layer(layer).output
         for level, layer in network.pyramid_level_inputs.items()
     }
+
+
+def _resnet50_gcn(x) -> dict:
+    """ResNet50-GCN (Figure 5, Table 11): large kernels in res-4 and res-5.
+
+    Stem, res-2 and res-3 are those of Keras' ResNet-50, with their names. Our choice is where the
+    stride sits, of which the paper says only that a convolution has it: each axis is halved by the
+    convolutions along that axis, (1×k, stride 1×2) and (k×1, stride 2×1). So both branches see
+    every pixel of the map; a 1×k convolution of stride 2×2 would pass over every other row.
+
+    Multiply-adds of the convolutions at 224×224: 3,765 M; 3,589 M with strides of 2×2. Table 11
+    has 3,700 M, and the same for ResNet-50, where Keras' takes 3,856 M.
+    """
+    # Of Keras' network only what leads to P2 and P3 becomes part of the model.
+    pyramid = _applications_resnet("resnet50", x, weights=None)
+    x = pyramid["P3"]
+    stages = ((4, 1024, 85, 5, 6), (5, 2048, 128, 7, 3))  # Table 11
+    for level, filters, width, kernel_size, count in stages:
+        for i in range(1, count + 1):
+            stride = 2 if i == 1 else 1
+            x = _gcn_bottleneck(x, filters, width, kernel_size, stride, f"conv{level}_block{i}")
+        pyramid[f"P{level}"] = x
+    return pyramid
+
+
+def _gcn_bottleneck(x, filters, width, k, stride, name):
+    """Figure 5 B: two branches of large kernels, each convolution with batch norm and ReLU."""
+    left = _conv_bn_relu(x, width, (1, k), (1, stride), f"{name}_left_1")
+    left = _conv_bn_relu(left, width, (k, 1), (stride, 1), f"{name}_left_2")
+    right = _conv_bn_relu(x, width, (k, 1), (stride, 1), f"{name}_right_1")
+    right = _conv_bn_relu(right, width, (1, k), (1, stride), f"{name}_right_2")
+    y = layers.Add(name=f"{name}_branches")([left, right])
+    y = _conv_bn(y, filters, 1, 1, f"{name}_3")
+    return _residual_sum(x, y, stride, name)
 
 
 def _resnet18_slim(x) -> dict:
@@ -211,9 +246,10 @@ def _conv_bn_relu(x, filters, kernel_size, stride, name):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-_SMALL = {
+_OWN = {
+    "resnet50_gcn": _resnet50_gcn,
     "resnet18_slim": _resnet18_slim,
     "resnet14_tiny": _resnet14_tiny,
     "resnet_nearsighted": _resnet_nearsighted,
 }
-NAMES = (*_APPLICATIONS, *_KERAS_CV, *_SMALL)
+NAMES = (*_APPLICATIONS, *_KERAS_CV, *_OWN)

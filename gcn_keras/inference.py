@@ -12,11 +12,11 @@ from pipelines.imagenet import MEAN_RGB
 STRIDE = 32
 
 
-def load_model(path):
-    """Loads a `.keras` file, in safe mode.
+def load_any_model(path):
+    """Loads a `.keras` file of any model, in safe mode.
 
     Raises:
-        UserError: if there is none, or the file holds no segmentation model.
+        UserError: if there is none, or it cannot be loaded.
     """
     import keras
 
@@ -24,9 +24,18 @@ def load_model(path):
     if not path.is_file() or path.suffix != ".keras":
         raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
+
+
+def load_model(path):
+    """Loads the `.keras` file of a segmentation model, in safe mode.
+
+    Raises:
+        UserError: if there is none, or the file holds no segmentation model.
+    """
+    model = load_any_model(path)
     shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
     if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
         raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")

@@ -185,6 +185,10 @@ class TestKerasCV(ModelTests):
     options = dict(backbone="resnet18", kernel_size=3)
 
 
+class TestWithResNet50GCN(ModelTests):
+    options = dict(backbone="resnet50_gcn", kernel_size=3)
+
+
 class TestResNet50(ModelTests):
     options = dict(backbone="resnet50", kernel_size=(3, 5, 7, 15))
 
@@ -209,6 +213,7 @@ VARIANTS = (
     TestStack,
     TestNearsighted,
     TestKerasCV,
+    TestWithResNet50GCN,
     TestResNet50,
 )
 
@@ -357,6 +362,120 @@ class TestBackbones:
         assert len(seen) == np.ptp(seen) + 1 == 35
 
 
+def let_everything_pass(model) -> None:
+    """All positive, so that no ReLU cuts anything off, and nothing comes of nothing."""
+    for weight in model.weights:
+        ones = weight.name in ("kernel", "gamma", "moving_variance")
+        weight.assign(np.full(weight.shape, ones, "float32"))
+
+
+@pytest.fixture(scope="class")
+def network() -> keras.Model:
+    x = keras.Input((None, None, 3))
+    return keras.Model(x, list(backbones.build("resnet50_gcn", x).values()))
+
+
+class TestResNet50GCN:
+    """Figure 5 and Table 11."""
+
+    def test_stem_res2_and_res3_are_those_of_resnet50(self, network):
+        names = [layer.name for layer in network.layers]
+        theirs = keras.applications.ResNet50(include_top=False, weights=None)
+        same = [x for x in theirs.layers if x.name.startswith(("conv1", "pool1", "conv2", "conv3"))]
+        assert len(same) == 6 + 32 + 42 and {x.name for x in same} <= set(names)
+        for layer in same:
+            shapes = [w.shape for w in layer.weights]
+            assert shapes == [w.shape for w in network.get_layer(layer.name).weights]
+
+    def test_blocks_of_table_11(self, network):
+        for stage, count, k, width, filters in ((4, 6, 5, 85, 1024), (5, 3, 7, 128, 2048)):
+            names = {x.name for x in network.layers if x.name.startswith(f"conv{stage}_")}
+            assert {name.split("_")[1] for name in names} == {
+                f"block{i}" for i in range(1, count + 1)
+            }
+            for i in range(1, count + 1):
+                block = f"conv{stage}_block{i}"
+                sizes = {
+                    name: network.get_layer(f"{block}_{name}_conv").kernel.shape
+                    for name in ("left_2", "right_2", "3")
+                }
+                assert sizes == {
+                    "left_2": (k, 1, width, width),
+                    "right_2": (1, k, width, width),
+                    "3": (1, 1, width, filters),
+                }
+                channels = filters // 2 if i == 1 else filters
+                left, right = (network.get_layer(f"{block}_{x}_1_conv") for x in ("left", "right"))
+                assert left.kernel.shape == (1, k, channels, width)
+                assert right.kernel.shape == (k, 1, channels, width)
+                strides = (1, 2), (2, 1)
+                assert (left.strides, right.strides) == (strides if i == 1 else ((1, 1), (1, 1)))
+                # Batch norm and ReLU after each of the four; the last one has no ReLU of its own.
+                for name in ("left_1", "left_2", "right_1", "right_2"):
+                    assert {f"{block}_{name}_bn", f"{block}_{name}_relu"} <= names
+                assert f"{block}_3_bn" in names and f"{block}_3_relu" not in names
+                assert (f"{block}_shortcut_conv" in names) == (i == 1)
+
+    def test_parameters(self, network):
+        def bottleneck(channels, width, filters, k):
+            weights = 2 * k * (channels * width + width * width) + width * filters
+            return weights + 4 * (4 * width + filters)  # batch norms
+
+        own = bottleneck(512, 85, 1024, 5) + 512 * 1024 + 4 * 1024
+        own += 5 * bottleneck(1024, 85, 1024, 5)
+        own += bottleneck(1024, 128, 2048, 7) + 1024 * 2048 + 4 * 2048
+        own += 2 * bottleneck(2048, 128, 2048, 7)
+        theirs = keras.applications.ResNet50(include_top=False, weights=None)
+        shared = sum(
+            x.count_params() for x in theirs.layers if not x.name.startswith(("conv4", "conv5"))
+        )
+        assert network.count_params() == own + shared
+
+    def test_each_convolution_reaches_along_its_axis(self, network):
+        """A point in the middle of res-4's second block: what of each map it touches."""
+        names = [f"conv4_block2_{x}_relu" for x in ("left_1", "left_2", "right_1", "right_2")]
+        block = keras.Model(
+            network.get_layer("conv4_block1_out").output,
+            [network.get_layer(name).output for name in names],
+        )
+        let_everything_pass(block)
+        point = np.zeros((1, 15, 15, 1024), "float32")
+        point[0, 7, 7] = 1
+        reached = []
+        for map_ in block(point, training=False):
+            rows, columns = np.nonzero(keras.ops.convert_to_numpy(map_)[0].any(axis=-1))
+            assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+            assert rows.min() + rows.max() == columns.min() + columns.max() == 14
+            reached.append((int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
+        assert reached == [(1, 5), (5, 5), (5, 1), (5, 5)]
+
+    @pytest.mark.parametrize("branch", ["left_2", "right_2"])
+    def test_halving_passes_over_no_pixel(self, network, branch):
+        """Each of P3's pixels reaches res-4 through both branches of its first block."""
+        block = keras.Model(
+            network.get_layer("conv3_block4_out").output,
+            network.get_layer(f"conv4_block1_{branch}_relu").output,
+        )
+        let_everything_pass(block)
+        points = np.zeros((64, 8, 8, 512), "float32")
+        points[np.arange(64), np.arange(64) // 8, np.arange(64) % 8] = 1
+        maps = keras.ops.convert_to_numpy(block(points, training=False))
+        assert maps.shape == (64, 4, 4, 85)
+        assert maps.any(axis=(1, 2, 3)).all()
+
+    def test_trains(self):
+        """Strides that differ along the two axes have gradients, too."""
+        x = keras.Input((64, 64, 3))
+        y = layers.GlobalAveragePooling2D()(backbones.build("resnet50_gcn", x)["P5"])
+        model = keras.Model(x, layers.Dense(2)(y))
+        before = model.get_layer("conv4_block1_left_1_conv").kernel.numpy()
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss)
+        model.train_on_batch(pictures(64, 64, 2).astype("float32"), np.array([0, 1]))
+        moved = np.abs(model.get_layer("conv4_block1_left_1_conv").kernel.numpy() - before)
+        assert np.isfinite(moved).all() and (moved > 0).mean() > 0.9
+
+
 @pytest.fixture(scope="class")
 def published(tmp_path_factory):
     """A ResNet50 like the one that Keras publishes, and its file: random, batch norms too."""
@@ -442,7 +561,7 @@ class TestImageNetWeights:
         assert str(caught.value).startswith(f"{path} holds no weights of resnet50 without top: ")
 
 
-PLAIN_KERAS = ("blocks", "backbones", "model")
+PLAIN_KERAS = ("blocks", "backbones", "model", "costs")
 
 
 @pytest.mark.parametrize("module", PLAIN_KERAS)
@@ -457,7 +576,7 @@ def test_no_tensorflow_import(module):
             whole = node.module.startswith("pipelines")
             imported.add(node.module if whole else node.module.partition(".")[0])
     assert "keras" in imported
-    plain = {"keras", "numpy", "collections", "pathlib", "gcn_keras", "keras_cv"}
+    plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras", "keras_cv"}
     assert imported <= plain | {"pipelines.imagenet", "pipelines.labels"}
 
 

@@ -1,0 +1,161 @@
+"""Parameters and multiply-adds of a model: of each layer, and of each block of Figure 2.
+
+A multiply-add is one product and the addition of it. Counted are those of convolutions and dense
+layers, for one picture; biases, batch norms, activations, poolings and sums are not.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import layers
+
+
+class Block(NamedTuple):
+    """A block of Figure 2 and what it costs.
+
+    Attributes:
+        name: as it is shown: "res-4", "GCN P5, k = 15", "BR P5".
+        in_backbone: whether it belongs to the backbone, and not to what stands on it.
+        output: shape of its output without the batch: `(H, W, C)`.
+        parameters: weights and biases, with batch norm's moving statistics.
+        multiply_adds: for one picture.
+    """
+
+    name: str
+    in_backbone: bool
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def multiply_adds(layer, input_shape, output_shape) -> int:
+    """Multiply-adds of a layer for one picture.
+
+    Each output position of a convolution takes the whole kernel, also at the border, where a part
+    of it lies on padding. For a transposed convolution each *input* position takes the whole
+    kernel, also what of it is cut off at the border.
+
+    Args:
+        layer: a built Keras layer with maps `[B, H, W, C]`, or a dense one.
+        input_shape: of its input, `(B, H, W, C)`; B does not count.
+        output_shape: of its output.
+
+    Returns:
+        The number; 0 for a layer that is neither convolution nor dense.
+    """
+    if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+        # A group's kernel has the channels of the group only, so its size is right for groups, too.
+        return _positions(output_shape) * _size(layer.kernel)
+    if isinstance(layer, layers.SeparableConv2D):
+        kernels = _size(layer.depthwise_kernel) + _size(layer.pointwise_kernel)
+        return _positions(output_shape) * kernels
+    if isinstance(layer, (layers.Conv2DTranspose, layers.Dense)):
+        return _positions(input_shape) * _size(layer.kernel)
+    return 0
+
+
+def _positions(shape) -> int:
+    return int(np.prod(shape[1:-1], dtype=np.int64))
+
+
+def _size(weight) -> int:
+    return int(np.prod(weight.shape, dtype=np.int64))
+
+
+def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
+    """What each block of a model costs.
+
+    Layers are told apart by their names, which say where in Figure 2 they stand. A layer of
+    another name that costs something is a block of its own.
+
+    Args:
+        model: a functional model from pictures, of built-in layers.
+        height, width: of the picture.
+
+    Returns:
+        The blocks in the order of the figure: backbone, score maps of P2…P5, the way up; then
+        other layers.
+
+    Raises:
+        ValueError: the model takes no pictures of this size, or holds other models.
+    """
+    nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
+    if nested:
+        raise ValueError(f"it is made of whole models ({', '.join(nested)}), not of layers")
+    shapes = _shapes(model, height, width)
+    costs = {prefix: [] for prefix in _PREFIXES}
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer):
+            continue
+        source, output = _first(layer.input), _first(layer.output)
+        cost = multiply_adds(layer, shapes[id(source)], shapes[id(output)])
+        fitting = [prefix for prefix in _PREFIXES if layer.name.startswith(prefix)]
+        if fitting or cost or layer.count_params():
+            place = max(fitting, key=len) if fitting else layer.name
+            costs.setdefault(place, []).append((layer, shapes[id(output)][1:], cost))
+    return _merged(costs)
+
+
+def _shapes(model, height, width) -> dict[int, tuple]:
+    """The shape of every tensor of a model, by its id."""
+    tensors = [_first(layer.output) for layer in model.layers]
+    picture = keras.KerasTensor((1, height, width, 3))
+    # No layer computes anything for this.
+    outputs = keras.Model(model.input, tensors).compute_output_spec(picture)
+    return {id(x): tuple(y.shape) for x, y in zip(tensors, outputs, strict=True)}
+
+
+def _first(tensors):
+    return tensors[0] if isinstance(tensors, (list, tuple)) else tensors
+
+
+def _prefixes() -> dict[str, str]:
+    """Beginnings of layers' names, in the order of the figure, and the blocks' names.
+
+    A longer one goes before a shorter: `br_p4_sum_conv1` refines the sum, `br_p4_conv1` P4.
+    """
+    names = {"normalization": "stem", "conv1_": "stem", "pool1_": "stem", "stem": "stem"}
+    for i in (2, 3, 4, 5):  # keras.applications, our own, keras-cv
+        names |= dict.fromkeys((f"conv{i}_", f"p{i}_", f"v2_stack_{i - 2}_"), f"res-{i}")
+    for i in (2, 3, 4, 5):
+        names |= {f"gcn_p{i}_": f"P{i}", f"br_p{i}_": f"BR P{i}"}
+    for i in (4, 3, 2):
+        names |= {f"deconv_p{i}": f"deconvolution to P{i}", f"fuse_p{i}": f"sum P{i}"}
+        names |= {f"br_p{i}_sum_": f"BR sum P{i}"}
+    for i in (1, 2):
+        names |= {f"deconv_up{i}": f"deconvolution up {i}", f"br_up{i}_": f"BR up {i}"}
+    return names
+
+
+_PREFIXES = _prefixes()
+
+
+def _merged(costs) -> list[Block]:
+    found = {}
+    for prefix, members in costs.items():
+        if members:
+            name = _PREFIXES.get(prefix, prefix)
+            found.setdefault((name, prefix.startswith("gcn_")), []).extend(members)
+    merged = []
+    for (name, is_score_map), members in found.items():
+        merged.append(
+            Block(
+                _score_map_name(name, members) if is_score_map else name,
+                name == "stem" or name.startswith("res-"),
+                members[-1][1],
+                sum(layer.count_params() for layer, _, _ in members),
+                sum(cost for _, _, cost in members),
+            )
+        )
+    return merged
+
+
+def _score_map_name(level, members) -> str:
+    """What makes the score map: "GCN P5, k = 15", or which of its rivals."""
+    kernels = [layer.kernel_size for layer, _, _ in members if isinstance(layer, layers.Conv2D)]
+    k = max(kernels[0])
+    if min(kernels[0]) < k:
+        return f"GCN {level}, k = {k}"
+    stack = f"{len(kernels)} × " if len(kernels) > 1 else ""
+    return f"{stack}{k}×{k} {level}"

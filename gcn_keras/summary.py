@@ -1,0 +1,164 @@
+"""What a model costs, block by block: `python -m gcn_keras.summary [MODEL] [options]`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from gcn_keras.environment import prepare_tensorflow
+from gcn_keras.images import replacing
+from gcn_keras.inference import STRIDE
+from gcn_keras.recipes import P2_STRIDES
+from pipelines.errors import UsageError, UserError, run_command
+from pipelines.labels import IGNORE
+
+
+def summary(
+    model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="MODEL")] = None,
+    backbone: Literal[tuple(P2_STRIDES)] | None = None,
+    block: Literal["gcn", "conv1x1", "conv", "stack"] | None = None,
+    kernel_size: tuple[int, ...] | None = None,
+    classes: int | None = None,
+    boundary_refinement: bool | None = None,
+    stack_width: int | None = None,
+    size: tuple[int, int] = (512, 512),
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+) -> None:
+    """Show the parameters and multiply-adds of a model, block by block.
+
+    Multiply-adds are those of convolutions and dense layers for one picture. At the border a
+    convolution counts with its whole kernel; a transposed one takes its whole kernel at each
+    position of the map that comes in. Parameters include batch norm's moving statistics.
+
+    Args:
+        model: A .keras file. Without one, the options describe the network.
+        backbone: The ResNet; resnet50 if not given.
+        block: What makes a score map of a stage; gcn if not given.
+        kernel_size: Odd k, or four of them: for P2, P3, P4 and P5; 15 if not given.
+        classes: Channels of the score maps; 21 if not given.
+        boundary_refinement: Whether there are BR blocks; there are if not given.
+        stack_width: Channels inside stack; the stage's own if not given.
+        size: Height and width of the picture in pixels. Sides that are no multiples of 32 are
+            padded to them, as predictions do.
+        json_file: Write the figures here, too.
+    """
+    options = {
+        "backbone": backbone,
+        "block": block,
+        "kernel_size": kernel_size,
+        "num_classes": classes,
+        "boundary_refinement": boundary_refinement,
+        "stack_width": stack_width,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    _check(model, given, size)
+    if json_file and not json_file.parent.is_dir():
+        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    prepare_tensorflow()
+    from gcn_keras import costs
+
+    network = _network(model, given)
+    height, width = (-(-side // STRIDE) * STRIDE for side in size)
+    _check_input(model, network.input_shape, (height, width))
+    try:
+        blocks = costs.blocks(network, height, width)
+    except ValueError as error:
+        raise UserError(f"{model} cannot be taken apart: {error}") from error
+    padded = f", padded to {height}×{width}" if (height, width) != size else ""
+    print(f"{model or network.name} at {size[0]}×{size[1]}{padded}")
+    print(table(blocks))
+    if json_file:
+        content = {
+            "model": str(model or network.name),
+            "size": [height, width],
+            "parameters": network.count_params(),
+            "multiply_adds": sum(block.multiply_adds for block in blocks),
+            "blocks": [block._asdict() for block in blocks],
+        }
+        with replacing(json_file) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _check(model, given, size) -> None:
+    """Refuses what cannot be meant; imports nothing heavy."""
+    if model is not None:
+        if not model.is_file() or model.suffix != ".keras":
+            raise UserError(f"there is no model at {model}: expected a .keras file")
+        if given:
+            name = next(iter(given)).removeprefix("num_").replace("_", "-")
+            raise UsageError(
+                f"--{name} describes a network to build, but {model} is one: give one of both"
+            )
+    for k in given.get("kernel_size", ()):
+        if k < 1 or k % 2 == 0:
+            raise UsageError(f"--kernel-size must be odd, got {k}")
+    sizes = given.get("kernel_size", (15,))
+    if len(sizes) not in (1, 4):
+        raise UsageError(f"--kernel-size takes one number or four (P2 to P5), got {len(sizes)}")
+    if given.get("block") == "stack" and min(sizes) < 3:
+        raise UsageError(f"--block stack needs a --kernel-size of at least 3, got {min(sizes)}")
+    if not 2 <= given.get("num_classes", 2) <= IGNORE:
+        raise UsageError(f"--classes must be in 2…{IGNORE}, got {given['num_classes']}")
+    if given.get("stack_width", 1) < 1:
+        raise UsageError(f"--stack-width must be at least 1, got {given['stack_width']}")
+    if min(size) < 1:
+        raise UsageError(f"--size must be at least 1 1, got {size[0]} {size[1]}")
+
+
+def _network(model, given):
+    if model is not None:
+        from gcn_keras.inference import load_any_model
+
+        return load_any_model(model)
+    from gcn_keras.model import gcn
+
+    return gcn(**given)
+
+
+def _check_input(model, shape, size) -> None:
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
+        raise UserError(f"{model} takes no pictures: its input is {shape}")
+    if any(own not in (None, side) for own, side in zip(shape[1:3], size, strict=True)):
+        own = [own or side for own, side in zip(shape[1:3], size, strict=True)]
+        raise UserError(
+            f"{model} is for pictures of {own[0]}×{own[1]}, not of {size[0]}×{size[1]}: give "
+            f"--size {own[0]} {own[1]}"
+        )
+
+
+def table(blocks) -> str:
+    """The blocks as aligned text, with sums of backbone, head and both.
+
+    Args:
+        blocks: of `gcn_keras.costs.blocks`.
+    """
+    rows = [("block", "output", "parameters", "multiply-adds")]
+    for block in blocks:
+        rows.append(_row(block.name, "×".join(map(str, block.output)), [block]))
+    backbone = [block for block in blocks if block.in_backbone]
+    head = [block for block in blocks if not block.in_backbone]
+    if backbone and head:
+        rows += [_row("backbone", "", backbone), _row("head", "", head)]
+    rows.append(_row("total", "", blocks))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *aligned]))
+    return "\n".join(lines)
+
+
+def _row(name, output, blocks) -> tuple[str, str, str, str]:
+    parameters = sum(block.parameters for block in blocks)
+    millions = sum(block.multiply_adds for block in blocks) / 1e6
+    return name, output, f"{parameters:,}", f"{millions:,.1f} M"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    tyro.cli(summary, prog="python -m gcn_keras.summary")
+
+
+if __name__ == "__main__":
+    run_command(main)
