@@ -22,9 +22,10 @@ from gcn_keras.run_folder import RunFolder, configuration, find_run, read_json
 from pipelines.errors import UserError
 
 _KEYS = ("run", "seed", "configuration")
-_MEASURED = ("mean_iou", "pixel_accuracy", "boundary_accuracy", "internal_accuracy")
+_MEASURED = ("mean_iou", "pixel_accuracy")
+_AT_BOUNDARIES = ("boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
 _TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
-COLUMNS = (*_KEYS, *_MEASURED, *_TRAINED)
+COLUMNS = (*_KEYS, *_MEASURED, *_AT_BOUNDARIES, *_TRAINED)
 
 
 class Experiments:
@@ -82,6 +83,7 @@ class Experiments:
         metrics = {} if row.measures_only else read_json(run.metrics)
         result = dict(zip(_KEYS, key, strict=True))
         result |= {name: measured[name] for name in _MEASURED}
+        result |= {name: measured["boundaries"][name] for name in _AT_BOUNDARIES}
         result |= {name: metrics.get(name) for name in _TRAINED}
         # Another command may have written results of its own meanwhile.
         self._known = {**_read(self.results), key: result}

@@ -52,8 +52,9 @@ def commands(tmp_path, monkeypatch):
         "    sys.exit('trained nothing')\n"
         "run = pathlib.Path(sys.argv[3]).parent\n"
         "score = json.loads((run / 'metrics.json').read_text())['mean_iou']\n"
-        "measured = {'mean_iou': score, 'pixel_accuracy': 0.9,\n"
-        "            'boundary_accuracy': score / 2, 'internal_accuracy': 1.5 * score}\n"
+        "measured = {'mean_iou': score, 'pixel_accuracy': 0.9, 'boundaries': {\n"
+        "    'boundary_accuracy': score / 2, 'internal_accuracy': 1.5 * score,\n"
+        "    'mean_boundary_iou': None}}\n"
         "pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text(json.dumps(measured))\n"
     )
     program.chmod(0o755)
@@ -249,7 +250,7 @@ def test_a_run_that_fails_names_its_log(tmp_path, commands):
     ("content", "reason"),
     [
         ("run,seed\na,b\n", "its columns are run, seed, not run, seed, configuration, "),
-        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
+        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
     ],
 )
 def test_results_that_are_none(tmp_path, content, reason):
