@@ -38,6 +38,8 @@ class Experiments:
         options: of fit, for every run.
         evaluation: of evaluate, for every measurement.
         weights: of the backbones that start from a file: {"resnet50": "FILE"}.
+        models: whether the models are wanted, too, and not the results alone: a run whose result
+            is known is trained where its folder is missing.
     """
 
     def __init__(
@@ -48,10 +50,11 @@ class Experiments:
         options: tuple[str, ...] = (),
         evaluation: tuple[str, ...] = (),
         weights: dict[str, str] | None = None,
+        models: bool = False,
     ):
         self.recipe, self.runs, self.results = recipe, Path(runs), Path(results)
         self.options, self.evaluation = tuple(options), tuple(evaluation)
-        self.weights = weights or {}
+        self.weights, self.models = weights or {}, models
         self._known = _read(self.results)
 
     def check(self, row: Row) -> None:
@@ -75,9 +78,12 @@ class Experiments:
             UserError: a command failed; its log is named.
         """
         key = (row.name, str(seed), self._digest(row, seed))
-        if key in self._known:
-            return self._known[key], False
         trained = row.start if row.measures_only else row
+        if key in self._known:
+            there = not self.models or RunFolder(self._folder(trained, seed)).finished
+            if not there:
+                self._trained(trained, seed)
+            return self._known[key], not there
         run = self._trained(trained, seed)
         measured = self._measure(row, trained, seed, run)
         metrics = {} if row.measures_only else read_json(run.metrics)

@@ -177,6 +177,16 @@ def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands)
     ]
 
 
+def test_models_are_wanted_too(tmp_path, commands):
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    rows = {"rows": ("base",), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table1", runs=tmp_path / "runs", models=True, **rows)
+    assert [call[0] for call in commands()] == ["gcn_keras.evaluate"]
+    with pytest.raises(UserError, match="^fit --recipe shapes-ablation .* failed with status 1"):
+        ablate.ablate("table1", runs=tmp_path / "nowhere", models=True, **rows)
+
+
 def test_results_of_other_settings_are_not_taken(tmp_path, commands):
     finish(tmp_path / "runs" / "base-seed0", 0.2)
     finish(tmp_path / "longer" / "base-seed0", 0.3, extra=("--epochs", "9"))
