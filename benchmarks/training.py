@@ -217,6 +217,7 @@ def compare(
     steps: int = 5,
     rounds: int = 2,
     forms: tuple[str, ...] = tuple(FORMS),
+    fit: bool = True,
 ) -> None:
     """Compare training steps: images a second and peak memory.
 
@@ -226,6 +227,7 @@ def compare(
         steps: Steps of a turn, after two that do not count.
         rounds: Turns of each form; that with the lowest median counts.
         forms: Only these.
+        fit: Whether to measure what `fit` adds, too.
     """
     rows = []
     usable = [form for form in forms if has(form)]
@@ -250,14 +252,16 @@ def compare(
     for form in sorted(set(forms) - set(usable)):
         print(f"{form}: not installed, left out")
     print(table(rows), end="")
-    fit = in_child("fit", steps=2 * steps, rounds=rounds)
-    added = 100 * (fit["fit_seconds"] / fit["bare_seconds"] - 1)
-    print(
-        f"a step within `fit` takes {fit['fit_seconds']:.3f} s and alone "
-        f"{fit['bare_seconds']:.3f} s: {added:+.1f} % (batch 1, 512² crops of 2048×1024 pictures)"
-    )
+    added = in_child("fit", steps=2 * steps, rounds=rounds) if fit else None
+    if added:
+        percent = 100 * (added["fit_seconds"] / added["bare_seconds"] - 1)
+        print(
+            f"a step within `fit` takes {added['fit_seconds']:.3f} s and alone "
+            f"{added['bare_seconds']:.3f} s: {percent:+.1f} % (batch 1, 512² crops of 2048×1024 "
+            "pictures)"
+        )
     if json_file:
-        json_file.write_text(json.dumps({"steps": rows, "fit": fit}, indent=2) + "\n")
+        json_file.write_text(json.dumps({"steps": rows, "fit": added}, indent=2) + "\n")
 
 
 def table(rows: list[dict]) -> str:

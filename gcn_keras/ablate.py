@@ -121,6 +121,7 @@ def ablate(
     runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     weights: tuple[str, ...] = (),
+    models: tyro.conf.FlagCreatePairsOff[bool] = False,
     options: str = "",
     evaluation: str = "",
 ) -> None:
@@ -137,6 +138,7 @@ def ablate(
         runs: Folder of the run folders; runs/RECIPE-tables if not given.
         out: Folder of the results; that of the runs if not given.
         weights: Where backbones start from: resnet50=FILE resnet50_gcn=FILE.
+        models: Train runs whose results are known and whose models are not there, too.
         options: More options of fit for every run, in one string: --options="--epochs 2".
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
     """
@@ -152,7 +154,7 @@ def ablate(
     out = out or runs
     experiments = Experiments(
         recipe, runs, out / "runs.csv", extra, tuple(shlex.split(evaluation)),
-        parse_weights(weights),
+        parse_weights(weights), models,
     )  # fmt: skip
     for row in kept:
         experiments.check(row)  # refuse now, not in hours

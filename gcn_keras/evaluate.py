@@ -13,6 +13,8 @@ from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import replacing
 from gcn_keras.metrics import ConfusionMatrix
 from gcn_keras.segmenters import check_exists, open_segmenter
+from gcn_keras.test_time import ONCE, Procedure, segment_function
+from gcn_keras.test_time import check as check_procedure
 from pipelines import datasets
 from pipelines.errors import UsageError, UserError, run_command
 
@@ -83,6 +85,7 @@ def evaluate(
     split: str | None = None,
     limit: int | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+    procedure: Annotated[Procedure, tyro.conf.arg(name="")] = ONCE,
 ) -> None:
     """Measure mean IoU, IoU of each class and pixel accuracy of a model on a data set.
 
@@ -94,10 +97,12 @@ def evaluate(
         split: Split to measure on; by default val or validation.
         limit: Stop after so many pictures.
         json_file: Write the figures here, too.
+        procedure: Look more than once.
     """
     datasets.parse_name(dataset)
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
+    check_procedure(procedure)
     check_exists(model)
     prepare_tensorflow()
     import tensorflow as tf
@@ -113,7 +118,8 @@ def evaluate(
     if json_file and not json_file.parent.is_dir():
         raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
     try:
-        matrix = evaluate_model(segmenter.segment, prepared, split, limit)
+        segment = segment_function(segmenter, procedure, model)
+        matrix = evaluate_model(segment, prepared, split, limit)
     except tf.errors.OpError as error:
         raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
     except ValueError as error:  # a form that does not tell how many classes it knows

@@ -22,9 +22,10 @@ from gcn_keras.run_folder import RunFolder, configuration, find_run, read_json
 from pipelines.errors import UserError
 
 _KEYS = ("run", "seed", "configuration")
-_MEASURED = ("mean_iou", "pixel_accuracy", "boundary_accuracy", "internal_accuracy")
+_MEASURED = ("mean_iou", "pixel_accuracy")
+_AT_BOUNDARIES = ("boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
 _TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
-COLUMNS = (*_KEYS, *_MEASURED, *_TRAINED)
+COLUMNS = (*_KEYS, *_MEASURED, *_AT_BOUNDARIES, *_TRAINED)
 
 
 class Experiments:
@@ -37,6 +38,8 @@ class Experiments:
         options: of fit, for every run.
         evaluation: of evaluate, for every measurement.
         weights: of the backbones that start from a file: {"resnet50": "FILE"}.
+        models: whether the models are wanted, too, and not the results alone: a run whose result
+            is known is trained where its folder is missing.
     """
 
     def __init__(
@@ -47,10 +50,11 @@ class Experiments:
         options: tuple[str, ...] = (),
         evaluation: tuple[str, ...] = (),
         weights: dict[str, str] | None = None,
+        models: bool = False,
     ):
         self.recipe, self.runs, self.results = recipe, Path(runs), Path(results)
         self.options, self.evaluation = tuple(options), tuple(evaluation)
-        self.weights = weights or {}
+        self.weights, self.models = weights or {}, models
         self._known = _read(self.results)
 
     def check(self, row: Row) -> None:
@@ -74,14 +78,18 @@ class Experiments:
             UserError: a command failed; its log is named.
         """
         key = (row.name, str(seed), self._digest(row, seed))
-        if key in self._known:
-            return self._known[key], False
         trained = row.start if row.measures_only else row
+        if key in self._known:
+            there = not self.models or RunFolder(self._folder(trained, seed)).finished
+            if not there:
+                self._trained(trained, seed)
+            return self._known[key], not there
         run = self._trained(trained, seed)
         measured = self._measure(row, trained, seed, run)
         metrics = {} if row.measures_only else read_json(run.metrics)
         result = dict(zip(_KEYS, key, strict=True))
         result |= {name: measured[name] for name in _MEASURED}
+        result |= {name: measured["boundaries"][name] for name in _AT_BOUNDARIES}
         result |= {name: metrics.get(name) for name in _TRAINED}
         # Another command may have written results of its own meanwhile.
         self._known = {**_read(self.results), key: result}

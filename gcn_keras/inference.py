@@ -65,10 +65,22 @@ def segment(model, images):
             f"received shape {images.shape}"
         )
     batch = images if images.ndim == 4 else images[None]
-    height, width = batch.shape[1:3]
-    logits = model.predict_on_batch(pad_to_stride(batch))
-    labels = np.argmax(logits[:, :height, :width], axis=-1).astype(np.uint8)
+    labels = np.argmax(predict_logits(model, batch), axis=-1).astype(np.uint8)
     return labels if images.ndim == 4 else labels[0]
+
+
+def predict_logits(model, images: np.ndarray) -> np.ndarray:
+    """Logits of pictures of any size.
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        images: RGB `[B, H, W, 3]`, 0…255, uint8 or float.
+
+    Returns:
+        float32 `[B, H, W, C]`.
+    """
+    height, width = images.shape[1:3]
+    return model.predict_on_batch(pad_to_stride(images))[:, :height, :width]
 
 
 def pad_to_stride(images: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ from tqdm import tqdm
 from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import find_images, load_image, overlay, save_png
 from gcn_keras.segmenters import check_exists, open_segmenter
+from gcn_keras.test_time import ONCE, Procedure, segment_function
+from gcn_keras.test_time import check as check_procedure
 from gcn_keras.video import check_video, require_opencv, segment_video
 from pipelines import datasets, labels
 from pipelines.datasets.progress import note
@@ -107,6 +109,7 @@ def predict(
     palette: str | None = None,
     opacity: float = 0.5,
     frame_labels: tyro.conf.FlagCreatePairsOff[bool] = False,
+    procedure: Annotated[Procedure, tyro.conf.arg(name="")] = ONCE,
 ) -> int:
     """Segment pictures of any size: a PNG of class indices and an overlay for each; and videos.
 
@@ -124,6 +127,7 @@ def predict(
         opacity: Of the colours over the picture, 0 to 1.
         frame_labels: Of videos, write the class indices of each frame, too: PNGs in a folder
             DIR/NAME_labels.
+        procedure: Look more than once.
     """
     if not images and not video:
         raise UsageError("name at least one picture or folder of pictures, or --video FILE")
@@ -133,6 +137,7 @@ def predict(
         raise UsageError("--frame-labels is about videos: name one by --video FILE")
     if palette is not None:
         datasets.parse_name(palette)
+    check_procedure(procedure)
     check_exists(model)
     pictures = find_images(images)
     for path in video:
@@ -146,15 +151,14 @@ def predict(
 
     prepare_tensorflow()
     segmenter = open_segmenter(model)
+    segment = segment_function(segmenter, procedure, model)
     carried = segmenter.legend.palette if segmenter.legend else labels.voc_colour_map()
     colours = labels.palette(labels.IGNORE, palette) if palette else carried
     failed_pictures, failed_videos = 0, 0
     if pictures:
-        failed_pictures = predict_files(segmenter.segment, pictures, out, colours, opacity)
+        failed_pictures = predict_files(segment, pictures, out, colours, opacity)
     if video:
-        failed_videos = predict_videos(
-            segmenter.segment, video, out, colours, opacity, frame_labels
-        )
+        failed_videos = predict_videos(segment, video, out, colours, opacity, frame_labels)
     for failed, files, kind in (
         (failed_pictures, pictures, "pictures"),
         (failed_videos, video, "videos"),

@@ -33,6 +33,9 @@ class Segmenter(Protocol):
     def segment(self, images: np.ndarray) -> np.ndarray:
         """Labels every pixel: uint8 `[B, H, W, 3]` RGB of any size to uint8 `[B, H, W]`."""
 
+    # Forms that give scores, too, have
+    #   logits(images): uint8 `[B, H, W, 3]` RGB of any size to float32 `[B, H, W, C]`.
+
 
 class KerasSegmenter:
     """A `.keras` file, loaded in safe mode; labels.json beside it is its legend."""
@@ -48,6 +51,11 @@ class KerasSegmenter:
         from gcn_keras.inference import segment
 
         return segment(self.model, images)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        from gcn_keras.inference import predict_logits
+
+        return predict_logits(self.model, images)
 
 
 class SavedModelSegmenter:
@@ -69,14 +77,23 @@ class SavedModelSegmenter:
                 f"{folder} is no segmentation model of this project: its serving_default takes "
                 f"{sorted(inputs)} and gives {sorted(outputs)}, not 'images' and 'labels'"
             )
-        logits = self._saved.signatures.get("logits")
-        self.num_classes = logits.structured_outputs["logits"].shape[-1] if logits else None
+        self._logits = self._saved.signatures.get("logits")
+        self.num_classes = (
+            self._logits.structured_outputs["logits"].shape[-1] if self._logits else None
+        )
+        if self._logits is None:
+            self.logits = None
         self.legend = legend_beside(folder / "assets" / "labels.json", folder, self.num_classes)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         import tensorflow as tf
 
         return self._serve(images=tf.constant(images))["labels"].numpy()
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        import tensorflow as tf
+
+        return self._logits(images=tf.constant(images))["logits"].numpy()
 
 
 def open_segmenter(address) -> Segmenter:

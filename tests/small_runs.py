@@ -1,5 +1,6 @@
 """A tiny data set and short runs of the commands, for the tests of training."""
 
+import importlib
 import multiprocessing
 import os
 import resource
@@ -90,8 +91,9 @@ class ForkedFit:
         number = len(list(folder.glob("stdout-*")))
         self.outputs = [folder / f"{name}-{number}" for name in ("stdout", "stderr")]
         self.outputs[0].touch()
-        arguments = ([*map(str, options), "--no-export"], self.outputs, environment, file_bytes)
-        self.process = _FORKS.Process(target=_fit, args=arguments, daemon=True)
+        options = [*map(str, options), "--no-export"]
+        arguments = ("gcn_keras.fit", options, self.outputs, environment, file_bytes)
+        self.process = _FORKS.Process(target=_main, args=arguments, daemon=True)
         self.process.start()
 
     def wait_for(self, condition, seconds: float = 300) -> None:
@@ -111,15 +113,24 @@ class ForkedFit:
         return self.process.exitcode, *(path.read_text() for path in self.outputs)
 
 
-def _fit(options, outputs, environment, file_bytes) -> None:
-    from gcn_keras import fit
+def run_forked(command, stdout, stderr, env):
+    """Stands in for subprocess.run, for `python -m MODULE` with a file for all that it prints."""
+    assert command[1] == "-m" and stderr == subprocess.STDOUT
+    arguments = (command[2], command[3:], [stdout.name] * 2, env, None)
+    process = _FORKS.Process(target=_main, args=arguments, daemon=True)
+    process.start()
+    process.join(300)
+    return subprocess.CompletedProcess(command, process.exitcode)
+
+
+def _main(module, options, outputs, environment, file_bytes) -> None:
     from pipelines.errors import run_command
 
     for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.update(environment or {})
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     os.chdir(REPOSITORY)
-    sys.argv = ["fit", *options]
-    run_command(fit.main)
+    sys.argv = [module, *options]
+    run_command(importlib.import_module(module).main)

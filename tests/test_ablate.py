@@ -52,8 +52,9 @@ def commands(tmp_path, monkeypatch):
         "    sys.exit('trained nothing')\n"
         "run = pathlib.Path(sys.argv[3]).parent\n"
         "score = json.loads((run / 'metrics.json').read_text())['mean_iou']\n"
-        "measured = {'mean_iou': score, 'pixel_accuracy': 0.9,\n"
-        "            'boundary_accuracy': score / 2, 'internal_accuracy': 1.5 * score}\n"
+        "measured = {'mean_iou': score, 'pixel_accuracy': 0.9, 'boundaries': {\n"
+        "    'boundary_accuracy': score / 2, 'internal_accuracy': 1.5 * score,\n"
+        "    'mean_boundary_iou': None}}\n"
         "pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text(json.dumps(measured))\n"
     )
     program.chmod(0o755)
@@ -88,7 +89,8 @@ def test_every_row_can_be_trained_or_measured(name):
             assert row.start and row.procedure and not row.options
         else:
             recipe = row.recipe or ("voc-ablation" if name == "table6" else "shapes-ablation")
-            assert recipes.parse(["--recipe", recipe, *row.options]).name == recipe
+            options = ["--recipe", recipe, *row.options, "--weights", "None"]
+            assert recipes.parse(options).name == recipe
         seen.add(row)
 
 
@@ -175,6 +177,16 @@ def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands)
     ]
 
 
+def test_models_are_wanted_too(tmp_path, commands):
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    rows = {"rows": ("base",), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table1", runs=tmp_path / "runs", models=True, **rows)
+    assert [call[0] for call in commands()] == ["gcn_keras.evaluate"]
+    with pytest.raises(UserError, match="^fit --recipe shapes-ablation .* failed with status 1"):
+        ablate.ablate("table1", runs=tmp_path / "nowhere", models=True, **rows)
+
+
 def test_results_of_other_settings_are_not_taken(tmp_path, commands):
     finish(tmp_path / "runs" / "base-seed0", 0.2)
     finish(tmp_path / "longer" / "base-seed0", 0.3, extra=("--epochs", "9"))
@@ -249,7 +261,7 @@ def test_a_run_that_fails_names_its_log(tmp_path, commands):
     ("content", "reason"),
     [
         ("run,seed\na,b\n", "its columns are run, seed, not run, seed, configuration, "),
-        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
+        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
     ],
 )
 def test_results_that_are_none(tmp_path, content, reason):

@@ -43,6 +43,10 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+# Compiling takes most of the time of ten small steps, so only one test asks for all of it.
+QUICK_JAX = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
 def start(folder, name, environment=None, **options) -> subprocess.Popen:
     options = {"out": str(folder / f"{name}.npz"), "data_dir": str(folder / "data"), **options}
     kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
@@ -61,8 +65,8 @@ def finish(folder, name, process) -> dict[str, np.ndarray]:
         return dict(content)
 
 
-def run(folder, name, **options) -> dict[str, np.ndarray]:
-    return finish(folder, name, start(folder, name, **options))
+def run(folder, name, environment=None, **options) -> dict[str, np.ndarray]:
+    return finish(folder, name, start(folder, name, environment, **options))
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +149,12 @@ def test_parts_one_after_another_are_one_batch(folder, one, backend):
     """Of which batch norm sees a part at a time: here it is frozen."""
     pytest.importorskip("jax" if backend == "jax" else "tensorflow")
     frozen = {"freeze_batch_norm": True}
-    whole = run(folder, f"frozen-{backend}", backend=backend, recipe=frozen)
+    whole = run(folder, f"frozen-{backend}", QUICK_JAX, backend=backend, recipe=frozen)
     # On two devices, too: four pictures each, two at a time.
     devices = {"devices": 2, "strategy": "mirrored"} if backend == "tensorflow" else {}
     parts = {"accumulate": 2, **frozen}
-    result = run(folder, f"accumulate-{backend}", backend=backend, recipe=parts, **devices)
+    name = f"accumulate-{backend}"
+    result = run(folder, name, QUICK_JAX, backend=backend, recipe=parts, **devices)
     assert_same(result, whole, tolerance=1e-4 if backend == "jax" else 1e-5)
 
 
@@ -172,7 +177,7 @@ def test_mixed_precision_is_near(folder, one, backend, precision):
         options |= {"devices": 2, "strategy": "mirrored"}
     else:
         options |= {"backend": backend}
-    result = run(folder, f"{precision}-{backend}", **options)
+    result = run(folder, f"{precision}-{backend}", QUICK_JAX, **options)
     losses, taken, _ = result["answers"].T
     assert taken.tolist() == [1] * 10
     # The scale of the loss does not show in it.

@@ -1,0 +1,195 @@
+"""The dense CRF beside a mean field that adds up every pair of pixels, and the search."""
+
+import importlib.util
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gcn_keras import crf
+from gcn_keras.crf import Parameters
+from pipelines.errors import UsageError, UserError
+
+pytest.importorskip("pydensecrf")
+
+
+def mean_field(image, probabilities, parameters):
+    """The same field by its definition: every pair of pixels, kernels normalised on both sides."""
+    height, width, classes = probabilities.shape
+    y, x = np.mgrid[:height, :width]
+    positions = np.stack([y, x], axis=-1).reshape(-1, 2).astype(float)
+    colours = image.reshape(-1, 3).astype(float)
+
+    def kernel(features):
+        squared = ((features[:, None] - features[None]) ** 2).sum(axis=-1)
+        values = np.exp(-squared / 2)
+        scale = 1 / np.sqrt(values.sum(axis=1))
+        return scale[:, None] * values * scale[None]
+
+    smooth = kernel(positions / parameters.sigma)
+    bilateral = kernel(
+        np.hstack([positions / parameters.bilateral_xy, colours / parameters.bilateral_rgb])
+    )
+    unary = np.log(np.maximum(probabilities, 1e-8)).reshape(-1, classes)
+    field = np.exp(unary) / np.exp(unary).sum(axis=1, keepdims=True)
+    for _ in range(parameters.iterations):
+        energy = unary + parameters.weight * smooth @ field
+        energy = energy + parameters.bilateral_weight * bilateral @ field
+        field = np.exp(energy - energy.max(axis=1, keepdims=True))
+        field /= field.sum(axis=1, keepdims=True)
+    return field.reshape(height, width, classes)
+
+
+def scene(height=14, width=23):
+    """A bright box on dark ground, noise on both, and scores that know it badly."""
+    random = np.random.default_rng(0)
+    label = np.zeros((height, width), int)
+    label[3:9, 5:19] = 1
+    image = 60 + 120 * label[..., None] + random.integers(-8, 9, (height, width, 3))
+    scores = random.normal(0, 1, (height, width, 3)) + np.eye(3)[label] * 1.2
+    exponentials = np.exp(scores)
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return image.astype(np.uint8), probabilities.astype(np.float32), label
+
+
+COLOURED = Parameters(bilateral_xy=20, bilateral_rgb=13)  # wider than the scene's noise
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        Parameters(sigma=2, bilateral_weight=0, iterations=5),
+        Parameters(weight=0, bilateral_xy=8, bilateral_rgb=20, iterations=5),
+        Parameters(weight=2, sigma=1.5, bilateral_weight=3, bilateral_xy=10, bilateral_rgb=13),
+    ],
+)
+def test_it_is_the_mean_field(parameters):
+    """pydensecrf filters on a lattice, which is not exact: hence a tolerance of some per cent."""
+    image, probabilities, _ = scene()
+    refined = crf.refine(image, probabilities, parameters)
+    expected = mean_field(image, probabilities, parameters)
+    assert refined.shape == probabilities.shape and refined.dtype == np.float32
+    np.testing.assert_allclose(refined.sum(axis=-1), 1, rtol=1e-4)
+    assert np.abs(refined - expected).mean() < 0.02
+    clear = np.sort(expected, axis=-1)[..., -1] > 0.75
+    assert clear.mean() > 0.5
+    np.testing.assert_array_equal(refined.argmax(-1)[clear], expected.argmax(-1)[clear])
+
+
+def test_it_follows_the_picture():
+    image, probabilities, label = scene()
+    before = (probabilities.argmax(-1) == label).mean()
+    after = (crf.refine(image, probabilities, COLOURED).argmax(-1) == label).mean()
+    assert before < 0.85 and after == 1
+
+
+def test_axes_are_not_swapped():
+    """One sure pixel pulls its neighbours along, and those of a picture that is not square."""
+    probabilities = np.full((6, 11, 2), 0.5, np.float32)
+    probabilities[4, 8] = 0.001, 0.999
+    parameters = Parameters(sigma=1, bilateral_weight=0, iterations=1)
+    refined = crf.refine(np.zeros((6, 11, 3), np.uint8), probabilities, parameters)[..., 1]
+    refined[4, 8] = 0
+    assert set(map(tuple, np.argwhere(refined > 0.52))) >= {(3, 8), (5, 8), (4, 7), (4, 9)}
+    assert abs(refined[:3, :6] - 0.5).max() < 0.01
+
+
+def test_without_weights_nothing_changes():
+    image, probabilities, _ = scene()
+    refined = crf.refine(image, probabilities, Parameters(weight=0, bilateral_weight=0))
+    np.testing.assert_allclose(refined, probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"iterations": 0}, "--crf.iterations must be at least 1, got 0"),
+        ({"weight": -1.0}, "--crf.weight must be at least 0, got -1"),
+        ({"bilateral_rgb": 0.0}, "--crf.bilateral-rgb must be positive, got 0"),
+        ({"sigma": float("inf")}, "--crf.sigma must be positive, got inf"),
+    ],
+)
+def test_what_cannot_be_meant(fields, message):
+    with pytest.raises(UsageError) as caught:
+        crf.check(Parameters(**fields))
+    assert str(caught.value) == message
+
+
+def test_a_missing_package(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError) as caught:
+        crf.require()
+    assert str(caught.value) == (
+        "a dense CRF needs pydensecrf, which is not installed: pip install 'gcn_keras[crf]'"
+    )
+
+
+# === Search ===
+
+
+def test_every_combination():
+    assert crf.grid(weight=(1.0, 2.0), bilateral_xy=(30.0,), iterations=(5, 10)) == [
+        Parameters(weight=1, bilateral_xy=30, iterations=5),
+        Parameters(weight=1, bilateral_xy=30, iterations=10),
+        Parameters(weight=2, bilateral_xy=30, iterations=5),
+        Parameters(weight=2, bilateral_xy=30, iterations=10),
+    ]
+
+
+def test_options_are_those_of_evaluate():
+    assert crf.options_of(Parameters(sigma=2.5)) == (
+        "--crf.weight 3 --crf.sigma 2.5 --crf.bilateral-weight 4 --crf.bilateral-xy 67 "
+        "--crf.bilateral-rgb 3 --crf.iterations 10"
+    )
+
+
+def test_each_picture_meets_every_candidate(monkeypatch):
+    image, probabilities, label = scene()
+    examples = [{"image": image, "label": label.astype(np.uint8)}] * 2
+    monkeypatch.setattr(
+        "pipelines.input_pipeline.evaluation_examples",
+        lambda dataset, split, limit: SimpleNamespace(as_numpy_iterator=lambda: iter(examples)),
+    )
+    calls = []
+
+    def logits(images):
+        calls.append(len(images))
+        return np.log(probabilities)[None]
+
+    idle = Parameters(weight=0, bilateral_weight=0)
+    dataset = SimpleNamespace(num_classes=3, splits={"val": 2})
+    scores = crf.measure(logits, dataset, "val", None, [idle, COLOURED])
+    assert calls == [1, 1]
+    assert scores[None] == scores[idle] < scores[COLOURED] == 1
+
+
+@pytest.mark.slow
+def test_search_by_the_command(tmp_path):
+    from small_runs import prepare_halves, run
+
+    from gcn_keras import gcn
+
+    data = prepare_halves(tmp_path)
+    gcn(2, "resnet14_tiny", 3).save(tmp_path / "model.keras")
+    arguments = [tmp_path / "model.keras", "--dataset", "image_folder", "--data-dir", data]
+    done = run(
+        "crf", "search", *arguments, "--limit", 2, "--sigma", 1, "--bilateral-weight", 0, 4,
+        "--bilateral-xy", 9, "--bilateral-rgb", 20, "--json", tmp_path / "found.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [row["mean_iou"] for row in found] == sorted(
+        (row["mean_iou"] for row in found), reverse=True
+    )
+    assert {(row["parameters"] or {}).get("bilateral_weight") for row in found} == {None, 0.0, 4.0}
+    lines = done.stdout.splitlines()
+    assert lines[0] == "mean IoU %  options of evaluate and predict"
+    assert len(lines) == 4 and sum("(no CRF)" in line for line in lines) == 1
+    # The options are those of evaluate, and give the same score there.
+    best = next(row for row in found if row["parameters"])
+    options = crf.options_of(Parameters(**best["parameters"])).split()
+    measured = tmp_path / "measured.json"
+    done = run("evaluate", *arguments, "--limit", 2, "--crf", *options, "--json", measured)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(measured.read_text())["mean_iou"] == pytest.approx(best["mean_iou"])
