@@ -252,9 +252,11 @@ class TestRuns:
             f"[(None, None, None, 3), (None, {CLASSES})]"
         )
 
-    def test_goes_on_where_it_was_stopped(self, data_dir, finished, tmp_path):
-        out = tmp_path / "run"
-        options = [*options_of(data_dir, out), "--checkpoint-steps", 1]
+    def test_goes_on_where_it_was_stopped(self, data_dir, tmp_path):
+        whole, out = tmp_path / "whole", tmp_path / "run"
+        more = ["--checkpoint-steps", 1, "--deterministic"]
+        reference = ForkedFit([*options_of(data_dir, whole), *more], tmp_path)
+        options = [*options_of(data_dir, out), *more]
         fit = ForkedFit(options, tmp_path)
         fit.wait_for(lambda: any(checkpoints.paths(out / "checkpoints")))
         fit.send(signal.SIGTERM)
@@ -263,8 +265,9 @@ class TestRuns:
         status, stdout, stderr = ForkedFit([*options, "--resume"], tmp_path).finish()
         assert status == 0, stderr
         assert "goes on after" in stdout
-        for ours, theirs in zip(history(out), history(finished), strict=True):
-            assert ours == pytest.approx(theirs, rel=1e-3)
+        status, _, stderr = reference.finish()
+        assert status == 0, stderr
+        assert history(out) == history(whole)
 
     def test_several_devices_take_the_same_steps(self, data_dir, tmp_path):
         program = """
@@ -278,7 +281,7 @@ tf.config.set_logical_device_configuration(
 run_command(fit.main)
 """
         # Adam divides by what may be rounding errors; SGD does not.
-        given = {"optimizer": "sgd", "learning-rate": 0.01, "crop": (64, 64), "epochs": 2}
+        given = {"optimizer": "sgd", "learning-rate": 0.01, "crop": (64, 64), "epochs": 1}
         rows = {}
         for strategy in ("one", "mirrored"):
             out = tmp_path / strategy
@@ -295,12 +298,11 @@ run_command(fit.main)
             assert ours == pytest.approx(theirs, rel=1e-3)
 
     @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
-    def test_jax(self, data_dir, finished, tmp_path):
+    def test_jax(self, data_dir, tmp_path):
         out = tmp_path / "run"
         done = run("fit", *options_of(data_dir, out, backend="jax"))
         assert done.returncode == 0, done.stderr
         assert history(out)[-1]["val_top1_accuracy"] == 1
-        assert history(out)[0]["loss"] == pytest.approx(history(finished)[0]["loss"], rel=0.05)
 
     @pytest.mark.parametrize(
         "options, status, message",
