@@ -8,7 +8,9 @@ picture, by default of the class that the model predicts there. Two maps say whi
   patch of noise covers the pixel.
 
 Their size is the side of the smallest square around the point that holds 50 or 95 % of the map.
-Both average over pictures: the maps are laid over each other by their points.
+Both average over pictures: the maps are laid over each other by their points. Nothing is cut off
+below a threshold: where a model is blind the score does not move at all, and what it moves a little
+over a wide area belongs to the field.
 """
 
 import itertools
@@ -460,17 +462,19 @@ def receptive_field(
         fields = measure(
             network, image, point, index, path, **options, batch=batch, description=name
         )
-        title = f"{path.name} at {point[0]},{point[1]}: {class_names[index]}, {logits[index]:.2f}"
-        plot_receptive_fields(image, fields, point, out / f"{name}_receptive_field.png", title)
+        target = out / f"{name}_receptive_field.png"
+        caption = f"at {point[0]},{point[1]}: {class_names[index]}, logit {logits[index]:.2f}"
+        plot_receptive_fields(image, fields, point, target, path.name, caption)
         measured.append((fields, point))
-        rows.append((title, sides_of(fields, point)))
+        rows.append((f"{path.name} {caption}", sides_of(fields, point)))
         score = {"class": class_names[index], "score": float(logits[index])}
         results.append({"picture": str(path), "at": list(point), **score, **options, **rows[-1][1]})
     summary = {"model": str(model), "points": results}
     if len(measured) > 1:
         fields, point = mean_fields(measured)
         title = f"mean of {len(measured)} points"
-        plot_receptive_fields(None, fields, point, out / "mean_receptive_field.png", title)
+        titled = {f"{name}, {title}": field for name, field in fields.items()}
+        plot_receptive_fields(None, titled, point, out / "mean_receptive_field.png")
         rows.append((title, sides_of(fields, point)))
         summary["mean"] = rows[-1][1]
     print(table(rows))

@@ -15,8 +15,10 @@ from gcn_keras.receptive_field import SHARES, square_side
 
 COLOURS = matplotlib.colormaps["magma"]
 PANEL = 3.4  # inches of the wider side of a panel
+HEAD = 38  # characters that fit above one
 # The photo under a field is gray and dimmed, so that every hue is the field's.
 PHOTO_DIMMED_TO = 0.55
+BEYOND = "#a8a8a8"  # where a square reaches over the picture
 DASHES = ("-", (0, (5, 2.5)))  # of the square of each share
 
 
@@ -25,19 +27,20 @@ def plot_receptive_fields(
     fields: Mapping[str, np.ndarray],
     at: tuple[int, int],
     path,
-    title: str = "",
+    title: str = "picture and point",
+    caption: str = "",
 ) -> None:
     """Draws fields into a PNG; see `receptive_field_figure`.
 
     Args:
-        image, fields, at, title: as of `receptive_field_figure`.
+        image, fields, at, title, caption: as of `receptive_field_figure`.
         path: the PNG to write; it is replaced in one step.
 
     Raises:
         UserError: if the file cannot be written.
         ValueError: if the arguments do not fit each other.
     """
-    figure = receptive_field_figure(image, fields, at, title)
+    figure = receptive_field_figure(image, fields, at, title, caption)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 
@@ -46,20 +49,21 @@ def receptive_field_figure(
     image: np.ndarray | None,
     fields: Mapping[str, np.ndarray],
     at: tuple[int, int],
-    title: str = "",
+    title: str = "picture and point",
+    caption: str = "",
 ) -> Figure:
     """The picture, and beside it each field as a heat map over the picture made gray.
 
     A pixel's colour and opacity follow the square root of its share of the field's maximum: fields
     fall off steeply, and a linear scale would show their peak alone. The point is a white dot,
-    around it the smallest squares that hold each of `SHARES`; their sides are in the panel's title.
+    around it the smallest squares that hold each of `SHARES`; their sides stand above the panel.
     A square that reaches over the picture widens its panel.
 
     Args:
         image: uint8 `[H, W, 3]`, RGB; None for fields without a picture, such as a mean of several.
         fields: `[H, W]` each, by name, at least 0 and not 0 everywhere.
         at: the point, (y, x).
-        title: a line above all panels.
+        title, caption: two lines above the picture, such as its file's name and the score.
 
     Returns:
         The figure.
@@ -79,21 +83,22 @@ def receptive_field_figure(
 
     count = len(fields) + (image is not None)
     scale = PANEL / max(right - left, bottom - top)
-    size = count * ((right - left) * scale + 0.25) + 0.2, (bottom - top) * scale + 1.15
-    figure = Figure(figsize=size, dpi=1.5 * DPI, layout="constrained", facecolor="white")
-    if title:
-        figure.suptitle(title, x=0.02, ha="left", color=INK, fontsize=10)
+    size = count * ((right - left) * scale + 0.25) + 0.2, (bottom - top) * scale + 1.0
+    figure = Figure(figsize=size, dpi=1.5 * DPI, layout="compressed", facecolor="white")
     panels = list(figure.subplots(1, count, squeeze=False)[0])
     for axes in panels:
         axes.set_xlim(left - 0.5, right - 0.5)
         axes.set_ylim(bottom - 0.5, top - 0.5)
         axes.set_aspect("equal")
-        axes.set_axis_off()
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_facecolor(BEYOND)
+        axes.spines[:].set_visible(False)
     if image is not None:
         axes = panels.pop(0)
         axes.imshow(image, interpolation="nearest")
         _mark(axes, at)
-        axes.set_title("picture and point", loc="left", color=INK, fontsize=10)
+        _head(axes, title, caption)
     for axes, (name, field) in zip(panels, fields.items(), strict=True):
         axes.imshow(_heat(field, image), interpolation="nearest")
         for side, dashes in zip(sides[name], DASHES, strict=True):
@@ -102,8 +107,7 @@ def receptive_field_figure(
         numbers = " · ".join(
             f"{share:.0%}: {side} px" for share, side in zip(SHARES, sides[name], strict=True)
         )
-        axes.set_title(f"{name}\n", loc="left", color=INK, fontsize=10, fontweight="bold")
-        axes.text(0, 1.02, numbers, transform=axes.transAxes, color=FAINT, fontsize=9, va="bottom")
+        _head(axes, name, numbers)
     figure.legend(handles=_legend(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return figure
 
@@ -125,7 +129,7 @@ def _heat(field: np.ndarray, image: np.ndarray | None) -> np.ndarray:
     if image is not None:
         ground = image.mean(axis=2, keepdims=True) / 255 * PHOTO_DIMMED_TO
     colour = COLOURS(strength[..., 0])[..., :3]
-    opacity = np.minimum(1.0, 0.25 + strength) * (strength > 0)
+    opacity = np.minimum(1.0, 1.5 * strength)
     return opacity * colour + (1 - opacity) * np.broadcast_to(ground, colour.shape)
 
 
@@ -137,6 +141,17 @@ def _square(at, side, dashes) -> Rectangle:
     square.set_path_effects([withStroke(linewidth=2.8, foreground="black", alpha=0.6)])
     square.set_gid("square")
     return square
+
+
+def _head(axes, title: str, caption: str) -> None:
+    """A line in bold, whose beginning is cut off where it would run into the next panel's."""
+    title = title if len(title) <= HEAD else "…" + title[1 - HEAD :]
+    style = {"loc": "left", "fontsize": 10, "fontweight": "bold", "parse_math": False}
+    axes.set_title(f"{title}\n", color=INK, **style)
+    axes.text(
+        0, 1.02, caption, transform=axes.transAxes, color=FAINT, fontsize=9, va="bottom",
+        parse_math=False,
+    )  # fmt: skip
 
 
 def _mark(axes, at) -> None:

@@ -317,7 +317,7 @@ class TestFigure:
         return {"valid": 2.0 * window(32, 32, AT, 7), "effective": 1.0 * window(32, 32, (0, 0), 5)}
 
     def test_squares_and_numbers(self):
-        figure = receptive_field_figure(PICTURE, self.fields(), AT, "photo.png")
+        figure = receptive_field_figure(PICTURE, self.fields(), AT, "photo.png", "sky")
         photo, valid, effective = figure.axes
         # 49 pixels: 50 % is 24.5, of which 5×5 holds 25; 95 % is 46.55.
         boxes = [p.get_bbox().bounds for p in valid.patches if p.get_gid() == "square"]
@@ -325,6 +325,7 @@ class TestFigure:
         assert [text.get_text() for text in valid.texts] == ["50%: 5 px · 95%: 7 px"]
         # Rows 0…2 lie 16, 15 and 14 above the point, with 3 of 9 pixels each.
         assert [text.get_text() for text in effective.texts] == ["50%: 31 px · 95%: 33 px"]
+        assert photo.get_title("left") == "photo.png\n" and photo.texts[0].get_text() == "sky"
         assert photo.images[0].get_array().tolist() == PICTURE.tolist()
 
     def test_where_the_field_is_0_the_dimmed_gray_picture_shows(self):
@@ -455,6 +456,6 @@ def test_end_to_end(folder):
     assert second["valid"]["95"] == square_side(field, (3, 30), 0.95)
     lines = done.stdout.splitlines()
     assert lines[0] == "side in pixels of the square that holds     50%     95%"
-    assert lines[1].startswith("photo.png at 16,12: sky, ")
+    assert lines[1].startswith("photo.png at 16,12: sky, logit ")
     assert lines[7] == "mean of 2 points"
     assert [int(word) for word in lines[9].split()[3:]] == list(summary["mean"]["valid"].values())
