@@ -247,7 +247,9 @@ def predictor(team: Team, model):
     return predictions
 
 
-def evaluate_in_team(team: Team, predict, dataset, split: str, heed) -> ConfusionMatrix:
+def evaluate_in_team(
+    team: Team, predict, dataset, split: str, heed, measures: Sequence = ()
+) -> ConfusionMatrix:
     """As `evaluate.evaluate_model`, shared by all replicas; every worker gets the whole matrix.
 
     Args:
@@ -256,6 +258,7 @@ def evaluate_in_team(team: Team, predict, dataset, split: str, heed) -> Confusio
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
         heed: is called between the pictures and may raise what is to end this.
+        measures: as of `evaluate_model`, with `counts`, an int64 array; every worker gets the sum.
     """
     matrix = ConfusionMatrix(dataset.num_classes)
     batches = evaluation_batches(dataset, split, worker=team.worker, workers=team.workers)
@@ -263,6 +266,8 @@ def evaluate_in_team(team: Team, predict, dataset, split: str, heed) -> Confusio
         heed()
         images, labels = zip(*group, strict=True)
         for label, prediction in zip(labels, predict(images), strict=True):
-            matrix.update(label, prediction)
-    matrix.counts = team.sum_over_workers(matrix.counts)
+            for measure in (matrix, *measures):
+                measure.update(label, prediction)
+    for measure in (matrix, *measures):
+        measure.counts = team.sum_over_workers(measure.counts)
     return matrix

@@ -2,17 +2,26 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 
+from gcn_keras.boundaries import (
+    CONTOUR_SHARE,
+    TRIMAP_WIDTHS,
+    WIDTH,
+    BoundaryReport,
+    check_options,
+)
 from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import replacing
 from gcn_keras.metrics import ConfusionMatrix
 from gcn_keras.segmenters import check_exists, open_segmenter
+from gcn_keras.submission import check_file, layout_of, write_submission
 from gcn_keras.test_time import ONCE, Procedure, segment_function
 from gcn_keras.test_time import check as check_procedure
 from pipelines import datasets
@@ -25,7 +34,9 @@ BATCH_PIXELS = 2**20
 RUN = 16
 
 
-def evaluate_model(segment, dataset, split: str, limit: int | None = None) -> ConfusionMatrix:
+def evaluate_model(
+    segment, dataset, split: str, limit: int | None = None, measures: Sequence = (), keep=None
+) -> ConfusionMatrix:
     """Segments every picture of a split, whole and at its own size.
 
     Args:
@@ -33,27 +44,40 @@ def evaluate_model(segment, dataset, split: str, limit: int | None = None) -> Co
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
         limit: stop after so many pictures; None for all.
+        measures: others with an `update(labels, predictions)`, such as `boundaries.BandMatrices`.
+        keep: function that gets every batch's image ids, a list, and predictions; None for none.
 
     Returns:
         The confusion matrix of the whole split.
     """
     matrix = ConfusionMatrix(dataset.num_classes)
-    for images, labels in evaluation_batches(dataset, split, limit):
-        matrix.update(labels, segment(images))
+    for images, labels, image_ids in evaluation_batches(dataset, split, limit, with_ids=True):
+        predictions = segment(images)
+        for measure in (matrix, *measures):
+            measure.update(labels, predictions)
+        if keep:
+            keep(image_ids, predictions)
     return matrix
 
 
 def evaluation_batches(
-    dataset, split: str, limit: int | None = None, worker: int = 0, workers: int = 1
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    dataset,
+    split: str,
+    limit: int | None = None,
+    worker: int = 0,
+    workers: int = 1,
+    with_ids: bool = False,
+) -> Iterator[tuple]:
     """The pictures of a split in batches of one size each.
 
     Args:
         dataset, split, limit: as of `evaluate_model`.
         worker, workers: this process's number, and how many share the work.
+        with_ids: whether the image ids come with them.
 
     Yields:
-        Images, uint8 `[B, H, W, 3]`, and labels, uint8 `[B, H, W]`, at most RUN of them.
+        Images, uint8 `[B, H, W, 3]`, labels, uint8 `[B, H, W]`, and a list of image ids, if they
+        are wanted; at most RUN of them.
     """
     from pipelines.input_pipeline import evaluation_examples
 
@@ -62,7 +86,9 @@ def evaluation_batches(
     while run := list(itertools.islice(examples, RUN)):
         for batch in _same_sized(run):
             images = np.stack([example["image"] for example in batch])
-            yield images, np.stack([example["label"] for example in batch])
+            labels = np.stack([example["label"] for example in batch])
+            image_ids = [example["image_id"].decode() for example in batch]
+            yield (images, labels, image_ids) if with_ids else (images, labels)
 
 
 def _same_sized(examples):
@@ -84,6 +110,11 @@ def evaluate(
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
     split: str | None = None,
     limit: int | None = None,
+    boundaries: tyro.conf.FlagCreatePairsOff[bool] = False,
+    boundary_width: int = WIDTH,
+    contour_share: float = CONTOUR_SHARE,
+    trimap: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="PIXELS")] = None,
+    submission: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
     procedure: Annotated[Procedure, tyro.conf.arg(name="")] = ONCE,
 ) -> None:
@@ -96,6 +127,13 @@ def evaluate(
         data_dir: Where prepared data sets live.
         split: Split to measure on; by default val or validation.
         limit: Stop after so many pictures.
+        boundaries: Also accuracy near boundaries of labels and elsewhere, and Boundary IoU.
+        boundary_width: How near, in pixels.
+        contour_share: Width of Boundary IoU's contours, as a share of a picture's diagonal.
+        trimap: Also accuracy and mean IoU in bands along boundaries, of these widths; without any,
+            1, 2, 3, 5, 7, 10, 15, 20, 30 and 40.
+        submission: Write the label maps here, too, as the test server wants them: .tgz for data
+            sets with VOC's classes, .tgz or .zip for Cityscapes. The split needs no labels.
         json_file: Write the figures here, too.
         procedure: Look more than once.
     """
@@ -103,12 +141,27 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
     check_procedure(procedure)
+    check_options(boundary_width, contour_share, trimap, boundaries)
+    if submission:
+        check_file(submission, limit)
     check_exists(model)
     prepare_tensorflow()
     import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(split)
+    is_labelled = split not in prepared.unlabelled_splits
+    if not is_labelled and (boundaries or trimap is not None):
+        raise UsageError(
+            f"--boundaries and --trimap measure by labels, and {dataset!r} has none for split "
+            f"{split!r}"
+        )
+    if not is_labelled and not submission:
+        raise UsageError(
+            f"{dataset!r} has no labels for split {split!r}, so that nothing can be measured: "
+            "--submission FILE writes what its test server measures"
+        )
+    layout = layout_of(prepared, submission) if submission else None
     segmenter = open_segmenter(model)
     if segmenter.num_classes not in (None, prepared.num_classes):
         raise UserError(
@@ -117,19 +170,35 @@ def evaluate(
         )
     if json_file and not json_file.parent.is_dir():
         raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    report = BoundaryReport(
+        prepared.num_classes,
+        boundary_width if boundaries else None,
+        contour_share,
+        () if trimap is None else trimap or TRIMAP_WIDTHS,
+    )
+    pictures = prepared.splits[split]
+    writing = write_submission(submission, layout, pictures) if submission else nullcontext()
     try:
         segment = segment_function(segmenter, procedure, model)
-        matrix = evaluate_model(segment, prepared, split, limit)
+        with writing as keep:
+            matrix = evaluate_model(segment, prepared, split, limit, report.measures, keep)
     except tf.errors.OpError as error:
         raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
     except ValueError as error:  # a form that does not tell how many classes it knows
         raise UserError(f"{model} and {dataset!r} do not belong together: {error}") from error
     print(f"{model} on {dataset}, split {split}")
-    print(matrix.table(prepared.class_names))
+    content = {"model": model, "dataset": dataset, "split": split}
+    if is_labelled:
+        print(matrix.table(prepared.class_names))
+        content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
+    else:
+        print("no score: this split has no labels")
+    if report.measures:
+        print(report.table())
+    if submission:
+        print(f"{pictures:,} label maps for the server of {layout.server}: {submission}")
     if json_file:
-        summary = {"model": model, "dataset": dataset, "split": split}
         with replacing(json_file) as temporary:
-            content = {**summary, **matrix.summary(prepared.class_names)}
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The two figures of a run: how training went, and what the model now sees.
+"""The two figures of a run, how training went and what the model now sees; and trimap curves.
 
 Everything is drawn on `matplotlib.figure.Figure` objects, so that no figure outlives its function
 and neither a display nor pyplot's global state is involved.
@@ -21,6 +21,11 @@ DPI = 100
 
 INK, FAINT, GRID = "#222222", "#707070", "#e4e4e4"
 BLUE, ORANGE, GREEN, PURPLE = "#2166ac", "#e08214", "#1b7837", "#762a83"
+LINES = tuple(
+    {"color": colour, "linestyle": style}
+    for style in ("-", "--")
+    for colour in (BLUE, ORANGE, GREEN, PURPLE)
+)
 
 # The errors column: nothing else in it has a hue, for the photo under them is made gray.
 ERROR_COLOUR = (255, 32, 72)
@@ -163,6 +168,60 @@ def _line(axes, epochs: np.ndarray, values: np.ndarray, colour: str, label: str 
         epochs[there], values[there], color=colour, linewidth=1.8, marker=marker, markersize=3.5,
         label=label,
     )  # fmt: skip
+
+
+def plot_trimap(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path, measure: str = "mean IoU"
+) -> None:
+    """Draws what models score in bands along boundaries into a PNG; see `trimap_figure`.
+
+    Args:
+        curves, measure: as of `trimap_figure`.
+        path: the PNG to write; it is replaced in one step.
+
+    Raises:
+        UserError: if the file cannot be written.
+        ValueError: if there is nothing to draw, or widths and values differ in number.
+    """
+    _save(trimap_figure(curves, measure), path)
+
+
+def trimap_figure(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], measure: str = "mean IoU"
+) -> Figure:
+    """A score against the width of the band, a line for each model, at most eight.
+
+    Args:
+        curves: widths in pixels, rising, and scores in 0...1 by the model's name, as `evaluate
+            --trimap --json` writes them. NaN or None stands for a band without a pixel.
+        measure: name of the score.
+
+    Returns:
+        A figure of one panel, in per cent.
+
+    Raises:
+        ValueError: if there is nothing to draw, or widths and values differ in number.
+    """
+    if not 1 <= len(curves) <= len(LINES):
+        raise ValueError(f"there must be 1 to {len(LINES)} curves, not {len(curves)}.")
+    figure = Figure(figsize=(6.2, 4.4), dpi=DPI, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
+    axes = figure.subplots()
+    _style(axes, np.unique(np.concatenate([widths for widths, _ in curves.values()])))
+    for (name, (widths, values)), style in zip(curves.items(), LINES, strict=False):
+        if len(widths) != len(values):
+            raise ValueError(f"{name} has {len(widths)} widths and {len(values)} values.")
+        scores = 100 * np.asarray(values, float)
+        there = ~np.isnan(scores)
+        axes.plot(
+            np.asarray(widths)[there], scores[there], **style, linewidth=1.8, marker="o",
+            markersize=3.5, label=name,
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
+    axes.set_title(f"{measure} near boundaries, %", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("width of the band, pixels")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
 
 
 def plot_samples(

@@ -38,6 +38,7 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     import keras
     import tensorflow as tf
 
+    from gcn_keras.boundaries import BandMatrices, ContourCounts
     from gcn_keras.distribution import evaluate_in_team, make_team, predictor
     from gcn_keras.inference import segment
     from gcn_keras.optimizers import compile_model
@@ -82,8 +83,11 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
         predict = predictor(team, model)
     if data_dir:
         dataset = datasets.load("image_folder", data_dir)
-        matrix = evaluate_in_team(team, predict, dataset, "val", lambda: None)
-        results["matrix"] = matrix.counts
+        bands, contours = BandMatrices(CLASSES, (1, 3)), ContourCounts(CLASSES)
+        measures = (bands, contours)
+        matrix = evaluate_in_team(team, predict, dataset, "val", lambda: None, measures)
+        counted = {"matrix": matrix, "bands": bands, "contours": contours}
+        results |= {name: measure.counts for name, measure in counted.items()}
     share = BATCH // team.workers
     own = slice(team.worker * share, (team.worker + 1) * share)
     answers = []

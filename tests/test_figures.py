@@ -9,7 +9,9 @@ from gcn_keras.figures import (
     error_picture,
     plot_curves,
     plot_samples,
+    plot_trimap,
     samples_figure,
+    trimap_figure,
 )
 from gcn_keras.images import load_image
 from pipelines.errors import UserError
@@ -240,3 +242,28 @@ class TestCurves:
             plot_curves({"other": [1.0], "loss": []}, tmp_path / "c.png")
         with pytest.raises(ValueError, match="differ in length: .*'loss': 2"):
             plot_curves({"loss": [1.0, 2.0], "val_mean_iou": [0.1]}, tmp_path / "c.png")
+
+
+class TestTrimap:
+    CURVES = {"GCN": ((1, 3, 40), (None, 0.5, 0.75)), "GCN + BR": ((2, 3), (0.25, 0.625))}
+
+    def test_a_line_for_each_model(self):
+        (axes,) = trimap_figure(self.CURVES).get_axes()
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert lines == {"GCN": [[3, 50], [40, 75]], "GCN + BR": [[2, 25], [3, 62.5]]}
+        assert axes.get_title(loc="left") == "mean IoU near boundaries, %"
+        assert axes.get_xlabel() == "width of the band, pixels"
+        styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+        assert len(styles) == 2
+
+    def test_file(self, tmp_path):
+        plot_trimap(self.CURVES, tmp_path / "t.png", measure="pixel accuracy")
+        assert load_image(tmp_path / "t.png").shape == (440, 620, 3)
+        assert [path.name for path in tmp_path.iterdir()] == ["t.png"]
+
+    def test_refuses_what_cannot_be_drawn(self):
+        with pytest.raises(ValueError, match="GCN has 2 widths and 1 values"):
+            trimap_figure({"GCN": ((1, 2), (0.5,))})
+        for count in (0, 9):
+            with pytest.raises(ValueError, match=f"there must be 1 to 8 curves, not {count}"):
+                trimap_figure({str(number): ((1,), (0.5,)) for number in range(count)})
