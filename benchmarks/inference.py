@@ -1,6 +1,6 @@
 """Every form of a deployed model beside Keras and PyTorch: latency, throughput, memory, size.
 
-    python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …]
+    python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …] [--forms …]
 
 ResNet50-GCN, k = 15, 21 classes, random weights, 512×512; and the model in saved_models/shapes at
 128×128. Every form takes the same uint8 pictures and gives the same thing, a label map for each;
@@ -210,6 +210,7 @@ def compare(
     seconds: float = 5.0,
     rounds: int = 2,
     models: tuple[str, ...] = tuple(MODELS),
+    forms: tuple[str, ...] = (*EXPORTED, *TORCH),
 ) -> None:
     """Compare the forms of deployed models: latency, images a second, memory, file size.
 
@@ -218,14 +219,16 @@ def compare(
         seconds: Length of a measurement.
         rounds: Turns of each form; that with the lowest median counts.
         models: Only these: resnet50_gcn, shapes.
+        forms: Only these.
     """
-    rows = []
+    rows, wanted = [], forms
     for name in models:
         with tempfile.TemporaryDirectory() as scratch:
             in_child("write", name=name, folder=scratch)
             forms = [form for form, path in EXPORTED.items() if Path(scratch, path).exists()]
             if name != "shapes":
                 forms += [form for form in TORCH if has("torch")]
+            forms = [form for form in forms if form in wanted]
             best = {}
             for _ in range(rounds):
                 for form in forms:
@@ -252,7 +255,7 @@ def table(rows: list[dict]) -> str:
     ]
     for row in rows:
         same = {r["form"]: r["median_ms"] for r in rows if r["model"] == row["model"]}
-        reference = same.get("PyTorch channels_last", same["Keras predict"])
+        reference = same.get("PyTorch channels_last", same.get("Keras predict", row["median_ms"]))
         size = "" if row["file_mib"] is None else f"{row['file_mib']:.1f}"
         lines.append(
             f"| {row['model']} | {row['form']} | {row['median_ms']:.1f} | {row['p95_ms']:.1f} | "
