@@ -56,7 +56,7 @@ class Recipe:
     # === Data ===
     dataset: str
     """Data set, prepared by `python -m pipelines.prepare`; `shapes` prepares itself. For a
-    classifier a set with one class a picture, prepared by `tfds build`."""
+    classifier a set of TFDS with one class a picture, such as imagenet2012."""
     data_dir: str = datasets.DEFAULT_DATA_DIR
     """Where prepared data sets live."""
     train_split: str = "train"

@@ -7,8 +7,9 @@ from typing import Annotated
 import tyro
 
 from pipelines import datasets
+from pipelines.datasets import classified
 from pipelines.datasets.tfds_set.options import TfdsOptions
-from pipelines.errors import run_command
+from pipelines.errors import UsageError, run_command
 
 
 def prepare(
@@ -28,7 +29,8 @@ def prepare(
     coco_voc/2014, and coco_voc/2017_min1000 without objects below 1000 pixels), cityscapes19,
     image_folder, and image_folder/NAME for several of your own in one data directory. The layouts
     they expect are in pipelines/datasets/*/README.md. tfds:NAME is any set of TensorFlow Datasets
-    that has a picture and a mask.
+    that has a picture and a mask. imagenet2012, for pretraining, is written by TFDS from ImageNet's
+    archives.
 
     Args:
         name: The data set.
@@ -47,6 +49,11 @@ def prepare(
     """
     given = TfdsOptions(image_feature, label_feature, first_label, class_names)
     options = None if given == TfdsOptions() else given
+    if name == classified.IMAGENET:
+        if beam_options is not None or options or skip_errors:
+            raise UsageError(f"{name!r} is written by TFDS: it takes --from and --data-dir alone")
+        _prepare_imagenet(source, data_dir)
+        return
     datasets.check_source(name, source, beam_options, options, skip_errors)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
     folder = datasets.prepared_folder(name, data_dir)
@@ -61,6 +68,18 @@ def prepare(
         print(
             f"  {what}: {count:,} could not be used and {'was' if count == 1 else 'were'} skipped"
         )
+    print(f"in {folder}")
+
+
+def _prepare_imagenet(source, data_dir) -> None:
+    if source is None:
+        raise UsageError(f"{classified.IMAGENET!r} needs the folder of its archives: --from DIR")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    folder = classified.prepare_imagenet(source, data_dir)
+    prepared = classified.load(classified.IMAGENET, data_dir)
+    print(f"{prepared.name}: {prepared.num_classes:,} classes")
+    for split, count in prepared.splits.items():
+        print(f"  {split:<12}{count:>10,} examples")
     print(f"in {folder}")
 
 

@@ -1,7 +1,9 @@
 """Sets of pictures with one class each: how they are found, and the stream of their crops."""
 
 import collections
+import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from classified_pictures import BRIGHT, CLASSES, DARK, TRAIN, Imagenet2012, jpeg
 from pipelines import classification, crops
 from pipelines.datasets import classified
 from pipelines.errors import UsageError, UserError
+from pipelines.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,8 @@ class TestSets:
         assert str(caught.value) == (
             f"'imagenet2012' is not prepared in {tmp_path} (looked in {tmp_path}/imagenet2012); "
             "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
-            "https://image-net.org/download-images into a folder DIR and run: tfds build "
-            f"imagenet2012 --data_dir {tmp_path} --manual_dir DIR"
+            "https://image-net.org/download-images into a folder DIR and run: python -m "
+            f"pipelines.prepare imagenet2012 --from DIR --data-dir {tmp_path}"
         )
 
     def test_another_set_is_missing(self, tmp_path):
@@ -67,7 +70,10 @@ class TestSets:
             classified.check_prepared("imagenette/160px", tmp_path)
         assert str(caught.value) == (
             f"'imagenette/160px' is not prepared in {tmp_path} (looked in {tmp_path}/imagenette/"
-            f"160px); prepare it with: tfds build imagenette/160px --data_dir {tmp_path}"
+            "160px); prepare it with: python -c "
+            "'import tensorflow_datasets as tfds; tfds.builder('\"'\"'imagenette/160px'\"'\"', "
+            f"data_dir='\"'\"'{tmp_path}'\"'\"', file_format='\"'\"'tfrecord'\"'\"')"
+            ".download_and_prepare()'"
         )
 
     @pytest.mark.parametrize("name", ["", "ImageNet", "../x", "a/b/c", "tfds:cifar10", "a/.."])
@@ -96,7 +102,7 @@ class TestSets:
             classified.load("imagenet2012", tmp_path)
         assert str(caught.value) == (
             f"{folder} holds riegeli files, and TFRecords are read: prepare it with "
-            "--file_format tfrecord"
+            "file_format='tfrecord'"
         )
 
     def test_a_set_of_something_else(self, tmp_path):
@@ -130,6 +136,72 @@ class TestSets:
         batches = classification.evaluation_batches(dataset, "validation", (32, 32), 4)
         with pytest.raises(tf.errors.InvalidArgumentError, match="a picture has no class"):
             next(iter(batches))
+
+
+class TestImageNet:
+    """TFDS' own builder, on archives of ImageNet's layout."""
+
+    @pytest.fixture
+    def archives(self, tmp_path):
+        folder = tmp_path / "archives"
+        folder.mkdir()
+
+        def add(archive, name, content):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+        with tarfile.open(folder / "ILSVRC2012_img_train.tar", "w") as train:
+            for synset in ("n01440764", "n01443537"):
+                inner = io.BytesIO()
+                with tarfile.open(fileobj=inner, mode="w") as pictures:
+                    add(pictures, f"{synset}_1.JPEG", jpeg(1, BRIGHT))
+                add(train, f"{synset}.tar", inner.getvalue())
+        with tarfile.open(folder / "ILSVRC2012_img_val.tar", "w") as validation:
+            add(validation, "ILSVRC2012_val_00000001.JPEG", jpeg(0, DARK))
+        return folder
+
+    @pytest.mark.slow
+    def test_is_prepared_once(self, archives, tmp_path, capsys):
+        data_dir = tmp_path / "data"
+        for _ in range(2):
+            prepare("imagenet2012", archives, data_dir)
+            assert capsys.readouterr().out == (
+                "imagenet2012: 1,000 classes\n  train                2 examples\n"
+                f"  validation           1 examples\nin {data_dir}/imagenet2012/5.1.0\n"
+            )
+        dataset = classified.load("imagenet2012", data_dir)
+        assert dataset.class_names[:2] == ("n01440764", "n01443537")
+        records = tf.data.TFRecordDataset(list(dataset.files["train"]))
+        found = {x["image_id"].numpy(): x["label"].numpy() for x in map(dataset.parse, records)}
+        assert found == {b"n01440764_1.JPEG": 0, b"n01443537_1.JPEG": 1}
+
+    def test_what_is_missing(self, archives, tmp_path):
+        (archives / "ILSVRC2012_img_val.tar").unlink()
+        with pytest.raises(UserError) as caught:
+            prepare("imagenet2012", archives, tmp_path / "data")
+        assert str(caught.value) == (
+            f"{archives} lacks ILSVRC2012_img_val.tar, which https://image-net.org/download-images "
+            "gives to whoever registers"
+        )
+        with pytest.raises(UsageError) as caught:
+            prepare("imagenet2012", data_dir=tmp_path / "data")
+        assert str(caught.value) == "'imagenet2012' needs the folder of its archives: --from DIR"
+
+    @pytest.mark.slow
+    def test_a_damaged_archive(self, archives, tmp_path):
+        (archives / "ILSVRC2012_img_train.tar").write_bytes(b"no archive" * 100)
+        with pytest.raises(UserError) as caught:
+            prepare("imagenet2012", archives, tmp_path / "data")
+        message = str(caught.value)
+        assert message.startswith(f"cannot prepare 'imagenet2012' in {tmp_path}/data: ")
+
+    def test_options_that_it_has_not(self, archives):
+        with pytest.raises(UsageError) as caught:
+            prepare("imagenet2012", archives, skip_errors=True)
+        assert str(caught.value) == (
+            "'imagenet2012' is written by TFDS: it takes --from and --data-dir alone"
+        )
 
 
 class TestWindows:

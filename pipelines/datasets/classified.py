@@ -1,11 +1,14 @@
 """Data sets of pictures with one class each, as TFDS prepares them; ImageNet above all.
 
-They lie in DATA_DIR/NAME/VERSION, where `tfds build` puts them. TensorFlow is imported by `load`,
+They lie in DATA_DIR/NAME/VERSION, where TFDS puts them. TensorFlow is imported by the functions,
 not with this module.
 """
 
+import contextlib
+import io
 import re
 import shlex
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,9 @@ import numpy as np
 from pipelines.datasets import DEFAULT_DATA_DIR, PreparedDataset
 from pipelines.errors import UsageError, UserError
 
+IMAGENET = "imagenet2012"
+_ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+_PAGE = "https://image-net.org/download-images"
 _NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9][A-Za-z0-9_.+-]*)?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -41,16 +47,52 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
     versions = [path for path in versions if _VERSION.fullmatch(path.name)]
     if versions:
         return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
-    command = f"tfds build {name} --data_dir {shlex.quote(str(data_dir))}"
-    if name == "imagenet2012":
+    if name == IMAGENET:
         advice = (
-            "put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from "
-            f"https://image-net.org/download-images into a folder DIR and run: {command} "
-            "--manual_dir DIR"
+            f"put {' and '.join(_ARCHIVES)} from {_PAGE} into a folder DIR and run: python -m "
+            f"pipelines.prepare {name} --from DIR --data-dir {shlex.quote(str(data_dir))}"
         )
     else:
-        advice = f"prepare it with: {command}"
+        # Not by the command `tfds build`, which needs Apache Beam whatever it builds.
+        program = (
+            f"import tensorflow_datasets as tfds; tfds.builder({name!r}, data_dir="
+            f"{str(data_dir)!r}, file_format='tfrecord').download_and_prepare()"
+        )
+        advice = f"prepare it with: python -c {shlex.quote(program)}"
     raise UserError(f"{name!r} is not prepared in {data_dir} (looked in {folder}); {advice}")
+
+
+def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
+    """Writes ImageNet as TFRecords with TFDS' own builder, unless that has been done.
+
+    Args:
+        source: folder of the archives as ImageNet gives them.
+        data_dir: where prepared data sets live; made if absent.
+
+    Returns:
+        The folder of the records.
+
+    Raises:
+        UserError: an archive is missing or damaged, or the records cannot be written.
+    """
+    missing = [name for name in _ARCHIVES if not Path(source, name).is_file()]
+    if missing:
+        raise UserError(
+            f"{source} lacks {' and '.join(missing)}, which {_PAGE} gives to whoever registers"
+        )
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(IMAGENET, data_dir=str(data_dir), file_format="tfrecord")
+        options = tfds.download.DownloadConfig(manual_dir=str(source), try_download_gcs=False)
+        downloads = str(Path(data_dir, "downloads"))
+        # TFDS reports a download that does not happen; its progress is on standard error.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_dir=downloads, download_config=options)
+    except (OSError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
+        raise UserError(f"cannot prepare {IMAGENET!r} in {data_dir}: {error}") from error
+    return check_prepared(IMAGENET, data_dir)
 
 
 def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
@@ -85,7 +127,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
     if file_format != tfds.core.FileFormat.TFRECORD:
         raise UserError(
             f"{folder} holds {file_format.value} files, and TFRecords are read: prepare it with "
-            "--file_format tfrecord"
+            "file_format='tfrecord'"
         )
 
     def parse(record):
