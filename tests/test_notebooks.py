@@ -29,10 +29,15 @@ def test_committed_with_their_outputs(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_runs(path, monkeypatch):
+def test_every_cell_runs(monkeypatch):
+    """One after another: they share the data and the runs beside them."""
     monkeypatch.setenv("GCN_KERAS_SHORT", "1")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    for path in NOTEBOOKS:
+        run(path)
+
+
+def run(path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}}
@@ -44,4 +49,4 @@ def test_every_cell_runs(path, monkeypatch):
         if cell.cell_type == "code"
         for output in cell.outputs
     )
-    assert "Traceback" not in text and "error:" not in text, text
+    assert "Traceback" not in text and "error:" not in text, f"{path}: {text}"
