@@ -12,6 +12,7 @@ import importlib
 _HOMES = {
     "gcn": "gcn_keras.model",
     "segment": "gcn_keras.inference",
+    "probabilities": "gcn_keras.inference",
     "load_image": "gcn_keras.images",
     "overlay": "gcn_keras.images",
     "ConfusionMatrix": "gcn_keras.metrics",

@@ -7,7 +7,6 @@ parameters are not told there.
 """
 
 import dataclasses
-import importlib.util
 import itertools
 import json
 import math
@@ -19,6 +18,16 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from gcn_keras import looks
+from gcn_keras.environment import prepare_tensorflow
+from gcn_keras.images import replacing
+from gcn_keras.segmenters import (
+    check_exists,
+    check_gives_logits,
+    check_same_classes,
+    logits_of,
+    open_segmenter,
+)
 from pipelines import datasets
 from pipelines.errors import UsageError, UserError, run_command
 
@@ -46,34 +55,54 @@ class Parameters:
 DEEPLAB = Parameters()
 
 
-def check(parameters: Parameters) -> None:
+def check(parameters: Parameters, prefix: str = "--crf.") -> None:
     """Refuses values that cannot be meant.
+
+    Args:
+        parameters: the values.
+        prefix: what the names of their options begin with.
 
     Raises:
         UsageError: naming the option, the value and what it can be.
     """
     for name, value in dataclasses.asdict(parameters).items():
-        option = f"--crf.{name.replace('_', '-')}"
         if name == "iterations":
             if value < 1:
-                raise UsageError(f"{option} must be at least 1, got {value}")
+                raise UsageError(f"{option(name, prefix)} must be at least 1, got {value}")
         elif "weight" in name:
             if not 0 <= value < math.inf:
-                raise UsageError(f"{option} must be at least 0, got {value:g}")
+                raise UsageError(f"{option(name, prefix)} must be at least 0, got {value:g}")
         elif not 0 < value < math.inf:
-            raise UsageError(f"{option} must be positive, got {value:g}")
+            raise UsageError(f"{option(name, prefix)} must be positive, got {value:g}")
 
 
-def require() -> None:
-    """Refuses to go on without pydensecrf.
+def option(name: str, prefix: str = "--crf.") -> str:
+    """The option of `evaluate` and `predict` that sets a parameter."""
+    return f"{prefix}{name.replace('_', '-')}"
+
+
+def options_of(parameters: Parameters) -> str:
+    """The options of `evaluate` and `predict` that give these parameters."""
+    given = dataclasses.asdict(parameters).items()
+    return " ".join(f"{option(name)} {value:g}" for name, value in given)
+
+
+def require():
+    """Imports pydensecrf.
+
+    Returns:
+        Its class `DenseCRF2D`.
 
     Raises:
-        UserError: saying what to install.
+        UserError: it is not installed.
     """
-    if importlib.util.find_spec("pydensecrf") is None:
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
         raise UserError(
-            "a dense CRF needs pydensecrf, which is not installed: pip install 'gcn_keras[crf]'"
-        )
+            "a dense CRF needs pydensecrf2, which is not installed: pip install 'gcn_keras[crf]'"
+        ) from error
+    return DenseCRF2D
 
 
 def refine(
@@ -81,18 +110,31 @@ def refine(
 ) -> np.ndarray:
     """Refines a model's probabilities so that they follow the picture's colours.
 
+    The mean field of Krähenbühl and Koltun 2011 under two Potts terms. Both kernels are Gaussians
+    of standard deviation sigma, or bilateral_xy and bilateral_rgb, normalised symmetrically:
+    k(i, j) / sqrt(sum k(i, ·) · sum k(j, ·)), i = j included; pydensecrf filters with them on a
+    permutohedral lattice, which is an approximation.
+
     Args:
         image: uint8 `[H, W, 3]`, RGB.
-        probabilities: float32 `[H, W, C]`, which sums to 1 over the classes.
+        probabilities: float `[H, W, C]`, which sums to 1 over the classes.
         parameters: of the two terms.
 
     Returns:
-        Probabilities of the mean field, float32 `[H, W, C]`.
-    """
-    from pydensecrf.densecrf import DenseCRF2D
+        Probabilities of the mean field, float32 `[H, W, C]`; their argmax is the label map.
 
+    Raises:
+        ValueError: arrays of other shapes or types.
+        UserError: pydensecrf is not installed.
+    """
+    is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3
+    if not is_image or probabilities.ndim != 3 or probabilities.shape[:2] != image.shape[:2]:
+        raise ValueError(
+            f"the CRF takes an image, uint8 [H, W, 3], and probabilities [H, W, C], received "
+            f"{image.dtype} {image.shape} and {probabilities.shape}"
+        )
     height, width, classes = probabilities.shape
-    field = DenseCRF2D(width, height, classes)
+    field = require()(width, height, classes)
     energy = -np.log(np.maximum(probabilities, _LEAST)).astype(np.float32)
     field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(-1, classes).T))
     field.addPairwiseGaussian(sxy=parameters.sigma, compat=parameters.weight)
@@ -127,11 +169,12 @@ def search(
     bilateral_rgb: tuple[float, ...] = (3.0, 5.0),
     iterations: tuple[int, ...] = (10,),
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+    look: Annotated[looks.Looks, tyro.conf.arg(name="")] = looks.ONE_LOOK,
 ) -> None:
     """Try every combination of parameters on some pictures, and print the best first.
 
-    Each picture goes through the model once. Search on pictures that the final score is not
-    measured on.
+    Each picture goes through the model once, and no probabilities are kept. Search on pictures that
+    the final score is not measured on.
 
     Args:
         model: A .keras file or a SavedModel folder.
@@ -146,81 +189,94 @@ def search(
         bilateral_rgb: Values to try.
         iterations: Values to try.
         json_file: Write the table here, too.
+        look: More than one look at each picture, before the CRF.
     """
-    from gcn_keras.environment import prepare_tensorflow
-    from gcn_keras.segmenters import check_exists, open_segmenter
-
     datasets.parse_name(dataset)
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
-    candidates = grid(
-        weight=weight,
-        sigma=sigma,
-        bilateral_weight=bilateral_weight,
-        bilateral_xy=bilateral_xy,
-        bilateral_rgb=bilateral_rgb,
-        iterations=iterations,
-    )
+    values = {
+        "weight": weight,
+        "sigma": sigma,
+        "bilateral_weight": bilateral_weight,
+        "bilateral_xy": bilateral_xy,
+        "bilateral_rgb": bilateral_rgb,
+        "iterations": iterations,
+    }
+    for name, given in values.items():
+        if not given:
+            raise UsageError(f"{option(name, '--')} needs at least one value to try, got none")
+    candidates = grid(**values)
     for parameters in candidates:
-        check(parameters)
+        check(parameters, "--")
+    looks.check(look)
     require()
     check_exists(model)
+    check_gives_logits(model)
     if json_file and not json_file.parent.is_dir():
         raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
     prepare_tensorflow()
-    from gcn_keras.test_time import logits_of
+    import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(split)
-    logits = logits_of(open_segmenter(model), model)
-    scores = measure(logits, prepared, split, limit, candidates)
+    if split in prepared.unlabelled_splits:
+        raise UsageError(f"{dataset!r} has no labels for split {split!r} to measure by")
+    segmenter = open_segmenter(model)
+    check_same_classes(segmenter, model, prepared)
+    logits = logits_of(segmenter, model)
+    try:
+        scores = measure(logits, prepared, split, limit, candidates, look)
+    except tf.errors.OpError as error:
+        raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
     rows = sorted(scores.items(), key=lambda row: -row[1])
+    lines = [
+        (score, " ".join([*looks.options_of(look), *_crf_options(parameters)]))
+        for parameters, score in rows
+    ]
     print(f"{'mean IoU %':>10}  options of evaluate and predict")
-    for parameters, score in rows:
-        options = "" if parameters is None else f"--crf {options_of(parameters)}"
-        print(f"{100 * score:>10.2f}  {options or '(no CRF)'}")
+    for score, options in lines:
+        print(f"{100 * score:>10.2f}  {options or '(none)'}")
     if json_file:
-        from gcn_keras.images import replacing
-
         content = [
-            {"mean_iou": score, "parameters": p and dataclasses.asdict(p)} for p, score in rows
+            {"mean_iou": score, "options": options, "parameters": p and dataclasses.asdict(p)}
+            for (p, _), (score, options) in zip(rows, lines, strict=True)
         ]
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def measure(logits, dataset, split: str, limit: int | None, candidates) -> dict:
+def _crf_options(parameters: Parameters | None) -> list[str]:
+    return [] if parameters is None else ["--crf", options_of(parameters)]
+
+
+def measure(
+    logits, dataset, split: str, limit: int | None, candidates, look: looks.Looks = looks.ONE_LOOK
+) -> dict:
     """Mean IoU without a CRF, under the key None, and with each of the candidates.
 
     Args:
-        logits: as of `test_time.probabilities`.
+        logits: as of `looks.probabilities`.
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
         limit: stop after so many pictures; None for all.
         candidates: `Parameters` to try.
+        look: how the pictures are looked at.
     """
     from gcn_keras.metrics import ConfusionMatrix
-    from gcn_keras.test_time import probabilities
     from pipelines.input_pipeline import evaluation_examples
 
     matrices = {key: ConfusionMatrix(dataset.num_classes) for key in (None, *candidates)}
     examples = evaluation_examples(dataset, split, limit).as_numpy_iterator()
-    count = min(limit or math.inf, dataset.splits[split])
-    for example in tqdm(examples, desc="search", total=count, unit=" pictures", mininterval=0.5):
-        image, label = example["image"], example["label"]
-        scores = probabilities(logits, image)
-        for parameters, matrix in matrices.items():
-            refined = scores if parameters is None else refine(image, scores, parameters)
-            matrix.update(label, np.argmax(refined, axis=-1).astype(np.uint8))
+    count = min(limit or math.inf, dataset.splits[split]) * len(matrices)
+    with tqdm(total=count, desc="search", unit=" label maps", mininterval=0.5) as bar:
+        for example in examples:
+            image, label = example["image"], example["label"]
+            scores = looks.probabilities(logits, image, look)
+            for parameters, matrix in matrices.items():
+                refined = scores if parameters is None else refine(image, scores, parameters)
+                matrix.update(label, np.argmax(refined, axis=-1).astype(np.uint8))
+                bar.update()
     return {key: matrix.mean_iou for key, matrix in matrices.items()}
-
-
-def options_of(parameters: Parameters) -> str:
-    """The options of evaluate and predict that give these parameters."""
-    return " ".join(
-        f"--crf.{name.replace('_', '-')} {value:g}"
-        for name, value in dataclasses.asdict(parameters).items()
-    )
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from gcn_keras.boundaries import (
     CONTOUR_SHARE,
@@ -20,9 +22,9 @@ from gcn_keras.boundaries import (
 from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import replacing
 from gcn_keras.metrics import ConfusionMatrix
-from gcn_keras.segmenters import check_exists, open_segmenter
+from gcn_keras.segmenters import check_exists, check_same_classes, open_segmenter
 from gcn_keras.submission import check_file, layout_of, write_submission
-from gcn_keras.test_time import ONCE, Procedure, segment_function
+from gcn_keras.test_time import ONCE, Procedure, options_of, segment_function
 from gcn_keras.test_time import check as check_procedure
 from pipelines import datasets
 from pipelines.errors import UsageError, UserError, run_command
@@ -135,16 +137,16 @@ def evaluate(
         submission: Write the label maps here, too, as the test server wants them: .tgz for data
             sets with VOC's classes, .tgz or .zip for Cityscapes. The split needs no labels.
         json_file: Write the figures here, too.
-        procedure: Look more than once.
+        procedure: More than one look at each picture, and a dense CRF.
     """
     datasets.parse_name(dataset)
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
-    check_procedure(procedure)
     check_options(boundary_width, contour_share, trimap, boundaries)
     if submission:
         check_file(submission, limit)
     check_exists(model)
+    check_procedure(procedure, model)
     prepare_tensorflow()
     import tensorflow as tf
 
@@ -163,11 +165,7 @@ def evaluate(
         )
     layout = layout_of(prepared, submission) if submission else None
     segmenter = open_segmenter(model)
-    if segmenter.num_classes not in (None, prepared.num_classes):
-        raise UserError(
-            f"{model} knows {segmenter.num_classes} classes and {dataset!r} has "
-            f"{prepared.num_classes}: they do not belong together"
-        )
+    check_same_classes(segmenter, model, prepared)
     if json_file and not json_file.parent.is_dir():
         raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
     report = BoundaryReport(
@@ -180,7 +178,9 @@ def evaluate(
     writing = write_submission(submission, layout, pictures) if submission else nullcontext()
     try:
         segment = segment_function(segmenter, procedure, model)
-        with writing as keep:
+        count = min(limit or math.inf, pictures)
+        with writing as keep, tqdm(total=count, desc="evaluate", unit=" pictures") as bar:
+            segment = _counted(segment, bar)
             matrix = evaluate_model(segment, prepared, split, limit, report.measures, keep)
     except tf.errors.OpError as error:
         raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
@@ -188,6 +188,9 @@ def evaluate(
         raise UserError(f"{model} and {dataset!r} do not belong together: {error}") from error
     print(f"{model} on {dataset}, split {split}")
     content = {"model": model, "dataset": dataset, "split": split}
+    if not procedure.is_default:
+        content["procedure"] = options_of(procedure)
+        print(f"procedure {content['procedure']}")
     if is_labelled:
         print(matrix.table(prepared.class_names))
         content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
@@ -200,6 +203,17 @@ def evaluate(
     if json_file:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _counted(segment, bar: tqdm):
+    """The same function, which moves a progress bar."""
+
+    def segment_and_count(images):
+        labels = segment(images)
+        bar.update(len(images))
+        return labels
+
+    return segment_and_count
 
 
 def main() -> None:

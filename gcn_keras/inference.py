@@ -1,10 +1,12 @@
 """Pictures of any size in, label maps of the same size out."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from gcn_keras import looks
 from pipelines.errors import UserError
 from pipelines.imagenet import MEAN_RGB
 
@@ -67,6 +69,58 @@ def segment(model, images):
     batch = images if images.ndim == 4 else images[None]
     labels = np.argmax(predict_logits(model, batch), axis=-1).astype(np.uint8)
     return labels if images.ndim == 4 else labels[0]
+
+
+def probabilities(
+    model,
+    images,
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tile: tuple[int, int] | None = None,
+    overlap: int = 0,
+):
+    """Probabilities of the classes, averaged over several looks; see `gcn_keras.looks`.
+
+        scores = gcn_keras.probabilities(model, image, scales=(0.75, 1, 1.25), flip=True)
+        labels = scores.argmax(axis=-1)
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        images: RGB, uint8: one picture `[H, W, 3]`, a batch `[B, H, W, 3]`, or a sequence of
+            pictures of different sizes. Any height and width. They go through the model one by one.
+        scales: look at the picture at these scales.
+        flip: look at it mirrored, too.
+        tile: height and width of tiles to look through; None looks at the whole.
+        overlap: pixels by which neighbouring tiles overlap at least.
+
+    Returns:
+        float32 `[H, W, C]`, `[B, H, W, C]`, or a list of `[H, W, C]`, as the pictures came; they
+        sum to 1 over the classes.
+
+    Raises:
+        ValueError: what is no picture.
+        UsageError: scales, a tile or an overlap that cannot be meant.
+    """
+    chosen = looks.Looks(tuple(scales), flip, tile and tuple(tile), overlap)
+    looks.check(chosen)
+    logits = functools.partial(predict_logits, model)
+
+    def of_one(image):
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+            raise ValueError(
+                f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of pictures, received "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        return looks.probabilities(logits, image, chosen)
+
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        return [of_one(image) for image in images]
+    images = np.asarray(images)
+    if images.ndim == 4 and len(images):
+        return np.stack([of_one(image) for image in images])
+    return of_one(images)
 
 
 def predict_logits(model, images: np.ndarray) -> np.ndarray:

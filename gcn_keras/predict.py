@@ -127,7 +127,7 @@ def predict(
         opacity: Of the colours over the picture, 0 to 1.
         frame_labels: Of videos, write the class indices of each frame, too: PNGs in a folder
             DIR/NAME_labels.
-        procedure: Look more than once.
+        procedure: More than one look at each picture, and a dense CRF.
     """
     if not images and not video:
         raise UsageError("name at least one picture or folder of pictures, or --video FILE")
@@ -137,8 +137,8 @@ def predict(
         raise UsageError("--frame-labels is about videos: name one by --video FILE")
     if palette is not None:
         datasets.parse_name(palette)
-    check_procedure(procedure)
     check_exists(model)
+    check_procedure(procedure, model)
     pictures = find_images(images)
     for path in video:
         check_video(path)

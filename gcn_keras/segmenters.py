@@ -5,6 +5,7 @@ file, a SavedModel, a TFLite file or a server; so the same pictures meet every o
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +34,7 @@ class Segmenter(Protocol):
     def segment(self, images: np.ndarray) -> np.ndarray:
         """Labels every pixel: uint8 `[B, H, W, 3]` RGB of any size to uint8 `[B, H, W]`."""
 
-    # Forms that give scores, too, have
-    #   logits(images): uint8 `[B, H, W, 3]` RGB of any size to float32 `[B, H, W, C]`.
+    # Forms that give more than labels have a method `logits`, too, see `logits_of`.
 
 
 class KerasSegmenter:
@@ -143,6 +143,60 @@ def check_exists(address) -> None:
         newest_version(path)
     elif not is_file:
         raise no_model(address)
+
+
+def logits_of(segmenter: Segmenter, address) -> Callable:
+    """A model's function from uint8 `[B, H, W, 3]` of any size to logits, float32 `[B, H, W, C]`.
+
+    Args:
+        segmenter: the model.
+        address: its path or address, for the message.
+
+    Raises:
+        UserError: this form of a model gives none.
+    """
+    logits = getattr(segmenter, "logits", None)
+    if logits is None:
+        raise _no_logits(address)
+    return logits
+
+
+def check_gives_logits(address) -> None:
+    """Refuses the forms that never give logits, before anything slow is imported.
+
+    A `.tflite` file gives labels alone, and a server is asked for PNGs of them.
+
+    Raises:
+        UserError: naming the forms that do.
+    """
+    if is_server(str(address)) or Path(address).suffix == ".tflite":
+        raise _no_logits(address)
+
+
+def _no_logits(address) -> UserError:
+    return UserError(
+        f"{address} gives labels alone, and scales, mirrored looks, tiles and the dense CRF need "
+        "logits: take a .keras file, or a SavedModel folder with the signature 'logits', as "
+        "gcn_keras.export writes"
+    )
+
+
+def check_same_classes(segmenter: Segmenter, address, dataset) -> None:
+    """Refuses a model that knows another number of classes than a data set has.
+
+    Args:
+        segmenter: the model; one that does not tell how many it knows passes.
+        address: its path or address, for the message.
+        dataset: `pipelines.datasets.PreparedDataset`.
+
+    Raises:
+        UserError: they do not belong together.
+    """
+    if segmenter.num_classes not in (None, dataset.num_classes):
+        raise UserError(
+            f"{address} knows {segmenter.num_classes} classes and {dataset.name!r} has "
+            f"{dataset.num_classes}: they do not belong together"
+        )
 
 
 def is_server(address: str) -> bool:
