@@ -98,37 +98,44 @@ def test_options():
     )
 
 
+LOOKS = {"scales": (0.5, 1, 1.25), "flip": True, "tile": (48, 40), "overlap": 8}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data set; a model of its two classes as a .keras file and as a SavedModel."""
+    import keras
+
+    from gcn_keras.legends import Legend
+    from gcn_keras.saved_model import export_saved_model
+
+    folder = tmp_path_factory.mktemp("commands")
+    prepare_halves(folder)
+    keras.utils.set_random_seed(0)
+    model = gcn_keras.gcn(2, "resnet14_tiny", 3)
+    # Untrained, it is very sure of one class. Nearly undecided, it sees both on noise.
+    last = model.get_layer("deconv_up2")
+    last.set_weights([last.get_weights()[0] / 1000, np.zeros(2)])
+    scores = gcn_keras.probabilities(model, noise(), **LOOKS)
+    preferred = np.median(np.log(scores[..., 0] / scores[..., 1]))
+    last.set_weights([last.get_weights()[0], np.array([0, preferred])])
+    model.save(folder / "model.keras")
+    export_saved_model(model, folder / "saved", Legend.unnamed(2))
+    return folder
+
+
+def noise():
+    return np.random.default_rng(0).integers(0, 256, (50, 83, 3)).astype(np.uint8)
+
+
 @pytest.mark.slow
 class TestCommands:
-    LOOKS = ("--scales", 0.5, 1, 1.25, "--flip", "--tile", 48, 40, "--overlap", 8)
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        """A data set; a model of its two classes as a .keras file and as a SavedModel."""
-        import keras
-
-        from gcn_keras.legends import Legend
-        from gcn_keras.saved_model import export_saved_model
-
-        folder = tmp_path_factory.mktemp("commands")
-        prepare_halves(folder)
-        keras.utils.set_random_seed(0)
-        model = gcn_keras.gcn(2, "resnet14_tiny", 3)
-        model.save(folder / "model.keras")
-        export_saved_model(model, folder / "saved", Legend.unnamed(2))
-        return folder
+    OPTIONS = ("--scales", 0.5, 1, 1.25, "--flip", "--tile", 48, 40, "--overlap", 8)
 
     def expected(self, folder, image) -> np.ndarray:
         from gcn_keras.inference import load_model
 
-        scores = gcn_keras.probabilities(
-            load_model(folder / "model.keras"),
-            image,
-            scales=(0.5, 1, 1.25),
-            flip=True,
-            tile=(48, 40),
-            overlap=8,
-        )
+        scores = gcn_keras.probabilities(load_model(folder / "model.keras"), image, **LOOKS)
         return scores.argmax(axis=-1)
 
     def test_evaluate(self, folder, tmp_path):
@@ -136,7 +143,7 @@ class TestCommands:
         for model in (folder / "model.keras", folder / "saved"):
             report = tmp_path / "report.json"
             options = ("--dataset", "image_folder", "--data-dir", folder / "data")
-            done = run("evaluate", model, *options, *self.LOOKS, "--json", report)
+            done = run("evaluate", model, *options, *self.OPTIONS, "--json", report)
             assert done.returncode == 0, done.stderr
             assert done.stdout.splitlines()[1] == (
                 "procedure --scales 0.5 1 1.25 --flip --tile 48 40 --overlap 8"
@@ -153,10 +160,10 @@ class TestCommands:
             assert found["mean_iou"] == pytest.approx(matrix.mean_iou, abs=0.005)
 
     def test_predict(self, folder, tmp_path):
-        picture = np.random.default_rng(0).integers(0, 256, (50, 83, 3)).astype(np.uint8)
+        picture = noise()
         Image.fromarray(picture).save(tmp_path / "a.png")
         done = run(
-            "predict", folder / "model.keras", tmp_path / "a.png", "--out", tmp_path, *self.LOOKS
+            "predict", folder / "model.keras", tmp_path / "a.png", "--out", tmp_path, *self.OPTIONS
         )
         assert done.returncode == 0, done.stderr
         with Image.open(tmp_path / "a_labels.png") as labels:
