@@ -276,6 +276,25 @@ _SHAPES = Recipe(
     batch_norm_momentum=0.97,
 )
 
+# From scratch on the 367 photographs of CamVid.
+_CAMVID = dataclasses.replace(
+    _SHAPES,
+    name="camvid",
+    dataset="camvid",
+    backbone="resnet18_slim",
+    kernel_size=(7, 7, 11, 15),
+    crop=(256, 256),
+    scale=(0.6, 1.6),
+    jitter=0.3,
+    epochs=42,
+    learning_rate=3e-3,
+    weight_decay=0.02,
+    warmup_steps=200,
+    batch_norm_momentum=0.95,
+    class_weights="median-frequency",
+    validate_every=6,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -295,23 +314,17 @@ RECIPES = {
             jit_compile=True,  # these few channels are what XLA is good at, on a CPU too
             export=False,
         ),
-        # From scratch on the 367 photographs of CamVid.
+        _CAMVID,
+        # The paper's question asked of photographs, in a quarter of an hour a run on two cores.
         dataclasses.replace(
-            _SHAPES,
-            name="camvid",
-            dataset="camvid",
-            backbone="resnet18_slim",
-            kernel_size=(7, 7, 11, 15),
-            crop=(256, 256),
-            scale=(0.6, 1.6),
-            jitter=0.3,
-            epochs=42,
-            learning_rate=3e-3,
-            weight_decay=0.02,
-            warmup_steps=200,
-            batch_norm_momentum=0.95,
-            class_weights="median-frequency",
-            validate_every=6,
+            _CAMVID,
+            name="camvid-ablation",
+            kernel_size=(15,),
+            boundary_refinement=False,
+            epochs=8,
+            warmup_steps=50,
+            validate_every=8,
+            export=False,
         ),
         _PAPER,
         _VOC_ABLATION,

@@ -51,8 +51,9 @@ def test_the_papers_data_and_sizes():
         assert (recipe.weights, recipe.freeze_batch_norm) == ("imagenet", True)
 
 
-def test_the_ablation_asks_the_papers_question():
-    ablation = RECIPES["shapes-ablation"]
+@pytest.mark.parametrize("name", ["shapes-ablation", "camvid-ablation"])
+def test_the_ablation_asks_the_papers_question(name):
+    ablation = RECIPES[name]
     p5 = [side // (8 * recipes.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
     assert p5 == [8, 8]
     assert ablation.kernel_size == (2 * p5[0] - 1,)  # from any position to any other
