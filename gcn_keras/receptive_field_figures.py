@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from gcn_keras.figures import DPI, FAINT, INK
 from gcn_keras.images import replacing
-from gcn_keras.receptive_field import SHARES, square_side
+from gcn_keras.receptive_field_maps import SHARES, square_side
 
 COLOURS = matplotlib.colormaps["magma"]
 PANEL = 3.4  # inches of the wider side of a panel

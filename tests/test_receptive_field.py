@@ -14,8 +14,9 @@ from keras import layers
 from gcn_keras import blocks, gcn
 from gcn_keras.images import load_image, save_png
 from gcn_keras.legends import Legend
-from gcn_keras.receptive_field import (
-    class_index,
+from gcn_keras.receptive_field import class_index, table
+from gcn_keras.receptive_field_figures import receptive_field_figure
+from gcn_keras.receptive_field_maps import (
     effective_receptive_field,
     measure,
     patch_and_stride,
@@ -24,10 +25,8 @@ from gcn_keras.receptive_field import (
     recentred_mean,
     spread,
     square_side,
-    table,
     valid_receptive_field,
 )
-from gcn_keras.receptive_field_figures import receptive_field_figure
 from pipelines.errors import UsageError, UserError
 from pipelines.labels import voc_colour_map
 
