@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …] [--forms …]
 
-ResNet50-GCN, k = 15, 21 classes, random weights, 512×512; and the model in saved_models/shapes at
-128×128. Every form takes the same uint8 pictures and gives the same thing, a label map for each;
+GCN on ResNet50, k = 15, 21 classes, random weights, 512×512; and the model in saved_models/shapes
+at 128×128. Every form takes the same uint8 pictures and gives the same thing, a label map for each;
 each runs in a process of its own with all cores, in turns, `--rounds` of them; the turn with the
 lowest median counts, as it was disturbed least. PyTorch runs where it is installed (extras group
 `bench`), ONNX Runtime likewise (`onnx`).
@@ -27,7 +27,7 @@ sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
 from pipelines.errors import UserError, run_command  # noqa: E402
 
-MODELS = {"resnet50_gcn": 512, "shapes": 128}
+MODELS = {"gcn_resnet50": 512, "shapes": 128}
 BOXED = REPOSITORY / "saved_models" / "shapes"
 EXPORTED = {
     "Keras predict": "model.keras",
@@ -218,7 +218,7 @@ def compare(
         json_file: Write the rows there, too.
         seconds: Length of a measurement.
         rounds: Turns of each form; that with the lowest median counts.
-        models: Only these: resnet50_gcn, shapes.
+        models: Only these: gcn_resnet50, shapes.
         forms: Only these.
     """
     rows, wanted = [], forms

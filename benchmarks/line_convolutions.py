@@ -2,7 +2,7 @@
 
     python benchmarks/line_convolutions.py [--json FILE]
 
-The first convolutions of ResNet50-GCN's GCN blocks at 512×512 (k = 15, 21 classes), forward and
+The first convolutions of the GCN blocks on ResNet50 at 512×512 (k = 15, 21 classes), forward and
 forward with gradients, each way in turn; the best of several turns counts.
 """
 

@@ -1,4 +1,4 @@
-"""Training steps of ResNet50-GCN: TensorFlow, JAX and PyTorch; and what `fit` adds to a step.
+"""Training steps of GCN on ResNet50: TensorFlow, JAX and PyTorch; and what `fit` adds to a step.
 
     python benchmarks/training.py [--json FILE] [--batches 1 4] [--steps N] [--rounds N] [--forms …]
 
