@@ -2,10 +2,13 @@
 
 Each row of a table is a training run with a few options of `gcn_keras.fit`, repeated with several
 seeds. Runs are found again, finished or not, so an interrupted table goes on where it stopped,
-another seed adds to what is there, and tables share the runs that they have in common.
+another seed adds to what is there, and tables share the runs that they have in common. Several
+commands may work on the rows of a table at the same time.
+
+What counts is a run's best model: where a recipe validates more than once, that with the best mean
+IoU on the split that is measured on (our choice; the paper does not say).
 """
 
-import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gcn_keras import paper_tables, recipes
-from gcn_keras.experiments import Experiments
+from gcn_keras.experiments import Experiments, split_options
 from gcn_keras.images import replacing
 from gcn_keras.paper_tables import MEASURES, Row, Table
 from pipelines.errors import UsageError, run_command
@@ -33,28 +36,21 @@ def rows_of(table: Table, names: tuple[str, ...] | None) -> tuple[Row, ...]:
     return tuple(row for row in table.rows if names is None or row.name in names)
 
 
-def run_rows(experiments: Experiments, rows: tuple[Row, ...], seeds: Sequence[int]) -> dict:
+def run_rows(experiments: Experiments, rows: tuple[Row, ...], seeds: Sequence[int]) -> None:
     """Trains and measures what is not there yet, and says a line about each run.
 
     Seed by seed, so that a first picture of the whole table comes early.
-
-    Returns:
-        For each row the results of its seeds, as of `Experiments.result`.
     """
-    results = {row: [] for row in rows}
-    for seed in seeds:
-        for row in rows:
-            result, fresh = experiments.result(row, seed)
-            results[row].append(result)
-            done = sum(map(len, results.values()))
-            seconds = result["training_seconds"]
-            trained = f", {seconds:.0f} s of training" if seconds else ""
-            print(
-                f"[{done}/{len(seeds) * len(rows)}] {row.label}, seed {seed}: mean IoU "
-                f"{100 * result['mean_iou']:.1f} %{trained}{'' if fresh else ' (was there)'}",
-                flush=True,
-            )
-    return results
+    runs = [(seed, row) for seed in seeds for row in rows]
+    for number, (seed, row) in enumerate(runs, start=1):
+        result, fresh = experiments.result(row, seed)
+        seconds = result["training_seconds"]
+        trained = f", {seconds:.0f} s of training" if seconds else ""
+        print(
+            f"[{number}/{len(runs)}] {row.label}, seed {seed}: mean IoU "
+            f"{100 * result['mean_iou']:.1f} %{trained}{'' if fresh else ' (was there)'}",
+            flush=True,
+        )
 
 
 def markdown(table: Table, results: dict[Row, list[dict]]) -> str:
@@ -87,10 +83,12 @@ def _printed(measure: str, value: float | None) -> str:
     return f"{value / 1000:.0f}K" if measure == "p5_weights" else f"{value:.1f}"
 
 
-def write_table(name: str, table: Table, results: dict[Row, list[dict]], out: Path) -> str:
-    """Writes NAME.md and NAME.png; returns the Markdown."""
+def write_table(name: str, table: Table, experiments: Experiments, out: Path) -> str:
+    """Writes NAME.md and NAME.png of every row that something is known of; returns the Markdown."""
     from gcn_keras.table_plots import plot_table
 
+    known = {row: experiments.known(row) for row in table.rows}
+    results = {row: runs for row, runs in known.items() if runs}
     text = markdown(table, results)
     with replacing(out / f"{name}.md") as temporary:
         temporary.write_text(text)
@@ -102,20 +100,22 @@ def parse_weights(pairs: tuple[str, ...]) -> dict[str, str]:
     """Takes "resnet50=FILE" apart.
 
     Raises:
-        UsageError: there is no such backbone, or no file.
+        UsageError: there is no such backbone, or no such file.
     """
     weights = {}
     for pair in pairs:
         backbone, equals, path = pair.partition("=")
         if not equals or backbone not in recipes.P2_STRIDES:
             raise UsageError(f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {pair!r}")
+        if path != "imagenet" and not Path(path).is_file():
+            raise UsageError(f"--weights {pair}: there is no such file")
         weights[backbone] = path
     return weights
 
 
 def ablate(
     table: tyro.conf.Positional[Literal[paper_tables.NAMES]],
-    recipe: str = "shapes-ablation",
+    recipe: str | None = None,
     rows: tuple[str, ...] | None = None,
     seeds: int = 2,
     runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
@@ -128,38 +128,41 @@ def ablate(
     """Train what a table of the paper needs, and write it beside the paper's own figures.
 
     Writes TABLE.md, TABLE.png and runs.csv, a line for each run of any table. Runs in runs.csv are
-    not repeated.
+    not repeated, and the table shows all of its rows and seeds that are there, asked for or not.
 
     Args:
         table: Table of the paper.
-        recipe: Recipe that every run starts from; Tables 7 and 9 have recipes of their own.
+        recipe: Recipe that every run starts from; voc-ablation for Table 6 and shapes-ablation for
+            the others if not given. Tables 7 and 9 have recipes of their own.
         rows: Only these, by their names: base, gcn3, conv3, stack3, gcn15-br …
         seeds: Runs of each row, with the seeds 0, 1, …
         runs: Folder of the run folders; runs/RECIPE-tables if not given.
         out: Folder of the results; that of the runs if not given.
         weights: Where backbones start from: resnet50=FILE resnet50_gcn=FILE.
         models: Train runs whose results are known and whose models are not there, too.
-        options: More options of fit for every run, in one string: --options="--epochs 2".
+        options: More options of fit for every run, in one string: --options="--epochs 2". Results
+            of other data, --data-dir, want another --out: runs.csv does not know data apart.
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
     """
+    recipe = recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
     if recipe not in recipes.RECIPES:
         raise UsageError(f"there is no recipe {recipe!r}; there are: {', '.join(recipes.RECIPES)}")
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
-    extra = tuple(shlex.split(options))
+    extra = split_options("--options", options)
     base = recipes.parse(["--recipe", recipe, *extra])
     chosen = paper_tables.table(table, base)
     kept = rows_of(chosen, rows)
     runs = runs or Path("runs", f"{recipe}-tables")
     out = out or runs
     experiments = Experiments(
-        recipe, runs, out / "runs.csv", extra, tuple(shlex.split(evaluation)),
+        recipe, runs, out / "runs.csv", extra, split_options("--evaluation", evaluation),
         parse_weights(weights), models,
     )  # fmt: skip
     for row in kept:
         experiments.check(row)  # refuse now, not in hours
-    results = run_rows(experiments, kept, range(seeds))
-    print(write_table(table, chosen, results, out), end="")
+    run_rows(experiments, kept, range(seeds))
+    print(write_table(table, chosen, experiments, out), end="")
 
 
 def main() -> None:

@@ -236,6 +236,8 @@ class BoundaryReport:
                 "width": self.width,
                 "boundary_accuracy": _or_none(self._bands.within(self.width).pixel_accuracy),
                 "internal_accuracy": _or_none(self._bands.beyond(self.width).pixel_accuracy),
+                "boundary_mean_accuracy": _or_none(self._bands.within(self.width).mean_accuracy),
+                "internal_mean_accuracy": _or_none(self._bands.beyond(self.width).mean_accuracy),
                 "contour_share": self._contours.share,
                 "mean_boundary_iou": _or_none(self._contours.mean_iou),
                 "boundary_iou": {
@@ -263,6 +265,8 @@ class BoundaryReport:
             rows = {
                 f"accuracy within {self.width} px of a boundary": within.pixel_accuracy,
                 "accuracy elsewhere (internal)": beyond.pixel_accuracy,
+                "… mean over classes, near": within.mean_accuracy,
+                "… mean over classes, elsewhere": beyond.mean_accuracy,
                 "mean Boundary IoU": self._contours.mean_iou,
             }
             longest = max(map(len, rows))

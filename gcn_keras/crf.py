@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gcn_keras import looks
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import replacing
+from gcn_keras.images import check_target, replacing
 from gcn_keras.segmenters import (
     check_exists,
     check_gives_logits,
@@ -212,8 +212,7 @@ def search(
     require()
     check_exists(model)
     check_gives_logits(model)
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    check_target(json_file, "--json")
     prepare_tensorflow()
     import tensorflow as tf
 

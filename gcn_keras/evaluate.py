@@ -1,5 +1,6 @@
 """Measures a model in any form: `python -m gcn_keras.evaluate MODEL --dataset NAME`."""
 
+import functools
 import itertools
 import json
 import math
@@ -20,7 +21,7 @@ from gcn_keras.boundaries import (
     check_options,
 )
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import replacing
+from gcn_keras.images import check_target, replacing
 from gcn_keras.metrics import ConfusionMatrix
 from gcn_keras.segmenters import check_exists, check_same_classes, open_segmenter
 from gcn_keras.submission import check_file, layout_of, write_submission
@@ -140,13 +141,10 @@ def evaluate(
         procedure: More than one look at each picture, and a dense CRF.
     """
     datasets.parse_name(dataset)
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, got {limit}")
-    check_options(boundary_width, contour_share, trimap, boundaries)
-    if submission:
-        check_file(submission, limit)
+    _check_values(limit, boundary_width, contour_share, trimap, boundaries, submission)
     check_exists(model)
     check_procedure(procedure, model)
+    check_target(json_file, "--json")
     prepare_tensorflow()
     import tensorflow as tf
 
@@ -166,8 +164,6 @@ def evaluate(
     layout = layout_of(prepared, submission) if submission else None
     segmenter = open_segmenter(model)
     check_same_classes(segmenter, model, prepared)
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
     report = BoundaryReport(
         prepared.num_classes,
         boundary_width if boundaries else None,
@@ -203,6 +199,36 @@ def evaluate(
     if json_file:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _check_values(limit, boundary_width, contour_share, trimap, boundaries, submission) -> None:
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1, got {limit}")
+    check_options(boundary_width, contour_share, trimap, boundaries)
+    if submission:
+        check_file(submission, limit)
+
+
+def check_measurement(options: Sequence[str]) -> None:
+    """Refuses options for measuring a `.keras` file that cannot be meant, before there is one.
+
+    Args:
+        options: of the command, without model and data set.
+
+    Raises:
+        UsageError: naming the option, the value and what it can be.
+        UserError: a package is missing.
+        SystemExit: from tyro, status 2, for an unknown option.
+    """
+
+    @functools.wraps(evaluate)
+    def check(model, limit=None, boundary_width=WIDTH, contour_share=CONTOUR_SHARE, trimap=None,
+              boundaries=False, submission=None, procedure=ONCE, **_):  # fmt: skip
+        _check_values(limit, boundary_width, contour_share, trimap, boundaries, submission)
+        check_procedure(procedure, model)
+
+    arguments = ["best.keras", "--dataset", "any", *options]
+    tyro.cli(check, args=arguments, prog="python -m gcn_keras.evaluate")
 
 
 def _counted(segment, bar: tqdm):

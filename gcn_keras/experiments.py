@@ -8,24 +8,31 @@ import csv
 import hashlib
 import json
 import shlex
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from gcn_keras import recipes
+from gcn_keras.child_processes import run_logged
 from gcn_keras.environment import environment_of_tensorflow
+from gcn_keras.evaluate import check_measurement
 from gcn_keras.images import replacing
+from gcn_keras.locks import locked
 from gcn_keras.paper_tables import Row
 from gcn_keras.recipes import Recipe
 from gcn_keras.run_folder import RunFolder, configuration, find_run, read_json
-from pipelines.errors import UserError
+from pipelines.errors import UsageError, UserError
 
 _KEYS = ("run", "seed", "configuration")
 _MEASURED = ("mean_iou", "pixel_accuracy")
 _AT_BOUNDARIES = ("boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
 _TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
 COLUMNS = (*_KEYS, *_MEASURED, *_AT_BOUNDARIES, *_TRAINED)
+
+# Options of fit and evaluate that the experiments themselves give.
+_OF_FIT = ("recipe", "seed", "out", "resume", "export")
+_OF_EVALUATE = ("dataset", "data-dir", "json")
 
 
 class Experiments:
@@ -63,8 +70,21 @@ class Experiments:
         Raises:
             UsageError: naming one.
         """
+        _refuse(self.options, _OF_FIT, "--options", "which is given for every run")
+        _refuse(self.options, _names(row.options), "--options", f"by which row {row.name} is made")
+        _refuse(self.evaluation, _OF_EVALUATE, "--evaluation", "which is given for every row")
+        check_measurement(["--boundaries", *row.procedure, *self.evaluation])
         if not row.measures_only:
             recipes.parse(self.options_of_fit(row, 0, None))
+
+    def known(self, row: Row) -> list[dict]:
+        """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
+        found = {
+            int(seed): result
+            for (name, seed, digest), result in self._known.items()
+            if name == row.name and digest == self._digest(row, int(seed))
+        }
+        return [found[seed] for seed in sorted(found)]
 
     def result(self, row: Row, seed: int) -> tuple[dict, bool]:
         """What a row measures, by `COLUMNS`; trains and measures unless that is done.
@@ -75,8 +95,15 @@ class Experiments:
 
         Raises:
             UsageError: the folder holds a run with other options.
-            UserError: a command failed; its log is named.
+            UserError: a command failed, and its log is named; files cannot be written.
+            Interrupted: by SIGTERM or Ctrl-C, after the command was stopped.
         """
+        try:
+            self.results.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot make the folder {self.results.parent}: {error.strerror}"
+            ) from error
         key = (row.name, str(seed), self._digest(row, seed))
         trained = row.start if row.measures_only else row
         if key in self._known:
@@ -91,9 +118,10 @@ class Experiments:
         result |= {name: measured[name] for name in _MEASURED}
         result |= {name: measured["boundaries"][name] for name in _AT_BOUNDARIES}
         result |= {name: metrics.get(name) for name in _TRAINED}
-        # Another command may have written results of its own meanwhile.
-        self._known = {**_read(self.results), key: result}
-        _write(self.results, self._known)
+        with locked(self.results.parent):
+            # Another command may have written results of its own meanwhile.
+            self._known = {**_read(self.results), key: result}
+            _write(self.results, self._known)
         return result, True
 
     def _trained(self, row: Row, seed: int) -> RunFolder:
@@ -117,19 +145,13 @@ class Experiments:
             return read_json(file)
 
     def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
-        try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with open(log, "w") as file:
-                command = [sys.executable, "-m", module, *options]
-                done = subprocess.run(
-                    command, stdout=file, stderr=subprocess.STDOUT, env=environment
-                )
-        except OSError as error:
-            raise UserError(f"cannot write {log}: {error.strerror}") from error
-        if done.returncode:
+        former = log.stat().st_size if log.is_file() else 0
+        status = run_logged([sys.executable, "-m", module, *options], log, environment)
+        if status:
             name = module.rpartition(".")[2]
             raise UserError(
-                f"{name} {shlex.join(options)} failed with status {done.returncode}: see {log}"
+                f"{name} {shlex.join(options)} failed with status {status}: "
+                f"{_reason(log, former)}see {log}"
             )
 
     def _folder(self, row: Row, seed: int) -> Path:
@@ -158,6 +180,37 @@ class Experiments:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def split_options(option: str, text: str) -> tuple[str, ...]:
+    """Takes options that are given in one string apart, as a shell does.
+
+    Raises:
+        UsageError: naming `option`: a quotation that does not end.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"{option} cannot be read: {error}, got {text!r}") from error
+
+
+def _refuse(options, names, option: str, why: str) -> None:
+    for name in _names(options):
+        if name in names:
+            raise UsageError(f"{option} cannot hold --{name}, {why}")
+
+
+def _names(options: Sequence[str]) -> list[str]:
+    """Of the options, without dashes, "no-" and values."""
+    names = (text[2:].partition("=")[0] for text in options if text.startswith("--"))
+    return [name.replace("_", "-").removeprefix("no-") for name in names]
+
+
+def _reason(log: Path, start: int) -> str:
+    """The error that a command printed from a place in its log on, if there is one."""
+    lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
+    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return f"{told[-1]}; " if told else ""
+
+
 def _not_default(recipe: Recipe) -> dict:
     """Only what is set: another field in a later version must not make old results strangers."""
     default = configuration(Recipe(name="", dataset=""))
@@ -184,7 +237,9 @@ def _read(path: Path) -> dict[tuple, dict]:
             f"{', '.join(COLUMNS)}"
         )
     results = {}
-    for row in rows:
+    for number, row in enumerate(rows, start=2):
+        if None in row.values():
+            raise UserError(f"{path} cannot be read: line {number} is cut off")
         values = {name: _number(path, name, row[name]) for name in COLUMNS[3:]}
         key = tuple(row[name] for name in _KEYS)
         results[key] = {**dict(zip(_KEYS, key, strict=True)), **values}
@@ -192,14 +247,15 @@ def _read(path: Path) -> dict[tuple, dict]:
 
 
 def _number(path, name, text) -> float | int | None:
+    if not text and name not in _MEASURED:
+        return None
     try:
-        return json.loads(text) if text else None
+        return float(text) if text == "nan" else json.loads(text)
     except ValueError as error:
         raise UserError(f"{path} cannot be read: {name} is {text!r}, no number") from error
 
 
 def _write(path: Path, results: dict[tuple, dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import replacing
+from gcn_keras.images import check_target, replacing
 from gcn_keras.legends import Legend
 from gcn_keras.segmenters import legend_beside
 from pipelines import datasets
@@ -66,8 +66,7 @@ def export(
     _check_options(formats, size, dataset, split, budget)
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    check_target(json_file, "--json")
     if dataset:
         datasets.check_prepared(dataset, data_dir)
     prepare_tensorflow()

@@ -5,11 +5,9 @@ field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have 
 """
 
 import os
-import sys
 
 from gcn_keras import recipes
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.interruption import Interrupted
 from gcn_keras.run_folder import find_run, read_json, recipe_to_resume
 from pipelines import datasets
 from pipelines.datasets import classified
@@ -41,10 +39,6 @@ def main() -> int:
     print(f"{training.describe(recipe)}\nrun folder {run.path}")
     try:
         metrics = training.train(recipe, run, task)
-    except Interrupted as interrupted:
-        print(f"\n{interrupted}")
-        print("interrupted", file=sys.stderr)
-        return interrupted.exit_status
     except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
     if metrics:

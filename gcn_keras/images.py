@@ -166,6 +166,24 @@ def replacing(path) -> Iterator[Path]:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
+def check_target(path: Path | None, option: str) -> None:
+    """Refuses a file that could not be written, before there is anything to write.
+
+    Args:
+        path: what the option was given; None passes.
+        option: its name, for the message.
+
+    Raises:
+        UserError: there is no such folder, or it is itself one.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder: name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}")
+
+
 def save_png(array: np.ndarray, path, palette: np.ndarray | None = None) -> None:
     """Writes a PNG: a picture, or with a palette a label map that keeps its indices.
 

@@ -1,13 +1,14 @@
 """Pictures of any size in, label maps of the same size out."""
 
 import functools
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gcn_keras import looks
-from pipelines.errors import UserError
+from pipelines.errors import UsageError, UserError
 from pipelines.imagenet import MEAN_RGB
 
 # The largest stride of any backbone's P5: sides are padded to multiples of it.
@@ -100,10 +101,22 @@ def probabilities(
 
     Raises:
         ValueError: what is no picture.
-        UsageError: scales, a tile or an overlap that cannot be meant.
+            Also scales, a tile or an overlap that cannot be meant.
     """
-    chosen = looks.Looks(tuple(scales), flip, tile and tuple(tile), overlap)
-    looks.check(chosen)
+    try:
+        height_and_width = tile if tile is None else tuple(map(operator.index, tile))
+        chosen = looks.Looks(tuple(map(float, scales)), flip, height_and_width, overlap)
+    except TypeError as error:
+        raise ValueError(
+            f"scales must be a sequence of numbers and tile two integers, received scales="
+            f"{scales!r}, tile={tile!r}"
+        ) from error
+    if tile is not None and len(chosen.tile) != 2:
+        raise ValueError(f"tile must be two integers, height and width, received {tile!r}")
+    try:
+        looks.check(chosen)
+    except UsageError as error:
+        raise ValueError(str(error).replace("--", "")) from error
     logits = functools.partial(predict_logits, model)
 
     def of_one(image):

@@ -3,18 +3,6 @@
 import signal
 
 
-class Interrupted(Exception):
-    """A run was asked to stop, and has saved what it needs to go on.
-
-    Attributes:
-        exit_status: 143 after SIGTERM (a scheduler takes the machine away), 130 after Ctrl-C.
-    """
-
-    def __init__(self, message: str, number: int):
-        super().__init__(message)
-        self.exit_status = 128 + number
-
-
 class Interruption:
     """Within its block SIGTERM and Ctrl-C are noted; a second Ctrl-C interrupts at once.
 

@@ -9,7 +9,6 @@ paper does not tell where its crops lie).
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,6 +18,8 @@ import tyro
 from PIL import Image
 
 from pipelines.errors import UsageError
+
+LARGEST_SCALE = 8
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ def check(looks: Looks) -> None:
     Raises:
         UsageError: naming the option, the value and what it can be.
     """
-    if not looks.scales or not all(0 < scale < math.inf for scale in looks.scales):
-        raise UsageError(f"--scales must be positive numbers, got {_shown(looks.scales)}")
+    if not looks.scales or not all(0 < scale <= LARGEST_SCALE for scale in looks.scales):
+        raise UsageError(
+            f"--scales must be above 0 and at most {LARGEST_SCALE}, got {_shown(looks.scales)}"
+        )
     if looks.tile is None and looks.overlap:
         raise UsageError(f"--overlap needs --tile H W, got --overlap {looks.overlap} alone")
     if looks.tile is not None:

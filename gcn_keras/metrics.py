@@ -64,6 +64,14 @@ class ConfusionMatrix:
         """Share of valid pixels that are right; NaN if there is no valid pixel."""
         return float(np.trace(self.counts) / self.counts.sum()) if self.counts.any() else np.nan
 
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean over the classes that have labels of the share of their pixels that is right; NaN
+        if there is no valid pixel."""
+        labels = self.counts.sum(axis=1)
+        seen = labels > 0
+        return float(np.mean(np.diag(self.counts)[seen] / labels[seen])) if seen.any() else np.nan
+
     def summary(self, class_names) -> dict:
         """All measures as JSON-ready values; the IoU of an absent class is None."""
         return {

@@ -17,6 +17,10 @@ LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
 
 
+# How the names of layers that are not the backbone's begin.
+HEAD = ("gcn_", "br_", "deconv_")
+
+
 def gcn(
     num_classes: int = 21,
     backbone: str = "resnet50",

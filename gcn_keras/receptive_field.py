@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import find_images, load_image, replacing
+from gcn_keras.images import check_target, find_images, load_image, replacing
 from gcn_keras.inference import load_model
 from gcn_keras.legends import Legend
 from gcn_keras.receptive_field_maps import (
@@ -70,24 +70,22 @@ def receptive_field(
         raise UsageError("name at least one picture or folder of pictures")
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    check_target(json_file, "--json")
     cases = _cases(find_images(images), [_parse_point(text) for text in at])
     sizes = []
     for path, image, point in cases:
         check_point(point, image.shape[:2], str(path))
         sizes.append(patch_and_stride(*image.shape[:2], patch, stride))
         check_occlusion(*sizes[-1], draws, seed, batch)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
-
     prepare_tensorflow()
     network = load_model(model)
     num_classes = network.output.shape[-1]
     legend = legend_beside(model.with_name("labels.json"), model, num_classes)
     chosen = None if class_ is None else class_index(class_, legend, num_classes)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
     class_names = (legend or Legend.unnamed(num_classes)).class_names
 
     from gcn_keras.receptive_field_figures import plot_receptive_fields

@@ -469,7 +469,8 @@ def _check_weights(recipe) -> None:
     if not weights.endswith(".keras") and recipe.backbone not in IMAGENET_BACKBONES:
         raise UsageError(
             f"--weights {weights}: Keras publishes ImageNet weights of "
-            f"{', '.join(IMAGENET_BACKBONES)}, not of --backbone {recipe.backbone}"
+            f"{', '.join(IMAGENET_BACKBONES)}, not of --backbone {recipe.backbone}: give a .keras "
+            "file by --weights, or --weights None"
         )
 
 

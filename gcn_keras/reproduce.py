@@ -1,7 +1,6 @@
 """The paper's main results, stage after stage: `python -m gcn_keras.reproduce voc|cityscapes`."""
 
 import importlib.util
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +8,7 @@ import tyro
 
 from gcn_keras import paper_tables, recipes
 from gcn_keras.ablate import run_rows, write_table
-from gcn_keras.experiments import Experiments
+from gcn_keras.experiments import Experiments, split_options
 from pipelines import datasets
 from pipelines.errors import UsageError, run_command
 
@@ -49,14 +48,15 @@ def reproduce(
             'the last row needs a dense CRF, which is not installed: pip install "gcn_keras[crf]"'
         )
     out = out or Path("runs", f"reproduce-{experiment}")
-    extra = ("--data-dir", str(data_dir), *shlex.split(options))
+    extra = ("--data-dir", str(data_dir), *split_options("--options", options))
+    measured = split_options("--evaluation", evaluation)
     recipe = rows[0].recipe
-    experiments = Experiments(recipe, out, out / "runs.csv", extra, tuple(shlex.split(evaluation)))
+    experiments = Experiments(recipe, out, out / "runs.csv", extra, measured)
     for row in rows:
         experiments.check(row)
     table = paper_tables.table(name, recipes.parse(["--recipe", recipe, *extra]))
-    results = run_rows(experiments, rows, (seed,))
-    print(write_table(name, table, results, out), end="")
+    run_rows(experiments, rows, (seed,))
+    print(write_table(name, table, experiments, out), end="")
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 from gcn_keras.images import replacing
+from gcn_keras.locks import FILE as LOCK
+from gcn_keras.locks import claim
 from gcn_keras.recipes import RECIPES, Recipe
 from pipelines.errors import UsageError, UserError
 
@@ -23,6 +25,7 @@ class RunFolder:
         path: the folder.
         config, legend, model, best, history, checkpoints, logs, curves, samples, metrics: paths
             inside.
+        lock: what keeps other processes from training here, see `begin_run`; None until then.
     """
 
     def __init__(self, path):
@@ -37,11 +40,17 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.samples = self.path / "samples.png"
         self.metrics = self.path / "metrics.json"
+        self.lock = None
 
     @property
     def finished(self) -> bool:
         """Whether the run that lies here came to its end; metrics.json is written last."""
         return self.metrics.is_file()
+
+    def release(self) -> None:
+        """Lets other processes train here again."""
+        if self.lock:
+            self.lock.close()
 
     def save_model(self, model, path: Path) -> None:
         """Saves a model without its training configuration, so that plain Keras can load it."""
@@ -98,7 +107,7 @@ def find_run(recipe: Recipe) -> RunFolder:
                 f"--out {run.path} holds a run that is not finished: --resume goes on with it; or "
                 f"name another folder"
             )
-    elif run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+    elif run.path.exists() and (not run.path.is_dir() or _is_used(run.path)):
         raise UsageError(f"--out {run.path} exists and is no run folder: name another one")
     return run
 
@@ -124,17 +133,24 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
 
 
 def begin_run(run: RunFolder, recipe: Recipe) -> None:
-    """Makes the folder and writes config.json. Call it when the data have been checked, too: a run
-    that was refused must not leave a folder that then refuses the corrected one.
+    """Makes the folder, locks it and writes config.json. Call it when the data have been checked,
+    too: a run that was refused must not leave a folder that then refuses the corrected one.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be made, or another process trains in it.
     """
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run folder {run.path}: {error.strerror}") from error
+    run.lock = claim(run.path)
+    if run.lock is None:
+        raise UserError(f"another process trains in {run.path}: wait for it, or stop it")
     run.write_json(run.config, configuration(recipe))
+
+
+def _is_used(folder: Path) -> bool:
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def _folder_of(recipe) -> RunFolder:

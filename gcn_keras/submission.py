@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from gcn_keras.images import replacing
+from gcn_keras.images import check_target, replacing
 from pipelines import labels
 from pipelines.datasets.records import encode_label
-from pipelines.errors import UsageError, UserError
+from pipelines.errors import UsageError
 
 TAR_ENDINGS, ZIP_ENDING = (".tgz", ".tar.gz"), ".zip"
 
@@ -102,8 +102,7 @@ def check_file(file: Path, limit: int | None = None) -> None:
         raise UsageError(f"--submission FILE must end in .tgz, .tar.gz or .zip, got {file}")
     if limit is not None:
         raise UsageError(f"--submission needs every picture of the split: omit --limit {limit}")
-    if not file.parent.is_dir():
-        raise UserError(f"--submission {file}: there is no folder {file.parent}")
+    check_target(file, "--submission")
 
 
 def layout_of(dataset, file: Path) -> Layout:

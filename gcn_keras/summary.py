@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import replacing
+from gcn_keras.images import check_target, replacing
 from gcn_keras.inference import STRIDE
 from gcn_keras.recipes import P2_STRIDES
 from pipelines.errors import UsageError, UserError, run_command
@@ -53,8 +53,7 @@ def summary(
     }
     given = {name: value for name, value in options.items() if value is not None}
     _check(model, given, size)
-    if json_file and not json_file.parent.is_dir():
-        raise UserError(f"--json {json_file}: there is no folder {json_file.parent}")
+    check_target(json_file, "--json")
     prepare_tensorflow()
     from gcn_keras import costs
 

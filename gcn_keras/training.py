@@ -21,7 +21,7 @@ from gcn_keras.environment import environment_of_tensorflow
 from gcn_keras.evaluate import evaluate_model
 from gcn_keras.inference import load_any_model, load_model, segment
 from gcn_keras.legends import Legend
-from gcn_keras.model import gcn
+from gcn_keras.model import HEAD, gcn
 from gcn_keras.optimizers import compile_model
 from gcn_keras.recipes import RECIPES, Recipe
 from gcn_keras.run_folder import RunFolder, begin_run
@@ -84,6 +84,8 @@ def train(recipe: Recipe, run: RunFolder, task: Task) -> dict:
         raise UserError(f"training stopped: {fault}") from error
     except tf.errors.OpError as error:
         raise _without(team, error) from error
+    finally:
+        run.release()
 
 
 def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
@@ -322,15 +324,16 @@ def _copy_weights(source, target, path) -> None:
     """Copies every layer whose name and shapes agree; the others keep their initial weights."""
     available = {layer.name: layer for layer in source.layers if layer.weights}
     wanted = [layer for layer in target.layers if layer.weights]
-    copied = 0
-    for layer in wanted:
-        twin = available.get(layer.name)
-        if twin and [w.shape for w in twin.weights] == [w.shape for w in layer.weights]:
-            layer.set_weights(twin.get_weights())
-            copied += 1
-    if not copied:
-        raise UserError(f"no layer of {path} fits this model: it has another backbone")
-    print(f"{copied} of {len(wanted)} layers start from {path}")
+    fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
+    if all(layer.name.startswith(HEAD) for layer in fitting):
+        raise UserError(f"no layer of {path} fits this model's backbone: it has another one")
+    for layer in fitting:
+        layer.set_weights(available[layer.name].get_weights())
+    print(f"{len(fitting)} of {len(wanted)} layers start from {path}")
+
+
+def _shapes(layer) -> list[tuple] | None:
+    return layer and [tuple(weights.shape) for weights in layer.weights]
 
 
 def _loss(recipe: Recipe, dataset) -> losses.PixelCrossentropy:

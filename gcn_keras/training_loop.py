@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import keras
 
 from gcn_keras import checkpoints
-from gcn_keras.interruption import Interrupted, Interruption
+from gcn_keras.interruption import Interruption
 from gcn_keras.recipes import Recipe
 from gcn_keras.run_folder import RunFolder
-from pipelines.errors import UserError
+from pipelines.errors import Interrupted, UserError
 
 # With --on-nan skip: so many steps in a row mean that the model is lost, not a picture.
 MOST_SKIPPED_IN_A_ROW = 100

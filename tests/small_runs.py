@@ -113,14 +113,15 @@ class ForkedFit:
         return self.process.exitcode, *(path.read_text() for path in self.outputs)
 
 
-def run_forked(command, stdout, stderr, env):
-    """Stands in for subprocess.run, for `python -m MODULE` with a file for all that it prints."""
-    assert command[1] == "-m" and stderr == subprocess.STDOUT
-    arguments = (command[2], command[3:], [stdout.name] * 2, env, None)
+def run_forked(command, log: Path, environment=None) -> int:
+    """Stands in for `child_processes.run_logged`, for `python -m MODULE`."""
+    assert command[1] == "-m"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    arguments = (command[2], command[3:], [log] * 2, environment, None)
     process = _FORKS.Process(target=_main, args=arguments, daemon=True)
     process.start()
     process.join(300)
-    return subprocess.CompletedProcess(command, process.exitcode)
+    return process.exitcode
 
 
 def _main(module, options, outputs, environment, file_bytes) -> None:

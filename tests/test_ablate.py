@@ -2,8 +2,13 @@
 
 import csv
 import json
+import os
+import signal
 import statistics
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -225,7 +230,7 @@ def test_a_later_stage_needs_the_model_of_the_one_before(tmp_path, monkeypatch):
 
 def test_backbones_start_from_their_own_files(tmp_path):
     (tmp_path / "a.keras").touch()
-    weights = ablate.parse_weights((f"resnet50={tmp_path / 'a.keras'}",))
+    weights = ablate.parse_weights((f"resnet50={tmp_path / 'a.keras'}", "resnet101=imagenet"))
     experiments = Experiments("paper", tmp_path, tmp_path / "runs.csv", weights=weights)
     first = table("table6").rows[0]
     recipe = recipes.parse(experiments.options_of_fit(first, 0, None))
@@ -238,10 +243,122 @@ def test_backbones_start_from_their_own_files(tmp_path):
         )
 
 
-def test_options_are_refused_before_the_first_run(tmp_path):
-    with pytest.raises(UsageError, match="--epochs must be at least 1, got 0"):
-        ablate.ablate("table1", out=tmp_path / "out", options="--epochs 0")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"options": "--epochs 0"}, "--epochs must be at least 1, got 0"),
+        (
+            {"options": "--epochs '2"},
+            "--options cannot be read: No closing quotation, got \"--epochs '2\"",
+        ),
+        (
+            {"options": "--kernel_size=5"},
+            "--options cannot hold --kernel-size, by which row gcn3 is made",
+        ),
+        (
+            {"options": "--boundary-refinement"},
+            "--options cannot hold --boundary-refinement, by which row base is made",
+        ),
+        ({"options": "--seed 3"}, "--options cannot hold --seed, which is given for every run"),
+        (
+            {"evaluation": "--json a.json"},
+            "--evaluation cannot hold --json, which is given for every row",
+        ),
+        ({"evaluation": "--limit 0"}, "--limit must be at least 1, got 0"),
+        ({"evaluation": "--overlap 2"}, "--overlap needs --tile H W, got --overlap 2 alone"),
+        (
+            {"weights": ("resnet50=none.h5",)},
+            "--weights resnet50=none.h5: there is no such file",
+        ),
+        ({"recipe": "shape"},
+         f"there is no recipe 'shape'; there are: {', '.join(recipes.RECIPES)}"),
+    ],
+)  # fmt: skip
+def test_options_are_refused_before_the_first_run(tmp_path, given, message):
+    with pytest.raises(UsageError) as caught:
+        ablate.ablate("table1", out=tmp_path / "out", **given)
+    assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_option_of_evaluate_is_refused_before_the_first_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        ablate.ablate("table1", out=tmp_path / "out", evaluation="--nonsense 1")
+    assert caught.value.code == 2 and "--nonsense" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_6_has_a_recipe_of_its_own(tmp_path, commands):
+    """The backbones are too deep for the kernels of the small recipe."""
+    with pytest.raises(UserError, match="^fit --recipe voc-ablation --backbone resnet50 "):
+        ablate.ablate("table6", out=tmp_path, runs=tmp_path, options="--weights None")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, commands):
+    with pytest.raises(UserError, match="^cannot make the folder /proc/none: No such file"):
+        ablate.ablate("table1", runs=tmp_path / "runs", out=Path("/proc/none"))
+    assert not (tmp_path / "calls.jsonl").exists()
+
+
+def test_the_table_shows_all_that_is_known(tmp_path, commands):
+    """Rows and seeds that another command has added, too."""
+    for name in ("base-seed0", "gcn15-seed0", "gcn15-seed1"):
+        finish(tmp_path / name, 0.2)
+    ablate.ablate("table1", rows=("gcn15",), seeds=2, runs=tmp_path)
+    ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
+    assert (tmp_path / "table1.md").read_text().splitlines()[2:5] == [
+        "| base (1×1) | 20.0 | 69.0 | 1 |",
+        "| GCN k = 15 | 20.0 ± 0.0 | 74.5 | 2 |",
+        "",
+    ]
+
+
+def test_a_score_that_is_no_number(tmp_path, commands):
+    """Of a split that is void everywhere."""
+    finish(tmp_path / "base-seed0", float("nan"))
+    for _ in range(2):
+        ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
+        assert "| base (1×1) | nan | 69.0 | 1 |" in (tmp_path / "table1.md").read_text()
+    assert len(commands()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_stopped_waits_for_its_training(tmp_path, number):
+    """Which may take its time to save, and does not outlive the command."""
+    training = tmp_path / "training"
+    training.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, signal, sys, time\n"
+        "def save(number, frame):\n"
+        "    time.sleep(1)\n"
+        "    print('saved', flush=True)\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        f"pathlib.Path({str(tmp_path / 'began')!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+    training.chmod(0o755)
+    program = (
+        "import sys\n"
+        "from gcn_keras import ablate\n"
+        "from pipelines.errors import run_command\n"
+        f"arguments = ['table1', '--rows', 'base', '--out', {str(tmp_path)!r}]\n"
+        f"sys.argv[1:], sys.executable = [*arguments, '--runs', {str(tmp_path)!r}], "
+        f"{str(training)!r}\n"
+        "run_command(ablate.main)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as command:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "began").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(command.pid, number)
+        stdout, stderr = command.communicate(timeout=60)
+    assert (command.returncode, stderr) == (128 + number, "interrupted\n")
+    assert stdout.endswith("the same command goes on where this one was stopped\n")
+    assert (tmp_path / "base-seed0.log").read_text() == "saved\n"
 
 
 def test_runs_with_other_options_are_not_taken_for_this_table(tmp_path):
@@ -257,11 +374,24 @@ def test_a_run_that_fails_names_its_log(tmp_path, commands):
     assert not (tmp_path / "table1.md").exists()
 
 
+def test_a_run_that_fails_says_why(tmp_path, commands):
+    """What it printed this time, not in an earlier attempt."""
+    (tmp_path / "base-seed0.log").write_text("error: of an earlier attempt\n")
+    with pytest.raises(UserError, match=f" failed with status 1: see {tmp_path}/base-seed0.log$"):
+        ablate.ablate("table1", rows=("base",), runs=tmp_path)
+    program = tmp_path / "python"
+    program.write_text(program.read_text().replace("trained nothing", "error: no data"))
+    with pytest.raises(UserError, match=" failed with status 1: no data; see .*base-seed0.log$"):
+        ablate.ablate("table1", rows=("base",), runs=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         ("run,seed\na,b\n", "its columns are run, seed, not run, seed, configuration, "),
         (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
+        (f"{','.join(COLUMNS)}\na,0,c,,1,1,1,1,1,1,1,1\n", "mean_iou is '', no number"),
+        (f"{','.join(COLUMNS)}\na,0,c,0.5\n", "line 2 is cut off"),
     ],
 )
 def test_results_that_are_none(tmp_path, content, reason):

@@ -237,6 +237,8 @@ class TestReport:
         assert found.table().splitlines() == [
             "accuracy within 2 px of a boundary    75.0",
             "accuracy elsewhere (internal)         57.1",
+            "… mean over classes, near             75.0",
+            "… mean over classes, elsewhere        58.3",  # 2 of 4 and 2 of 3
             "mean Boundary IoU                     46.4",
             "within px  accuracy %  mean IoU %",
             "        1           –           –",
@@ -248,6 +250,8 @@ class TestReport:
                 "width": 2,
                 "boundary_accuracy": 3 / 4,
                 "internal_accuracy": 4 / 7,
+                "boundary_mean_accuracy": 3 / 4,
+                "internal_mean_accuracy": pytest.approx(7 / 12),
                 "contour_share": 0.02,
                 "mean_boundary_iou": pytest.approx((3 / 7 + 4 / 8) / 2),
                 "boundary_iou": {"a": 3 / 7, "b": 4 / 8},

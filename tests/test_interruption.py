@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from gcn_keras.interruption import Interrupted, Interruption
+from gcn_keras.interruption import Interruption
+from pipelines.errors import Interrupted
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -202,9 +202,10 @@ def test_memory_is_that_of_one_map_and_a_tile():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (Looks(scales=()), "--scales must be positive numbers, got none"),
-        (Looks(scales=(1, 0)), "--scales must be positive numbers, got 1 0"),
-        (Looks(scales=(float("nan"),)), "--scales must be positive numbers, got nan"),
+        (Looks(scales=()), "--scales must be above 0 and at most 8, got none"),
+        (Looks(scales=(1, 0)), "--scales must be above 0 and at most 8, got 1 0"),
+        (Looks(scales=(float("nan"),)), "--scales must be above 0 and at most 8, got nan"),
+        (Looks(scales=(1e9,)), "--scales must be above 0 and at most 8, got 1e+09"),
         (Looks(overlap=4), "--overlap needs --tile H W, got --overlap 4 alone"),
         (Looks(tile=(0, 4)), "--tile must be at least 1 pixel, got 0 4"),
         (
@@ -263,6 +264,24 @@ def test_pictures_come_back_as_they_came(model, image):
     assert batch.shape == (2, 13, 22, 3)
     np.testing.assert_allclose(batch.sum(axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(batch[0], gcn_keras.probabilities(model, image, tile=(8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("looks_at", "message"),
+    [
+        ({"scales": 1.0}, "scales must be a sequence of numbers and tile two integers, received "
+                          "scales=1.0, tile=None"),
+        ({"tile": (64.5, 64)}, "scales must be a sequence of numbers and tile two integers, "
+                               "received scales=(1.0,), tile=(64.5, 64)"),
+        ({"tile": (64, 64, 3)}, "tile must be two integers, height and width, received "
+                                "(64, 64, 3)"),
+        ({"overlap": 4}, "overlap needs tile H W, got overlap 4 alone"),
+    ],
+)  # fmt: skip
+def test_looks_that_cannot_be_meant(model, image, looks_at, message):
+    with pytest.raises(ValueError) as caught:
+        gcn_keras.probabilities(model, image, **looks_at)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(

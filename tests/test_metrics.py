@@ -25,6 +25,7 @@ def test_by_hand():
     assert found.iou.tolist() == [1 / 3, 2 / 3, 0]
     assert found.mean_iou == pytest.approx(1 / 3)
     assert found.pixel_accuracy == 3 / 5
+    assert found.mean_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
     assert found.absent == []
 
 
@@ -38,6 +39,7 @@ def test_a_prediction_under_void_does_not_count():
 def test_absent_classes_are_left_out_and_named():
     found = matrix(([[0, 0, 0, 2]], [[0, 0, 2, 2]]))
     assert found.iou[[0, 2]].tolist() == [2 / 3, 1 / 2] and np.isnan(found.iou[1])
+    assert found.mean_accuracy == pytest.approx((2 / 3 + 1) / 2)
     assert found.mean_iou == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert found.absent == [1]
     assert found.summary(NAMES)["iou"] == {"sky": 2 / 3, "road": None, "car": 1 / 2}

@@ -160,7 +160,8 @@ def test_recipes_are_frozen():
         (
             "--weights imagenet",
             "--weights imagenet: Keras publishes ImageNet weights of resnet50, resnet101, "
-            "resnet152, not of --backbone resnet14_tiny$",
+            "resnet152, not of --backbone resnet14_tiny: give a .keras file by --weights, or "
+            "--weights None$",
         ),
         ("--seed -1", "--seed must be in 0…4294967295, got -1$"),
         ("--learning-rate 0", r"--learning-rate must be positive, got 0\.0$"),

@@ -23,7 +23,7 @@ SMALL = (
 @pytest.fixture(autouse=True)
 def forks(monkeypatch):
     """Commands start at once, from a process that has imported TensorFlow."""
-    monkeypatch.setattr(experiments.subprocess, "run", run_forked)
+    monkeypatch.setattr(experiments, "run_logged", run_forked)
 
 
 def results(folder) -> dict[str, dict]:

@@ -39,12 +39,13 @@ def test_config_holds_what_is_computed_and_not_where_it_goes(tmp_path):
     ):
         del fields[name]
     assert json.loads(run.config.read_text()) == json.loads(json.dumps(fields))
-    assert [path.name for path in run.path.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
 def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "deep" / "run"))
     run = open_run(recipe)
+    run.release()
     elsewhere = dataclasses.replace(recipe, data_dir="elsewhere", export=False, on_nan="skip")
     with pytest.raises(UsageError, match="a run that is not finished: --resume goes on with it"):
         find_run(elsewhere)

@@ -73,7 +73,7 @@ def test_forms_that_never_give_logits_are_not_opened(address):
 @pytest.mark.parametrize(
     ("procedure", "message"),
     [
-        (Procedure(scales=(0,)), "--scales must be positive numbers, got 0"),
+        (Procedure(scales=(0,)), "--scales must be above 0 and at most 8, got 0"),
         (
             Procedure(crf_parameters=crf.Parameters(sigma=0)),
             "--crf.sigma must be positive, got 0",

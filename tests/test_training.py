@@ -70,7 +70,14 @@ class TestStartingWeights:
         keras.Model(x, keras.layers.Conv2D(3, 1, name="other")(x)).save(path)
         with pytest.raises(UserError) as caught:
             build_model(recipe(weights=str(path)), num_classes=3)
-        assert str(caught.value) == f"no layer of {path} fits this model: it has another backbone"
+        assert str(caught.value) == (
+            f"no layer of {path} fits this model's backbone: it has another one"
+        )
+
+    def test_a_model_with_the_head_alone_in_common(self, source):
+        _, path = source
+        with pytest.raises(UserError, match="fits this model's backbone: it has another one$"):
+            build_model(recipe(weights=str(path), backbone="resnet_nearsighted"), num_classes=3)
 
     @pytest.mark.parametrize("ending", ["keras", "h5"])
     def test_a_missing_file(self, tmp_path, ending):

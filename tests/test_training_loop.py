@@ -15,12 +15,11 @@ import pytest
 import tensorflow as tf
 
 from gcn_keras import RECIPES, checkpoints
-from gcn_keras.interruption import Interrupted
 from gcn_keras.metrics import ConfusionMatrix
 from gcn_keras.optimizers import compile_model
 from gcn_keras.run_folder import RunFolder
 from gcn_keras.training_loop import MOST_SKIPPED_IN_A_ROW, Loop
-from pipelines.errors import UserError
+from pipelines.errors import Interrupted, UserError
 
 STEPS = 5
 RECIPE = dataclasses.replace(
