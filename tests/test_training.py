@@ -77,7 +77,7 @@ class TestStartingWeights:
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
         with pytest.raises(UserError, match="fits this model's backbone: it has another one$"):
-            build_model(recipe(weights=str(path), backbone="resnet_nearsighted"), num_classes=3)
+            build_model(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
 
     @pytest.mark.parametrize("ending", ["keras", "h5"])
     def test_a_missing_file(self, tmp_path, ending):
