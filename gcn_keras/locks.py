@@ -1,16 +1,17 @@
 """Locks on folders: two commands never write the same files at the same time.
 
 A lock is one of the operating system's on the file .lock in the folder. It ends with the process
-that holds it, however that ends; the file stays.
+that holds it, however that ends; the file goes when the lock is given back, and stays, without a
+meaning, where the process was killed.
 """
 
 import contextlib
 import errno
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from pipelines.errors import UserError
 
@@ -18,8 +19,21 @@ FILE = ".lock"
 _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def claim(folder: Path, wait: bool = False) -> BinaryIO | None:
-    """Locks a folder until what is returned is closed.
+class Lock:
+    """Holds a folder until `release`; made by `claim`."""
+
+    def __init__(self, path: Path, file):
+        self._path, self._file = path, file
+
+    def release(self) -> None:
+        """Gives the folder free; once more does nothing."""
+        if not self._file.closed:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+
+
+def claim(folder: Path, wait: bool = False) -> Lock | None:
+    """Locks a folder.
 
     Where the file system knows no locks, a warning on standard error says so.
 
@@ -28,34 +42,44 @@ def claim(folder: Path, wait: bool = False) -> BinaryIO | None:
         wait: whether to wait until another process gives it free.
 
     Returns:
-        What holds the lock; None if another process has it, unless `wait`.
+        The lock; None if another process has it, unless `wait`.
 
     Raises:
         UserError: the folder cannot be written to.
     """
-    try:
-        file = open(folder / FILE, "wb")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError as error:
-        if error.errno not in _UNKNOWN:
+    path = folder / FILE
+    while True:
+        try:
+            file = open(path, "wb")
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
             file.close()
-            raise
-        print(
-            f"warning: the file system of {folder} knows no locks: do not let two commands write "
-            "there at the same time",
-            file=sys.stderr,
-        )
-    return file
+            return None
+        except OSError as error:
+            if error.errno not in _UNKNOWN:
+                file.close()
+                raise
+            print(
+                f"warning: the file system of {folder} knows no locks: do not let two commands "
+                "write there at the same time",
+                file=sys.stderr,
+            )
+            return Lock(path, file)
+        # Between opening and locking, another process may have removed the file with its lock.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return Lock(path, file)
+        file.close()
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Waits for a folder, and holds it for the length of the block; errors as of `claim`."""
-    with claim(folder, wait=True):
+    lock = claim(folder, wait=True)
+    try:
         yield
+    finally:
+        lock.release()

@@ -50,7 +50,7 @@ class RunFolder:
     def release(self) -> None:
         """Lets other processes train here again."""
         if self.lock:
-            self.lock.close()
+            self.lock.release()
 
     def save_model(self, model, path: Path) -> None:
         """Saves a model without its training configuration, so that plain Keras can load it."""

@@ -37,11 +37,29 @@ def test_one_process_at_a_time(tmp_path, other):
     assert claim(tmp_path) is None
     other.kill()
     other.wait()
-    with claim(tmp_path):
-        assert claim(tmp_path) is None
+    lock = claim(tmp_path)
+    assert claim(tmp_path) is None
+    lock.release()
     with locked(tmp_path):
         assert claim(tmp_path) is None
-    assert claim(tmp_path) is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_removed_with_its_lock_is_none(tmp_path, monkeypatch):
+    """Opened while another process held it, locked when that had given it back."""
+    first, flock, calls = claim(tmp_path), fcntl.flock, []
+
+    def late(file, operation):
+        if not calls:
+            first.release()
+        calls.append(operation)
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = claim(tmp_path)
+    assert len(calls) == 2 and (tmp_path / ".lock").exists()
+    assert claim(tmp_path) is None
+    second.release()
 
 
 def test_nobody_trains_in_a_folder_where_another_does(tmp_path, other):

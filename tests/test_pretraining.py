@@ -221,7 +221,7 @@ class TestRuns:
         assert "top-1 accuracy 100.0 %, top-5 accuracy 100.0 %, top-5 error 0.0 %\n" in printed
 
     def test_files(self, finished):
-        names = {path.name for path in finished.iterdir()} - {"stdout.txt", ".lock"}
+        names = {path.name for path in finished.iterdir()} - {"stdout.txt"}
         assert names == {
             *("config.json", "model.keras", "best.keras", "history.csv", "checkpoints", "logs"),
             *("curves.png", "metrics.json"),
