@@ -101,7 +101,8 @@ def table(name: str, recipe: Recipe) -> Table:
             measures = ("mean_iou", "p5_weights")
             gcn = dataclasses.replace(_gcn(7), x="GCN")
             rows = (*_narrow_stacks(P5_CHANNELS[recipe.backbone]), gcn)
-            return Table("width of the stack, k = 7", setting, "channels", measures, rows)
+            axis = "channels (in the paper)"
+            return Table("width of the stack, k = 7", setting, axis, measures, rows)
         case "table5":
             measures = ("boundary_accuracy", "internal_accuracy", "mean_iou")
             rows = (_BASELINE_5, _GCN_5, _GCN_BR)
@@ -167,7 +168,7 @@ def _narrow_stacks(channels: int) -> tuple[Row, ...]:
                 "stack7" if m == 2048 else f"stack7-{width}",
                 f"stack, m = {width}" + (f" (paper: {m})" if width != m else ""),
                 "stack",
-                str(width),
+                str(width) if width == m else f"{width} ({m})",
                 {"mean_iou": score, "p5_weights": weights},
                 (*_stack(7).options, *(() if m == 2048 else ("--stack-width", str(width)))),
             )

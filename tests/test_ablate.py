@@ -113,8 +113,9 @@ def test_stacks_are_as_wide_beside_the_backbone_as_the_papers():
         ("stack7", "2048"), ("stack7-1024", "1024"), ("stack7-210", "210"), ("gcn7", "GCN")
     ]  # fmt: skip
     # P5 has 128 channels: 128 · 210 / 2048 = 13, which is raised to 16.
-    assert [row.name for row in table("table4").rows] == [
-        "stack7", "stack7-64", "stack7-16", "gcn7"
+    assert [(row.name, row.x) for row in table("table4").rows] == [
+        ("stack7", "128 (2048)"), ("stack7-64", "64 (1024)"), ("stack7-16", "16 (210)"),
+        ("gcn7", "GCN"),
     ]  # fmt: skip
 
 
