@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS := -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 STAMP := $(VENV)/.installed
 
@@ -26,8 +27,9 @@ $(STAMP): requirements.txt pyproject.toml
 fit: $(STAMP)
 	$(VENV)/bin/python -m gcn_keras.fit $(ARGS)
 
+# A file stays on one worker: what its tests share is made once.
 test: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),-n auto --maxprocesses=4)
+	TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),$(WORKERS))
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
