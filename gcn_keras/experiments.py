@@ -240,6 +240,8 @@ def _read(path: Path) -> dict[tuple, dict]:
     for number, row in enumerate(rows, start=2):
         if None in row.values():
             raise UserError(f"{path} cannot be read: line {number} is cut off")
+        if not row["seed"].isdecimal():
+            raise UserError(f"{path} cannot be read: seed is {row['seed']!r}, no number")
         values = {name: _number(path, name, row[name]) for name in COLUMNS[3:]}
         key = tuple(row[name] for name in _KEYS)
         results[key] = {**dict(zip(_KEYS, key, strict=True)), **values}

@@ -393,6 +393,7 @@ def test_a_run_that_fails_says_why(tmp_path, commands):
         (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
         (f"{','.join(COLUMNS)}\na,0,c,,1,1,1,1,1,1,1,1\n", "mean_iou is '', no number"),
         (f"{','.join(COLUMNS)}\na,0,c,0.5\n", "line 2 is cut off"),
+        (f"{','.join(COLUMNS)}\na,x,c,1,1,1,1,1,1,1,1,1\n", "seed is 'x', no number"),
     ],
 )
 def test_results_that_are_none(tmp_path, content, reason):
