@@ -3,7 +3,7 @@
 Each row of a table is a training run with a few options of `gcn_keras.fit`, repeated with several
 seeds. Runs are found again, finished or not, so an interrupted table goes on where it stopped,
 another seed adds to what is there, and tables share the runs that they have in common. Several
-commands may work on the rows of a table at the same time.
+commands may work on a table at the same time, each on rows of its own.
 
 What counts is a run's best model: where a recipe validates more than once, that with the best mean
 IoU on the split that is measured on (our choice; the paper does not say).
