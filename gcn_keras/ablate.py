@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from gcn_keras import paper_tables, recipes
+from gcn_keras import paper_tables, pyramids, recipes
 from gcn_keras.experiments import Experiments, split_options
 from gcn_keras.images import replacing
 from gcn_keras.paper_tables import MEASURES, Row, Table
@@ -105,7 +105,7 @@ def parse_weights(pairs: tuple[str, ...]) -> dict[str, str]:
     weights = {}
     for pair in pairs:
         backbone, equals, path = pair.partition("=")
-        if not equals or backbone not in recipes.P2_STRIDES:
+        if not equals or backbone not in pyramids.P2_STRIDES:
             raise UsageError(f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {pair!r}")
         if path != "imagenet" and not Path(path).is_file():
             raise UsageError(f"--weights {pair}: there is no such file")

@@ -10,7 +10,8 @@ This module imports neither Keras nor TensorFlow.
 import dataclasses
 from dataclasses import dataclass, field
 
-from gcn_keras.recipes import P5_CHANNELS, Recipe
+from gcn_keras.pyramids import P5_CHANNELS
+from gcn_keras.recipes import Recipe
 
 NAMES = ("table1", "table2", "table3", "table4", "table5", "table6", "table7", "table9")
 

@@ -9,7 +9,7 @@ import tyro
 from gcn_keras.environment import prepare_tensorflow
 from gcn_keras.images import check_target, replacing
 from gcn_keras.inference import STRIDE
-from gcn_keras.recipes import P2_STRIDES
+from gcn_keras.pyramids import P2_STRIDES
 from pipelines.errors import UsageError, UserError, run_command
 from pipelines.labels import IGNORE
 

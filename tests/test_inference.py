@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from gcn_keras import gcn, recipes, segment
+from gcn_keras import gcn, pyramids, segment
 from gcn_keras.inference import STRIDE, pad_to_stride
 from pipelines.imagenet import MEAN_RGB
 
@@ -74,8 +74,8 @@ def test_multiples_of_the_stride_are_not_padded():
 
 
 def test_the_stride_is_that_of_the_coarsest_backbone():
-    assert STRIDE == 8 * max(recipes.P2_STRIDES.values())
-    assert all(STRIDE % (8 * p2) == 0 for p2 in recipes.P2_STRIDES.values())
+    assert STRIDE == 8 * max(pyramids.P2_STRIDES.values())
+    assert all(STRIDE % (8 * p2) == 0 for p2 in pyramids.P2_STRIDES.values())
 
 
 def test_labels_are_the_models_on_the_padded_picture():

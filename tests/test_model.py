@@ -15,7 +15,7 @@ import pytest
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
-from gcn_keras import backbones, blocks, gcn, recipes
+from gcn_keras import backbones, blocks, gcn, pyramids
 from gcn_keras.model import bilinear_kernel, upsampling_deconvolution
 
 REPOSITORY = Path(__file__).parents[1]
@@ -342,13 +342,13 @@ class TestBackbones:
     def test_strides(self, name):
         pyramid = backbones.build(name, keras.Input((64, 128, 3)))
         assert list(pyramid) == ["P2", "P3", "P4", "P5"]
-        p2 = recipes.P2_STRIDES[name]
+        p2 = pyramids.P2_STRIDES[name]
         sizes = [tuple(x.shape[1:3]) for x in pyramid.values()]
         assert sizes == [(64 // (p2 * 2**i), 128 // (p2 * 2**i)) for i in range(4)]
-        assert pyramid["P5"].shape[-1] == recipes.P5_CHANNELS[name]
+        assert pyramid["P5"].shape[-1] == pyramids.P5_CHANNELS[name]
 
     def test_recipes_know_every_backbone(self):
-        assert tuple(recipes.P2_STRIDES) == tuple(recipes.P5_CHANNELS) == backbones.NAMES
+        assert tuple(pyramids.P2_STRIDES) == tuple(pyramids.P5_CHANNELS) == backbones.NAMES
 
     def test_a_nearsighted_pixel_sees_35(self):
         x = keras.Input((128, 128, 3))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gcn_keras import recipes
+from gcn_keras import pyramids, recipes
 from gcn_keras.recipes import RECIPES, check, parse
 from pipelines.errors import UsageError
 
@@ -54,7 +54,7 @@ def test_the_papers_data_and_sizes():
 @pytest.mark.parametrize("name", ["shapes-ablation", "camvid-ablation"])
 def test_the_ablation_asks_the_papers_question(name):
     ablation = RECIPES[name]
-    p5 = [side // (8 * recipes.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
+    p5 = [side // (8 * pyramids.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
     assert p5 == [8, 8]
     assert ablation.kernel_size == (2 * p5[0] - 1,)  # from any position to any other
     assert not ablation.boundary_refinement
