@@ -54,12 +54,11 @@ def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) 
 def endless_records(
     dataset, split, *, seed, shuffle_mib, cache, shard, skip_errors, start=0
 ) -> tf.data.Dataset:
-    """Epoch after epoch of one replica: (number, the two seeds of an example's draws, its record).
+    """Epoch after epoch of one replica: (number, record).
 
     Numbers count what the replica has read since the beginning of the stream, which `start` of
     them precede: whole epochs of these are not read at all, the rest of one is not decoded.
     """
-    replica, replicas = shard
     files, (index, count) = part_of(dataset, split, shard)
     epoch_length = -(-(sum(files.lengths) - index) // count)
     if cache == "memory":
@@ -78,13 +77,15 @@ def endless_records(
             seeds = seeds_of(seed, epoch)
             return shuffled_records(files, seeds, buffer_size, (index, count), skip_errors)
 
-    def with_seeds(number, record):
-        # Replicas must not draw alike: each has numbers of its own.
-        draws = tf.stack([tf.constant(seed, tf.int64), number * replicas + replica])
-        return number, draws, record
-
     epochs = tf.data.Dataset.counter(start // epoch_length).flat_map(epoch_of_records)
-    return epochs.skip(start % epoch_length).enumerate(start).map(with_seeds)
+    return epochs.skip(start % epoch_length).enumerate(start)
+
+
+def seeds_of_draws(seed, number, shard) -> tf.Tensor:
+    """The two seeds of what is drawn for an example, from its number in `endless_records`."""
+    replica, replicas = shard
+    # Replicas must not draw alike: each has numbers of its own.
+    return tf.stack([tf.constant(seed, tf.int64), number * replicas + replica])
 
 
 def visited_records(
