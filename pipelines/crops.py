@@ -128,24 +128,20 @@ def draw_window(
     """
     low, high = scale
     factor = low + draws[0] * (high - low)
-    sides = []
-    for axis in (0, 1):
-        wanted = tf.maximum(1, tf.cast(tf.round(crop[axis] / factor), tf.int32))
-        shown = tf.minimum(wanted, size[axis])
-        start = _uniform_integer(draws[1 + axis], size[axis] - shown)
-        # The same ratio as that of the full window to the crop; exact where nothing is padded.
-        out = tf.cast(tf.round(shown * crop[axis] / wanted), tf.int32)
-        out = tf.clip_by_value(out, 1, crop[axis])
-        out_start = _uniform_integer(draws[3 + axis], crop[axis] - out)
-        sides.append((start, shown, out, out_start))
-    (top, height, out_height, out_top), (left, width, out_width, out_left) = sides
-    return Window(top, left, height, width, out_height, out_width, out_top, out_left)
+    # Height and width together: for a small crop the number of operations counts.
+    wanted = tf.maximum(1, tf.cast(tf.round(tf.constant(crop, tf.float32) / factor), tf.int32))
+    shown = tf.minimum(wanted, size)
+    start = _uniform_integers(draws[1:3], size - shown)
+    # The same ratio as that of the full window to the crop; exact where nothing is padded.
+    out = tf.clip_by_value(tf.cast(tf.round(shown * crop / wanted), tf.int32), 1, crop)
+    out_start = _uniform_integers(draws[3:5], crop - out)
+    return Window(*tf.unstack(tf.concat([start, shown, out, out_start], axis=0)))
 
 
-def _uniform_integer(draw: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
-    """0…largest from a draw in [0, 1)."""
+def _uniform_integers(draws: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
+    """0…largest from draws in [0, 1)."""
     count = tf.cast(largest + 1, tf.float32)
-    return tf.minimum(tf.cast(tf.floor(draw * count), tf.int32), largest)
+    return tf.minimum(tf.cast(tf.floor(draws * count), tf.int32), largest)
 
 
 def resize_image(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
