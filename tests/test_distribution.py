@@ -43,12 +43,14 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-# Compiling takes most of the time of ten small steps, so only one test asks for all of it.
+# Compiling takes most of the time of ten small steps.
 QUICK_JAX = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
-def start(folder, name, environment=None, **options) -> subprocess.Popen:
-    options = {"out": str(folder / f"{name}.npz"), "data_dir": str(folder / "data"), **options}
+def start(folder, name, environment=None, measure=False, **options) -> subprocess.Popen:
+    options["out"] = str(folder / f"{name}.npz")
+    if measure:
+        options["data_dir"] = str(folder / "data")
     kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     return subprocess.Popen(
         [sys.executable, PROGRAM, json.dumps(options)],
@@ -65,14 +67,14 @@ def finish(folder, name, process) -> dict[str, np.ndarray]:
         return dict(content)
 
 
-def run(folder, name, environment=None, **options) -> dict[str, np.ndarray]:
-    return finish(folder, name, start(folder, name, environment, **options))
+def run(folder, name, *given, **options) -> dict[str, np.ndarray]:
+    return finish(folder, name, start(folder, name, *given, **options))
 
 
 @pytest.fixture(scope="module")
 def one(folder) -> dict[str, np.ndarray]:
     """The reference: one device. The others begin from the weights that it leaves behind."""
-    return run(folder, "one")
+    return run(folder, "one", measure=True)
 
 
 def free_addresses(count) -> list[str]:
@@ -119,7 +121,8 @@ def assert_same_counts(result, one):
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 4])
 def test_devices_of_one_machine(folder, one, devices):
-    result = run(folder, f"mirrored{devices}", devices=devices, strategy="mirrored")
+    options = {"devices": devices, "strategy": "mirrored"}
+    result = run(folder, f"mirrored{devices}", measure=True, **options)
     assert_same(result, one)
     assert_same_counts(result, one)
     assert result["answers"][5, 2] == devices
@@ -138,6 +141,7 @@ def test_two_machines(folder, one):
                     {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
                 )
             },
+            measure=True,
         )
         for i, name in enumerate(names)
     ]
@@ -151,26 +155,30 @@ def test_two_machines(folder, one):
         np.testing.assert_array_equal(results[0][name], results[1][name])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_parts_one_after_another_are_one_batch(folder, one, backend):
-    """Of which batch norm sees a part at a time: here it is frozen."""
-    pytest.importorskip("jax" if backend == "jax" else "tensorflow")
-    frozen = {"freeze_batch_norm": True}
-    whole = run(folder, f"frozen-{backend}", QUICK_JAX, backend=backend, recipe=frozen)
-    # On two devices, too: four pictures each, two at a time.
-    devices = {"devices": 2, "strategy": "mirrored"} if backend == "tensorflow" else {}
-    parts = {"accumulate": 2, **frozen}
-    name = f"accumulate-{backend}"
-    result = run(folder, name, QUICK_JAX, backend=backend, recipe=parts, **devices)
-    assert_same(result, whole, tolerance=1e-4 if backend == "jax" else 1e-5)
+# Of parts one after another batch norm sees one at a time.
+FROZEN = {"freeze_batch_norm": True}
+
+
+@pytest.fixture(scope="module")
+def frozen(folder, one) -> dict[str, np.ndarray]:
+    """The reference with frozen batch norms, from the same weights."""
+    return run(folder, "frozen", recipe=FROZEN)
 
 
 @pytest.mark.slow
-def test_jax_takes_the_same_steps(folder, one):
+def test_parts_one_after_another_are_one_batch(folder, frozen):
+    """On two devices, too: four pictures each, two at a time."""
+    options = {"devices": 2, "strategy": "mirrored", "recipe": FROZEN | {"accumulate": 2}}
+    assert_same(run(folder, "accumulate", **options), frozen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
+def test_jax_takes_the_same_steps(folder, one, frozen, parts):
     pytest.importorskip("jax")
-    result = run(folder, "jax", backend="jax")
-    assert_same(result, one, tolerance=1e-3)
+    recipe, expected = ({}, one) if parts == 1 else (FROZEN | {"accumulate": parts}, frozen)
+    result = run(folder, f"jax{parts}", QUICK_JAX, backend="jax", recipe=recipe)
+    assert_same(result, expected, tolerance=1e-3)
 
 
 @pytest.mark.slow

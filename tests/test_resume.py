@@ -132,18 +132,20 @@ def test_what_resume_refuses(data_dir, tmp_path):
 
 
 def test_a_full_disk(data_dir, tmp_path):
-    """A model has room in 4 MB; a checkpoint, with what the optimizer keeps, has not."""
+    """A model has room; a checkpoint, with what the optimizer keeps, has not."""
     out = tmp_path / "run"
-    options = fit_options(data_dir, out, epochs=1)
-    status, _, stderr = ForkedFit(options, tmp_path).finish()
+    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=1), tmp_path).finish()
     assert status == 0, stderr
     (out / "metrics.json").unlink()
     kept = newest(out)
+    model_bytes, checkpoint_bytes = (path.stat().st_size for path in (out / "model.keras", kept))
+    assert checkpoint_bytes > 1.5 * model_bytes
+    limit = (model_bytes + checkpoint_bytes) // 2
     shutil.copy(kept, tmp_path / "kept")
     content = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps(content | {"epochs": 3}))
     again = ["--resume", "--out", out, "--data-dir", data_dir]
-    status, _, stderr = ForkedFit(again, tmp_path, file_bytes=4_000_000).finish()
+    status, _, stderr = ForkedFit(again, tmp_path, file_bytes=limit).finish()
     assert status == 1 and "Traceback" not in stderr
     assert stderr.splitlines()[-1] == (
         f"error: {out}/checkpoints/step-00000004.npz cannot be written: File too large."
