@@ -1,12 +1,12 @@
 # make setup   installs into .venv (once; again when the requirements change)
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
-# make test    every test, the slow ones too, on up to four cores; options for pytest in ARGS
+# make test    every test, the slow ones too, three at a time; options for pytest in ARGS
 #              replace that: make test ARGS="-m 'not slow' -x"
 # make lint    what .ci/run asks of the code's form
 
 PYTHON ?= python3
 ARGS ?=
-WORKERS := -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 STAMP := $(VENV)/.installed
 

@@ -71,6 +71,10 @@ def parts(kind: Pictures, folder: Path) -> dict:
                 image, channels=3, dct_method="INTEGER_ACCURATE"
             ),
         ),
+        "decode it, fast DCT": (
+            encoded,
+            lambda image, label: tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_FAST"),
+        ),
         "decode the window": (
             window_rows,
             lambda image, window: crops.decode_window(

@@ -16,6 +16,8 @@ from pipelines import datasets
 
 REPOSITORY = Path(__file__).parents[1]
 CLASSES = ("left", "right")
+# The model that is made soonest.
+SMALL = ("--backbone", "resnet_nearsighted", "--block", "conv1x1", "--no-boundary-refinement")
 
 
 def prepare_halves(folder: Path) -> Path:

@@ -10,15 +10,12 @@ import time
 import keras
 import numpy as np
 import pytest
-from small_runs import ForkedFit, fit_options, prepare_halves, run
+from small_runs import SMALL, ForkedFit, fit_options, prepare_halves, run
 from test_distribution import free_addresses
 
 from gcn_keras import checkpoints
 
 pytestmark = pytest.mark.slow
-
-# The model that is made soonest.
-SMALL = ("--backbone", "resnet_nearsighted", "--block", "conv1x1", "--no-boundary-refinement")
 
 
 @pytest.fixture(scope="module")

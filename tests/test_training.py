@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from small_runs import CLASSES, REPOSITORY, fit_options, prepare_halves, run
+from small_runs import CLASSES, REPOSITORY, SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
 from gcn_keras.training import build_model, class_weights
@@ -218,11 +218,10 @@ class TestRunFolder:
         for name, value in (*metrics["iou"].items(), ("mean IoU", metrics["mean_iou"])):
             assert f"{name:<14}  {100 * value:>6.1f}" in lines
 
-    def test_same_seed_same_losses(self, finished, data_dir):
+    def test_same_seed_same_losses(self, finished, data_dir, tmp_path):
         again = data_dir.parent / "again"
-        options = {"epochs": 2, "no-export": ()}
-        done = run("fit", *fit_options(data_dir, again, **options))
-        assert done.returncode == 0, done.stderr
+        status, _, stderr = ForkedFit(fit_options(data_dir, again), tmp_path).finish()
+        assert status == 0, stderr
         losses = [[row["loss"] for row in read_history(path)] for path in (finished, again)]
         assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
         assert not again.with_name("again-saved-model").exists()
@@ -257,10 +256,13 @@ class TestRunFolder:
             ("batch", 9, "--batch 9 is larger than split 'train', which has 8 examples"),
         ],
     )
-    def test_what_does_not_fit_the_data_leaves_no_folder(self, data_dir, option, value, message):
+    def test_what_does_not_fit_the_data_leaves_no_folder(
+        self, data_dir, tmp_path, option, value, message
+    ):
         out = data_dir.parent / "refused"
-        done = run("fit", *fit_options(data_dir, out, **{option: value}))
-        assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"error: {message}")
+        arguments = fit_options(data_dir, out, **{option: value})
+        status, _, stderr = ForkedFit(arguments, tmp_path).finish()
+        assert (status, stderr.splitlines()[-1]) == (2, f"error: {message}")
         assert not out.exists()
 
     def test_a_missing_data_set_says_how_to_prepare_it(self, tmp_path):
@@ -281,10 +283,11 @@ def test_damaged_data_end_training_in_one_sentence_or_are_skipped(data_dir, tmp_
     content = bytearray(file.read_bytes())
     content[-100] ^= 1  # in the last record
     file.write_bytes(content)
-    arguments = fit_options(tmp_path / "data", tmp_path / "run", epochs=1, batch=(1,))
-    done = run("fit", *arguments, "--out", tmp_path / "stopped")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
+    arguments = [*fit_options(tmp_path / "data", tmp_path / "run", epochs=1, batch=(1,)), *SMALL]
+    stopped = [*arguments, "--out", tmp_path / "stopped"]
+    status, _, stderr = ForkedFit(stopped, tmp_path).finish()
+    assert status == 1 and "Traceback" not in stderr
+    last = stderr.splitlines()[-1]
     assert last.startswith(
         "error: training stopped: a record file is damaged or missing (corrupted record at "
     )
@@ -292,9 +295,10 @@ def test_damaged_data_end_training_in_one_sentence_or_are_skipped(data_dir, tmp_
         f"; python -m pipelines.doctor image_folder --data-dir {tmp_path}/data names what is "
         "damaged; --skip-errors trains without it"
     )
-    done = run("fit", *arguments, "--skip-errors", "--class-weights", "median-frequency")
-    assert done.returncode == 0, done.stderr
-    assert "image_folder train: damaged examples skipped so far: 1 of " in done.stderr
+    skipping = [*arguments, "--skip-errors", "--class-weights", "median-frequency"]
+    status, _, stderr = ForkedFit(skipping, tmp_path).finish()
+    assert status == 0, stderr
+    assert "image_folder train: damaged examples skipped so far: 1 of " in stderr
     assert read_metrics(tmp_path / "run")["train_pictures"] == 8
 
 
