@@ -38,6 +38,7 @@ FORMS = {
     "JAX": {"backend": "jax"},
     "PyTorch": {},
     "PyTorch, channels_last": {"channels_last": True},
+    "PyTorch, channels_last, frozen batch norm": {"channels_last": True, "frozen": True},
     "PyTorch, channels_last, bfloat16": {"channels_last": True, "bfloat16": True},
 }
 
@@ -82,7 +83,7 @@ def keras_step(size: int, **fields):
     return lambda: np.asarray(step(images, labels))
 
 
-def torch_step(size: int, channels_last: bool = False, bfloat16: bool = False):
+def torch_step(size: int, channels_last=False, bfloat16=False, frozen=False):
     """The same in PyTorch."""
     import torch
     from torch_gcn import GCN
@@ -93,6 +94,10 @@ def torch_step(size: int, channels_last: bool = False, bfloat16: bool = False):
     layout = torch.channels_last if channels_last else torch.contiguous_format
     torch.manual_seed(0)
     model = GCN(CLASSES, deconvolution=True).to(device, memory_format=layout).train()
+    if frozen:
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.eval().requires_grad_(False)
     optimizer = torch.optim.SGD(model.parameters(), 2.6e-5, momentum=0.99, weight_decay=5e-4)
     loss = torch.nn.CrossEntropyLoss(ignore_index=255)
     mean, std = (
@@ -119,12 +124,14 @@ def measure(form: str, size: int, steps: int) -> dict:
     """Runs in a process of its own."""
     make = torch_step if form.startswith("PyTorch") else keras_step
     step = make(size, **FORMS[form])
+    before = memory_mib("VmRSS")
     times = []
     for _ in range(WARM_UP + steps):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(times[WARM_UP:])), "peak_mib": peak_mib()}
+    memory = {"before_mib": before, "peak_mib": memory_mib("VmHWM")}
+    return {"seconds": float(np.median(times[WARM_UP:])), **memory}
 
 
 def fit_beside_the_step(steps: int, rounds: int) -> dict:
@@ -185,10 +192,10 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     return {"bare_seconds": float(np.median(bare)), "fit_seconds": float(np.median(within))}
 
 
-def peak_mib() -> int:
-    """Peak memory of this process, from /proc (Linux)."""
+def memory_mib(kind: str) -> int:
+    """Memory of this process, from /proc (Linux): VmRSS is that of now, VmHWM the peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) // 1024
 
 
 def in_child(task: str, backend: str = "tensorflow", **arguments) -> dict:
@@ -265,10 +272,13 @@ def compare(
 
 
 def table(rows: list[dict]) -> str:
-    """The rows in Markdown; the ratio is the speed beside PyTorch channels_last, same batch."""
+    """The rows in Markdown; the ratio is the speed beside PyTorch channels_last, same batch.
+
+    The last column is the memory once packages are imported and the model is built.
+    """
     lines = [
-        "| form | batch | s a step | images/s | speed ratio | peak MiB |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| form | batch | s a step | images/s | speed ratio | peak MiB | before the steps |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         same = {r["form"]: r["seconds"] for r in rows if r["batch"] == row["batch"]}
@@ -276,7 +286,7 @@ def table(rows: list[dict]) -> str:
         figures = f"{row['seconds']:.2f} | {row['images_per_s']:.2f}"
         lines.append(
             f"| {row['form']} | {row['batch']} | {figures} | {reference / row['seconds']:.2f} | "
-            f"{row['peak_mib']:,} |"
+            f"{row['peak_mib']:,} | {row['before_mib']:,} |"
         )
     return "\n".join(lines) + "\n"
 
