@@ -83,7 +83,9 @@ def keras_step(size: int, **fields):
     return lambda: np.asarray(step(images, labels))
 
 
-def torch_step(size: int, channels_last=False, bfloat16=False, frozen=False):
+def torch_step(
+    size: int, channels_last: bool = False, bfloat16: bool = False, frozen: bool = False
+):
     """The same in PyTorch."""
     import torch
     from torch_gcn import GCN

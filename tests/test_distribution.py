@@ -43,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-# Compiling takes most of the time of ten small steps.
+# Compiling takes most of the time of ten small steps, so only one test asks for all of it.
 QUICK_JAX = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
@@ -173,12 +173,21 @@ def test_parts_one_after_another_are_one_batch(folder, frozen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 2])
-def test_jax_takes_the_same_steps(folder, one, frozen, parts):
+def test_jax_takes_the_same_steps(folder, one):
     pytest.importorskip("jax")
-    recipe, expected = ({}, one) if parts == 1 else (FROZEN | {"accumulate": parts}, frozen)
-    result = run(folder, f"jax{parts}", QUICK_JAX, backend="jax", recipe=recipe)
-    assert_same(result, expected, tolerance=1e-3)
+    result = run(folder, "jax", backend="jax", measure=True)
+    assert_same(result, one, tolerance=1e-3)
+    # Which class a pixel gets may hang on the last bit; which pixels count does not.
+    assert result["matrix"].sum() == one["matrix"].sum()
+    assert np.abs(result["matrix"] - one["matrix"]).sum() <= 2e-3 * one["matrix"].sum()
+
+
+@pytest.mark.slow
+def test_parts_one_after_another_are_one_batch_on_jax(folder, frozen):
+    pytest.importorskip("jax")
+    recipe = FROZEN | {"accumulate": 2}
+    result = run(folder, "jax-accumulate", QUICK_JAX, backend="jax", recipe=recipe)
+    assert_same(result, frozen, tolerance=1e-4)
 
 
 @pytest.mark.slow

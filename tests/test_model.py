@@ -347,7 +347,7 @@ class TestBackbones:
         assert sizes == [(64 // (p2 * 2**i), 128 // (p2 * 2**i)) for i in range(4)]
         assert pyramid["P5"].shape[-1] == pyramids.P5_CHANNELS[name]
 
-    def test_recipes_know_every_backbone(self):
+    def test_every_backbones_pyramid_is_known(self):
         assert tuple(pyramids.P2_STRIDES) == tuple(pyramids.P5_CHANNELS) == backbones.NAMES
 
     def test_a_nearsighted_pixel_sees_35(self):
