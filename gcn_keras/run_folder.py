@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import shlex
 from pathlib import Path
 
 from gcn_keras.images import replacing
@@ -169,6 +170,22 @@ def configuration(recipe: Recipe) -> dict:
     fields = dataclasses.asdict(recipe)
     kept = {key: value for key, value in fields.items() if key not in _NOT_CONFIGURATION}
     return json.loads(json.dumps(kept))  # tuples become lists, as they are read back
+
+
+def resume_options(run: RunFolder, recipe: Recipe) -> str:
+    """The options by which `fit` goes on with a run as it was begun: those that config.json does
+    not keep are told, where they are not the recipe's own."""
+    words = ["--resume", "--out", str(run.path)]
+    for field in _NOT_CONFIGURATION:
+        value, own = getattr(recipe, field), getattr(RECIPES[recipe.name], field)
+        if field in ("out", "resume") or value == own:
+            continue
+        option = field.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)
 
 
 def _check_same(run, wanted) -> None:

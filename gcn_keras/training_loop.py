@@ -12,7 +12,7 @@ import keras
 from gcn_keras import checkpoints
 from gcn_keras.interruption import Interruption
 from gcn_keras.recipes import Recipe
-from gcn_keras.run_folder import RunFolder
+from gcn_keras.run_folder import RunFolder, resume_options
 from pipelines.errors import Interrupted, UserError
 
 # With --on-nan skip: so many steps in a row mean that the model is lost, not a picture.
@@ -291,8 +291,8 @@ class Loop:
         # Where another worker was told, it was by its scheduler.
         number = self.interruption.number or 15
         return Interrupted(
-            f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved; --resume "
-            f"--out {self.run.path} goes on",
+            f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved; "
+            f"{resume_options(self.run, self.recipe)} goes on",
             number,
         )
 

@@ -90,7 +90,8 @@ def test_asked_to_stop(data_dir, tmp_path, number, status):
     assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
     said = re.search(
         rf"stopped after (\d+) epochs and (\d) steps: {re.escape(str(out))}/model.keras is saved; "
-        rf"--resume --out {re.escape(str(out))} goes on",
+        rf"--resume --out {re.escape(str(out))} --saved-model {re.escape(str(out))}-saved-model "
+        rf"--no-export --data-dir {re.escape(str(data_dir))} goes on",
         stdout,
     )
     assert checkpoints.read(newest(out)).step == 2 * int(said[1]) + int(said[2])

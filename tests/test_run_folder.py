@@ -6,7 +6,13 @@ import json
 import pytest
 
 from gcn_keras import RECIPES, recipes
-from gcn_keras.run_folder import RunFolder, begin_run, find_run, recipe_to_resume
+from gcn_keras.run_folder import (
+    RunFolder,
+    begin_run,
+    find_run,
+    recipe_to_resume,
+    resume_options,
+)
 from pipelines.errors import UsageError, UserError
 
 SHAPES = RECIPES["shapes"]
@@ -128,3 +134,22 @@ def test_history(tmp_path):
     run.write_history({"epoch": [1, 2], "loss": [0.5, 0.25]})
     assert run.history.read_text().splitlines() == ["epoch,loss", "1,0.5", "2,0.25"]
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+
+
+def test_how_a_run_goes_on_as_it_was_begun():
+    run = RunFolder("runs/my run")
+    options = [
+        "--batch",
+        "4",
+        "--saved-model",
+        "saved models/mine",
+        "--no-export",
+        "--on-nan",
+        "skip",
+    ]
+    found = resume_options(run, recipes.parse(options))
+    # What computes is kept in the folder; where things go is not.
+    assert found == (
+        "--resume --out 'runs/my run' --saved-model 'saved models/mine' --no-export --on-nan skip"
+    )
+    assert resume_options(RunFolder("a"), recipes.parse([])) == "--resume --out a"

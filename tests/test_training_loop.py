@@ -121,7 +121,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, at, every):
     # The step after the one in which the signal came is on its way already.
     assert caught.value.exit_status == 143
     run = tmp_path / "run"
-    assert str(caught.value).endswith(f"{run}/model.keras is saved; --resume --out {run} goes on")
+    assert str(caught.value).endswith(
+        f"{run}/model.keras is saved; --resume --out {run} --checkpoint-steps 2 goes on"
+    )
     again = make_loop(run, recipe)
     taken = again.restore()
     assert bias_of(run / "model.keras") == taken == again.model.layers[-1].bias.numpy()[0]
