@@ -96,8 +96,8 @@ class Recipe:
     """Learning rate over the steps; poly has the power 0.9."""
     warmup_steps: int = 0
     """Steps of linear warm-up; at most a tenth of all steps."""
-    class_weights: Literal["none", "median-frequency"] = "none"
-    """Weigh classes in the loss by median frequency balancing."""
+    class_weights: Literal["none", "sqrt", "median-frequency"] = "none"
+    """Weights of the classes in the loss: median frequency balancing, or its square root."""
     label_smoothing: float = 0.0
     """For a classifier: share of the target that is spread over all classes."""
     mixed_precision: Literal["none", "bfloat16", "float16"] = "none"

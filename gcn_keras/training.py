@@ -345,7 +345,8 @@ def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
     if recipe.class_weights == "none":
         return None
     counts = input_pipeline.class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
-    return losses.median_frequency_weights(counts)
+    weights = losses.median_frequency_weights(counts)
+    return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
 
 def p5_weights(model) -> int:

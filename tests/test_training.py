@@ -124,6 +124,8 @@ class TestClassWeights:
         right = sum(64 - (16 + 3 * number) - 1 for number in range(8))
         median = (left + right) / 2
         np.testing.assert_allclose(weights, [median / left, median / right])
+        roots = class_weights(recipe(class_weights="sqrt"), prepared)
+        np.testing.assert_allclose(roots, np.sqrt([median / left, median / right]))
 
 
 @pytest.mark.slow
