@@ -3,8 +3,8 @@
     python benchmarks/crop_parts.py [--json FILE] [--seconds S]
 
 For pictures of CamVid's and Cityscapes' size (made by the script, JPEG quality 95): milliseconds
-of one core for each part of `pipelines.crops.random_crop`, for all of it, and for decoding the
-whole JPEG and doing nothing else. Each part is a `map` of its own over what the parts before it
+of one core for each part of `pipelines.stream.crops.random_crop`, for all of it, and for decoding
+the whole JPEG and doing nothing else. Each part is a `map` of its own over what the parts before it
 give, held in memory, with all cores; the fastest of three turns counts.
 """
 
@@ -21,7 +21,7 @@ from input_pipeline import KINDS, REPOSITORY, Pictures, write_pictures
 
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
-from pipelines.errors import run_command  # noqa: E402
+from pipelines.base.errors import run_command  # noqa: E402
 
 JITTER = 0.3
 
@@ -30,7 +30,8 @@ def parts(kind: Pictures, folder: Path) -> dict:
     """Name -> (elements held in memory, function of one element)."""
     import tensorflow as tf
 
-    from pipelines import crops
+    from pipelines.base import decoding
+    from pipelines.stream import crops
 
     names = sorted(path.stem for path in (folder / "images").iterdir())
     images = [(folder / "images" / f"{name}.jpg").read_bytes() for name in names]
@@ -43,7 +44,7 @@ def parts(kind: Pictures, folder: Path) -> dict:
         for image, window in zip(images, windows, strict=True)
     ]
     cut_labels = [
-        crops.cut(crops.decode_label(label), window)
+        crops.cut(decoding.decode_label(label), window)
         for label, window in zip(labels, windows, strict=True)
     ]
     resized = tf.stack([crops.resize_image(image, *crop) for image in cut_images])
@@ -81,7 +82,7 @@ def parts(kind: Pictures, folder: Path) -> dict:
                 image, crops.Window(*tf.unstack(window)), size
             ),
         ),
-        "decode the label map": (encoded, lambda image, label: crops.decode_label(label)),
+        "decode the label map": (encoded, lambda image, label: decoding.decode_label(label)),
         "resize the image": (elements(cut_images), lambda image: crops.resize_image(image, *crop)),
         "resize the label map": (
             elements(cut_labels),

@@ -30,8 +30,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
 
-from pipelines.datasets import records  # noqa: E402
-from pipelines.errors import UsageError, UserError, run_command  # noqa: E402
+from pipelines.base.errors import UsageError, UserError, run_command  # noqa: E402
+from pipelines.building.encoding import pack_png  # noqa: E402
 
 HEIGHT, WIDTH, WINDOW = 1024, 2048, 512
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -132,7 +132,7 @@ def encode_png(label: np.ndarray, level: int, filter_type: int) -> bytes:
     if filter_type == PNG_FILTERS["up"]:
         rows = np.diff(rows, axis=0, prepend=0)
     rows = np.insert(rows.astype(np.uint8), 0, filter_type, axis=1)
-    return records.pack_png(rows, level)
+    return pack_png(rows, level)
 
 
 def picture_encodings() -> list[Encoding]:

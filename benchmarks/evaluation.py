@@ -18,11 +18,11 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
-from gcn_keras.environment import prepare_tensorflow  # noqa: E402
-from gcn_keras.evaluate import evaluate_model  # noqa: E402
-from gcn_keras.segmenters import open_segmenter  # noqa: E402
+from gcn_keras.evaluation.measure import evaluate_model  # noqa: E402
+from gcn_keras.inference.segmenters import open_segmenter  # noqa: E402
 from pipelines import datasets  # noqa: E402
-from pipelines.errors import run_command  # noqa: E402
+from pipelines.base.environment import prepare_tensorflow  # noqa: E402
+from pipelines.base.errors import run_command  # noqa: E402
 
 
 def measure(

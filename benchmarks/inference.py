@@ -25,7 +25,7 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
-from pipelines.errors import UserError, run_command  # noqa: E402
+from pipelines.base.errors import UserError, run_command  # noqa: E402
 
 MODELS = {"gcn_resnet50": 512, "shapes": 128}
 BOXED = REPOSITORY / "saved_models" / "shapes"
@@ -49,11 +49,12 @@ def write_forms(name: str, folder: Path) -> None:
     """Makes every form of a model in a folder."""
     import keras
 
-    from gcn_keras import gcn, tflite
-    from gcn_keras.folding import fold_batch_norm
-    from gcn_keras.inference import load_model
-    from gcn_keras.legends import Legend
-    from gcn_keras.saved_model import export_onnx, export_saved_model
+    from gcn_keras import gcn
+    from gcn_keras.deployment import tflite
+    from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
+    from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
+    from gcn_keras.inference.keras_model import load_model
+    from gcn_keras.inference.legend import Legend
 
     if name == "shapes":
         model = load_model(BOXED / "shapes.keras")
@@ -118,7 +119,7 @@ def open_form(form: str, folder: Path):
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return lambda images: session.run(["labels"], {"images": images})[0]
-    from gcn_keras.segmenters import open_segmenter
+    from gcn_keras.inference.segmenters import open_segmenter
 
     return open_segmenter(path).segment
 
@@ -128,7 +129,7 @@ def open_torch(channels_last: bool = False, compiled: bool = False):
     import torch
     from torch_gcn import GCN
 
-    from pipelines.imagenet import MEAN_RGB, STD_RGB
+    from pipelines.base.imagenet import MEAN_RGB, STD_RGB
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = GCN().eval().to(memory_format=layout)

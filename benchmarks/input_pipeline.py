@@ -29,8 +29,8 @@ REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
 from pipelines import datasets  # noqa: E402
-from pipelines.datasets import records  # noqa: E402
-from pipelines.errors import UserError, run_command  # noqa: E402
+from pipelines.base.errors import UserError, run_command  # noqa: E402
+from pipelines.building.encoding import encode_label  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def write_pictures(kind: Pictures, folder: Path) -> None:
             picture, label = street(rng, *kind.size)
         file = folder / "images" / f"{index:04}.jpg"
         Image.fromarray(picture).save(file, quality=QUALITY)
-        (folder / "labels" / f"{index:04}.png").write_bytes(records.encode_label(label))
+        (folder / "labels" / f"{index:04}.png").write_bytes(encode_label(label))
     (folder / "classes.txt").write_text("\n".join(f"class {i}" for i in range(13)))
 
 

@@ -18,8 +18,8 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
-from gcn_keras.environment import prepare_tensorflow  # noqa: E402
-from pipelines.errors import run_command  # noqa: E402
+from pipelines.base.environment import prepare_tensorflow  # noqa: E402
+from pipelines.base.errors import run_command  # noqa: E402
 
 MAPS = {"P2": (128, 256), "P3": (64, 512), "P4": (32, 1024), "P5": (16, 2048)}  # side, channels
 KERNELS = ((1, 15), (15, 1))
@@ -58,7 +58,7 @@ def compare(
     import keras
     import tensorflow as tf
 
-    from gcn_keras.line_convolutions import convolve_along_lines
+    from gcn_keras.models.line_convolutions import convolve_along_lines
 
     rows = []
     for name, (side, channels) in MAPS.items():

@@ -56,12 +56,13 @@ def decode_only(job: Job):
 
 
 def ours(job: Job):
-    """`pipelines.input_pipeline.training_batches`, from TFRecords."""
-    from pipelines import datasets, input_pipeline
+    """`pipelines.stream.segmentation.training_batches`, from TFRecords."""
+    from pipelines import datasets
+    from pipelines.stream import segmentation
 
     dataset = datasets.load(f"image_folder/{job.name}", job.data_dir)
     return iter(
-        input_pipeline.training_batches(
+        segmentation.training_batches(
             dataset, "train", crop=(job.crop, job.crop), batch_size=job.batch, scale=job.scale
         )
     )

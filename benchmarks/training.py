@@ -25,7 +25,7 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
-from pipelines.errors import UserError, run_command  # noqa: E402
+from pipelines.base.errors import UserError, run_command  # noqa: E402
 
 SIDE = 512
 CLASSES = 21
@@ -55,9 +55,9 @@ def keras_step(size: int, **fields):
     """A function that takes one step and waits for it."""
     import keras
 
-    from gcn_keras import training
-    from gcn_keras.optimizers import compile_model
-    from gcn_keras.recipes import RECIPES
+    from gcn_keras.recipes.catalogue import RECIPES
+    from gcn_keras.training import segmentation
+    from gcn_keras.training.optimizers import compile_model
 
     recipe = dataclasses.replace(
         RECIPES["paper"], weights=None, **{"freeze_batch_norm": False, "batch": size, **fields}
@@ -65,18 +65,18 @@ def keras_step(size: int, **fields):
     keras.utils.set_random_seed(0)
     policies = {"none": "float32", "bfloat16": "mixed_bfloat16"}
     keras.mixed_precision.set_global_policy(policies[recipe.mixed_precision])
-    model = training.build_model(recipe, CLASSES)
+    model = segmentation.build_model(recipe, CLASSES)
     compile_model(model, recipe, 1000)
     images, labels = batch_of(size)
     if recipe.backend == "jax":
-        from gcn_keras.jax_step import JaxStep
+        from gcn_keras.training.jax_step import JaxStep
 
         step = JaxStep(model)
     else:
         import tensorflow as tf
 
-        from gcn_keras.distribution import make_team
-        from gcn_keras.tensorflow_step import TensorFlowStep
+        from gcn_keras.training.devices import make_team
+        from gcn_keras.training.tensorflow_step import TensorFlowStep
 
         step = TensorFlowStep(model, make_team(recipe), jit_compile=recipe.jit_compile)
         images, labels = tf.constant(images), tf.constant(labels)
@@ -90,7 +90,7 @@ def torch_step(
     import torch
     from torch_gcn import GCN
 
-    from pipelines.imagenet import MEAN_RGB, STD_RGB
+    from pipelines.base.imagenet import MEAN_RGB, STD_RGB
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -142,12 +142,12 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     import tensorflow as tf
     from input_pipeline import KINDS, write_pictures
 
-    from gcn_keras import training
-    from gcn_keras.distribution import make_team
-    from gcn_keras.metrics import ConfusionMatrix
-    from gcn_keras.optimizers import compile_model
-    from gcn_keras.recipes import RECIPES
-    from gcn_keras.run_folder import RunFolder
+    from gcn_keras.evaluation.metrics import ConfusionMatrix
+    from gcn_keras.recipes.catalogue import RECIPES
+    from gcn_keras.training import segmentation
+    from gcn_keras.training.devices import make_team
+    from gcn_keras.training.optimizers import compile_model
+    from gcn_keras.training.run_folder import RunFolder
     from pipelines import datasets
 
     recipe = dataclasses.replace(
@@ -159,11 +159,13 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         dataset = datasets.prepare(
             "image_folder/large", Path(scratch, "pictures"), Path(scratch, "data")
         )
-        model = training.build_model(recipe, dataset.num_classes)
+        model = segmentation.build_model(recipe, dataset.num_classes)
         compile_model(model, recipe, 1000)
         run = RunFolder(Path(scratch, "run"))
         run.path.mkdir()
-        loop = training.make_loop(model, recipe, dataset, WARM_UP + steps, run, make_team(recipe))
+        loop = segmentation.make_loop(
+            model, recipe, dataset, WARM_UP + steps, run, make_team(recipe)
+        )
         step, starts = loop.step, []
         bare, within = [], []
 

@@ -16,10 +16,10 @@ from typing import Annotated
 import tyro
 from input_pipeline import KINDS, write_pictures  # also makes the packages importable
 
-from gcn_keras import recipes
-from gcn_keras.environment import prepare_tensorflow
+from gcn_keras.recipes import command_line
 from pipelines import datasets
-from pipelines.errors import UserError, run_command
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UserError, run_command
 
 WARM_UP = 5
 WAITING = "IteratorGetNextOp::DoCompute"
@@ -65,16 +65,16 @@ def measure(
         json_file: Write the result there, too.
     """
     options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
-    recipe = recipes.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
+    recipe = command_line.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prepare_tensorflow()
     import tensorflow as tf
 
-    from gcn_keras import training
-    from gcn_keras.distribution import make_team
-    from gcn_keras.optimizers import compile_model
-    from gcn_keras.tensorflow_step import TensorFlowStep
-    from pipelines.input_pipeline import training_batches
+    from gcn_keras.training import segmentation
+    from gcn_keras.training.devices import make_team
+    from gcn_keras.training.optimizers import compile_model
+    from gcn_keras.training.tensorflow_step import TensorFlowStep
+    from pipelines.stream.segmentation import training_batches
 
     with tempfile.TemporaryDirectory() as scratch:
         (kind,) = (kind for kind in KINDS if kind.name == "camvid")
@@ -90,7 +90,7 @@ def measure(
             scale=recipe.scale,
             jitter=recipe.jitter,
         )
-        model = training.build_model(recipe, dataset.num_classes)
+        model = segmentation.build_model(recipe, dataset.num_classes)
         compile_model(model, recipe, WARM_UP + steps, None)
         step = TensorFlowStep(model, make_team(recipe))
         for number, (images, labels) in enumerate(batches.take(WARM_UP + steps)):

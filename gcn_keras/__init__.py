@@ -10,22 +10,22 @@ without waiting for TensorFlow.
 import importlib
 
 _HOMES = {
-    "gcn": "gcn_keras.model",
-    "segment": "gcn_keras.inference",
-    "probabilities": "gcn_keras.inference",
-    "load_image": "gcn_keras.images",
-    "overlay": "gcn_keras.images",
-    "ConfusionMatrix": "gcn_keras.metrics",
-    "PixelCrossentropy": "gcn_keras.losses",
-    "Recipe": "gcn_keras.recipes",
-    "RECIPES": "gcn_keras.recipes",
+    "gcn": "gcn_keras.models.gcn",
+    "segment": "gcn_keras.inference.keras_model",
+    "probabilities": "gcn_keras.inference.keras_model",
+    "load_image": "gcn_keras.inference.images",
+    "overlay": "gcn_keras.inference.images",
+    "ConfusionMatrix": "gcn_keras.evaluation.metrics",
+    "PixelCrossentropy": "gcn_keras.training.losses",
+    "Recipe": "gcn_keras.recipes.recipe",
+    "RECIPES": "gcn_keras.recipes.catalogue",
 }
 __all__ = [*_HOMES, "blocks"]
 
 
 def __getattr__(name):
     if name == "blocks":
-        return importlib.import_module("gcn_keras.blocks")
+        return importlib.import_module("gcn_keras.models.blocks")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,91 +9,17 @@ What counts is a run's best model: where a recipe validates more than once, that
 IoU on the split that is measured on (our choice; the paper does not say).
 """
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from gcn_keras import paper_tables, pyramids, recipes
-from gcn_keras.experiments import Experiments, split_options
-from gcn_keras.images import replacing
-from gcn_keras.paper_tables import MEASURES, Row, Table
-from pipelines.errors import UsageError, run_command
-
-
-def rows_of(table: Table, names: tuple[str, ...] | None) -> tuple[Row, ...]:
-    """The rows of a table, or those of some names, in the table's order.
-
-    Raises:
-        UsageError: a name that the table has not.
-    """
-    known = {row.name: row for row in table.rows}
-    for name in names or ():
-        if name not in known:
-            raise UsageError(f"--rows: there is no row {name!r}; there are: {', '.join(known)}")
-    return tuple(row for row in table.rows if names is None or row.name in names)
-
-
-def run_rows(experiments: Experiments, rows: tuple[Row, ...], seeds: Sequence[int]) -> None:
-    """Trains and measures what is not there yet, and says a line about each run.
-
-    Seed by seed, so that a first picture of the whole table comes early.
-    """
-    runs = [(seed, row) for seed in seeds for row in rows]
-    for number, (seed, row) in enumerate(runs, start=1):
-        result, fresh = experiments.result(row, seed)
-        seconds = result["training_seconds"]
-        trained = f", {seconds:.0f} s of training" if seconds else ""
-        print(
-            f"[{number}/{len(runs)}] {row.label}, seed {seed}: mean IoU "
-            f"{100 * result['mean_iou']:.1f} %{trained}{'' if fresh else ' (was there)'}",
-            flush=True,
-        )
-
-
-def markdown(table: Table, results: dict[Row, list[dict]]) -> str:
-    """For each measure our mean ± standard deviation over seeds beside the paper's figure."""
-    heads = [head for name in table.measures for head in (MEASURES[name], "paper")]
-    lines = [f"| | {' | '.join(heads)} | seeds |", "|---|" + "---:|" * (len(heads) + 1)]
-    for row, runs in results.items():
-        cells = [row.label]
-        for name in table.measures:
-            ours = [run[name] for run in runs if run[name] is not None]
-            cells += [shown(name, ours), _printed(name, row.paper.get(name))]
-        lines.append(f"| {' | '.join(cells)} | {len(runs)} |")
-    return "\n".join([*lines, "", f"Paper: {table.setting}.", ""])
-
-
-def shown(measure: str, values: list[float]) -> str:
-    """Mean ± standard deviation in per cent of shares; of weights their number."""
-    if not values:
-        return "–"
-    if measure == "p5_weights":
-        return f"{values[0]:,.0f}"
-    percent = [100 * value for value in values]
-    spread = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
-    return f"{statistics.mean(percent):.1f}{spread}"
-
-
-def _printed(measure: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value / 1000:.0f}K" if measure == "p5_weights" else f"{value:.1f}"
-
-
-def write_table(name: str, table: Table, experiments: Experiments, out: Path) -> str:
-    """Writes NAME.md and NAME.png of every row that something is known of; returns the Markdown."""
-    from gcn_keras.table_plots import plot_table
-
-    known = {row: experiments.known(row) for row in table.rows}
-    results = {row: runs for row, runs in known.items() if runs}
-    text = markdown(table, results)
-    with replacing(out / f"{name}.md") as temporary:
-        temporary.write_text(text)
-    plot_table(table, results, out / f"{name}.png")
-    return text
+from gcn_keras.experiments import paper_tables
+from gcn_keras.experiments.runs import Experiments, split_options
+from gcn_keras.experiments.table import rows_of, run_rows, write_table
+from gcn_keras.models import pyramids
+from gcn_keras.recipes import catalogue, command_line
+from pipelines.base.errors import UsageError, run_command
 
 
 def parse_weights(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -145,12 +71,14 @@ def ablate(
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
     """
     recipe = recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
-    if recipe not in recipes.RECIPES:
-        raise UsageError(f"there is no recipe {recipe!r}; there are: {', '.join(recipes.RECIPES)}")
+    if recipe not in catalogue.RECIPES:
+        raise UsageError(
+            f"there is no recipe {recipe!r}; there are: {', '.join(catalogue.RECIPES)}"
+        )
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
     extra = split_options("--options", options)
-    base = recipes.parse(["--recipe", recipe, *extra])
+    base = command_line.parse(["--recipe", recipe, *extra])
     chosen = paper_tables.table(table, base)
     kept = rows_of(chosen, rows)
     runs = runs or Path("runs", f"{recipe}-tables")

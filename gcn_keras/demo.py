@@ -18,13 +18,13 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import find_images, load_image
-from gcn_keras.legends import Legend
-from gcn_keras.segmenters import check_exists, open_segmenter
+from gcn_keras.inference.images import find_images, load_image
+from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.segmenters import check_exists, open_segmenter
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.labels import IGNORE
 from pipelines.datasets.shapes.scenes import render_scene
-from pipelines.errors import UsageError, UserError, run_command
-from pipelines.labels import IGNORE
 
 DEFAULT_MODEL = "saved_models/shapes"
 MAX_UPLOAD = "20mb"
@@ -219,7 +219,7 @@ class Desk:
     """What the page asks: a picture goes in, the page's parts come out.
 
     Args:
-        segmenter: a `gcn_keras.segmenters.Segmenter`.
+        segmenter: a `gcn_keras.inference.segmenters.Segmenter`.
         examples: pictures, uint8 `[H, W, 3]`.
     """
 

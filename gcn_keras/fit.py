@@ -6,21 +6,23 @@ field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have 
 
 import os
 
-from gcn_keras import recipes
-from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.run_folder import find_run, read_json, recipe_to_resume
+from gcn_keras.recipes import command_line
+from gcn_keras.training.run_folder import find_run, read_json, recipe_to_resume
 from pipelines import datasets
-from pipelines.datasets import classified
-from pipelines.errors import UserError, run_command
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UserError, run_command
+from pipelines.datasets import classification as classification_sets
 
 
 def main() -> int:
     """Entry point of the command; the exit status."""
-    recipe = recipes.parse()
+    recipe = command_line.parse()
     if recipe.resume and (base := recipe_to_resume(recipe)):
-        recipe = recipes.parse(base=base)
+        recipe = command_line.parse(base=base)
     is_classifier = recipe.task == "classification"
-    check_prepared = classified.check_prepared if is_classifier else datasets.check_prepared
+    check_prepared = (
+        classification_sets.check_prepared if is_classifier else datasets.check_prepared
+    )
     check_prepared(recipe.dataset, recipe.data_dir)
     run = find_run(recipe)
     if run.finished:
@@ -33,12 +35,13 @@ def main() -> int:
     prepare_tensorflow()
     import tensorflow as tf
 
-    from gcn_keras import pretraining, training
+    from gcn_keras.training import classification, segmentation
+    from gcn_keras.training.run import describe, train
 
-    task = pretraining.CLASSIFICATION if is_classifier else training.SEGMENTATION
-    print(f"{training.describe(recipe)}\nrun folder {run.path}")
+    task = classification.CLASSIFICATION if is_classifier else segmentation.SEGMENTATION
+    print(f"{describe(recipe)}\nrun folder {run.path}")
     try:
-        metrics = training.train(recipe, run, task)
+        metrics = train(recipe, run, task)
     except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
     if metrics:

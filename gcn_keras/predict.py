@@ -7,15 +7,16 @@ from typing import Annotated
 import tyro
 from tqdm import tqdm
 
-from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import find_images, load_image, overlay, save_png
-from gcn_keras.segmenters import check_exists, open_segmenter
-from gcn_keras.test_time import ONCE, Procedure, segment_function
-from gcn_keras.test_time import check as check_procedure
-from gcn_keras.video import check_video, require_opencv, segment_video
-from pipelines import datasets, labels
-from pipelines.datasets.progress import note
-from pipelines.errors import UsageError, UserError, run_command
+from gcn_keras.inference.images import find_images, load_image, overlay, save_png
+from gcn_keras.inference.options import ONCE, Procedure, segment_function
+from gcn_keras.inference.options import check as check_procedure
+from gcn_keras.inference.segmenters import check_exists, open_segmenter
+from gcn_keras.inference.video import check_video, require_opencv, segment_video
+from pipelines import datasets
+from pipelines.base import labels
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.progress import note
 
 
 def predict_files(segment, pictures: list[Path], out: Path, palette, opacity: float) -> int:

@@ -11,11 +11,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import check_target, find_images, load_image, replacing
-from gcn_keras.inference import load_model
-from gcn_keras.legends import Legend
-from gcn_keras.receptive_field_maps import (
+from gcn_keras.experiments.receptive_fields.maps import (
     SHARES,
     check_occlusion,
     check_point,
@@ -25,8 +21,12 @@ from gcn_keras.receptive_field_maps import (
     patch_and_stride,
     sides_of,
 )
-from gcn_keras.segmenters import legend_beside
-from pipelines.errors import UsageError, UserError, run_command
+from gcn_keras.inference.images import find_images, load_image
+from gcn_keras.inference.keras_model import load_model
+from gcn_keras.inference.legend import Legend, legend_beside
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.files import check_target, replacing
 
 
 def receptive_field(
@@ -88,7 +88,7 @@ def receptive_field(
         raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
     class_names = (legend or Legend.unnamed(num_classes)).class_names
 
-    from gcn_keras.receptive_field_figures import plot_receptive_fields
+    from gcn_keras.experiments.receptive_fields.figures import plot_receptive_fields
 
     results, rows, measured = [], [], []
     names = _result_names([path for path, *_ in cases])

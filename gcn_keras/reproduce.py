@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from gcn_keras import paper_tables, recipes
-from gcn_keras.ablate import run_rows, write_table
-from gcn_keras.experiments import Experiments, split_options
+from gcn_keras.experiments import paper_tables
+from gcn_keras.experiments.runs import Experiments, split_options
+from gcn_keras.experiments.table import run_rows, write_table
+from gcn_keras.recipes import command_line
 from pipelines import datasets
-from pipelines.errors import UsageError, run_command
+from pipelines.base.errors import UsageError, run_command
 
 # The table that holds the paper's figures, and its rows that lead to the result.
 _CHAINS = {
@@ -54,7 +55,7 @@ def reproduce(
     experiments = Experiments(recipe, out, out / "runs.csv", extra, measured)
     for row in rows:
         experiments.check(row)
-    table = paper_tables.table(name, recipes.parse(["--recipe", recipe, *extra]))
+    table = paper_tables.table(name, command_line.parse(["--recipe", recipe, *extra]))
     run_rows(experiments, rows, (seed,))
     print(write_table(name, table, experiments, out), end="")
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from gcn_keras.environment import prepare_tensorflow
-from gcn_keras.images import check_target, replacing
-from gcn_keras.inference import STRIDE
-from gcn_keras.pyramids import P2_STRIDES
-from pipelines.errors import UsageError, UserError, run_command
-from pipelines.labels import IGNORE
+from gcn_keras.inference.padding import STRIDE
+from gcn_keras.models.pyramids import P2_STRIDES
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.files import check_target, replacing
+from pipelines.base.labels import IGNORE
 
 
 def summary(
@@ -55,7 +55,7 @@ def summary(
     _check(model, given, size)
     check_target(json_file, "--json")
     prepare_tensorflow()
-    from gcn_keras import costs
+    from gcn_keras.models import costs
 
     network = _network(model, given)
     height, width = (-(-side // STRIDE) * STRIDE for side in size)
@@ -107,10 +107,10 @@ def _check(model, given, size) -> None:
 
 def _network(model, given):
     if model is not None:
-        from gcn_keras.inference import load_any_model
+        from gcn_keras.inference.keras_model import load_any_model
 
         return load_any_model(model)
-    from gcn_keras.model import gcn
+    from gcn_keras.models.gcn import gcn
 
     return gcn(**given)
 
@@ -130,7 +130,7 @@ def table(blocks) -> str:
     """The blocks as aligned text, with sums of backbone, head and both.
 
     Args:
-        blocks: of `gcn_keras.costs.blocks`.
+        blocks: of `gcn_keras.models.costs.blocks`.
     """
     rows = [("block", "output", "parameters", "multiply-adds")]
     for block in blocks:

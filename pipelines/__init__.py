@@ -1,5 +1,5 @@
 """Data sets in, batches out: preparation as TFRecords and the input pipeline.
 
 Knows nothing of models. Importing this package imports nothing heavy; TensorFlow comes with
-`pipelines.crops` and `pipelines.input_pipeline`.
+`pipelines.stream.crops` and `pipelines.stream.segmentation`.
 """

@@ -1,20 +1,15 @@
 """Examines a prepared data set: `python -m pipelines.doctor NAME --data-dir DIR`."""
 
-import base64
-import html
 import os
 import shlex
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from pipelines import datasets
-from pipelines.class_weights import median_frequency_weights
-from pipelines.errors import UsageError, UserError, run_command
-
-_COMMON_SIZES = 5  # shown for each split
+from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.examination.report import html_report, text_report
 
 
 def doctor(
@@ -42,8 +37,8 @@ def doctor(
         raise UsageError(f"--show must be at least 1, got {show}")
     datasets.check_prepared(name, data_dir)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
-    from pipelines.contact_sheet import contact_sheet
-    from pipelines.examination import examine
+    from pipelines.examination.contact_sheet import contact_sheet
+    from pipelines.examination.examine import examine
 
     result = examine(datasets.load(name, data_dir), split)
     print(text_report(result, show))
@@ -59,214 +54,9 @@ def doctor(
     return 1 if result.findings else 0
 
 
-def text_report(result, show: int) -> str:
-    """The result of an examination as text.
-
-    Args:
-        result: a `pipelines.examination.Examination`.
-        show: findings of a kind that are listed.
-    """
-    count = sum(split.records for split in result.splits.values())
-    parts = [
-        f"{result.name}: {len(result.class_names)} classes, {count:,} examples in "
-        f"{len(result.splits)} split{'s' if len(result.splits) > 1 else ''}",
-        _text_table(split_table(result)),
-        "Sizes, the most frequent:\n" + "\n".join(_size_lines(result)),
-        "Classes, share of the pixels that are not void:\n" + _text_table(class_table(result)),
-    ]
-    if result.notes:
-        parts.append("Worth knowing:\n" + "\n".join(f"  {note}" for note in result.notes))
-    for kind, texts in _by_kind(result).items():
-        hidden = len(texts) - show
-        lines = [f"WRONG: {kind} ({len(texts):,})", *(f"  {text}" for text in texts[:show])]
-        parts.append("\n".join(lines + ([f"  and {hidden:,} more"] if hidden > 0 else [])))
-    parts.append(verdict(result))
-    return "\n\n".join(parts)
-
-
-def verdict(result) -> str:
-    """One sentence: whether something is wrong."""
-    count = len(result.findings)
-    if not count:
-        return "Nothing is wrong."
-    return "1 thing is wrong." if count == 1 else f"{count:,} things are wrong."
-
-
-def split_table(result) -> list[list[str]]:
-    """Rows of text, the first of them headings: examples, sizes and void of each split."""
-    rows = [["split", "examples", "width", "height", "void", "labels"]]
-    for split in result.splits.values():
-        heights, widths = split.sides()
-        labels = "none, as is meant" if split.unlabelled else f"{split.labels:,}"
-        found = f"{split.records:,}"
-        if split.records != split.expected:
-            found += f" of {split.expected:,}"
-        void = f"{100 * split.void_share():.1f} %"
-        rows.append([split.name, found, _range(widths), _range(heights), void, labels])
-    return rows
-
-
-def class_table(result) -> list[list[str]]:
-    """Rows of text, the first of them headings: each class's share and images, and its weight."""
-    source = result.weights_split()
-    headings = ["", "class", *result.splits]
-    if source:
-        headings += [f"images ({source})", f"weight ({source})"]
-    rows = [headings]
-    number = len(result.class_names)
-    weights = (
-        median_frequency_weights(result.splits[source].pixels[:number]) if source else np.zeros(0)
-    )
-    for index, class_name in enumerate(result.class_names):
-        row = [str(index), class_name]
-        for split in result.splits.values():
-            row.append(_share(split.pixels[:number], index))
-        if source:
-            row.append(f"{result.splits[source].images_with[index]:,}")
-            row.append(f"{weights[index]:.3f}")
-        rows.append(row)
-    return rows
-
-
-def _share(pixels: np.ndarray, index: int) -> str:
-    if not pixels.any():
-        return "-"
-    if not pixels[index]:
-        return "never"
-    return f"{100 * pixels[index] / pixels.sum():.2f} %"
-
-
-def _range(values: list[float]) -> str:
-    """Smallest / median / largest, or the one value that all have."""
-    if not values:
-        return "-"
-    if values[0] == values[2]:
-        return f"{values[0]:g}"
-    return " / ".join(f"{value:g}" for value in values)
-
-
-def _size_lines(result) -> list[str]:
-    lines = []
-    for split in result.splits.values():
-        common = split.sizes.most_common(_COMMON_SIZES)
-        text = ", ".join(f"{width}x{height}: {count:,}" for (height, width), count in common)
-        others = len(split.sizes) - len(common)
-        more = f", {others:,} other size{'s' if others > 1 else ''}" if others > 0 else ""
-        lines.append(f"  {split.name}  {text or 'no image'}{more}")
-    return lines
-
-
-def _by_kind(result) -> dict[str, list[str]]:
-    from pipelines.examination import KINDS
-
-    found = {kind: [f.text for f in result.findings if f.kind == kind] for kind in KINDS}
-    return {kind: texts for kind, texts in found.items() if texts}
-
-
-def _text_table(rows: list[list[str]]) -> str:
-    """Columns that line up; the first two of words are aligned to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = {i for i, heading in enumerate(rows[0]) if heading in ("split", "class")}
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def html_report(result, png: bytes, show: int) -> str:
-    """The result of an examination and its contact sheet as one page that needs no other file.
-
-    Args:
-        result: a `pipelines.examination.Examination`.
-        png: the bytes of the contact sheet.
-        show: findings of a kind that are listed.
-    """
-    title = html.escape(f"{result.name}: examination")
-    state = "wrong" if result.findings else "right"
-    parts = [f'<h1>{title}</h1>\n<p class="{state}">{verdict(result)}</p>']
-    for kind, texts in _by_kind(result).items():
-        hidden = len(texts) - show
-        more = [f"and {hidden:,} more"] if hidden > 0 else []
-        parts.append(f'<h2 class="wrong">{kind.capitalize()} ({len(texts):,})</h2>')
-        parts.append(_html_list(texts[:show] + more))
-    if result.notes:
-        parts.append("<h2>Worth knowing</h2>" + _html_list(result.notes))
-    parts.append("<h2>Splits</h2>" + _html_table(split_table(result)))
-    parts.append("<h2>Sizes, the most frequent</h2>" + _html_list(_size_lines(result)))
-    parts.append("<h2>Classes, share of the pixels that are not void</h2>" + _html_classes(result))
-    image = base64.b64encode(png).decode()
-    parts.append(
-        f'<h2>Examples</h2>\n<img alt="photos and their masks" src="data:image/png;base64,{image}">'
-    )
-    return _PAGE.format(title=title, body="\n".join(parts))
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1200px; margin: 2em auto;
-  padding: 0 1em; }}
-h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.1em; margin-top: 1.8em; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25em .8em; border-bottom: 1px solid #e4e4e4; text-align: right; }}
-th {{ font-weight: 600; }} .word {{ text-align: left; }}
-.bar {{ width: 220px; text-align: left; }} .bar div {{ height: .8em; border: 1px solid #b0b0b0; }}
-.right {{ color: #1b7837; font-weight: 600; }} .wrong {{ color: #b2182b; font-weight: 600; }}
-img {{ max-width: 100%; }} .scroll {{ overflow-x: auto; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
-
-def _html_list(texts: list[str]) -> str:
-    items = "\n".join(f"<li>{html.escape(text.strip())}</li>" for text in texts)
-    return f"<ul>\n{items}\n</ul>"
-
-
-def _html_table(rows: list[list[str]], bars: list[str] | None = None) -> str:
-    """A table; `bars` are cells of HTML put in front of each row but the headings."""
-    words = {i for i, heading in enumerate(rows[0]) if heading in ("split", "class")}
-    lines = []
-    for number, row in enumerate(rows):
-        tag = "td" if number else "th"
-        cells = "".join(
-            f"<{tag}{' class=word' if i in words else ''}>{html.escape(cell)}</{tag}>"
-            for i, cell in enumerate(row)
-        )
-        bar = "" if bars is None else (bars[number - 1] if number else "<th></th>")
-        lines.append(f"<tr>{cells}{bar}</tr>")
-    return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>"
-
-
-def _html_classes(result) -> str:
-    """The class table; a bar in the class's colour shows the share in one of the splits."""
-    rows, source = class_table(result), result.weights_split()
-    if source is None:
-        return _html_table(rows)
-    pixels = result.splits[source].pixels[: len(result.class_names)]
-    bars = [
-        f'<td class="bar"><div style="width:{100 * count / pixels.max():.1f}%;'
-        f'background:rgb({",".join(map(str, colour))})"></div></td>'
-        for count, colour in zip(pixels, result.palette.tolist(), strict=False)
-    ]
-    return _html_table(rows, bars)
-
-
 def _is_damaged(result) -> bool:
     """Whether files were damaged after preparation, which only preparing anew can mend."""
-    from pipelines.examination import COUNTS, RECORDS
+    from pipelines.examination.examine import COUNTS, RECORDS
 
     return any(finding.kind in (RECORDS, COUNTS) for finding in result.findings)
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from pipelines import datasets
-from pipelines.datasets import classified
+from pipelines.base.errors import UsageError, run_command
+from pipelines.datasets import classification
 from pipelines.datasets.tfds_set.options import TfdsOptions
-from pipelines.errors import UsageError, run_command
 
 
 def prepare(
@@ -49,7 +49,7 @@ def prepare(
     """
     given = TfdsOptions(image_feature, label_feature, first_label, class_names)
     options = None if given == TfdsOptions() else given
-    if name == classified.IMAGENET:
+    if name == classification.IMAGENET:
         if beam_options is not None or options or skip_errors:
             raise UsageError(f"{name!r} is written by TFDS: it takes --from and --data-dir alone")
         _prepare_imagenet(source, data_dir)
@@ -73,10 +73,12 @@ def prepare(
 
 def _prepare_imagenet(source, data_dir) -> None:
     if source is None:
-        raise UsageError(f"{classified.IMAGENET!r} needs the folder of its archives: --from DIR")
+        raise UsageError(
+            f"{classification.IMAGENET!r} needs the folder of its archives: --from DIR"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    folder = classified.prepare_imagenet(source, data_dir)
-    prepared = classified.load(classified.IMAGENET, data_dir)
+    folder = classification.prepare_imagenet(source, data_dir)
+    prepared = classification.load(classification.IMAGENET, data_dir)
     print(f"{prepared.name}: {prepared.num_classes:,} classes")
     for split, count in prepared.splits.items():
         print(f"  {split:<12}{count:>10,} examples")
@@ -85,7 +87,7 @@ def _prepare_imagenet(source, data_dir) -> None:
 
 def _shares(prepared, split: str) -> str:
     """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
-    from pipelines.input_pipeline import class_pixel_counts
+    from pipelines.stream.segmentation import class_pixel_counts
 
     counts = class_pixel_counts(prepared, split)
     if not counts.any():

@@ -9,12 +9,11 @@ workers read, decode and augment, and training receives batches from them:
 
 The prepared data must be visible to every worker under the same absolute path as where training
 runs: a network folder, or a copy in the same place. How the work is divided, and what a dead
-worker costs, is told in `pipelines.input_pipeline.training_batches`. Traffic is neither encrypted
+worker costs, is told in `stream.segmentation.training_batches`. Traffic is neither encrypted
 nor authenticated: for trusted networks only.
 """
 
 import os
-import re
 import signal
 import socket
 import threading
@@ -24,48 +23,17 @@ from typing import Annotated
 
 import tyro
 
-from pipelines.errors import UsageError, UserError, run_command
+from pipelines.base.addresses import (
+    SECONDS_TO_WAIT_FOR_DISPATCHER,
+    check_address,
+    check_listening,
+    reason_not_listening,
+)
+from pipelines.base.errors import UsageError, UserError, run_command
 
 # The time that a worker may be silent until the dispatcher takes it for dead.
 WORKER_TIMEOUT_MS = 30_000
 HEARTBEAT_MS = 5_000
-# Started together, the dispatcher may come up last.
-SECONDS_TO_WAIT_FOR_DISPATCHER = 60
-
-_ADDRESS_PATTERN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9_.-]*)):([0-9]{1,5})")
-
-
-def check_address(address: str, option: str) -> tuple[str, int]:
-    """Takes "HOST:PORT" apart.
-
-    Args:
-        address: a host's name or IPv4 address, and a port.
-        option: what the user calls it, for the message.
-
-    Returns:
-        Host and port.
-
-    Raises:
-        UsageError: it has another form.
-    """
-    match = _ADDRESS_PATTERN.fullmatch(address)
-    if not match or not 1 <= int(match[2]) <= 65535:
-        raise UsageError(f"{option} must be HOST:PORT with a port in 1…65535, got {address!r}")
-    return match[1], int(match[2])
-
-
-def check_listening(address: str) -> None:
-    """Checks that a dispatcher can be reached; without one, tf.data would wait for an hour.
-
-    Raises:
-        UserError: nothing listens there.
-    """
-    reason = _reason_not_listening(address)
-    if reason:
-        raise UserError(
-            f"no dispatcher answers at {address} ({reason}); start one there with: python -m "
-            f"pipelines.service dispatcher --port {address.rpartition(':')[2]}"
-        )
 
 
 def dispatcher(
@@ -172,21 +140,12 @@ def _serve(start, port: int, stopped: threading.Event) -> None:
 def _wait_for(address: str, stopped: threading.Event) -> bool:
     """Waits until something listens there; False if stopped meanwhile."""
     deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_DISPATCHER
-    while _reason_not_listening(address):
+    while reason_not_listening(address):
         if time.monotonic() > deadline:
             check_listening(address)
         if stopped.wait(1.0):
             return False
     return not stopped.is_set()
-
-
-def _reason_not_listening(address: str) -> str | None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        return str(error.strerror or error)
-    return None
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf import wrappers_pb2 as wrappers
+from places import REPOSITORY
 from tensorflow_serving.config import model_server_config_pb2
 
-from gcn_keras import client, recipes
+from gcn_keras.inference import serving_client
+from gcn_keras.recipes import command_line
 
-SERVING = Path(__file__).parents[1] / "serving"
+SERVING = REPOSITORY / "serving"
 
 Field = descriptor_pb2.FieldDescriptorProto
 
@@ -98,7 +100,7 @@ def mounts(volumes: list[str], base: Path) -> dict[str, Path]:
 def test_batching():
     """One request of the client must fit a batch; strings are not padded."""
     parameters = parsed("batching.config", batching_parameters()())
-    assert parameters.max_batch_size.value == client.REQUEST_PICTURES
+    assert parameters.max_batch_size.value == serving_client.REQUEST_PICTURES
     assert parameters.batch_timeout_micros.value == 2000
     assert parameters.max_enqueued_batches.value == 64
     assert parameters.num_batch_threads.value == 2
@@ -167,7 +169,7 @@ def test_the_training_job_describes_the_cluster_to_each_pod():
     script, command = container["args"][0].split("exec ")
     options = command.replace("\\\n", " ").split()
     assert options[:3] == ["python", "-m", "gcn_keras.fit"]
-    recipe = recipes.parse(options[3:])
+    recipe = command_line.parse(options[3:])
     assert recipe.resume and recipe.out.startswith(container["volumeMounts"][0]["mountPath"])
     for index in range(2):
         said = subprocess.run(

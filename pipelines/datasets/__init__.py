@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import labels
-from pipelines.datasets import generation
+from pipelines.base import labels
+from pipelines.base.errors import UsageError, UserError
+from pipelines.building import examples
 from pipelines.datasets.tfds_set.options import TfdsOptions
-from pipelines.errors import UsageError, UserError
 
 DEFAULT_DATA_DIR = "data"
 # A prepared copy is found by its version: raise it whenever what is recorded changes.
@@ -177,7 +177,7 @@ def check_source(
             raise UsageError(
                 "--beam-options excludes --skip-errors: workers cannot tell what they skip"
             )
-        generation.check_beam(beam_options)
+        examples.check_beam(beam_options)
     if tfds_options is not None:
         if base != "tfds_set":
             raise UsageError(
@@ -327,7 +327,7 @@ def _build(
             builder.options = tfds_options or TfdsOptions()
         if beam_options is not None:
             builder.beam = True
-            download_config.beam_options = generation.pipeline_options(beam_options)
+            download_config.beam_options = examples.pipeline_options(beam_options)
         if skip_errors:
             # Filled while the examples are made; TFDS writes the metadata after that.
             builder.skipped = builder.info.metadata["skipped"] = {}
@@ -335,7 +335,7 @@ def _build(
         with (
             contextlib.redirect_stdout(io.StringIO()),
             _without_tfds_bars(tfds),
-            generation.errors_of_beam(),
+            examples.errors_of_beam(),
         ):
             builder.download_and_prepare(
                 download_dir=str(Path(data_dir, "downloads")), download_config=download_config

@@ -10,12 +10,14 @@ import tensorflow as tf
 from miniatures import REPOSITORY, encoded, noise, write_pairs
 from PIL import Image
 
-from pipelines import datasets, doctor, examination, labels
-from pipelines.class_weights import median_frequency_weights
-from pipelines.contact_sheet import overlay
-from pipelines.datasets import records
-from pipelines.errors import UsageError, UserError
-from pipelines.record_files import read_records
+from pipelines import datasets
+from pipelines.base import labels
+from pipelines.base.class_weights import median_frequency_weights
+from pipelines.base.errors import UsageError, UserError
+from pipelines.building import encoding
+from pipelines.examination import examine, report
+from pipelines.examination.contact_sheet import overlay
+from pipelines.examination.damaged_records import read_records
 
 CLASSES = ("sky", "road", "car")
 
@@ -62,7 +64,7 @@ def texts(result, kind):
 
 
 def test_nothing_is_wrong(prepared):
-    result = examination.examine(prepared)
+    result = examine.examine(prepared)
     assert result.findings == []
     train = result.splits["train"]
     assert (train.records, train.expected, train.labels, train.void_throughout) == (3, 3, 3, 1)
@@ -86,7 +88,7 @@ def test_weights_are_median_over_frequency():
 
 
 def test_the_report_as_text(prepared):
-    text = doctor.text_report(examination.examine(prepared), 10)
+    text = report.text_report(examine.examine(prepared), 10)
     assert text.startswith("image_folder/small: 3 classes, 5 examples in 2 splits")
     assert "  train         3      6       4  41.7 %       3" in text
     # 36 of 42 and 6 of 42 valid pixels; median share 1/2: weights 7/12 and 7/2.
@@ -97,15 +99,15 @@ def test_the_report_as_text(prepared):
 
 
 def test_one_split_alone(prepared):
-    assert list(examination.examine(prepared, "val").splits) == ["val"]
+    assert list(examine.examine(prepared, "val").splits) == ["val"]
     with pytest.raises(UsageError, match="has no split 'test'; it has: train, val$"):
-        examination.examine(prepared, "test")
+        examine.examine(prepared, "test")
 
 
 def test_values_that_are_no_class(prepared):
-    stray = records.encode_label(np.full((4, 6), 7, np.uint8))
+    stray = encoding.encode_label(np.full((4, 6), 7, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": stray} if e["image_id"] == b"x" else None)
-    assert texts(examination.examine(prepared), examination.LABELS) == [
+    assert texts(examine.examine(prepared), examine.LABELS) == [
         "val: the label of 'x' has the label value 7, but the classes are 0 sky, 1 road, 2 car, "
         "and 255 is void"
     ]
@@ -114,13 +116,13 @@ def test_values_that_are_no_class(prepared):
 def test_a_colour_mask_taken_for_an_index_mask(prepared):
     colours = prepared.palette[np.array([[1, 2], [2, 1]])]
     gray = np.array(Image.fromarray(colours).convert("L").resize((6, 4), Image.NEAREST))
-    rewrite(prepared, "val", lambda e: {"label": records.encode_label(gray)})
-    found = texts(examination.examine(prepared), examination.LABELS)
+    rewrite(prepared, "val", lambda e: {"label": encoding.encode_label(gray)})
+    found = texts(examine.examine(prepared), examine.LABELS)
     assert len(found) == 2
     assert all(t.endswith("a colour mask was taken for an index mask") for t in found)
     rgb = encoded(prepared.palette[np.zeros((4, 6), int)], "PNG")
     rewrite(prepared, "val", lambda e: {"label": rgb})
-    found = texts(examination.examine(prepared, "val"), examination.LABELS)
+    found = texts(examine.examine(prepared, "val"), examine.LABELS)
     assert sorted(found) == [
         f"val: the label of {name!r} is a RGB picture; an index mask has one channel whose values "
         "are the classes"
@@ -129,20 +131,18 @@ def test_a_colour_mask_taken_for_an_index_mask(prepared):
 
 
 def test_masks_of_0_and_255(prepared):
-    binary = records.encode_label(np.array([[0, 255] * 3] * 4, np.uint8))
+    binary = encoding.encode_label(np.array([[0, 255] * 3] * 4, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": binary})
-    assert texts(examination.examine(prepared), examination.BALANCE) == [
+    assert texts(examine.examine(prepared), examine.BALANCE) == [
         "val: all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in "
         "which 255 is void and 'road' is 1"
     ]
 
 
 def test_a_split_of_nothing_but_void(prepared):
-    void = records.encode_label(np.full((4, 6), 255, np.uint8))
+    void = encoding.encode_label(np.full((4, 6), 255, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": void})
-    assert texts(examination.examine(prepared), examination.BALANCE) == [
-        "val: every pixel is void (255)"
-    ]
+    assert texts(examine.examine(prepared), examine.BALANCE) == ["val: every pixel is void (255)"]
 
 
 def test_files_that_cannot_be_read(prepared):
@@ -152,14 +152,14 @@ def test_files_that_cannot_be_read(prepared):
         return {"label": example["label"][:-20]}
 
     rewrite(prepared, "val", damage)
-    found = {(f.kind, f.text) for f in examination.examine(prepared).findings}
+    found = {(f.kind, f.text) for f in examine.examine(prepared).findings}
     assert found == {
         (
-            examination.IMAGES,
+            examine.IMAGES,
             "val: the image of 'x' cannot be decoded: it is truncated or damaged",
         ),
         (
-            examination.LABELS,
+            examine.LABELS,
             "val: the label of 'y' cannot be decoded: it is truncated or damaged",
         ),
         # x's label is whole, y's is not: what is left has one class.
@@ -167,9 +167,9 @@ def test_files_that_cannot_be_read(prepared):
 
 
 def test_sizes_that_differ(prepared):
-    other = records.encode_label(np.zeros((6, 4), np.uint8))
+    other = encoding.encode_label(np.zeros((6, 4), np.uint8))
     rewrite(prepared, "val", lambda e: {"label": other} if e["image_id"] == b"y" else None)
-    assert texts(examination.examine(prepared), examination.SIZES) == [
+    assert texts(examine.examine(prepared), examine.SIZES) == [
         "val: the label of 'y' is 4x6 pixels, but its image is 6x4"
     ]
 
@@ -187,8 +187,8 @@ def test_a_validation_image_in_the_training_split(prepared):
         return {b"sky": {"image": first}, b"half": {"image": again}}.get(example["image_id"])
 
     rewrite(prepared, "train", leak)
-    result = examination.examine(prepared)
-    (text,) = texts(result, examination.LEAKS)
+    result = examine.examine(prepared)
+    (text,) = texts(result, examine.LEAKS)
     assert text.startswith("val: 'x' is '") and " of train, the same " in text
     assert any(note.startswith("train: 1 image twice or more, such as ") for note in result.notes)
 
@@ -197,11 +197,11 @@ def test_images_that_splits_share_by_definition(prepared):
     same = encoded(noise(4, 6, 99), "PNG")
     rewrite(prepared, "train", lambda e: {"image": same} if e["image_id"] == b"sky" else None)
     rewrite(prepared, "val", lambda e: {"image": same} if e["image_id"] == b"y" else None)
-    assert texts(examination.examine(prepared), examination.LEAKS) == [
+    assert texts(examine.examine(prepared), examine.LEAKS) == [
         "val: 'y' is 'sky' of train, the same file"
     ]
     declared = replace(prepared, overlapping_splits=(("val", "train"),))
-    result = examination.examine(declared)
+    result = examine.examine(declared)
     assert result.findings == []
     assert "train and val share 1 image, as is meant" in result.notes
 
@@ -220,7 +220,7 @@ def test_images_that_splits_share_by_definition(prepared):
     ],
 )
 def test_which_splits_are_held_out(split, held_out):
-    assert examination.is_held_out(split) is held_out
+    assert examine.is_held_out(split) is held_out
 
 
 def test_a_palette_label(prepared):
@@ -231,27 +231,27 @@ def test_a_palette_label(prepared):
     rewrite(
         prepared, "val", lambda e: {"label": buffer.getvalue()} if e["image_id"] == b"x" else None
     )
-    assert texts(examination.examine(prepared), examination.LABELS) == [
+    assert texts(examine.examine(prepared), examine.LABELS) == [
         "val: the label of 'x' is a palette PNG, of which the stream would read the colours as "
         "gray values; store the indices as 8-bit grayscale"
     ]
 
 
 def test_long_lists_are_cut_and_counted(prepared):
-    result = examination.examine(prepared)
-    result.findings = [examination.Finding(examination.IMAGES, f"no {i}") for i in range(12)]
-    text = doctor.text_report(result, 2)
+    result = examine.examine(prepared)
+    result.findings = [examine.Finding(examine.IMAGES, f"no {i}") for i in range(12)]
+    text = report.text_report(result, 2)
     assert text.endswith(
         "WRONG: images that cannot be used (12)\n  no 0\n  no 1\n  and 10 more\n\n"
         "12 things are wrong."
     )
-    page = doctor.html_report(result, b"png", 2)
+    page = report.html_report(result, b"png", 2)
     assert "<li>no 1</li>" in page and "<li>no 2</li>" not in page and "and 10 more" in page
 
 
 def test_names_are_text_in_the_page(prepared):
-    result = examination.examine(replace(prepared, class_names=("<b>", "a & b", "car")))
-    page = doctor.html_report(result, b"png", 2)
+    result = examine.examine(replace(prepared, class_names=("<b>", "a & b", "car")))
+    page = report.html_report(result, b"png", 2)
     assert "&lt;b&gt;" in page and "a &amp; b" in page and "<b>" not in page
 
 
@@ -267,8 +267,8 @@ def test_a_damaged_record_is_passed_over(prepared):
     data = bytearray(shard(prepared, "train").read_bytes())
     data[40] ^= 1  # in the first record
     shard(prepared, "train").write_bytes(bytes(data))
-    result = examination.examine(prepared)
-    assert texts(result, examination.RECORDS) == [
+    result = examine.examine(prepared)
+    assert texts(result, examine.RECORDS) == [
         f"{shard(prepared, 'train').name}, record 0: its checksum is wrong: the record is damaged"
     ]
     assert result.splits["train"].records == 3 and result.splits["train"].labels == 2
@@ -293,14 +293,14 @@ def test_behind_a_damaged_length_nothing_can_be_read(prepared):
     data = bytearray(path.read_bytes())
     data[second] ^= 1
     path.write_bytes(bytes(data))
-    found = {(f.kind, f.text) for f in examination.examine(prepared).findings}
+    found = {(f.kind, f.text) for f in examine.examine(prepared).findings}
     assert found == {
         (
-            examination.RECORDS,
+            examine.RECORDS,
             f"{path.name}, record 1: its length is damaged; the rest is out of reach",
         ),
         (
-            examination.COUNTS,
+            examine.COUNTS,
             f"train: {path.name} holds 2 examples, dataset_info.json tells of 3",
         ),
     }
@@ -310,15 +310,15 @@ def test_a_file_cut_between_two_records(prepared):
     path = shard(prepared, "train")
     first = next(read_records(path)).data
     path.write_bytes(path.read_bytes()[: 12 + len(first) + 4])
-    found = [f.text for f in examination.examine(prepared).findings if f.kind == examination.COUNTS]
+    found = [f.text for f in examine.examine(prepared).findings if f.kind == examine.COUNTS]
     assert found == [f"train: {path.name} holds 1 example, dataset_info.json tells of 3"]
 
 
 def test_a_truncated_file(prepared):
     data = shard(prepared, "train").read_bytes()
     shard(prepared, "train").write_bytes(data[:-10])
-    result = examination.examine(prepared)
-    assert texts(result, examination.RECORDS) == [
+    result = examine.examine(prepared)
+    assert texts(result, examine.RECORDS) == [
         f"{shard(prepared, 'train').name}, record 2: the file is truncated: it ends at byte "
         f"{len(data) - 10:,}"
     ]
@@ -326,11 +326,11 @@ def test_a_truncated_file(prepared):
 
 def test_a_missing_file_and_records_that_are_gone(prepared):
     shard(prepared, "val").unlink()
-    found = {(f.kind, f.text) for f in examination.examine(prepared).findings}
+    found = {(f.kind, f.text) for f in examine.examine(prepared).findings}
     assert found == {
-        (examination.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
+        (examine.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
         (
-            examination.COUNTS,
+            examine.COUNTS,
             f"val: {shard(prepared, 'val').name} holds 0 examples, dataset_info.json tells of 2",
         ),
     }
@@ -340,17 +340,17 @@ def test_a_record_of_something_else(prepared):
     with tf.io.TFRecordWriter(str(shard(prepared, "val"))) as writer:
         writer.write(b"no example")
         writer.write(b"nor this")
-    found = texts(examination.examine(prepared), examination.RECORDS)
+    found = texts(examine.examine(prepared), examine.RECORDS)
     assert len(found) == 2
     assert found[0].startswith(f"{shard(prepared, 'val').name}, record 0: holds no example of this")
 
 
 def test_unlabelled_splits_are_no_fault(prepared):
-    void = records.encode_label(np.full((4, 6), 255, np.uint8))
+    void = encoding.encode_label(np.full((4, 6), 255, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": void})
-    result = examination.examine(replace(prepared, unlabelled_splits=("val",)))
+    result = examine.examine(replace(prepared, unlabelled_splits=("val",)))
     assert result.findings == []
-    assert "none, as is meant" in doctor.text_report(result, 1)
+    assert "none, as is meant" in report.text_report(result, 1)
 
 
 def test_damaged_information_is_one_sentence(prepared, data_dir):

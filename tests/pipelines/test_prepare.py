@@ -22,7 +22,7 @@ def test_help_and_argument_errors_import_no_tensorflow(tmp_path):
     program = """
 import sys
 from pipelines import prepare
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
 for arguments in (["--help"], ["camvid", "--frm", "x"], ["camvids"], ["camvid", "--from", "none"]):
     sys.argv[1:] = arguments
     try:

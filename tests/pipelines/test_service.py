@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
-from pipelines import crops, datasets, record_stream, service
-from pipelines.errors import UsageError, UserError
-from pipelines.input_pipeline import training_batches
+from pipelines import datasets, service
+from pipelines.base import addresses
+from pipelines.base.errors import UsageError, UserError
+from pipelines.stream import crops, record_order
+from pipelines.stream.segmentation import training_batches
 
 
 def start(*arguments) -> subprocess.Popen:
@@ -75,12 +77,15 @@ def hundred(tmp_path_factory):
 )
 def test_an_address_is_host_and_port(address):
     with pytest.raises(UsageError, match=f"--data-service must be HOST:PORT.*got '{address}'"):
-        service.check_address(address, "--data-service")
+        addresses.check_address(address, "--data-service")
 
 
 def test_an_address_is_taken_apart():
-    assert service.check_address("10.0.0.7:65535", "--dispatcher") == ("10.0.0.7", 65535)
-    assert service.check_address("data-1.example:5050", "--dispatcher") == ("data-1.example", 5050)
+    assert addresses.check_address("10.0.0.7:65535", "--dispatcher") == ("10.0.0.7", 65535)
+    assert addresses.check_address("data-1.example:5050", "--dispatcher") == (
+        "data-1.example",
+        5050,
+    )
 
 
 def test_a_stream_without_a_dispatcher_is_refused_at_once(ten):
@@ -137,7 +142,7 @@ class TestProcesses:
             parsed = hundred.parse(record)
             return crops.random_crop(parsed["image"], parsed["label"], seeds, **options)
 
-        made = record_stream.visited_records(hundred, "train", 1, 64).map(example)
+        made = record_order.visited_records(hundred, "train", 1, 64).map(example)
         # Place, flip and colours are drawn anew in every visit: no two examples are alike.
         made = [contents(*pair) for pair in made.take(2000).as_numpy_iterator()]
         assert len(set(arrived)) == len(arrived) and set(arrived) <= set(made)

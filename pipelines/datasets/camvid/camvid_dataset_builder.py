@@ -4,8 +4,9 @@ from functools import partial
 
 import tensorflow_datasets as tfds
 
-from pipelines import labels
-from pipelines.datasets import VERSIONS, generation, pairs, records
+from pipelines.base import labels
+from pipelines.building import encoding, examples, folders, image_label
+from pipelines.datasets import VERSIONS
 
 UNLABELLED = 11  # becomes IGNORE
 
@@ -20,19 +21,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=records.features(),
+            features=encoding.features(),
             metadata=tfds.core.MetadataDict(class_names=list(labels.CAMVID_CLASSES)),
             homepage="http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
         )
 
     def _split_generators(self, dl_manager):
-        splits = pairs.find_splits(dl_manager.manual_dir)
+        splits = folders.find_splits(dl_manager.manual_dir)
         return {name: self._generate_examples(name, found) for name, found in splits.items()}
 
     def _generate_examples(self, name, found):
-        return generation.examples(
+        return examples.examples(
             lambda: found,
-            partial(pairs.make_example, class_names=labels.CAMVID_CLASSES, void=UNLABELLED),
+            partial(image_label.make_example, class_names=labels.CAMVID_CLASSES, void=UNLABELLED),
             f"camvid {name}",
             skipped=self.skipped,
         )

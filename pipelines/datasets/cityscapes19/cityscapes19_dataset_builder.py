@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines import labels
-from pipelines.datasets import VERSIONS, generation, pairs, records
-from pipelines.datasets.sources import Archive, locate
-from pipelines.errors import UserError
+from pipelines.base import labels
+from pipelines.base.errors import UserError
+from pipelines.building import encoding, examples, image_label
+from pipelines.building.archives import Archive, locate
+from pipelines.datasets import VERSIONS
 
 PAGE = "https://www.cityscapes-dataset.com/downloads/"
 IMAGES = Archive("leftImg8bit_trainvaltest.zip", "leftImg8bit/train", PAGE)
@@ -71,7 +72,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=records.features(),
+            features=encoding.features(),
             metadata=tfds.core.MetadataDict(
                 class_names=list(labels.CITYSCAPES_CLASSES),
                 unlabelled_splits=[UNLABELLED],
@@ -91,7 +92,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {name: self._generate_examples(name, folders) for name in splits}
 
     def _generate_examples(self, name, folders):
-        return generation.examples(
+        return examples.examples(
             partial(list_items, name, folders),
             make_example,
             f"cityscapes19 {name}",
@@ -172,12 +173,12 @@ def make_example(item: Item) -> tuple[str, dict]:
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
     """
-    image = pairs.read_image(item.image, item.image.read_bytes())
+    image = image_label.read_image(item.image, item.image.read_bytes())
     height, width, _ = image.shape
     if item.label is None or (image == image[0, 0]).all():
         label = np.full((height, width), labels.IGNORE, np.uint8)
     else:
-        ids = pairs.read_label(item.label, item.label.read_bytes(), labels.CITYSCAPES_LABELS)
+        ids = image_label.read_label(item.label, item.label.read_bytes(), labels.CITYSCAPES_LABELS)
         label = train_ids(ids)
     if label.shape != (height, width):
         raise UserError(
@@ -186,8 +187,8 @@ def make_example(item: Item) -> tuple[str, dict]:
         )
     image_id = _image_id(item.image)
     return image_id, {
-        "image": records.encode_jpeg(image),
-        "label": records.encode_label(label),
+        "image": encoding.encode_jpeg(image),
+        "label": encoding.encode_label(label),
         "image_id": image_id,
     }
 

@@ -9,10 +9,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 from pycocotools import mask as coco_mask
 
-from pipelines import labels
-from pipelines.datasets import VERSIONS, generation, pairs, records
-from pipelines.datasets.sources import Archive, locate
-from pipelines.errors import UserError
+from pipelines.base import labels
+from pipelines.base.errors import UserError
+from pipelines.building import encoding, examples, image_label
+from pipelines.building.archives import Archive, locate
+from pipelines.datasets import VERSIONS
 
 PAGE = "https://cocodataset.org/#download"
 SPLITS = ("train", "val")
@@ -93,7 +94,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=records.features(),
+            features=encoding.features(),
             metadata=tfds.core.MetadataDict(class_names=list(labels.VOC_CLASSES)),
             homepage="https://cocodataset.org/",
         )
@@ -114,7 +115,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split, annotations, images, min_area):
-        return generation.examples(
+        return examples.examples(
             partial(list_items, annotations, images, min_area),
             make_example,
             f"coco_voc {split}",
@@ -246,14 +247,14 @@ def make_example(item: Item) -> tuple[str, dict]:
         image = item.path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"there is no {item.path}, which {item.annotations} lists") from error
-    height, width = pairs.check_image(item.path, image)
+    height, width = image_label.check_image(item.path, image)
     if (height, width) != (item.height, item.width):
         raise UserError(
             f"{item.path} is {width}x{height} pixels, but {item.annotations} says "
             f"{item.width}x{item.height}"
         )
     image_id = item.path.stem
-    label = records.encode_label(paint(item))
+    label = encoding.encode_label(paint(item))
     return image_id, {"image": image, "label": label, "image_id": image_id}
 
 

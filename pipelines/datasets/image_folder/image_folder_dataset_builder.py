@@ -4,7 +4,8 @@ from functools import partial
 
 import tensorflow_datasets as tfds
 
-from pipelines.datasets import VERSIONS, generation, pairs, records
+from pipelines.building import encoding, examples, folders, image_label
+from pipelines.datasets import VERSIONS
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -21,23 +22,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         # The class names are only known once the source is; they follow in _split_generators.
         return self.dataset_info_from_configs(
-            features=records.features(), metadata=tfds.core.MetadataDict()
+            features=encoding.features(), metadata=tfds.core.MetadataDict()
         )
 
     def _split_generators(self, dl_manager):
         source = dl_manager.manual_dir
-        class_names = pairs.read_class_names(source / "classes.txt")
+        class_names = folders.read_class_names(source / "classes.txt")
         self.info.metadata["class_names"] = list(class_names)
-        splits = pairs.find_splits(source, allow_flat=True)
+        splits = folders.find_splits(source, allow_flat=True)
         return {
             name: self._generate_examples(name, found, class_names)
             for name, found in splits.items()
         }
 
     def _generate_examples(self, name, found, class_names):
-        return generation.examples(
+        return examples.examples(
             lambda: found,
-            partial(pairs.make_example, class_names=class_names),
+            partial(image_label.make_example, class_names=class_names),
             f"{self.builder_config.name} {name}",
             skipped=self.skipped,
         )

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.datasets import VERSIONS, records
-from pipelines.datasets.progress import progress
+from pipelines.base.progress import progress
+from pipelines.building import encoding
+from pipelines.datasets import VERSIONS
 from pipelines.datasets.shapes import scenes
 
 # Scenes of each split. The position in this table is part of a scene's seed.
@@ -30,7 +31,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=records.features(),
+            features=encoding.features(),
             metadata=tfds.core.MetadataDict(class_names=list(scenes.CLASS_NAMES)),
         )
 
@@ -59,7 +60,7 @@ def render_example(split: str, number: int, index: int) -> tuple[str, dict]:
     image, label = scenes.render_scene(rng, size=SIZE)
     image_id = f"{split}_{index:05d}"
     return image_id, {
-        "image": records.encode_jpeg(image, JPEG_QUALITY),
-        "label": records.encode_label(label),
+        "image": encoding.encode_jpeg(image, JPEG_QUALITY),
+        "label": encoding.encode_label(label),
         "image_id": image_id,
     }

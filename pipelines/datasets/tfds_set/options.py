@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import UsageError
+from pipelines.base.errors import UsageError
 
 
 @dataclass(frozen=True)

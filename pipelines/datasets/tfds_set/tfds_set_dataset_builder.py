@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.datasets import VERSIONS, generation, pairs, records
-from pipelines.datasets.progress import progress
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.labels import IGNORE
+from pipelines.base.progress import progress
+from pipelines.building import encoding, examples, folders, image_label
+from pipelines.datasets import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
-from pipelines.errors import UsageError, UserError
-from pipelines.labels import IGNORE
 
 
 class Item(NamedTuple):
@@ -35,7 +36,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         # The class names are only known once the masks are; they follow in _split_generators.
         return self.dataset_info_from_configs(
-            features=records.features(), metadata=tfds.core.MetadataDict()
+            features=encoding.features(), metadata=tfds.core.MetadataDict()
         )
 
     def _split_generators(self, dl_manager):
@@ -53,12 +54,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _class_names(self, read, splits) -> tuple[str, ...]:
         if self.options.class_names is not None:
-            return pairs.read_class_names(self.options.class_names)
+            return folders.read_class_names(self.options.class_names)
         largest = -1
         for split in splits:
             for item in progress(read(split), f"{self.source} {split}: classes"):
                 try:
-                    values = np.unique(pairs.decode_mask(f"the mask of {item.name}", item.label))
+                    values = np.unique(
+                        image_label.decode_mask(f"the mask of {item.name}", item.label)
+                    )
                 except UserError:
                     if self.skipped is None:
                         raise
@@ -74,7 +77,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split, read, num_classes):
         make = partial(make_example, first_label=self.options.first_label, num_classes=num_classes)
-        return generation.examples(
+        return examples.examples(
             partial(read, split), make, f"{self.source} {split}", skipped=self.skipped
         )
 
@@ -183,8 +186,8 @@ def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, d
         UserError: picture or mask cannot be used; the message names the example and says why.
     """
     picture, mask = f"the picture of {item.name}", f"the mask of {item.name}"
-    height, width = pairs.check_image(picture, item.image)
-    values = pairs.decode_mask(mask, item.label)
+    height, width = image_label.check_image(picture, item.image)
+    values = image_label.decode_mask(mask, item.label)
     if values.shape != (height, width):
         raise UserError(
             f"{mask} is {values.shape[1]}x{values.shape[0]} pixels, but the picture is "
@@ -201,6 +204,6 @@ def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, d
     label[valid] = values[valid] - first_label
     return item.name, {
         "image": item.image,
-        "label": records.encode_label(label),
+        "label": encoding.encode_label(label),
         "image_id": item.name,
     }

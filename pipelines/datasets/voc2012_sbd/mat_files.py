@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from pipelines.datasets import pairs
-from pipelines.errors import UserError
+from pipelines.base.errors import UserError
+from pipelines.building import image_label
 
 _HEADER = 128
 # Types of elements, and the bytes of an item of those that hold numbers or text.
@@ -49,7 +49,7 @@ def read_mat(path: Path, data: bytes, class_names: tuple[str, ...]) -> np.ndarra
     if not isinstance(label, np.ndarray) or label.dtype != np.uint8 or label.ndim != 2:
         kind = f"{label.dtype} {label.shape}" if isinstance(label, np.ndarray) else type(label)
         raise UserError(f"{path} has a GTcls.Segmentation that is no uint8 [H, W], but {kind}")
-    pairs.check_values(path, label, class_names)
+    image_label.check_values(path, label, class_names)
     return label
 
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines import labels
-from pipelines.datasets import VERSIONS, generation, pairs, records
-from pipelines.datasets.sources import Archive, locate
+from pipelines.base import labels
+from pipelines.base.errors import UserError
+from pipelines.building import encoding, examples, image_label
+from pipelines.building.archives import Archive, locate
+from pipelines.datasets import VERSIONS
 from pipelines.datasets.voc2012_sbd.mat_files import read_mat
-from pipelines.errors import UserError
 
 TRAINVAL = Archive(
     "VOCtrainval_11-May-2012.tar",
@@ -70,7 +71,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=records.features(),
+            features=encoding.features(),
             metadata=tfds.core.MetadataDict(
                 class_names=list(labels.VOC_CLASSES),
                 unlabelled_splits=[UNLABELLED],
@@ -91,7 +92,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {name: self._generate_examples(name, folders) for name in splits}
 
     def _generate_examples(self, name, folders):
-        return generation.examples(
+        return examples.examples(
             partial(list_items, name, folders),
             make_example,
             f"voc2012_sbd {name}",
@@ -171,11 +172,11 @@ def make_example(item: Item) -> tuple[str, dict]:
         UserError: one of the files cannot be used; the message names it and says why.
     """
     image = item.image.read_bytes()
-    height, width = pairs.check_image(item.image, image)
+    height, width = image_label.check_image(item.image, image)
     if item.label is None:
         label = np.full((height, width), labels.IGNORE, np.uint8)
     else:
-        read = read_mat if item.label.suffix == ".mat" else pairs.read_label
+        read = read_mat if item.label.suffix == ".mat" else image_label.read_label
         label = read(item.label, item.label.read_bytes(), labels.VOC_CLASSES)
     if label.shape != (height, width):
         raise UserError(
@@ -185,6 +186,6 @@ def make_example(item: Item) -> tuple[str, dict]:
     image_id = item.image.stem
     return image_id, {
         "image": image,
-        "label": records.encode_label(label),
+        "label": encoding.encode_label(label),
         "image_id": image_id,
     }

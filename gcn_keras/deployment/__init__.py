@@ -1,0 +1,4 @@
+"""From a trained model to what is served: batch-norm folding, SavedModel, TFLite, quantisation.
+
+May import `evaluation`, `inference`, `models`, `pipelines`.
+"""

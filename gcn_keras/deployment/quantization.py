@@ -1,0 +1,221 @@
+"""What quantization costs, and which layers to leave in float so that it costs little."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gcn_keras.evaluation.measure import evaluate_model
+from gcn_keras.inference.segmenters import is_server, newest_version, open_segmenter
+from pipelines.base.errors import UsageError, UserError
+
+# Pictures on which the layers are compared, and on which latency is measured.
+_COMPARED = 8
+_TIMED = 20
+
+
+def report(models: Sequence, dataset, split: str, limit: int | None = None) -> list[dict]:
+    """Measures several forms of a model on the same pictures.
+
+    Args:
+        models: paths or addresses, as `open_segmenter` takes them; the first, the Keras model as a
+            rule, is what the others are compared with.
+        dataset: `pipelines.datasets.PreparedDataset`.
+        split: one of its splits.
+        limit: stop after so many pictures; None for all.
+
+    Returns:
+        A row for each: `model`, `mean_iou`, `pixel_accuracy`, `iou` by class name (None where a
+        class is absent), `loss_points`, how many points of mean IoU (hundredths) are lost against
+        the first, `size_mib` of the file or the SavedModel's folder (None for a server), and
+        `latency_ms`, the median time of a picture by itself.
+
+    Raises:
+        UserError: a model cannot be used, or knows another number of classes than the data set.
+    """
+    rows = []
+    for model in models:
+        segmenter = open_segmenter(model)
+        if segmenter.num_classes not in (None, dataset.num_classes):
+            raise UserError(
+                f"{model} knows {segmenter.num_classes} classes and {dataset.name!r} has "
+                f"{dataset.num_classes}: they do not belong together"
+            )
+        matrix = evaluate_model(segmenter.segment, dataset, split, limit)
+        summary = matrix.summary(dataset.class_names)
+        reference = rows[0]["mean_iou"] if rows else summary["mean_iou"]
+        rows.append(
+            {
+                "model": str(model),
+                **summary,
+                "loss_points": 100 * (reference - summary["mean_iou"]),
+                "size_mib": _size_mib(str(model)),
+                "latency_ms": _latency_ms(segmenter.segment, dataset, split),
+            }
+        )
+    return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The rows of `report` as a Markdown table, a model a line."""
+    classes = list(rows[0]["iou"])
+    head = ["model", "mean IoU %", "loss, points", "MiB", "ms a picture", *classes]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for row in rows:
+        ious = [row["iou"][name] for name in classes]
+        lines.append(
+            [
+                row["model"],
+                f"{100 * row['mean_iou']:.1f}",
+                f"{row['loss_points'] + 0.0:.1f}",
+                "–" if row["size_mib"] is None else f"{row['size_mib']:.2f}",
+                f"{row['latency_ms']:.1f}",
+                *("absent" if iou is None else f"{100 * iou:.1f}" for iou in ious),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An int8 model that keeps within the budget.
+
+    Attributes:
+        content: of the TFLite file.
+        float_layers: names of the layers that stayed in float.
+        mean_iou: of this model, 0…1.
+    """
+
+    content: bytes
+    float_layers: tuple[str, ...]
+    mean_iou: float
+
+
+def fit_budget(
+    model,
+    size: tuple[int, int],
+    representative: Iterable[np.ndarray],
+    evaluate: Callable,
+    reference: float,
+    budget: float,
+    most: int = 8,
+    say: Callable[[str], None] = print,
+) -> Fitted:
+    """Converts to int8, and keeps the most sensitive layers in float until the loss fits.
+
+    Layers are tried in blocks such as "br_up2" (br_up2_conv1, br_up2_conv2 …). What a block costs
+    is measured: with it alone in integers, how many labels of a few representative pictures
+    differ from the float model's. The block that costs most stays in float, then the second, too,
+    and so on. (Layer statistics such as those of tf.lite's debugger compare each tensor with its
+    own scale, and so miss a scale that is far too coarse for the labels.)
+
+    Args:
+        model, size, representative: see `gcn_keras.deployment.tflite.convert`.
+        evaluate: function from `segment`, a function from uint8 `[B, H, W, 3]` to uint8
+            `[B, H, W]`, to the mean IoU on the data set, 0…1.
+        reference: mean IoU of the float model, 0…1.
+        budget: how much may be lost, in points of mean IoU (hundredths).
+        most: how many blocks may stay in float.
+        say: takes a line about each try.
+
+    Returns:
+        The first model that fits.
+
+    Raises:
+        UsageError: a negative budget.
+        UserError: no model fits; the conversion fails.
+    """
+    from gcn_keras.deployment import tflite
+
+    if not budget >= 0:
+        raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
+    pictures = list(representative)
+    calibrated = tflite.calibrate(model, size, pictures)
+    blocks = _blocks(layer for layer, nodes in calibrated.nodes.items() if nodes)
+    kept, tries, ranking = [], [], None
+    while True:
+        layers = [layer for block in kept for layer in blocks[block]]
+        content = calibrated.quantize(layers)
+        mean_iou = _with_file(content, lambda segmenter: evaluate(segmenter.segment))
+        loss = 100 * (reference - mean_iou)
+        tries.append((loss, tuple(kept)))
+        say(
+            f"int8 {_in_float(kept)}: mean IoU {100 * mean_iou:.1f} %, "
+            f"{loss:.2f} points lost of {budget:g} allowed"
+        )
+        if loss <= budget:
+            return Fitted(content, tuple(layers), mean_iou)
+        if ranking is None:
+            float_model = tflite.convert(model, "tflite", size)
+            ranking = _by_sensitivity(calibrated, blocks, float_model, pictures[:_COMPARED], say)
+        if len(kept) == min(most, len(ranking)):
+            break
+        kept.append(ranking[len(kept)])
+    loss, kept = min(tries)
+    raise UserError(
+        f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(kept)}, "
+        f"loses {loss:.2f}; raise --budget or leave tflite-int8 out"
+    )
+
+
+def _in_float(blocks) -> str:
+    return f"with {', '.join(blocks)} in float" if blocks else "with no layer in float"
+
+
+def _blocks(layers: Iterable[str]) -> dict[str, list[str]]:
+    """Groups layers by the first two parts of their names: "br_up2_conv1" is of "br_up2"."""
+    blocks = {}
+    for layer in layers:
+        blocks.setdefault("_".join(layer.split("_")[:2]), []).append(layer)
+    return blocks
+
+
+def _by_sensitivity(calibrated, blocks, float_model: bytes, pictures, say) -> list[str]:
+    """The blocks of a model, those first that cost most labels."""
+    batch = np.concatenate(pictures)
+    expected = _with_file(float_model, lambda segmenter: segmenter.segment(batch))
+
+    shares = {}
+    for block in blocks:
+        others = [layer for other in blocks if other != block for layer in blocks[other]]
+        content = calibrated.quantize(others)
+        labels = _with_file(content, lambda segmenter: segmenter.segment(batch))
+        shares[block] = float(np.mean(labels != expected))
+        say(f"{block} alone in integers: {100 * shares[block]:.2f} % of the labels change")
+    return sorted(shares, key=shares.get, reverse=True)
+
+
+def _with_file(content: bytes, use: Callable):
+    """Calls `use` with a segmenter that runs this TFLite file."""
+    from gcn_keras.inference.tflite_model import TFLiteSegmenter
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.tflite")
+        path.write_bytes(content)
+        return use(TFLiteSegmenter(path))
+
+
+def _size_mib(model: str) -> float | None:
+    if is_server(model):
+        return None
+    path = Path(model)
+    files = [path] if path.is_file() else newest_version(path).rglob("*")
+    return sum(os.path.getsize(file) for file in files if file.is_file()) / 2**20
+
+
+def _latency_ms(segment, dataset, split) -> float:
+    """Median time of a picture by itself, once everything is warm."""
+    from pipelines.stream.segmentation import evaluation_examples
+
+    seconds = []
+    for example in evaluation_examples(dataset, split, _TIMED).as_numpy_iterator():
+        image = example["image"][None]
+        segment(image)
+        start = time.perf_counter()
+        segment(image)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * float(np.median(seconds))

@@ -1,0 +1,279 @@
+"""Writes a model as TF Serving takes it: DIRECTORY/1, DIRECTORY/2, …, several signatures each.
+
+    export_saved_model(model, "saved_models/shapes", legend)
+
+The graph takes pictures of any size as they come, and carries its weights as constants. The same
+graph becomes an ONNX file.
+"""
+
+import errno
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
+from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.padding import STRIDE
+from gcn_keras.models.line_convolutions import convolve_along_lines
+from pipelines.base.decoding import decode_image
+from pipelines.base.errors import UserError
+from pipelines.base.files import replacing
+from pipelines.base.imagenet import MEAN_RGB
+
+# A small file may announce any number of pixels; what it takes to label more of them than that
+# would bring a server down (our choice).
+MOST_PIXELS = 2**26
+WARM_UP_SIZE = (256, 256)
+ONNX_OPSET = 17
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PICTURES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+_PICTURE = tf.TensorSpec(_PICTURES.shape[1:], tf.uint8)
+
+
+def export_saved_model(
+    model, directory, legend: Legend, size: tuple[int, int] = WARM_UP_SIZE
+) -> Path:
+    """Writes the next version folder of a SavedModel: DIRECTORY/1, DIRECTORY/2, …
+
+    Batch norms are folded first. Padding to the network's stride and cropping back happen inside.
+    Signatures, for B pictures of any height and width:
+
+    - `serving_default`: `images`, uint8 `[B, H, W, 3]` RGB, to `labels`, uint8 `[B, H, W]`, and
+      `scores`, float32 `[B, H, W]`, the softmax score of the label;
+    - `logits`: `images` to `logits`, float32 `[B, H, W, C]`;
+    - `serve_bytes`: `bytes`, string `[B]`, JPEG or PNG files of one size or of several, to
+      `labels_bytes`, string `[B]`: label maps at the pictures' own sizes, as 8-bit grayscale PNG
+      of class indices. (TF Serving writes strings to JSON as base64 if the name ends in _bytes,
+      and only then.) Pixels are taken as they are stored: a camera's orientation in EXIF is
+      not applied and transparency not shown, unlike with `gcn_keras.load_image`. One damaged
+      picture fails the request.
+
+    assets/labels.json is the legend; assets.extra/tf_serving_warmup_requests are requests with
+    which TF Serving warms up before it takes others.
+
+    Args:
+        model: Keras model from pictures to logits.
+        directory: the folder of versions, as TF Serving wants it; made if absent.
+        legend: names and colours of the classes.
+        size: height and width of the pictures to warm up with.
+
+    Returns:
+        The new version folder. It appears when it is complete, and never in place of another.
+
+    Raises:
+        UserError: it cannot be written.
+        ValueError: the legend has another number of classes than the model.
+    """
+    if len(legend.class_names) != model.output.shape[-1]:
+        raise ValueError(
+            f"the legend names {len(legend.class_names)} classes and the model knows "
+            f"{model.output.shape[-1]}"
+        )
+    folded = fold_batch_norm(model)
+    convolve_along_lines(folded)
+    graph = freeze(logits_graph(folded))
+    directory = Path(directory)
+    # TF Serving takes numbers for versions and nothing else.
+    temporary = directory / f".incomplete-{uuid.uuid4().hex}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write(graph, legend, size, temporary)
+        return _rename_to_next_version(temporary, directory)
+    except OSError as error:
+        raise UserError(f"cannot export to {directory}: {error.strerror or error}") from error
+    except tf.errors.OpError as error:  # what TensorFlow makes of a full or read-only disk
+        raise UserError(f"cannot export to {directory}: {error.message}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def export_onnx(model, path) -> None:
+    """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8.
+
+    Args:
+        model: Keras model from pictures to logits.
+        path: the file to write; it is replaced in one step.
+
+    Raises:
+        UserError: it cannot be written.
+        ImportError: tf2onnx is not installed (extras group `onnx`).
+    """
+    import tf2onnx
+
+    graph = freeze(logits_graph(fold_batch_norm(model)))
+
+    @tf.function(input_signature=[_PICTURES])
+    def labels(images):
+        return {"labels": _labels(_call(graph, images))}
+
+    content, _ = tf2onnx.convert.from_function(labels, [_PICTURES], opset=ONNX_OPSET)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.SerializeToString())
+
+
+def logits_graph(model):
+    """The graph from pictures of any size to logits of that size; the weights are variables.
+
+    Args:
+        model: Keras model from pictures, whose sides are multiples of `STRIDE`, to logits.
+
+    Returns:
+        `tf.ConcreteFunction` from uint8 `[B, H, W, 3]` to float32 `[B, H, W, C]`.
+    """
+    mean = np.rint(MEAN_RGB).astype(np.uint8)
+
+    @tf.function(input_signature=[_PICTURES])
+    def logits(images):
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        # Of no negative number: ONNX Runtime has another sign for the rest of those.
+        below = (STRIDE - height % STRIDE) % STRIDE
+        right = (STRIDE - width % STRIDE) % STRIDE
+        # Padding adds the difference to the mean pixel, so that zeros pad with the mean.
+        padded = tf.pad(images - mean, ((0, 0), (0, below), (0, right), (0, 0))) + mean
+        return model(padded, training=False)[:, :height, :width]
+
+    return logits.get_concrete_function()
+
+
+def freeze(graph):
+    """The same function with its variables as constants, which TensorFlow can then optimise.
+
+    Args:
+        graph: `tf.ConcreteFunction`.
+
+    Returns:
+        `tf.ConcreteFunction`; it gives a list of its outputs.
+    """
+    return convert_variables_to_constants_v2(graph)
+
+
+def _call(graph, images) -> tf.Tensor:
+    """Logits by a frozen graph. Whoever calls it refers to it: there is one copy of the weights."""
+    [logits] = graph(images)
+    return tf.ensure_shape(logits, graph.outputs[0].shape)
+
+
+def _labels(logits) -> tf.Tensor:
+    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
+
+
+def _write(graph, legend, size, folder) -> None:
+    """Writes everything that belongs into a version folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "labels.json")
+        legend.write(file)
+        module = tf.Module()
+        module.legend = tf.saved_model.Asset(str(file))
+        tf.saved_model.save(module, str(folder), _signatures(graph))
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for request in _warm_up_requests(size):
+            writer.write(request.SerializeToString())
+
+
+def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
+    """Gives a complete folder the next free number."""
+    versions = [int(path.name) for path in directory.iterdir() if path.name.isdecimal()]
+    version = max(versions, default=0) + 1
+    while True:
+        target = directory / str(version)
+        try:
+            return temporary.rename(target)
+        except OSError as error:
+            # Another export was faster: a folder that holds something is never replaced.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        version += 1
+
+
+def _signatures(graph) -> dict:
+    """The functions of a SavedModel by the names of its signatures, see `export_saved_model`."""
+
+    @tf.function(input_signature=[_PICTURES])
+    def serving_default(images):
+        logits = _call(graph, images)
+        return {
+            "labels": _labels(logits),
+            "scores": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
+        }
+
+    @tf.function(input_signature=[_PICTURES])
+    def logits(images):
+        return {"logits": _call(graph, images)}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")])
+    def serve_bytes(bytes):
+        sizes = tf.map_fn(_size_of, bytes, fn_output_signature=tf.TensorSpec((2,), tf.int32))
+
+        def together():
+            images = tf.map_fn(decode_image, bytes, fn_output_signature=_PICTURE)
+            return tf.map_fn(_encode, _labels(_call(graph, images)), fn_output_signature=tf.string)
+
+        # Padding the smaller ones to the largest would make a batch, too; but then a picture's
+        # labels near its borders would depend on the pictures that happen to come with it.
+        def one_by_one():
+            def label(encoded):
+                return _encode(_labels(_call(graph, decode_image(encoded)[None]))[0])
+
+            # Each takes all cores already, and together they would take memory.
+            return tf.map_fn(label, bytes, fn_output_signature=tf.string, parallel_iterations=1)
+
+        is_one_size = (tf.size(bytes) > 0) & tf.reduce_all(sizes == sizes[:1])
+        return {"labels_bytes": tf.cond(is_one_size, together, one_by_one)}
+
+    return {"serving_default": serving_default, "logits": logits, "serve_bytes": serve_bytes}
+
+
+def _encode(labels) -> tf.Tensor:
+    return tf.io.encode_png(labels[:, :, None])
+
+
+def _size_of(encoded) -> tf.Tensor:
+    """Height and width, int32 `[2]`, that a JPEG or PNG file announces."""
+    is_png = (tf.strings.substr(encoded, 0, 8) == _PNG) & (tf.strings.length(encoded) >= 24)
+
+    def of_png():
+        width_and_height = tf.strings.substr(encoded, 16, 8)
+        return tf.io.decode_raw(width_and_height, tf.int32, little_endian=False)[::-1]
+
+    def of_jpeg():
+        check = tf.debugging.Assert(tf.io.is_jpeg(encoded), ["a picture is no JPEG or PNG file"])
+        with tf.control_dependencies([check]):
+            return tf.io.extract_jpeg_shape(encoded)[:2]
+
+    size = tf.cond(is_png, of_png, of_jpeg)
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    tf.debugging.Assert(
+        pixels <= MOST_PIXELS,
+        ["a picture has", pixels, f"pixels: at most {MOST_PIXELS} are served"],
+    )
+    return tf.ensure_shape(size, (2,))
+
+
+def _warm_up_requests(size):
+    """Messages `PredictionLog`: one picture as pixels, one as a file, and files of two sizes."""
+    # They take a second to import: not with the module.
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    height, width = size
+    picture = np.full((height, width, 3), np.rint(MEAN_RGB), np.uint8)
+    jpeg = tf.io.encode_jpeg(picture).numpy()
+    png = tf.io.encode_png(picture[: height // 2 + 1]).numpy()
+    for signature, name, value in (
+        ("serving_default", "images", picture[None]),
+        ("serve_bytes", "bytes", [jpeg]),
+        ("serve_bytes", "bytes", [jpeg, png]),
+    ):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.signature_name = signature
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        predict_log = prediction_log_pb2.PredictLog(request=request)
+        yield prediction_log_pb2.PredictionLog(predict_log=predict_log)

@@ -1,0 +1,288 @@
+"""How well a model does at the boundaries of labels, and how well inside them.
+
+Three measures, all of them sums of integers over the pictures of a data set, like the confusion
+matrix: accuracy within a band along the boundaries and elsewhere (the paper's Table 5), the same
+against the band's width (the trimap curve of Kohli et al. 2009 and DeepLab), and Boundary IoU
+(Cheng et al. 2021).
+
+What a boundary is, the paper leaves open ("pixels located close to objects' boundary"). Our choice:
+void is first filled with the nearest class, and boundaries run where two classes then touch. So a
+ring of void between two objects, as VOC and `shapes` have them, holds one boundary in its middle;
+void inside one class, or between a class and the picture's border, makes none, and nor does the
+border itself. Void pixels never count, so that bands as narrow as half a ring are empty.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from gcn_keras.evaluation.metrics import ConfusionMatrix
+from pipelines.base.errors import UsageError
+from pipelines.base.labels import IGNORE
+
+# The paper's band, Table 5, in pixels.
+WIDTH = 7
+# The literature's widths, in pixels.
+TRIMAP_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)
+# Of Boundary IoU's contours, as a share of the picture's diagonal (Cheng et al., Section 5).
+CONTOUR_SHARE = 0.02
+
+
+def fill_void(label: np.ndarray) -> np.ndarray:
+    """Gives each void pixel the class of the nearest pixel that has one, by Euclidean distance.
+
+    Args:
+        label: uint8 `[H, W]`, 255 is void.
+
+    Returns:
+        uint8 `[H, W]`; void only if all of it is. Of several classes at the same distance any one
+        is taken, always the same.
+    """
+    void = label == IGNORE
+    if not void.any() or void.all():
+        return label
+    nearest = ndimage.distance_transform_edt(void, return_distances=False, return_indices=True)
+    return label[tuple(nearest)]
+
+
+def boundary_distance(label: np.ndarray) -> np.ndarray:
+    """Euclidean distance of each pixel to the nearest pixel at a boundary.
+
+    Args:
+        label: uint8 `[H, W]`, 255 is void, which `fill_void` fills.
+
+    Returns:
+        float64 `[H, W]`, pixels: 0 for those that touch another class on one of their four sides,
+        infinite where nothing does. Below w are w pixels on each side of a straight boundary.
+    """
+    filled = fill_void(label)
+    below, right = filled[1:] != filled[:-1], filled[:, 1:] != filled[:, :-1]
+    touches = np.zeros(filled.shape, bool)
+    touches[1:] |= below
+    touches[:-1] |= below
+    touches[:, 1:] |= right
+    touches[:, :-1] |= right
+    if not touches.any():
+        return np.full(filled.shape, np.inf)
+    return ndimage.distance_transform_edt(~touches)
+
+
+class BandMatrices:
+    """Confusion matrices of the pixels near boundaries and of all others, for several widths.
+
+    Attributes:
+        widths: rising, pixels.
+        counts: int64 `[N + 1, C, C]`, rows are labels, columns are predictions: of pixels whose
+            `boundary_distance` is below the first width, from there to below the second, …, and
+            from the last on. Those of several parts of a data set add up.
+    """
+
+    def __init__(self, num_classes: int, widths: Sequence[int]):
+        self.widths = tuple(sorted(set(widths)))
+        self.counts = np.zeros((len(self.widths) + 1, num_classes, num_classes), np.int64)
+
+    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Adds pictures.
+
+        Args:
+            labels: uint8 `[B, H, W]`, 255 for void, which does not count.
+            predictions: uint8 `[B, H, W]`, below C.
+
+        Raises:
+            ValueError: shapes that differ, or a value that is no class.
+        """
+        _check_shapes(labels, predictions)
+        for label, prediction in zip(labels, predictions, strict=True):
+            interval = np.searchsorted(self.widths, boundary_distance(label), side="right")
+            for index in np.unique(interval):
+                inside = interval == index
+                _matrix(self.counts[index]).update(label[inside], prediction[inside])
+
+    def within(self, width: int) -> ConfusionMatrix:
+        """Of the pixels less than `width`, one of `widths`, away from a boundary pixel."""
+        return _matrix(self.counts[: self.widths.index(width) + 1].sum(axis=0))
+
+    def beyond(self, width: int) -> ConfusionMatrix:
+        """Of all others: the paper's "internal" pixels."""
+        return _matrix(self.counts[self.widths.index(width) + 1 :].sum(axis=0))
+
+
+def _check_shapes(labels: np.ndarray, predictions: np.ndarray) -> None:
+    if labels.ndim != 3 or labels.shape != predictions.shape:
+        raise ValueError(
+            f"labels and predictions must be [B, H, W], both, not {labels.shape} and "
+            f"{predictions.shape}"
+        )
+
+
+def _matrix(counts: np.ndarray) -> ConfusionMatrix:
+    """A matrix that counts in this array."""
+    matrix = ConfusionMatrix(len(counts))
+    matrix.counts = counts
+    return matrix
+
+
+def inner_band(label: np.ndarray, distance: int) -> np.ndarray:
+    """The pixels from which the end of their own region is at most `distance` pixels away.
+
+    As in the published code of Boundary IoU, distance is the greater one of rows and columns, and
+    a region also ends at the border of the picture.
+
+    Args:
+        label: uint8 `[H, W]`, classes.
+        distance: at least 1.
+
+    Returns:
+        bool `[H, W]`; at distance 1 the pixels that touch another class or the picture's border.
+    """
+    window = {"size": 2 * distance + 1, "mode": "constant", "cval": IGNORE}
+    return ndimage.maximum_filter(label, **window) != ndimage.minimum_filter(label, **window)
+
+
+class ContourCounts:
+    """Boundary IoU of each class: intersection over union of the bands along its inner contours.
+
+    A picture's bands are as wide as `share` of its diagonal, rounded, and at least 1 pixel. Void in
+    a label is filled before its contours are found (our choice, as above), and does not count.
+
+    Attributes:
+        counts: int64 `[3, C]`: pixels in the bands of both label and prediction, of the label, of
+            the prediction. Those of several parts of a data set add up.
+    """
+
+    def __init__(self, num_classes: int, share: float = CONTOUR_SHARE):
+        self.share = share
+        self.counts = np.zeros((3, num_classes), np.int64)
+
+    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Adds pictures; arguments and errors as of `BandMatrices.update`."""
+        _check_shapes(labels, predictions)
+        size = self.counts.shape[1]
+        for label, prediction in zip(labels, predictions, strict=True):
+            valid = label != IGNORE
+            distance = max(1, round(self.share * math.hypot(*label.shape)))
+            of_label = inner_band(fill_void(label), distance) & valid
+            of_prediction = inner_band(prediction, distance) & valid
+            agreed = of_label & of_prediction & (label == prediction)
+            bands = label[agreed], label[of_label], prediction[of_prediction]
+            found = [np.bincount(values, minlength=size) for values in bands]
+            if max(map(len, found)) > size:
+                raise ValueError(f"labels and predictions must be below {size} or {IGNORE}")
+            self.counts += found
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64 `[C]`: Boundary IoU; NaN for classes without a contour in either."""
+        agreed, of_label, of_prediction = self.counts
+        union = of_label + of_prediction - agreed
+        return np.divide(agreed, union, out=np.full(len(union), np.nan), where=union > 0)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean of `iou` over the classes that have one; NaN if there is none."""
+        return float(np.nanmean(self.iou)) if self.counts.any() else float("nan")
+
+
+def check_options(width: int, share: float, trimap: Sequence[int] | None, boundaries: bool) -> None:
+    """Checks the options of `evaluate` that are about boundaries.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+    if width < 1:
+        raise UsageError(f"--boundary-width must be at least 1 pixel, got {width}")
+    if not 0 < share <= 1:
+        raise UsageError(f"--contour-share must be above 0 and at most 1, got {share}")
+    if trimap and min(trimap) < 1:
+        raise UsageError(f"--trimap widths must be at least 1 pixel, got {min(trimap)}")
+    if not boundaries and (width, share) != (WIDTH, CONTOUR_SHARE):
+        option = "--boundary-width" if width != WIDTH else "--contour-share"
+        raise UsageError(f"{option} is about --boundaries, which is missing")
+
+
+class BoundaryReport:
+    """What `evaluate` measures and says of boundaries.
+
+    Attributes:
+        measures: the counts to be updated; none if nothing is asked.
+
+    Args:
+        num_classes: of the data set.
+        width: of the band, pixels; None to leave out Table 5 and Boundary IoU.
+        share: of Boundary IoU.
+        trimap: widths of the curve; none to leave it out.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        width: int | None = WIDTH,
+        share: float = CONTOUR_SHARE,
+        trimap: Sequence[int] = (),
+    ):
+        self.width, self.trimap = width, tuple(sorted(set(trimap)))
+        self._bands = BandMatrices(num_classes, (*self.trimap, *([width] if width else [])))
+        self._contours = ContourCounts(num_classes, share)
+        asked = bool(width or trimap), bool(width)
+        self.measures = [m for m, a in zip((self._bands, self._contours), asked, strict=True) if a]
+
+    def summary(self, class_names: Sequence[str]) -> dict:
+        """All of it as JSON-ready values; None where there is no pixel to measure on."""
+        found = {}
+        if self.width:
+            found["boundaries"] = {
+                "width": self.width,
+                "boundary_accuracy": _or_none(self._bands.within(self.width).pixel_accuracy),
+                "internal_accuracy": _or_none(self._bands.beyond(self.width).pixel_accuracy),
+                "boundary_mean_accuracy": _or_none(self._bands.within(self.width).mean_accuracy),
+                "internal_mean_accuracy": _or_none(self._bands.beyond(self.width).mean_accuracy),
+                "contour_share": self._contours.share,
+                "mean_boundary_iou": _or_none(self._contours.mean_iou),
+                "boundary_iou": {
+                    name: _or_none(value)
+                    for name, value in zip(class_names, self._contours.iou, strict=True)
+                },
+            }
+        if self.trimap:
+            bands = [(width, self._bands.within(width)) for width in self.trimap]
+            found["trimap"] = [
+                {
+                    "width": width,
+                    "pixel_accuracy": _or_none(band.pixel_accuracy),
+                    "mean_iou": _or_none(band.mean_iou),
+                }
+                for width, band in bands
+            ]
+        return found
+
+    def table(self) -> str:
+        """All of it in per cent, to be read in a terminal; a dash where there is no pixel."""
+        lines = []
+        if self.width:
+            within, beyond = self._bands.within(self.width), self._bands.beyond(self.width)
+            rows = {
+                f"accuracy within {self.width} px of a boundary": within.pixel_accuracy,
+                "accuracy elsewhere (internal)": beyond.pixel_accuracy,
+                "… mean over classes, near": within.mean_accuracy,
+                "… mean over classes, elsewhere": beyond.mean_accuracy,
+                "mean Boundary IoU": self._contours.mean_iou,
+            }
+            longest = max(map(len, rows))
+            lines += [f"{name:<{longest}}  {_percent(value)}" for name, value in rows.items()]
+        if self.trimap:
+            lines.append("within px  accuracy %  mean IoU %")
+            for width in self.trimap:
+                band = self._bands.within(width)
+                scores = _percent(band.pixel_accuracy), _percent(band.mean_iou)
+                lines.append(f"{width:>9}  {scores[0]:>10}  {scores[1]:>10}")
+        return "\n".join(lines)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _percent(value: float) -> str:
+    return f"{'–' if math.isnan(value) else f'{100 * value:.1f}':>6}"

@@ -1,0 +1,98 @@
+"""Mean IoU, per-class IoU and pixel accuracy of a data set, all from one confusion matrix."""
+
+import numpy as np
+
+from pipelines.base.labels import IGNORE
+
+
+class ConfusionMatrix:
+    """Counts of (label, prediction) pairs over a whole data set.
+
+    The measures follow the standard definitions on the summed counts; nothing is ever averaged
+    over pictures. Classes that occur neither as label nor as prediction have no IoU: they are
+    left out of the mean and listed in `absent`.
+
+    Attributes:
+        counts: int64 `[C, C]`, rows are labels, columns are predictions.
+    """
+
+    def __init__(self, num_classes: int):
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
+
+    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Adds pictures.
+
+        Args:
+            labels: integers of any shape, 255 for void, which does not count.
+            predictions: integers of the same shape, below C.
+
+        Raises:
+            ValueError: shapes that differ, or a value that is no class.
+        """
+        if labels.shape != predictions.shape:
+            raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} differ")
+        valid = labels != IGNORE
+        labels, predictions = labels[valid].astype(np.int64), predictions[valid].astype(np.int64)
+        size = len(self.counts)
+        for name, values in (("labels", labels), ("predictions", predictions)):
+            if values.size and not 0 <= values.min() <= values.max() < size:
+                raise ValueError(
+                    f"{name} must be below {size} or {IGNORE}, found {values.min()}…{values.max()}"
+                )
+        pairs = np.bincount(labels * size + predictions, minlength=size * size)
+        self.counts += pairs.reshape(size, size)
+
+    @property
+    def iou(self) -> np.ndarray:
+        """float64 `[C]`: intersection over union; NaN for absent classes."""
+        hits = np.diag(self.counts)
+        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hits
+        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+
+    @property
+    def absent(self) -> list[int]:
+        """Classes that occur neither as label nor as prediction."""
+        return np.flatnonzero(np.isnan(self.iou)).tolist()
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean of `iou` over the classes that occur; NaN if there is no valid pixel."""
+        return float(np.nanmean(self.iou)) if self.counts.any() else float("nan")
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of valid pixels that are right; NaN if there is no valid pixel."""
+        return float(np.trace(self.counts) / self.counts.sum()) if self.counts.any() else np.nan
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean over the classes that have labels of the share of their pixels that is right; NaN
+        if there is no valid pixel."""
+        labels = self.counts.sum(axis=1)
+        seen = labels > 0
+        return float(np.mean(np.diag(self.counts)[seen] / labels[seen])) if seen.any() else np.nan
+
+    def summary(self, class_names) -> dict:
+        """All measures as JSON-ready values; the IoU of an absent class is None."""
+        return {
+            "mean_iou": self.mean_iou,
+            "pixel_accuracy": self.pixel_accuracy,
+            "iou": {
+                name: None if np.isnan(value) else float(value)
+                for name, value in zip(class_names, self.iou, strict=True)
+            },
+        }
+
+    def table(self, class_names) -> str:
+        """The measures in per cent, a class a line, to be read in a terminal."""
+        width = max(map(len, (*class_names, "pixel accuracy")))
+        lines = [f"{'class':<{width}}  IoU %"]
+        for name, value in zip(class_names, self.iou, strict=True):
+            shown = "absent" if np.isnan(value) else f"{100 * value:.1f}"
+            lines.append(f"{name:<{width}}  {shown:>6}")
+        lines.append(f"{'mean IoU':<{width}}  {100 * self.mean_iou:>6.1f}")
+        lines.append(f"{'pixel accuracy':<{width}}  {100 * self.pixel_accuracy:>6.1f}")
+        if self.absent:
+            names = ", ".join(class_names[i] for i in self.absent)
+            lines.append(f"absent from labels and predictions, not in the mean: {names}")
+        return "\n".join(lines)

@@ -1,0 +1,174 @@
+"""Receptive fields drawn over the picture, as in the paper's Figure 3."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from gcn_keras.experiments.receptive_fields.maps import SHARES, square_side
+from gcn_keras.plots.style import DPI, FAINT, INK
+from pipelines.base.files import replacing
+
+COLOURS = matplotlib.colormaps["magma"]
+PANEL = 3.4  # inches of the wider side of a panel
+HEAD = 38  # characters that fit above one
+# The photo under a field is gray and dimmed, so that every hue is the field's.
+PHOTO_DIMMED_TO = 0.55
+BEYOND = "#a8a8a8"  # where a square reaches over the picture
+DASHES = ("-", (0, (5, 2.5)))  # of the square of each share
+
+
+def plot_receptive_fields(
+    image: np.ndarray | None,
+    fields: Mapping[str, np.ndarray],
+    at: tuple[int, int],
+    path,
+    title: str = "picture and point",
+    caption: str = "",
+) -> None:
+    """Draws fields into a PNG; see `receptive_field_figure`.
+
+    Args:
+        image, fields, at, title, caption: as of `receptive_field_figure`.
+        path: the PNG to write; it is replaced in one step.
+
+    Raises:
+        UserError: if the file cannot be written.
+        ValueError: if the arguments do not fit each other.
+    """
+    figure = receptive_field_figure(image, fields, at, title, caption)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def receptive_field_figure(
+    image: np.ndarray | None,
+    fields: Mapping[str, np.ndarray],
+    at: tuple[int, int],
+    title: str = "picture and point",
+    caption: str = "",
+) -> Figure:
+    """The picture, and beside it each field as a heat map over the picture made gray.
+
+    A pixel's colour and opacity follow the square root of its share of the field's maximum: fields
+    fall off steeply, and a linear scale would show their peak alone. The point is a white dot,
+    around it the smallest squares that hold each of `SHARES`; their sides stand above the panel.
+    A square that reaches over the picture widens its panel.
+
+    Args:
+        image: uint8 `[H, W, 3]`, RGB; None for fields without a picture, such as a mean of several.
+        fields: `[H, W]` each, by name, at least 0 and not 0 everywhere.
+        at: the point, (y, x).
+        title, caption: two lines above the picture, such as its file's name and the score.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: if the arguments do not fit each other, or a field is 0 everywhere.
+    """
+    shapes = [field.shape for field in fields.values()]
+    shapes += [] if image is None else [image.shape[:2]]
+    if not fields or len(set(shapes)) != 1:
+        raise ValueError(f"fields and picture must be of one size, received {shapes}")
+    height, width = shapes[0]
+    sides = {
+        name: [square_side(field, at, share) for share in SHARES] for name, field in fields.items()
+    }
+    (left, right), (top, bottom) = _view((height, width), at, max(map(max, sides.values())))
+
+    count = len(fields) + (image is not None)
+    scale = PANEL / max(right - left, bottom - top)
+    size = count * ((right - left) * scale + 0.25) + 0.2, (bottom - top) * scale + 1.0
+    figure = Figure(figsize=size, dpi=1.5 * DPI, layout="compressed", facecolor="white")
+    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    for axes in panels:
+        axes.set_xlim(left - 0.5, right - 0.5)
+        axes.set_ylim(bottom - 0.5, top - 0.5)
+        axes.set_aspect("equal")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_facecolor(BEYOND)
+        axes.spines[:].set_visible(False)
+    if image is not None:
+        axes = panels.pop(0)
+        axes.imshow(image, interpolation="nearest")
+        _mark(axes, at)
+        _head(axes, title, caption)
+    for axes, (name, field) in zip(panels, fields.items(), strict=True):
+        axes.imshow(_heat(field, image), interpolation="nearest")
+        for side, dashes in zip(sides[name], DASHES, strict=True):
+            axes.add_patch(_square(at, side, dashes))
+        _mark(axes, at)
+        numbers = " · ".join(
+            f"{share:.0%}: {side} px" for share, side in zip(SHARES, sides[name], strict=True)
+        )
+        _head(axes, name, numbers)
+    figure.legend(handles=_legend(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _view(size, at, side) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What the panels show, x and y from … to: the picture, and the largest square around at."""
+    radius = side // 2
+    (height, width), (y, x) = size, at
+    margin = max(1, max(size) // 100)  # room for the line of a square that ends at the border
+    columns = min(0, x - radius) - margin, max(width, x + radius + 1) + margin
+    rows = min(0, y - radius) - margin, max(height, y + radius + 1) + margin
+    return columns, rows
+
+
+def _heat(field: np.ndarray, image: np.ndarray | None) -> np.ndarray:
+    """The field's colours over the dimmed gray picture, or over black: float `[H, W, 3]`, 0…1."""
+    strength = np.sqrt(field / field.max())[..., None]
+    ground = 0.0
+    if image is not None:
+        ground = image.mean(axis=2, keepdims=True) / 255 * PHOTO_DIMMED_TO
+    colour = COLOURS(strength[..., 0])[..., :3]
+    opacity = np.minimum(1.0, 1.5 * strength)
+    return opacity * colour + (1 - opacity) * np.broadcast_to(ground, colour.shape)
+
+
+def _square(at, side, dashes) -> Rectangle:
+    corner = at[1] - side / 2, at[0] - side / 2
+    square = Rectangle(
+        corner, side, side, fill=False, edgecolor="white", linewidth=1.4, linestyle=dashes
+    )
+    square.set_path_effects([withStroke(linewidth=2.8, foreground="black", alpha=0.6)])
+    square.set_gid("square")
+    return square
+
+
+def _head(axes, title: str, caption: str) -> None:
+    """A line in bold, whose beginning is cut off where it would run into the next panel's."""
+    title = title if len(title) <= HEAD else "…" + title[1 - HEAD :]
+    style = {"loc": "left", "fontsize": 10, "fontweight": "bold", "parse_math": False}
+    axes.set_title(f"{title}\n", color=INK, **style)
+    axes.text(
+        0, 1.02, caption, transform=axes.transAxes, color=FAINT, fontsize=9, va="bottom",
+        parse_math=False,
+    )  # fmt: skip
+
+
+def _mark(axes, at) -> None:
+    axes.plot(
+        at[1], at[0], "o", markersize=5, markerfacecolor="white", markeredgecolor="black",
+        markeredgewidth=0.9,
+    )  # fmt: skip
+
+
+def _legend() -> Sequence[Line2D]:
+    """Dark lines on the page for the white ones on the pictures."""
+    point = Line2D(
+        [], [], linestyle="none", marker="o", markersize=5, markerfacecolor="white",
+        markeredgecolor="black", label="the point whose score is meant",
+    )  # fmt: skip
+    squares = [
+        Line2D([], [], color=INK, linewidth=1.4, linestyle=dashes, label=f"holds {share:.0%}")
+        for share, dashes in zip(SHARES, DASHES, strict=True)
+    ]
+    return [point, *squares]

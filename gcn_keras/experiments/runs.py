@@ -1,0 +1,264 @@
+"""Runs of the rows of a table, each trained and measured once, and what came of them: runs.csv.
+
+A run is found again in its folder, finished or not, and what it measured in runs.csv, which may
+travel without the folders: a table goes on where it stopped, on this machine or on another.
+"""
+
+import csv
+import hashlib
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from gcn_keras.evaluate import check_measurement
+from gcn_keras.experiments.child_processes import run_logged
+from gcn_keras.experiments.paper_tables import Row
+from gcn_keras.recipes import command_line
+from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training.locks import locked
+from gcn_keras.training.run_folder import RunFolder, configuration, find_run, read_json
+from pipelines.base.environment import environment_of_tensorflow
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.files import replacing
+
+_KEYS = ("run", "seed", "configuration")
+_MEASURED = ("mean_iou", "pixel_accuracy")
+_AT_BOUNDARIES = ("boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
+_TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
+COLUMNS = (*_KEYS, *_MEASURED, *_AT_BOUNDARIES, *_TRAINED)
+
+# Options of fit and evaluate that the experiments themselves give.
+_OF_FIT = ("recipe", "seed", "out", "resume", "export")
+_OF_EVALUATE = ("dataset", "data-dir", "json")
+
+
+class Experiments:
+    """The runs of a recipe.
+
+    Args:
+        recipe: name of the recipe that rows train with unless they name one.
+        runs: folder of the run folders.
+        results: runs.csv; made with the first result.
+        options: of fit, for every run.
+        evaluation: of evaluate, for every measurement.
+        weights: of the backbones that start from a file: {"resnet50": "FILE"}.
+        models: whether the models are wanted, too, and not the results alone: a run whose result
+            is known is trained where its folder is missing.
+    """
+
+    def __init__(
+        self,
+        recipe: str,
+        runs: Path,
+        results: Path,
+        options: tuple[str, ...] = (),
+        evaluation: tuple[str, ...] = (),
+        weights: dict[str, str] | None = None,
+        models: bool = False,
+    ):
+        self.recipe, self.runs, self.results = recipe, Path(runs), Path(results)
+        self.options, self.evaluation = tuple(options), tuple(evaluation)
+        self.weights, self.models = weights or {}, models
+        self._known = _read(self.results)
+
+    def check(self, row: Row) -> None:
+        """Refuses options that cannot be meant, before anything is trained.
+
+        Raises:
+            UsageError: naming one.
+        """
+        _refuse(self.options, _OF_FIT, "--options", "which is given for every run")
+        _refuse(self.options, _names(row.options), "--options", f"by which row {row.name} is made")
+        _refuse(self.evaluation, _OF_EVALUATE, "--evaluation", "which is given for every row")
+        check_measurement(["--boundaries", *row.procedure, *self.evaluation])
+        if not row.measures_only:
+            command_line.parse(self.options_of_fit(row, 0, None))
+
+    def known(self, row: Row) -> list[dict]:
+        """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
+        found = {
+            int(seed): result
+            for (name, seed, digest), result in self._known.items()
+            if name == row.name and digest == self._digest(row, int(seed))
+        }
+        return [found[seed] for seed in sorted(found)]
+
+    def result(self, row: Row, seed: int) -> tuple[dict, bool]:
+        """What a row measures, by `COLUMNS`; trains and measures unless that is done.
+
+        Returns:
+            Shares in 0…1, counts and seconds; None where the row has none. And whether anything
+            had to be done.
+
+        Raises:
+            UsageError: the folder holds a run with other options.
+            UserError: a command failed, and its log is named; files cannot be written.
+            Interrupted: by SIGTERM or Ctrl-C, after the command was stopped.
+        """
+        try:
+            self.results.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot make the folder {self.results.parent}: {error.strerror}"
+            ) from error
+        key = (row.name, str(seed), self._digest(row, seed))
+        trained = row.start if row.measures_only else row
+        if key in self._known:
+            there = not self.models or RunFolder(self._folder(trained, seed)).finished
+            if not there:
+                self._trained(trained, seed)
+            return self._known[key], not there
+        run = self._trained(trained, seed)
+        measured = self._measure(row, trained, seed, run)
+        metrics = {} if row.measures_only else read_json(run.metrics)
+        result = dict(zip(_KEYS, key, strict=True))
+        result |= {name: measured[name] for name in _MEASURED}
+        result |= {name: measured["boundaries"][name] for name in _AT_BOUNDARIES}
+        result |= {name: metrics.get(name) for name in _TRAINED}
+        with locked(self.results.parent):
+            # Another command may have written results of its own meanwhile.
+            self._known = {**_read(self.results), key: result}
+            _write(self.results, self._known)
+        return result, True
+
+    def _trained(self, row: Row, seed: int) -> RunFolder:
+        """The folder of a row's finished run."""
+        start = self._trained(row.start, seed).best if row.start else None
+        options = self.options_of_fit(row, seed, start)
+        run = find_run(command_line.parse(options))
+        if not run.finished:
+            self._call("gcn_keras.fit", options, run.path.with_suffix(".log"))
+        return run
+
+    def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:
+        recipe = command_line.parse(self.options_of_fit(trained, seed, None))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "measured.json")
+            options = [str(run.best), "--dataset", recipe.dataset, "--data-dir", recipe.data_dir]
+            options += ["--split", recipe.val_split] if recipe.val_split else []
+            options += ["--boundaries", *row.procedure, *self.evaluation, "--json", str(file)]
+            log = self.runs / f"{row.name}-seed{seed}.evaluation.log"
+            self._call("gcn_keras.evaluate", options, log, environment_of_tensorflow())
+            return read_json(file)
+
+    def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
+        former = log.stat().st_size if log.is_file() else 0
+        status = run_logged([sys.executable, "-m", module, *options], log, environment)
+        if status:
+            name = module.rpartition(".")[2]
+            raise UserError(
+                f"{name} {shlex.join(options)} failed with status {status}: "
+                f"{_reason(log, former)}see {log}"
+            )
+
+    def _folder(self, row: Row, seed: int) -> Path:
+        return self.runs / f"{row.name}-seed{seed}"
+
+    def options_of_fit(self, row: Row, seed: int, start: Path | None) -> list[str]:
+        """The command line that trains a row's model, from `start` if that is given."""
+        options = ["--recipe", row.recipe or self.recipe, *row.options, *self.options]
+        if start:
+            options += ["--weights", str(start)]
+        elif self.weights:
+            backbone = command_line.parse(options).backbone
+            options += ["--weights", self.weights[backbone]] if backbone in self.weights else []
+        options += ["--no-export", "--seed", str(seed)]
+        return [*options, "--out", str(self._folder(row, seed)), "--resume"]
+
+    def _digest(self, row: Row, seed: int) -> str:
+        """Of all that a result follows from, so that results of other settings are not taken."""
+        content = {"evaluation": [*row.procedure, *self.evaluation]}
+        if row.measures_only:
+            content["of"] = self._digest(row.start, seed)
+        else:
+            content["fit"] = _not_default(command_line.parse(self.options_of_fit(row, seed, None)))
+            content["start"] = self._digest(row.start, seed) if row.start else None
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def split_options(option: str, text: str) -> tuple[str, ...]:
+    """Takes options that are given in one string apart, as a shell does.
+
+    Raises:
+        UsageError: naming `option`: a quotation that does not end.
+    """
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"{option} cannot be read: {error}, got {text!r}") from error
+
+
+def _refuse(options, names, option: str, why: str) -> None:
+    for name in _names(options):
+        if name in names:
+            raise UsageError(f"{option} cannot hold --{name}, {why}")
+
+
+def _names(options: Sequence[str]) -> list[str]:
+    """Of the options, without dashes, "no-" and values."""
+    names = (text[2:].partition("=")[0] for text in options if text.startswith("--"))
+    return [name.replace("_", "-").removeprefix("no-") for name in names]
+
+
+def _reason(log: Path, start: int) -> str:
+    """The error that a command printed from a place in its log on, if there is one."""
+    lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
+    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return f"{told[-1]}; " if told else ""
+
+
+def _not_default(recipe: Recipe) -> dict:
+    """Only what is set: another field in a later version must not make old results strangers."""
+    default = configuration(Recipe(name="", dataset=""))
+    return {key: v for key, v in configuration(recipe).items() if v != default[key]}
+
+
+def _read(path: Path) -> dict[tuple, dict]:
+    """Results by run, seed and configuration; none if the file is not there.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UserError(
+            f"{path} cannot be read: its columns are {', '.join(reader.fieldnames or ())}, not "
+            f"{', '.join(COLUMNS)}"
+        )
+    results = {}
+    for number, row in enumerate(rows, start=2):
+        if None in row.values():
+            raise UserError(f"{path} cannot be read: line {number} is cut off")
+        if not row["seed"].isdecimal():
+            raise UserError(f"{path} cannot be read: seed is {row['seed']!r}, no number")
+        values = {name: _number(path, name, row[name]) for name in COLUMNS[3:]}
+        key = tuple(row[name] for name in _KEYS)
+        results[key] = {**dict(zip(_KEYS, key, strict=True)), **values}
+    return results
+
+
+def _number(path, name, text) -> float | int | None:
+    if not text and name not in _MEASURED:
+        return None
+    try:
+        return float(text) if text == "nan" else json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {name} is {text!r}, no number") from error
+
+
+def _write(path: Path, results: dict[tuple, dict]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(results.values())

@@ -1,0 +1,94 @@
+"""A table of the paper as a picture: our figures beside the paper's, on axes of their own."""
+
+import statistics
+
+from matplotlib.figure import Figure
+
+from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
+from gcn_keras.plots.style import BLUE, DPI, FAINT, GREEN, GRID, INK, ORANGE, PURPLE
+from pipelines.base.files import replacing
+
+_COLOURS = (GREEN, ORANGE, BLUE, PURPLE)
+
+
+def plot_table(table: Table, results: dict[Row, list[dict]], path) -> None:
+    """Draws a table into a PNG; see `table_figure`.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    figure = table_figure(table, results)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
+    """One row of panels a measure in per cent: ours on the left, the paper's on the right.
+
+    The panels have axes of their own, since data and backbones differ: what can be compared is the
+    shape of the lines. Points are means over seeds, bars a standard deviation; a row that was not
+    run has no point on the left.
+
+    Args:
+        table: the whole table of the paper.
+        results: of some of its rows, by row: dicts with the measures as shares, one a seed.
+    """
+    measures = [name for name in table.measures if name != "p5_weights"]
+    size = (10, 3.4 * len(measures) + 0.4)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    figure.suptitle(table.title, color=INK, fontsize=13, x=0.01, ha="left")
+    panels = figure.subplots(len(measures), 2, squeeze=False)
+    places = list(dict.fromkeys(row.x for row in table.rows))
+    if all(place.isdecimal() for place in places):
+        places.sort(key=int)
+    series = dict.fromkeys(row.series for row in table.rows)
+    for name, (ours, paper) in zip(measures, panels, strict=True):
+        for axes, where in ((ours, "here"), (paper, f"paper ({table.setting})")):
+            _style(axes, places)
+            axes.set_title(f"{MEASURES[name]}, {where}", loc="left", color=INK, fontsize=10)
+        for colour, line in zip(_COLOURS, series, strict=False):
+            rows = sorted(
+                (row for row in table.rows if row.series == line),
+                key=lambda row: places.index(row.x),
+            )
+            _our_line(ours, places, rows, results, name, colour)
+            x, y = _points((row, row.paper.get(name)) for row in rows)
+            style = {"color": colour, "linewidth": 1.8, "marker": "o", "markersize": 5}
+            paper.plot([places.index(place) for place in x], y, label=line, **style)
+        if len(series) > 1:
+            paper.legend(frameon=False, fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel(table.axis, color=INK)
+    return figure
+
+
+def _our_line(axes, places, rows, results, name, colour) -> None:
+    there = [row for row in rows if row in results and results[row][0][name] is not None]
+    if not there:
+        return
+    values = [[100 * run[name] for run in results[row]] for row in there]
+    axes.errorbar(
+        [places.index(row.x) for row in there],
+        [statistics.mean(seeds) for seeds in values],
+        [statistics.stdev(seeds) if len(seeds) > 1 else 0 for seeds in values],
+        color=colour,
+        linewidth=1.8,
+        marker="o",
+        markersize=5,
+        capsize=3,
+    )
+
+
+def _points(pairs) -> tuple[list, list]:
+    there = [(row.x, value) for row, value in pairs if value is not None]
+    return [x for x, _ in there], [y for _, y in there]
+
+
+def _style(axes, places) -> None:
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
+    axes.set_xticks(range(len(places)), places)
+    axes.set_xlim(-0.4, len(places) - 0.6)

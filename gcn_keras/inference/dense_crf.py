@@ -1,0 +1,125 @@
+"""The dense CRF that follows some models."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.base.errors import UsageError, UserError
+
+_LEAST = 1e-8  # of a probability, whose logarithm the CRF takes
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Two Potts terms. The defaults are DeepLab v2's on VOC (our choice)."""
+
+    weight: float = 3.0
+    """Of the term that makes labels smooth."""
+    sigma: float = 1.0
+    """Its reach in pixels."""
+    bilateral_weight: float = 4.0
+    """Of the term that makes pixels of one colour agree."""
+    bilateral_xy: float = 67.0
+    """Its reach in pixels."""
+    bilateral_rgb: float = 3.0
+    """Its reach in steps of colour, 0…255."""
+    iterations: int = 10
+    """Of the mean field."""
+
+
+DEEPLAB = Parameters()
+
+
+def check(parameters: Parameters, prefix: str = "--crf.") -> None:
+    """Refuses values that cannot be meant.
+
+    Args:
+        parameters: the values.
+        prefix: what the names of their options begin with.
+
+    Raises:
+        UsageError: naming the option, the value and what it can be.
+    """
+    for name, value in dataclasses.asdict(parameters).items():
+        if name == "iterations":
+            if value < 1:
+                raise UsageError(f"{option(name, prefix)} must be at least 1, got {value}")
+        elif "weight" in name:
+            if not 0 <= value < math.inf:
+                raise UsageError(f"{option(name, prefix)} must be at least 0, got {value:g}")
+        elif not 0 < value < math.inf:
+            raise UsageError(f"{option(name, prefix)} must be positive, got {value:g}")
+
+
+def option(name: str, prefix: str = "--crf.") -> str:
+    """The option of `evaluate` and `predict` that sets a parameter."""
+    return f"{prefix}{name.replace('_', '-')}"
+
+
+def options_of(parameters: Parameters) -> str:
+    """The options of `evaluate` and `predict` that give these parameters."""
+    given = dataclasses.asdict(parameters).items()
+    return " ".join(f"{option(name)} {value:g}" for name, value in given)
+
+
+def require():
+    """Imports pydensecrf.
+
+    Returns:
+        Its class `DenseCRF2D`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
+        raise UserError(
+            "a dense CRF needs pydensecrf2, which is not installed: pip install 'gcn_keras[crf]'"
+        ) from error
+    return DenseCRF2D
+
+
+def refine(
+    image: np.ndarray, probabilities: np.ndarray, parameters: Parameters = DEEPLAB
+) -> np.ndarray:
+    """Refines a model's probabilities so that they follow the picture's colours.
+
+    The mean field of Krähenbühl and Koltun 2011 under two Potts terms. Both kernels are Gaussians
+    of standard deviation sigma, or bilateral_xy and bilateral_rgb, normalised symmetrically:
+    k(i, j) / sqrt(sum k(i, ·) · sum k(j, ·)), i = j included; pydensecrf filters with them on a
+    permutohedral lattice, which is an approximation.
+
+    Args:
+        image: uint8 `[H, W, 3]`, RGB.
+        probabilities: float `[H, W, C]`, which sums to 1 over the classes.
+        parameters: of the two terms.
+
+    Returns:
+        Probabilities of the mean field, float32 `[H, W, C]`; their argmax is the label map.
+
+    Raises:
+        ValueError: arrays of other shapes or types.
+        UserError: pydensecrf is not installed.
+    """
+    is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3
+    if not is_image or probabilities.ndim != 3 or probabilities.shape[:2] != image.shape[:2]:
+        raise ValueError(
+            f"the CRF takes an image, uint8 [H, W, 3], and probabilities [H, W, C], received "
+            f"{image.dtype} {image.shape} and {probabilities.shape}"
+        )
+    height, width, classes = probabilities.shape
+    field = require()(width, height, classes)
+    energy = -np.log(np.maximum(probabilities, _LEAST)).astype(np.float32)
+    field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(-1, classes).T))
+    field.addPairwiseGaussian(sxy=parameters.sigma, compat=parameters.weight)
+    field.addPairwiseBilateral(
+        sxy=parameters.bilateral_xy,
+        srgb=parameters.bilateral_rgb,
+        rgbim=np.array(image, order="C"),  # which must be writable
+        compat=parameters.bilateral_weight,
+    )
+    marginals = np.asarray(field.inference(parameters.iterations), np.float32)
+    return marginals.T.reshape(height, width, classes)

@@ -1,0 +1,147 @@
+"""Pictures of any size in, label maps of the same size out."""
+
+import functools
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gcn_keras.inference import multi_scale
+from gcn_keras.inference.padding import pad_to_stride
+from pipelines.base.errors import UsageError, UserError
+
+
+def load_any_model(path):
+    """Loads a `.keras` file of any model, in safe mode.
+
+    Raises:
+        UserError: if there is none, or it cannot be loaded.
+    """
+    import keras
+
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".keras":
+        raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
+
+
+def load_model(path):
+    """Loads the `.keras` file of a segmentation model, in safe mode.
+
+    Raises:
+        UserError: if there is none, or the file holds no segmentation model.
+    """
+    model = load_any_model(path)
+    shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
+    if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
+        raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
+    return model
+
+
+def segment(model, images):
+    """Labels every pixel.
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        images: RGB, 0…255, uint8 or float: one picture `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
+            sequence of pictures of different sizes. Any height and width.
+
+    Returns:
+        Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the pictures came.
+
+    Raises:
+        ValueError: a shape that is no picture.
+    """
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        return [segment(model, image) for image in images]
+    images = np.asarray(images)
+    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
+        raise ValueError(
+            f"images must be [H, W, 3], [B, H, W, 3] or a list of pictures, "
+            f"received shape {images.shape}"
+        )
+    batch = images if images.ndim == 4 else images[None]
+    labels = np.argmax(predict_logits(model, batch), axis=-1).astype(np.uint8)
+    return labels if images.ndim == 4 else labels[0]
+
+
+def probabilities(
+    model,
+    images,
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tile: tuple[int, int] | None = None,
+    overlap: int = 0,
+):
+    """Probabilities of the classes, averaged over several looks; see `inference.multi_scale`.
+
+        scores = gcn_keras.probabilities(model, image, scales=(0.75, 1, 1.25), flip=True)
+        labels = scores.argmax(axis=-1)
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        images: RGB, uint8: one picture `[H, W, 3]`, a batch `[B, H, W, 3]`, or a sequence of
+            pictures of different sizes. Any height and width. They go through the model one by one.
+        scales: look at the picture at these scales.
+        flip: look at it mirrored, too.
+        tile: height and width of tiles to look through; None looks at the whole.
+        overlap: pixels by which neighbouring tiles overlap at least.
+
+    Returns:
+        float32 `[H, W, C]`, `[B, H, W, C]`, or a list of `[H, W, C]`, as the pictures came; they
+        sum to 1 over the classes.
+
+    Raises:
+        ValueError: what is no picture.
+            Also scales, a tile or an overlap that cannot be meant.
+    """
+    try:
+        height_and_width = tile if tile is None else tuple(map(operator.index, tile))
+        chosen = multi_scale.Looks(tuple(map(float, scales)), flip, height_and_width, overlap)
+    except TypeError as error:
+        raise ValueError(
+            f"scales must be a sequence of numbers and tile two integers, received scales="
+            f"{scales!r}, tile={tile!r}"
+        ) from error
+    if tile is not None and len(chosen.tile) != 2:
+        raise ValueError(f"tile must be two integers, height and width, received {tile!r}")
+    try:
+        multi_scale.check(chosen)
+    except UsageError as error:
+        raise ValueError(str(error).replace("--", "")) from error
+    logits = functools.partial(predict_logits, model)
+
+    def of_one(image):
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
+            raise ValueError(
+                f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of pictures, received "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        return multi_scale.probabilities(logits, image, chosen)
+
+    if isinstance(images, Sequence) and not isinstance(images, str):
+        return [of_one(image) for image in images]
+    images = np.asarray(images)
+    if images.ndim == 4 and len(images):
+        return np.stack([of_one(image) for image in images])
+    return of_one(images)
+
+
+def predict_logits(model, images: np.ndarray) -> np.ndarray:
+    """Logits of pictures of any size.
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        images: RGB `[B, H, W, 3]`, 0…255, uint8 or float.
+
+    Returns:
+        float32 `[B, H, W, C]`.
+    """
+    height, width = images.shape[1:3]
+    return model.predict_on_batch(pad_to_stride(images))[:, :height, :width]

@@ -1,0 +1,228 @@
+"""A trained model in any of its forms, behind one function: pictures in, label maps out.
+
+What `evaluate` measures and `predict` writes comes from here, whether the model is a `.keras`
+file, a SavedModel, a TFLite file or a server; so the same pictures meet every one of them.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from gcn_keras.inference.legend import Legend, legend_beside
+from pipelines.base.errors import UserError
+
+FORMS = (
+    "a .keras file, a SavedModel folder, a .tflite file, http://HOST:8501/v1/models/NAME or "
+    "grpc://HOST:8500/NAME"
+)
+
+
+class Segmenter(Protocol):
+    """A model that can be asked.
+
+    Attributes:
+        legend: names and colours of the classes; None where this form does not carry them.
+        num_classes: number of classes; None where this form does not tell.
+    """
+
+    legend: Legend | None
+    num_classes: int | None
+
+    def segment(self, images: np.ndarray) -> np.ndarray:
+        """Labels every pixel: uint8 `[B, H, W, 3]` RGB of any size to uint8 `[B, H, W]`."""
+
+    # Forms that give more than labels have a method `logits`, too, see `logits_of`.
+
+
+class KerasSegmenter:
+    """A `.keras` file, loaded in safe mode; labels.json beside it is its legend."""
+
+    def __init__(self, path: Path):
+        from gcn_keras.inference.keras_model import load_model
+
+        self.model = load_model(path)
+        self.num_classes = self.model.output.shape[-1]
+        self.legend = legend_beside(path.with_name("labels.json"), path, self.num_classes)
+
+    def segment(self, images: np.ndarray) -> np.ndarray:
+        from gcn_keras.inference.keras_model import segment
+
+        return segment(self.model, images)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        from gcn_keras.inference.keras_model import predict_logits
+
+        return predict_logits(self.model, images)
+
+
+class SavedModelSegmenter:
+    """The newest version of a SavedModel folder, or one version of it."""
+
+    def __init__(self, path: Path):
+        import tensorflow as tf
+
+        folder = newest_version(path)
+        try:
+            self._saved = tf.saved_model.load(str(folder))
+            self._serve = self._saved.signatures["serving_default"]
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise UserError(f"{folder} cannot be loaded as a SavedModel: {error}") from error
+        outputs = self._serve.structured_outputs
+        inputs = self._serve.structured_input_signature[1]
+        if set(inputs) != {"images"} or "labels" not in outputs:
+            raise UserError(
+                f"{folder} is no segmentation model of this project: its serving_default takes "
+                f"{sorted(inputs)} and gives {sorted(outputs)}, not 'images' and 'labels'"
+            )
+        self._logits = self._saved.signatures.get("logits")
+        self.num_classes = (
+            self._logits.structured_outputs["logits"].shape[-1] if self._logits else None
+        )
+        if self._logits is None:
+            self.logits = None
+        self.legend = legend_beside(folder / "assets" / "labels.json", folder, self.num_classes)
+
+    def segment(self, images: np.ndarray) -> np.ndarray:
+        import tensorflow as tf
+
+        return self._serve(images=tf.constant(images))["labels"].numpy()
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        import tensorflow as tf
+
+        return self._logits(images=tf.constant(images))["logits"].numpy()
+
+
+def open_segmenter(address) -> Segmenter:
+    """Opens a model by its path or address.
+
+    Args:
+        address: a .keras file; a SavedModel, or the folder of its versions, of which the newest
+            is taken; a .tflite file; the address of a server,
+            `http://HOST:8501/v1/models/NAME[/versions/N]` or `grpc://HOST:8500/NAME[/N]`.
+
+    Raises:
+        UserError: there is no model, or it cannot be used; a server is asked at the first
+            picture.
+    """
+    address = str(address)
+    if is_server(address):
+        from gcn_keras.inference.serving_client import Client
+
+        return Client(address)
+    path = Path(address)
+    if path.is_file() and path.suffix == ".keras":
+        return KerasSegmenter(path)
+    if path.is_file() and path.suffix == ".tflite":
+        from gcn_keras.inference.tflite_model import TFLiteSegmenter
+
+        return TFLiteSegmenter(path)
+    if path.is_dir():
+        return SavedModelSegmenter(path)
+    raise no_model(address)
+
+
+def check_exists(address) -> None:
+    """Refuses what can be no model, before anything slow is imported.
+
+    Raises:
+        UserError: nothing lies there, or something with another ending.
+        UsageError: the address of a server, but of another form.
+    """
+    if is_server(str(address)):
+        from gcn_keras.inference.serving_client import parse_address
+
+        parse_address(str(address))
+        return
+    path = Path(address)
+    is_file = path.is_file() and path.suffix in (".keras", ".tflite")
+    if path.is_dir():
+        newest_version(path)
+    elif not is_file:
+        raise no_model(address)
+
+
+def logits_of(segmenter: Segmenter, address) -> Callable:
+    """A model's function from uint8 `[B, H, W, 3]` of any size to logits, float32 `[B, H, W, C]`.
+
+    Args:
+        segmenter: the model.
+        address: its path or address, for the message.
+
+    Raises:
+        UserError: this form of a model gives none.
+    """
+    logits = getattr(segmenter, "logits", None)
+    if logits is None:
+        raise _no_logits(address)
+    return logits
+
+
+def check_gives_logits(address) -> None:
+    """Refuses the forms that never give logits, before anything slow is imported.
+
+    A `.tflite` file gives labels alone, and a server is asked for PNGs of them.
+
+    Raises:
+        UserError: naming the forms that do.
+    """
+    if is_server(str(address)) or Path(address).suffix == ".tflite":
+        raise _no_logits(address)
+
+
+def _no_logits(address) -> UserError:
+    return UserError(
+        f"{address} gives labels alone, and scales, mirrored looks, tiles and the dense CRF need "
+        "logits: take a .keras file, or a SavedModel folder with the signature 'logits', as "
+        "gcn_keras.export writes"
+    )
+
+
+def check_same_classes(segmenter: Segmenter, address, dataset) -> None:
+    """Refuses a model that knows another number of classes than a data set has.
+
+    Args:
+        segmenter: the model; one that does not tell how many it knows passes.
+        address: its path or address, for the message.
+        dataset: `pipelines.datasets.PreparedDataset`.
+
+    Raises:
+        UserError: they do not belong together.
+    """
+    if segmenter.num_classes not in (None, dataset.num_classes):
+        raise UserError(
+            f"{address} knows {segmenter.num_classes} classes and {dataset.name!r} has "
+            f"{dataset.num_classes}: they do not belong together"
+        )
+
+
+def is_server(address: str) -> bool:
+    """Whether an address is that of a server."""
+    return bool(re.match(r"(https?|grpc)://", address))
+
+
+def no_model(address) -> UserError:
+    """What to say of an address where no model is."""
+    return UserError(f"there is no model at {address}: expected {FORMS}")
+
+
+def newest_version(path: Path) -> Path:
+    """The SavedModel in a folder: itself, or its version folder with the highest number.
+
+    Raises:
+        UserError: it holds neither.
+    """
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [
+        p for p in path.iterdir() if p.name.isdecimal() and (p / "saved_model.pb").is_file()
+    ]
+    if not versions:
+        raise UserError(
+            f"{path} holds no SavedModel: neither saved_model.pb nor version folders such as "
+            f"{path / '1'}"
+        )
+    return max(versions, key=lambda version: int(version.name))

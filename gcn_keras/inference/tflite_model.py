@@ -1,0 +1,184 @@
+"""Runs a TFLite file on LiteRT, without TensorFlow or Keras: numpy is all it needs beside.
+
+A TFLite file takes one picture of one size. Other sizes come to it as tiles: a side that is too
+short is padded with the mean pixel, a longer one is covered with overlapping tiles.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gcn_keras.inference.legend import legend_beside
+from pipelines.base.errors import UserError
+from pipelines.base.imagenet import MEAN_RGB
+
+OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
+
+
+class TFLiteSegmenter:
+    """A `.tflite` file as `gcn_keras.export` writes it, on all cores.
+
+    Attributes:
+        size: height and width of the pictures that the file takes.
+        legend: from NAME.json beside NAME.tflite; None if there is none.
+        num_classes: how many classes the legend names; None without one, as the file gives labels
+            only.
+    """
+
+    def __init__(self, path):
+        """Opens the file.
+
+        Args:
+            path: the file.
+
+        Raises:
+            UserError: it is missing, no TFLite model, truncated, or takes or gives something else
+                than a picture and its labels; its legend is damaged.
+        """
+        path = Path(path)
+        self.legend = legend_beside(path.with_suffix(".json"), path, None)
+        self.num_classes = len(self.legend.class_names) if self.legend else None
+        self._interpreter = _interpreter(path)
+        self._input, self._output = _input_and_output(self._interpreter, path)
+        self.size = tuple(int(side) for side in self._input["shape"][1:3])
+        self._lock = threading.Lock()  # an interpreter serves one thread at a time
+
+    def segment(self, images: np.ndarray) -> np.ndarray:
+        """Labels every pixel.
+
+        A picture larger than `size` is cut into overlapping tiles, evenly spaced. Each pixel is
+        labelled by the tile whose middle is nearest: what a tile's network sees ends at its
+        border, so labels are best in its middle (our choice).
+
+        Args:
+            images: uint8 `[B, H, W, 3]` RGB; any height and width.
+
+        Returns:
+            uint8 `[B, H, W]`.
+
+        Raises:
+            ValueError: an array of another shape or type.
+        """
+        images = np.asarray(images)
+        shape_fits = images.ndim == 4 and images.shape[-1] == 3 and 0 not in images.shape
+        if images.dtype != np.uint8 or not shape_fits:
+            raise ValueError(
+                f"images must be uint8 [B, H, W, 3], received {images.dtype} {images.shape}"
+            )
+        return np.stack([self._segment_one(image) for image in images])
+
+    def _segment_one(self, image: np.ndarray) -> np.ndarray:
+        (height, width), (tile_height, tile_width) = image.shape[:2], self.size
+        padded = _padded(image, max(height, tile_height), max(width, tile_width))
+        labels = np.empty(padded.shape[:2], np.uint8)
+        columns = tiles(padded.shape[1], tile_width)
+        for y, top, bottom in tiles(padded.shape[0], tile_height):
+            for x, left, right in columns:
+                tile = self._invoke(padded[y : y + tile_height, x : x + tile_width])
+                labels[top:bottom, left:right] = tile[top - y : bottom - y, left - x : right - x]
+        return labels[:height, :width]
+
+    def _invoke(self, tile: np.ndarray) -> np.ndarray:
+        with self._lock:
+            self._interpreter.set_tensor(self._input["index"], tile[None])
+            self._interpreter.invoke()
+            return self._interpreter.get_tensor(self._output["index"])[0]
+
+
+def tiles(length: int, tile: int) -> list[tuple[int, int, int]]:
+    """Covers a side with tiles.
+
+    Args:
+        length: of the side, at least `tile`.
+        tile: of a tile.
+
+    Returns:
+        For each tile where it begins, and where the part begins and ends that is taken from it:
+        up to half way into what it shares with its neighbours.
+    """
+    step = tile - tile // OVERLAP
+    count = 1 + -(-(length - tile) // step)
+    starts = [round(index * (length - tile) / max(count - 1, 1)) for index in range(count)]
+    cuts = [(left + tile + right) // 2 for left, right in zip(starts, starts[1:], strict=False)]
+    return list(zip(starts, [0, *cuts], [*cuts, length], strict=True))
+
+
+def _padded(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The picture, padded at the bottom and right with the rounded mean pixel."""
+    if image.shape[:2] == (height, width):
+        return image
+    padded = np.empty((height, width, 3), np.uint8)
+    padded[:] = np.rint(MEAN_RGB)
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded
+
+
+def _interpreter(path: Path):
+    """A LiteRT interpreter that is ready to run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with open(path, "rb") as file:
+            marker = file.read(8)[4:]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    if marker != b"TFL3":  # the file identifier of TFLite's flatbuffers
+        raise UserError(f"{path} is no TFLite model, or a damaged one")
+    try:
+        with quiet_stderr():
+            interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be loaded as a TFLite model: {reason}") from error
+    return interpreter
+
+
+def _input_and_output(interpreter, path: Path) -> tuple[dict, dict]:
+    """What the interpreter says of its input and its output, if they are ours."""
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    found = [_form(tensor) for tensor in (*inputs, *outputs)]
+    if len(inputs) == len(outputs) == 1:
+        taken, given = found
+        is_batch_of_one = len(given) == 4 and given[:2] == ("uint8", 1) and min(given[1:]) > 0
+        if taken == (*given, 3) and is_batch_of_one:
+            return inputs[0], outputs[0]
+    shown = [f"{dtype} {list(shape)}" for dtype, *shape in found]
+    raise UserError(
+        f"{path} is no segmentation model of this project: it takes "
+        f"{', '.join(shown[: len(inputs)]) or 'nothing'} and gives "
+        f"{', '.join(shown[len(inputs) :]) or 'nothing'}, not uint8 [1, H, W, 3] and "
+        "uint8 [1, H, W]"
+    )
+
+
+def _form(tensor: dict) -> tuple:
+    """Type and shape; -1 is a side that is free."""
+    return (np.dtype(tensor["dtype"]).name, *(int(side) for side in tensor["shape_signature"]))
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[Path]:
+    """Keeps what native code prints to standard error in a file, for as long as the block runs.
+
+    LiteRT and the converter report their progress there, past Python and without a switch.
+
+    Yields:
+        The file, which is removed at the end.
+    """
+    sys.stderr.flush()
+    with tempfile.NamedTemporaryFile() as file:
+        original = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Path(file.name)
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)

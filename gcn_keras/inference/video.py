@@ -1,0 +1,227 @@
+"""Segments videos frame by frame, with OpenCV (extras group `video`)."""
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from gcn_keras.inference.images import ENDINGS, overlay, save_png
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.files import replacing
+
+# What goes through the model together, and with it what is held in memory: at most so many frames,
+# and at most so many pixels unless a single frame has more.
+BATCH_FRAMES = 8
+BATCH_PIXELS = 2**20
+# Of a file that does not tell its rate.
+DEFAULT_FPS = 25.0
+# Some containers estimate their number of frames: a whole file may lack this share of it, or one.
+COUNT_TOLERANCE = 0.01
+
+
+def require_opencv():
+    """Imports OpenCV, with its own messages silenced: ours say it in one sentence.
+
+    Returns:
+        The module `cv2`.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(
+            "videos need OpenCV, which is not installed: pip install 'gcn_keras[video]'"
+        ) from error
+    return cv2
+
+
+def check_video(path) -> None:
+    """Refuses a path that can be no video, before anything slow is imported.
+
+    Raises:
+        UsageError: nothing lies there, or a folder, or a file with the ending of a still picture.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"--video {path} is a folder: name each video by an option of its own")
+    if not path.exists():
+        raise UsageError(f"--video {path} does not exist")
+    if path.suffix.lower() in ENDINGS and path.suffix.lower() != ".gif":
+        raise UsageError(f"--video {path} is a picture: name it without --video")
+
+
+def segment_video(segment, path, target, palette, opacity: float, label_folder=None) -> int:
+    """Writes a video with the colours of the label maps over its frames.
+
+    The frames stream: a few of them are in memory at a time, however long the video is. The result
+    is an MP4 (MPEG-4 part 2) of the same rate and size, without sound; it appears under its name
+    when it is whole. A progress bar runs on standard error.
+
+    Args:
+        segment: function from frames, uint8 `[B, H, W, 3]` RGB with B up to `BATCH_FRAMES`, to
+            labels, uint8 `[B, H, W]`.
+        path: the video, in any format that OpenCV's FFmpeg reads.
+        target: the .mp4 file to write.
+        palette: uint8 `[256, 3]`.
+        opacity: of the colours over the frames, 0…1.
+        label_folder: folder to write each frame's label map to, 000000.png, 000001.png, …, as
+            indices with the palette; made if absent. None writes none.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UserError: it is no video, has no frame or ends early (what could be read is then
+            written); OpenCV is missing; the model fails; the result cannot be written.
+    """
+    cv2 = require_opencv()
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise UserError(f"{path} is no video that can be read: damaged, or of another format")
+        announced = _announced_frames(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        frames = read_frames(capture, path)
+        with tqdm(frames, desc=Path(path).name, total=announced, unit=" frames") as bar:
+            overlays = _overlays(segment, bar, palette, opacity, label_folder)
+            done = write_video(overlays, target, fps if 0 < fps < math.inf else DEFAULT_FPS)
+    finally:
+        capture.release()
+    if done == 0:
+        raise UserError(f"{path} has no frame that can be read")
+    if announced and announced - done > max(1, COUNT_TOLERANCE * announced):
+        raise UserError(
+            f"{path} is truncated or damaged: {done} of its {announced} frames could be read, and "
+            f"{target} holds those"
+        )
+    return done
+
+
+def _announced_frames(count: float) -> int | None:
+    """The number of frames that a container tells; None where it does not (0, negative, NaN)."""
+    return int(count) if 0 < count < 2**31 else None
+
+
+def read_frames(capture, path) -> Iterator[np.ndarray]:
+    """Reads an open `cv2.VideoCapture` to its end.
+
+    Yields:
+        Frames, uint8 `[H, W, 3]` RGB, upright, all of one size.
+
+    Raises:
+        UserError: the size changes on the way.
+    """
+    first = None
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return
+        first = first or frame.shape
+        if frame.shape != first:
+            raise UserError(
+                f"{path} changes its size from {first[1]}×{first[0]} to "
+                f"{frame.shape[1]}×{frame.shape[0]} on the way: cut it there"
+            )
+        yield np.ascontiguousarray(frame[:, :, ::-1])
+
+
+def in_batches(frames) -> Iterator[np.ndarray]:
+    """Stacks consecutive frames of one size, as many as may be in memory together.
+
+    Args:
+        frames: uint8 arrays `[H, W, 3]`.
+
+    Yields:
+        uint8 `[B, H, W, 3]`, B in 1…`BATCH_FRAMES`.
+    """
+    batch = []
+    for frame in frames:
+        batch.append(frame)
+        pixels = frame.shape[0] * frame.shape[1]
+        if len(batch) == BATCH_FRAMES or (len(batch) + 1) * pixels > BATCH_PIXELS:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def _overlays(segment, frames, palette, opacity, label_folder) -> Iterator[np.ndarray]:
+    """The overlay of each frame; its label map is written on the way where that is wanted."""
+    number = 0
+    for batch in in_batches(frames):
+        for frame, labels in zip(batch, segment(batch), strict=True):
+            if label_folder is not None:
+                _save_labels(labels, Path(label_folder), number, palette)
+            yield overlay(frame, labels, palette, opacity)
+            number += 1
+
+
+def _save_labels(labels, folder: Path, number: int, palette) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    save_png(labels, folder / f"{number:06}.png", palette)
+
+
+def write_video(frames, target, fps: float) -> int:
+    """Writes an MP4 (MPEG-4 part 2), which takes its name when it is whole.
+
+    Args:
+        frames: uint8 arrays `[H, W, 3]` RGB of one size; none writes no file.
+        target: the .mp4 file; its folder must exist.
+        fps: frames a second.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    cv2 = require_opencv()
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        return 0
+    height, width = first.shape[:2]
+    with replacing(target) as temporary:
+        # OpenCV tells of no failure but in isOpened: what can be known is asked before and after.
+        temporary.touch()
+        writer = cv2.VideoWriter(
+            str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height)
+        )
+        try:
+            if not writer.isOpened():
+                raise UserError(
+                    f"{target} cannot be written: OpenCV takes no video of {width}×{height} at "
+                    f"{fps:g} frames a second"
+                )
+            done = 0
+            for frame in itertools.chain([first], frames):
+                writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+                done += 1
+        finally:
+            writer.release()
+        _check_written(cv2, temporary, target, done)
+    return done
+
+
+def _check_written(cv2, temporary, target, done: int) -> None:
+    """Refuses a file that does not hold all frames: a full disk goes unnoticed until here."""
+    written = cv2.VideoCapture(str(temporary), cv2.CAP_FFMPEG)
+    try:
+        found = _announced_frames(written.get(cv2.CAP_PROP_FRAME_COUNT)) or 0
+    finally:
+        written.release()
+    if found != done:
+        raise UserError(
+            f"{target} cannot be written: {found} of {done} frames arrived; is the disk full?"
+        )

@@ -1,0 +1,44 @@
+"""A backbone with a classification head, as it is trained on ImageNet before anything else."""
+
+import keras
+from keras import layers
+
+from gcn_keras.models import backbones
+from gcn_keras.models.gcn import normalised, set_batch_norms
+
+
+def classifier(
+    num_classes: int = 1000,
+    backbone: str = "resnet50_gcn",
+    weights: str | None = None,
+    batch_norm_momentum: float | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds a classifier of whole pictures: a backbone's P5, its mean, and a dense layer.
+
+    The layers of the backbone have the names that they have in `gcn_keras.gcn`.
+
+    Args:
+        num_classes: at least 2.
+        backbone: one of `gcn_keras.models.backbones.NAMES`.
+        weights: of the backbone, see `backbones.build`.
+        batch_norm_momentum: of the moving statistics; None leaves Keras' 0.99.
+        name: the model's name.
+
+    Returns:
+        A model from RGB pictures `[B, H, W, 3]`, 0…255, float or uint8, to float32 logits
+        `[B, num_classes]`.
+
+    Raises:
+        ValueError: an argument that cannot be meant, with the value received.
+    """
+    if not isinstance(num_classes, int) or num_classes < 2:
+        raise ValueError(f"num_classes must be an integer of at least 2, received {num_classes!r}")
+    image = keras.Input((None, None, 3), name="image")
+    pyramid = backbones.build(backbone, normalised(image), weights)
+    features = layers.GlobalAveragePooling2D(name="pool")(pyramid["P5"])
+    # float32 also where a mixed precision policy computes in 16 bits, as softmax and loss want.
+    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(features)
+    model = keras.Model(image, logits, name=name or f"classifier_{backbone}")
+    set_batch_norms(model, momentum=batch_norm_momentum)
+    return model

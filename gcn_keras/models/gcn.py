@@ -1,0 +1,190 @@
+"""The network of Figure 2 A: a ResNet, a large-kernel block on each stage, and the way back up.
+
+Read `gcn` from top to bottom beside the figure.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+from gcn_keras.models import backbones, blocks
+from pipelines.base.imagenet import MEAN_RGB, STD_RGB
+from pipelines.base.labels import IGNORE
+
+LEVELS = ("P2", "P3", "P4", "P5")
+BLOCKS = ("gcn", "conv1x1", "conv", "stack")
+
+
+# How the names of layers that are not the backbone's begin.
+HEAD = ("gcn_", "br_", "deconv_")
+
+
+def gcn(
+    num_classes: int = 21,
+    backbone: str = "resnet50",
+    kernel_size: int | Sequence[int] = 15,
+    block: str = "gcn",
+    boundary_refinement: bool = True,
+    weights: str | None = None,
+    freeze_batch_norm: bool = False,
+    input_shape: tuple = (None, None, 3),
+    name: str | None = None,
+    *,
+    stack_width: int | None = None,
+    batch_norm_momentum: float | None = None,
+) -> keras.Model:
+    """Builds "Large Kernel Matters" (Peng et al. 2017, Figure 2 A) as a functional Keras model.
+
+    Args:
+        num_classes: classes, background included: channels of every score map.
+        backbone: one of `gcn_keras.models.backbones.NAMES`.
+        kernel_size: odd k, or one for each of P2, P3, P4, P5. 15 is global on a 16×16 map.
+        block: what turns a stage's map into a score map: "gcn"; "conv1x1", the baseline of
+            Table 1; "conv", a plain k×k convolution (Table 2); "stack", 3×3 convolutions of the
+            same reach (Tables 3 and 4).
+        boundary_refinement: False leaves the BR blocks out, as in Tables 1 to 4.
+        weights: of the backbone: None, "imagenet" or a path, see `backbones.build`.
+        freeze_batch_norm: True keeps the batch norms at their stored statistics, scale and shift
+            (our choice for the paper's batch size of 1).
+        input_shape: `(H, W, 3)`; None leaves a side free.
+        name: the model's name.
+        stack_width: channels inside "stack", m in Table 4; None keeps the stage's channels.
+        batch_norm_momentum: of the moving statistics; None leaves Keras' 0.99.
+
+    Returns:
+        A model from RGB pictures `[B, H, W, 3]`, 0…255, float or uint8, whose sides are multiples
+        of P5's stride (32 for a ResNet), to float32 logits `[B, H, W, num_classes]`.
+
+    Raises:
+        ValueError: an argument that cannot be meant, with the value received.
+    """
+    sizes = kernel_sizes(kernel_size)
+    if block not in BLOCKS:
+        raise ValueError(f"unknown block {block!r}: choose one of {', '.join(BLOCKS)}")
+    if not isinstance(num_classes, int) or not 2 <= num_classes <= IGNORE:
+        raise ValueError(
+            f"num_classes must be an integer in 2…{IGNORE} (label {IGNORE} is void), "
+            f"received {num_classes!r}"
+        )
+    if len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(f"input_shape must be (H, W, 3), received {input_shape}")
+
+    # === Picture ===
+    image = keras.Input(input_shape, name="image")
+    x = normalised(image)
+
+    # === Backbone ===
+    pyramid = backbones.build(backbone, x, weights)
+
+    # === A score map of each stage ===
+    scores = {}
+    for level in LEVELS:
+        prefix = level.lower()
+        score = _score_map(
+            pyramid[level], block, num_classes, sizes[level], f"gcn_{prefix}", stack_width
+        )
+        scores[level] = _refine(score, boundary_refinement, f"br_{prefix}")
+
+    # === From coarse to fine ===
+    score = scores["P5"]
+    for level in ("P4", "P3", "P2"):
+        prefix = level.lower()
+        score = upsampling_deconvolution(score, f"deconv_{prefix}")
+        score = layers.Add(name=f"fuse_{prefix}")([score, scores[level]])
+        score = _refine(score, boundary_refinement, f"br_{prefix}_sum")
+
+    # === Up to the picture's resolution: once for each factor of two in P2's stride ===
+    for i in range(1, _doublings(image, pyramid["P2"]) + 1):
+        score = upsampling_deconvolution(score, f"deconv_up{i}")
+        score = _refine(score, boundary_refinement, f"br_up{i}")
+
+    # Softmax and loss want float32, also where a mixed precision policy computes in 16 bits.
+    logits = layers.Activation("linear", dtype="float32", name="logits")(score)
+    model = keras.Model(image, logits, name=name or f"{block}_{backbone}")
+    set_batch_norms(model, freeze_batch_norm, batch_norm_momentum)
+    return model
+
+
+def normalised(image):
+    """Pictures `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
+    return layers.Normalization(
+        mean=MEAN_RGB,
+        variance=np.square(STD_RGB),
+        name="normalization",
+    )(image)
+
+
+def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
+    """`{"P2": k, ...}` from one odd number or one for each level.
+
+    Raises:
+        ValueError: a number that is even or not positive, or neither one nor four of them.
+    """
+    sizes = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
+    if len(sizes) == 1:
+        sizes = sizes * len(LEVELS)
+    if len(sizes) != len(LEVELS):
+        raise ValueError(
+            f"kernel_size takes one number or one for each of {', '.join(LEVELS)}: "
+            f"received {len(sizes)} numbers, {kernel_size}"
+        )
+    return {level: blocks.odd_kernel_size(k) for level, k in zip(LEVELS, sizes, strict=True)}
+
+
+def upsampling_deconvolution(x, name: str):
+    """×2 transposed convolution, 4×4, that interpolates bilinearly before any training.
+
+    Kernel size and initialisation are our choice (the paper says only "deconvolution").
+
+    Args:
+        x: score map `[B, H, W, C]`.
+        name: the layer's name.
+
+    Returns:
+        Score map `[B, 2H, 2W, C]`.
+    """
+    layer = layers.Conv2DTranspose(x.shape[-1], 4, strides=2, padding="same", name=name)
+    y = layer(x)
+    layer.set_weights([bilinear_kernel(x.shape[-1]), np.zeros(x.shape[-1], "float32")])
+    return y
+
+
+def bilinear_kernel(channels: int) -> np.ndarray:
+    """Kernel float32 `[4, 4, channels, channels]` that doubles each channel's size bilinearly."""
+    line = np.array([0.25, 0.75, 0.75, 0.25], "float32")
+    kernel = np.zeros((4, 4, channels, channels), "float32")
+    kernel[:, :, np.arange(channels), np.arange(channels)] = np.outer(line, line)[..., None]
+    return kernel
+
+
+def _score_map(x, block, num_classes, kernel_size, name, stack_width):
+    if block == "gcn":
+        return blocks.global_convolution(x, num_classes, kernel_size, name)
+    if block == "conv1x1":
+        return blocks.plain_convolution(x, num_classes, 1, name)
+    if block == "conv":
+        return blocks.plain_convolution(x, num_classes, kernel_size, name)
+    return blocks.convolution_stack(x, num_classes, kernel_size, name, stack_width)
+
+
+def _refine(score, boundary_refinement, name):
+    return blocks.boundary_refinement(score, name) if boundary_refinement else score
+
+
+def _doublings(image, p2) -> int:
+    """How often P2 must be doubled to reach the picture's size: log2 of its stride."""
+    height, width = (side or 64 for side in image.shape[1:3])
+    probe = keras.Model(image, p2).compute_output_shape((1, height, width, 3))
+    return int(np.log2(height // probe[1]))
+
+
+def set_batch_norms(model, freeze: bool = False, momentum: float | None = None) -> None:
+    """Freezes all batch norms of a model, sets their momentum, or both."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            if freeze:
+                layer.trainable = False  # Keras then uses the moving statistics in training too.
+            if momentum is not None:
+                layer.momentum = momentum

@@ -1,0 +1,4 @@
+"""Figures: what they share, curves, and samples with their predictions.
+
+May import `pipelines.base`.
+"""

@@ -1,0 +1,186 @@
+"""Curves: training, and accuracy along boundaries."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from gcn_keras.plots.style import (
+    BLUE,
+    DPI,
+    GREEN,
+    INK,
+    LINES,
+    ORANGE,
+    PURPLE,
+    draw_line,
+    save_figure,
+    style_axes,
+)
+
+# By these the best model is chosen; beside them the others are drawn. A run has one pair of them.
+_SCORES = {"val_mean_iou": "mean IoU", "val_top1_accuracy": "top-1 accuracy"}
+_SCORES_BESIDE = {"val_pixel_accuracy": "pixel accuracy", "val_top5_accuracy": "top-5 accuracy"}
+
+
+def plot_curves(history: Mapping[str, Sequence[float]], path) -> None:
+    """Draws a training history into a PNG; see `curves_figure` for what is drawn.
+
+    Args:
+        history: one list a column, as in history.csv.
+        path: the PNG to write; it is replaced in one step.
+
+    Raises:
+        UserError: if the file cannot be written.
+        ValueError: if there is nothing to draw, or the columns differ in length.
+    """
+    save_figure(curves_figure(history), path)
+
+
+def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Training loss with the learning rate under it, and the validation scores beside it.
+
+    Args:
+        history: lists of one number an epoch. Drawn are, as far as they are there, "loss",
+            "learning_rate" (on a log scale), "val_mean_iou" and "val_pixel_accuracy", or
+            "val_top1_accuracy" and "val_top5_accuracy" (all in 0...1; the best mean IoU, or top-1
+            accuracy, is marked). "epoch" gives the numbers along the axis, which
+            otherwise count from 1. NaN stands for an epoch without a value; other keys are left
+            out.
+
+    Returns:
+        A figure of one to three panels.
+
+    Raises:
+        ValueError: if there is nothing to draw, or the columns differ in length.
+    """
+    keys = ("loss", "learning_rate", *_SCORES, *_SCORES_BESIDE)
+    columns = {key: np.asarray(history[key], float) for key in keys if len(history.get(key, ()))}
+    if not columns:
+        raise ValueError(f"history has none of {', '.join(keys)}, or they are empty.")
+    length = len(next(iter(columns.values())))
+    epochs = np.asarray(history.get("epoch", range(1, length + 1)), float)
+    lengths = {key: len(values) for key, values in {"epoch": epochs, **columns}.items()}
+    if set(lengths.values()) != {length}:
+        raise ValueError(f"the columns of history differ in length: {lengths}.")
+
+    training = [key for key in ("loss", "learning_rate") if key in columns]
+    scores = [key for key in (*_SCORES, *_SCORES_BESIDE) if key in columns]
+    sides = bool(training) + bool(scores)
+    figure = Figure(figsize=(6.2 * sides, 4.4), dpi=DPI, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
+    halves = iter(figure.subfigures(1, sides, squeeze=False)[0])
+    if training:
+        ratios = {"height_ratios": [3, 1.1]} if len(training) == 2 else {}
+        side = next(halves)
+        panels = side.subplots(len(training), 1, sharex=True, squeeze=False, gridspec_kw=ratios)
+        for key, axes in zip(training, panels[:, 0], strict=True):
+            _training_panel(axes, key, epochs, columns[key])
+        panels[-1, 0].set_xlabel("epoch")
+    if scores:
+        axes = next(halves).subplots()
+        _scores_panel(axes, epochs, {key: columns[key] for key in scores})
+        axes.set_xlabel("epoch")
+    return figure
+
+
+def _training_panel(axes, key: str, epochs: np.ndarray, values: np.ndarray) -> None:
+    style_axes(axes, epochs)
+    if key == "loss":
+        draw_line(axes, epochs, values, BLUE)
+        axes.set_title("training loss", loc="left", color=INK, fontsize=11)
+    else:
+        draw_line(axes, epochs, values, PURPLE)
+        positive = values[values > 0]  # a decay may end at 0, for which a log scale has no place
+        if positive.size:
+            axes.set_yscale("log")
+        if positive.size and positive.max() < 10 * positive.min():
+            # Within one decade the log locator labels every step, one over the other.
+            ticks = sorted({positive.min(), positive.max()})
+            axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+            axes.set_yticks([], minor=True)
+        axes.set_title("learning rate", loc="left", color=INK, fontsize=11)
+
+
+def _scores_panel(axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
+    style_axes(axes, epochs)
+    axes.set_title("validation", loc="left", color=INK, fontsize=11)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_locator(MaxNLocator(10))
+    for key in scores.keys() & _SCORES_BESIDE.keys():
+        draw_line(axes, epochs, scores[key], ORANGE, label=_SCORES_BESIDE[key])
+    for key in scores.keys() & _SCORES.keys():
+        values = scores[key]
+        draw_line(axes, epochs, values, GREEN, label=_SCORES[key])
+        if not np.isnan(values).all():
+            best = int(np.nanargmax(values))
+            axes.plot(
+                epochs[best],
+                values[best],
+                linestyle="none",
+                marker="o",
+                markersize=9,
+                markerfacecolor="white",
+                markeredgecolor=GREEN,
+                markeredgewidth=2,
+                label=f"best: {values[best]:.3f} at epoch {epochs[best]:.0f}",
+                zorder=4,
+            )
+    # Above the axes, where no curve runs under it.
+    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.1}
+    axes.legend(**above, ncols=3, frameon=False, fontsize=9, handlelength=1.3, columnspacing=1)
+
+
+def plot_trimap(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path, measure: str = "mean IoU"
+) -> None:
+    """Draws what models score in bands along boundaries into a PNG; see `trimap_figure`.
+
+    Args:
+        curves, measure: as of `trimap_figure`.
+        path: the PNG to write; it is replaced in one step.
+
+    Raises:
+        UserError: if the file cannot be written.
+        ValueError: if there is nothing to draw, or widths and values differ in number.
+    """
+    save_figure(trimap_figure(curves, measure), path)
+
+
+def trimap_figure(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], measure: str = "mean IoU"
+) -> Figure:
+    """A score against the width of the band, a line for each model, at most eight.
+
+    Args:
+        curves: widths in pixels, rising, and scores in 0...1 by the model's name, as `evaluate
+            --trimap --json` writes them. NaN or None stands for a band without a pixel.
+        measure: name of the score.
+
+    Returns:
+        A figure of one panel, in per cent.
+
+    Raises:
+        ValueError: if there is nothing to draw, or widths and values differ in number.
+    """
+    if not 1 <= len(curves) <= len(LINES):
+        raise ValueError(f"there must be 1 to {len(LINES)} curves, not {len(curves)}.")
+    figure = Figure(figsize=(6.2, 4.4), dpi=DPI, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
+    axes = figure.subplots()
+    style_axes(axes, np.unique(np.concatenate([widths for widths, _ in curves.values()])))
+    for (name, (widths, values)), style in zip(curves.items(), LINES, strict=False):
+        if len(widths) != len(values):
+            raise ValueError(f"{name} has {len(widths)} widths and {len(values)} values.")
+        scores = 100 * np.asarray(values, float)
+        there = ~np.isnan(scores)
+        axes.plot(
+            np.asarray(widths)[there], scores[there], **style, linewidth=1.8, marker="o",
+            markersize=3.5, label=name,
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
+    axes.set_title(f"{measure} near boundaries, %", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("width of the band, pixels")
+    axes.legend(frameon=False, fontsize=9)
+    return figure

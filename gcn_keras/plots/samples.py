@@ -1,0 +1,214 @@
+"""Image, label, prediction and errors side by side."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
+from PIL import Image
+
+from gcn_keras.plots.style import DPI, FAINT, INK, save_figure
+from pipelines.base.labels import IGNORE
+
+# The errors column: nothing else in it has a hue, for the photo under them is made gray.
+ERROR_COLOUR = (255, 32, 72)
+VOID_COLOUR = (168, 168, 168)
+PHOTO_DIMMED_TO = 0.45
+
+
+def plot_samples(
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    path,
+    titles: Sequence[str] | None = None,
+) -> None:
+    """Draws photos, labels, predictions and errors into a PNG; see `samples_figure`.
+
+    Args:
+        images, labels, predictions, class_names, palette, titles: as for `samples_figure`.
+        path: the PNG to write; it is replaced in one step.
+
+    Raises:
+        UserError: if the file cannot be written.
+        ValueError: if the arguments do not fit each other.
+    """
+    figure = samples_figure(images, labels, predictions, class_names, palette, titles)
+    save_figure(figure, path)
+
+
+def samples_figure(
+    images: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    titles: Sequence[str] | None = None,
+) -> Figure:
+    """One row a picture: photo, label, prediction, errors; under them a legend.
+
+    The errors column shows the photo dimmed and gray, under it the share of valid pixels that are
+    right; wrong pixels stand out in `ERROR_COLOUR`, and void is `VOID_COLOUR`. The legend lists
+    the classes that occur in a label or a prediction, and void if it does.
+
+    Args:
+        images: uint8 [H, W, 3] each, RGB; the pictures may differ in size.
+        labels: uint8 [H, W] each, class indices and 255 for void.
+        predictions: uint8 [H, W] each, class indices.
+        class_names: the name of each index.
+        palette: uint8 [256, 3], the RGB colour of each index, void included.
+        titles: a line under each photo, such as the file's name.
+
+    Returns:
+        The figure, in which small pictures are shown enlarged by a whole number and large ones
+        reduced.
+
+    Raises:
+        ValueError: if the arguments do not fit each other.
+    """
+    rows = list(zip(images, labels, predictions, strict=True))
+    titles = [""] * len(rows) if titles is None else titles
+    _check_samples(rows, titles)
+    widths, heights = zip(*(_display_size(image) for image in images), strict=True)
+
+    # All lengths are in pixels, from the top left: whole numbers keep label edges sharp.
+    cell = max(widths)
+    type_size = round(13 * max(1, cell / 300))
+    gap, margin, line = type_size, 2 * type_size, 2 * type_size
+    width = 4 * cell + 3 * gap + 2 * margin
+    entries = legend_entries(labels, predictions, class_names, palette)
+    legend_columns, legend_pitch = _legend_layout(entries, type_size, width - 2 * margin)
+    legend_lines = math.ceil(len(entries) / legend_columns)
+    rows_height = sum(heights) + len(heights) * (line + gap)
+    page = _Page(width, margin + line + rows_height + legend_lines * line + margin, type_size)
+
+    lefts = [margin + column * (cell + gap) for column in range(4)]
+    for left, name in zip(lefts, ("photo", "label", "prediction", "errors"), strict=True):
+        colour = np.divide(ERROR_COLOUR, 255) if name == "errors" else INK
+        page.text(left, margin, name, weight="bold", color=colour)
+    top = margin + line
+    for row, (image, label, prediction) in enumerate(rows):
+        panels = image, palette[label], palette[prediction], error_picture(*rows[row])
+        for left, panel in zip(lefts, panels, strict=True):
+            page.picture(left, top, panel, (widths[row], heights[row]))
+        top += heights[row] + type_size // 2
+        page.text(lefts[0], top, titles[row], color=FAINT)
+        page.text(lefts[3], top, _accuracy_caption(label, prediction), color=INK)
+        top += line + gap - type_size // 2
+    for index, (name, colour) in enumerate(entries):
+        row, column = divmod(index, legend_columns)
+        page.swatch(margin + column * legend_pitch, top + row * line, name, colour)
+    return page.figure
+
+
+def error_picture(image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """The photo dimmed and gray, with wrong pixels in `ERROR_COLOUR` and void in `VOID_COLOUR`.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        label: uint8 [H, W], class indices and 255 for void.
+        prediction: uint8 [H, W], class indices.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    gray = image.mean(axis=2, keepdims=True) * PHOTO_DIMMED_TO
+    picture = np.repeat(np.rint(gray).astype(np.uint8), 3, axis=2)
+    picture[label != prediction] = ERROR_COLOUR
+    picture[label == IGNORE] = VOID_COLOUR
+    return picture
+
+
+def legend_entries(
+    labels: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+) -> list[tuple[str, np.ndarray]]:
+    """Name and uint8 [3] colour of each class that occurs, in the order of the classes, void last.
+
+    Raises:
+        ValueError: if an index has no name.
+    """
+    present = np.unique(np.concatenate([np.unique(array) for array in (*labels, *predictions)]))
+    nameless = [int(index) for index in present if len(class_names) <= index < IGNORE]
+    if nameless:
+        raise ValueError(f"the indices {nameless} occur, but there are {len(class_names)} classes.")
+    return [("void" if i == IGNORE else class_names[i], palette[i]) for i in present]
+
+
+class _Page:
+    """A figure on which things are put by pixel, counted from the top left."""
+
+    def __init__(self, width: int, height: int, type_size: int):
+        self.width, self.height, self.type_size = width, height, type_size
+        size = (width / DPI, height / DPI)
+        self.figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+
+    def text(self, left: float, top: float, string: str, **style) -> None:
+        x, y, size = left / self.width, 1 - top / self.height, _points(self.type_size)
+        self.figure.text(x, y, string, size=size, va="top", parse_math=False, **style)
+
+    def picture(self, left: int, top: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
+        enlarged = size[0] >= pixels.shape[1]
+        method = Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX
+        shown = np.asarray(Image.fromarray(pixels).resize(size, method))
+        self.figure.figimage(shown, left, self.height - top - size[1], origin="upper")
+
+    def swatch(self, left: float, top: float, name: str, colour: np.ndarray) -> None:
+        side = self.type_size
+        box = Rectangle(
+            (left / self.width, 1 - (top + side) / self.height),
+            side / self.width,
+            side / self.height,
+            transform=self.figure.transFigure,
+            facecolor=colour / 255,
+            edgecolor=FAINT,
+            linewidth=0.6,
+        )
+        self.figure.add_artist(box)
+        self.text(left + 1.5 * side, top, name, color=INK, gid="legend")
+
+
+def _display_size(image: np.ndarray) -> tuple[int, int]:
+    """Width and height at which a picture is shown: its longer side is 256 to 640 pixels."""
+    height, width = image.shape[:2]
+    longer = max(height, width)
+    scale = math.ceil(256 / longer) if longer <= 640 else 640 / longer
+    return max(1, round(scale * width)), max(1, round(scale * height))
+
+
+def _legend_layout(
+    entries: Sequence[tuple[str, np.ndarray]], type_size: int, width: int
+) -> tuple[int, int]:
+    """How many legend entries go on a line of this width, and the pixels from one to the next."""
+    size = _points(type_size)
+    longest = max(TextPath((0, 0), name, size=size).get_extents().width for name, _ in entries)
+    pitch = math.ceil(longest * DPI / 72 + 3.5 * type_size)
+    return min(len(entries), max(1, width // pitch)), pitch
+
+
+def _points(pixels: float) -> float:
+    return pixels * 72 / DPI
+
+
+def _accuracy_caption(label: np.ndarray, prediction: np.ndarray) -> str:
+    valid = label != IGNORE
+    if not valid.any():
+        return "no labelled pixel"
+    return f"{(label == prediction)[valid].mean():.1%} of the pixels right"
+
+
+def _check_samples(rows, titles) -> None:
+    if not rows:
+        raise ValueError("there is no picture to draw.")
+    if len(titles) != len(rows):
+        raise ValueError(f"there are {len(titles)} titles for {len(rows)} pictures.")
+    for index, (image, label, prediction) in enumerate(rows):
+        shapes = image.shape[:2], label.shape, prediction.shape
+        if len(set(shapes)) != 1:
+            raise ValueError(f"picture {index}, its label and prediction differ in size: {shapes}.")

@@ -1,0 +1,92 @@
+"""Checkpoints of a run: complete or absent, the last few kept, damage found before it is used."""
+
+import contextlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import replacing
+
+_NAME = re.compile(r"step-(\d+)\.npz")
+_STATE = "state.json"
+
+
+class Checkpoint(NamedTuple):
+    """Everything that a run goes on from.
+
+    Attributes:
+        step: steps taken.
+        state: what is no array, as JSON has it.
+        arrays: weights of model and optimizer by name.
+    """
+
+    step: int
+    state: dict
+    arrays: dict[str, np.ndarray]
+
+
+def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Writes `folder/step-N.npz` and then removes all but the newest `keep`.
+
+    The file is on the disk before it gets its name, so a power cut leaves no half one either. It
+    holds numpy arrays (never pickled objects), each with a CRC-32.
+
+    Raises:
+        UserError: it cannot be written; the former ones stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{checkpoint.step:08d}.npz"
+    state = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **{_STATE: state}, **checkpoint.arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    for old in paths(folder)[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def paths(folder: Path) -> list[Path]:
+    """Checkpoints of a folder, the newest first."""
+    found = [path for path in folder.glob("step-*.npz") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(_NAME.fullmatch(path.name)[1]), reverse=True)
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Raises:
+        UserError: it is damaged, or something else.
+    """
+    try:
+        # Closed here: numpy leaves the file open if it finds no archive in it.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        state = json.loads(arrays.pop(_STATE).tobytes())
+        return Checkpoint(int(_NAME.fullmatch(path.name)[1]), state, arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise UserError(f"the checkpoint {path} is damaged ({error})") from error
+
+
+def read_newest(folder: Path) -> Iterator[Checkpoint | UserError]:
+    """The newest checkpoint that is whole, after an error for each newer one that is not."""
+    for path in paths(folder):
+        try:
+            yield read(path)
+            return
+        except UserError as error:
+            yield error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what writers that were killed have left behind."""
+    for path in folder.glob(".step-*.part.npz"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,207 @@
+"""Devices and machines: the replicas that train on one batch together, and what they exchange.
+
+A *worker* is a process; it has one *replica* of the model for each of its devices. All replicas
+hold the same weights and take part in every step, each with its share of the batch. The first
+worker is the chief, and the only one that writes.
+"""
+
+import json
+import os
+import re
+import socket
+
+import numpy as np
+import tensorflow as tf
+
+from gcn_keras.recipes.recipe import Recipe
+from pipelines.base.errors import UsageError, UserError
+
+SECONDS_TO_REACH_A_WORKER = 5
+
+
+class Team:
+    """The replicas of a run, on this machine and on others.
+
+    Attributes:
+        strategy: `tf.distribute.Strategy`; TensorFlow's default one for a single device.
+        worker, workers: this process's number, and how many there are.
+        replicas: of all workers together.
+        local_replicas: of this worker.
+        addresses: "HOST:PORT" of every worker; empty where there is only one.
+    """
+
+    def __init__(
+        self, strategy, worker: int = 0, addresses: tuple[str, ...] = (), has_chief_job=False
+    ):
+        self.strategy, self.has_chief_job = strategy, has_chief_job
+        self.worker, self.addresses = worker, addresses
+        self.workers = max(1, len(addresses))
+        self.replicas = strategy.num_replicas_in_sync
+        self.local_replicas = self.replicas // self.workers
+        self._sum = tf.function(self._sum_over_workers)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes."""
+        return self.worker == 0
+
+    def split(self, array) -> object:
+        """Deals the part of a batch that this worker has to its replicas, in equal shares.
+
+        Args:
+            array: a tensor with a first axis that the number of local replicas divides.
+
+        Returns:
+            What `strategy.run` takes as an argument.
+        """
+        return self.deal(tf.split(array, self.local_replicas))
+
+    def deal(self, values: list) -> object:
+        """One value for each local replica, as an argument of `strategy.run`."""
+        if self.replicas == 1:
+            return tf.convert_to_tensor(values[0])
+        first = self.worker * self.local_replicas
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(values[context.replica_id_in_sync_group - first])
+        )
+
+    def sum_over_workers(self, array: np.ndarray) -> np.ndarray:
+        """Adds up an int64 array of every worker; all must call it, and all get the sum."""
+        if self.workers == 1:
+            return array
+        return self._sum(tf.constant(array)).numpy()
+
+    def _sum_over_workers(self, array):
+        def of_replica():
+            context = tf.distribute.get_replica_context()
+            # One replica of each worker speaks for it.
+            is_first = context.replica_id_in_sync_group % self.local_replicas == 0
+            return tf.where(is_first, array, tf.zeros_like(array))
+
+        return self.strategy.reduce("sum", self.strategy.run(of_replica), axis=None)
+
+    def check_same(self, number: int, message: str) -> None:
+        """Checks that all workers have the same number; all must call it.
+
+        Raises:
+            UserError: they differ, with the message.
+        """
+        numbers = np.zeros(self.workers, np.int64)
+        numbers[self.worker] = number
+        numbers = self.sum_over_workers(numbers)
+        if len(set(numbers.tolist())) > 1:
+            raise UserError(f"{message}: {', '.join(map(str, numbers))}")
+
+    def lost_workers(self, error: tf.errors.OpError) -> list[str]:
+        """Names of the other workers that are gone, or no longer give a sign of life.
+
+        Args:
+            error: that TensorFlow raised. It names machines that have fallen silent (after ten
+                seconds); a process that has ended just breaks connections.
+        """
+        if self.workers == 1:
+            return []
+        silent = re.search(r"unhealthy.*?:\s((?:/job:\w+/replica:\d+/task:\d+\s)+)", error.message)
+        tasks = re.findall(r"/job:(\w+)/replica:\d+/task:(\d+)", silent[1]) if silent else ()
+        lost = {int(number) + (job == "worker" and self.has_chief_job) for job, number in tasks}
+        if "CoordinationService/Heartbeat" in error.message:  # which worker 0 answers
+            lost.add(0)
+        lost |= {n for n, address in enumerate(self.addresses) if not _answers(address)}
+        return [f"worker {n} ({self.addresses[n]})" for n in sorted(lost - {self.worker})]
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), SECONDS_TO_REACH_A_WORKER).close()
+    except OSError:
+        return False
+    return True
+
+
+def make_team(recipe: Recipe) -> Team:
+    """The team that a recipe asks for. Call it before anything else of TensorFlow is used.
+
+    Raises:
+        UsageError: the batch cannot be divided, or a cluster that is not described.
+    """
+    name = recipe.strategy
+    tasks = _tasks_of_tf_config()
+    if name == "auto":
+        gpus = tf.config.list_logical_devices("GPU") if len(tasks) < 2 else ()
+        name = "multiworker" if len(tasks) > 1 else "mirrored" if len(gpus) > 1 else "one"
+    if name == "multiworker":
+        team = _team_of_workers(tasks)
+    elif name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        team = Team(tf.distribute.MirroredStrategy([device.name for device in devices]))
+    else:
+        team = Team(tf.distribute.get_strategy())
+    check_divisible(recipe, team.replicas)
+    if team.workers > 1 and recipe.data_service:
+        raise UsageError(
+            "--data-service excludes several workers, which share every batch: nobody knows which "
+            f"batch of the service is whose, got {recipe.data_service}"
+        )
+    return team
+
+
+def check_divisible(recipe: Recipe, replicas: int) -> None:
+    """Every replica must get the same share of every batch.
+
+    Raises:
+        UsageError: it would not.
+    """
+    if recipe.batch % (replicas * recipe.accumulate):
+        accumulated = f" × --accumulate {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        raise UsageError(
+            f"--batch is of all devices together and must be a multiple of {replicas} "
+            f"devices{accumulated}, got {recipe.batch}"
+        )
+
+
+def _tasks_of_tf_config() -> list[str]:
+    """Addresses of the workers that TF_CONFIG names, the chief first; [] without one."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return []
+    try:
+        cluster = json.loads(text)["cluster"]
+        return [*cluster.get("chief", ()), *cluster["worker"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f'TF_CONFIG must be {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": {{"type": '
+            f'"worker", "index": N}}}}, got {text!r}'
+        ) from error
+
+
+def _team_of_workers(tasks: list[str]) -> Team:
+    if tasks:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    elif "SLURM_JOB_ID" in os.environ or "SLURM_JOBID" in os.environ:
+        resolver = _slurm_resolver()
+    else:
+        raise UsageError(
+            "--strategy multiworker needs the variable TF_CONFIG, or a task of Slurm's srun, to "
+            "tell which machines there are; found neither"
+        )
+    spec = resolver.cluster_spec().as_dict()
+    chief = tuple(spec.get("chief", ()))
+    addresses = (*chief, *spec["worker"])
+    worker = resolver.task_id + (len(chief) if resolver.task_type == "worker" else 0)
+    if not 0 <= worker < len(addresses):
+        raise UsageError(f"task {worker} of TF_CONFIG is none of its {len(addresses)} workers")
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    return Team(strategy, worker, addresses, has_chief_job=bool(chief))
+
+
+def _slurm_resolver():
+    try:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+        resolver.cluster_spec()  # which also sets this task's number
+    except (RuntimeError, KeyError, ValueError, OSError) as error:
+        raise UsageError(
+            f"Slurm does not tell which tasks there are ({error}): start this with srun, one task "
+            f"a node"
+        ) from error
+    return resolver

@@ -1,0 +1,85 @@
+"""Locks on folders: two commands never write the same files at the same time.
+
+A lock is one of the operating system's on the file .lock in the folder. It ends with the process
+that holds it, however that ends; the file goes when the lock is given back, and stays, without a
+meaning, where the process was killed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.base.errors import UserError
+
+FILE = ".lock"
+_UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Lock:
+    """Holds a folder until `release`; made by `claim`."""
+
+    def __init__(self, path: Path, file):
+        self._path, self._file = path, file
+
+    def release(self) -> None:
+        """Gives the folder free; once more does nothing."""
+        if not self._file.closed:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+
+
+def claim(folder: Path, wait: bool = False) -> Lock | None:
+    """Locks a folder.
+
+    Where the file system knows no locks, a warning on standard error says so.
+
+    Args:
+        folder: an existing one.
+        wait: whether to wait until another process gives it free.
+
+    Returns:
+        The lock; None if another process has it, unless `wait`.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    path = folder / FILE
+    while True:
+        try:
+            file = open(path, "wb")
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            if error.errno not in _UNKNOWN:
+                file.close()
+                raise
+            print(
+                f"warning: the file system of {folder} knows no locks: do not let two commands "
+                "write there at the same time",
+                file=sys.stderr,
+            )
+            return Lock(path, file)
+        # Between opening and locking, another process may have removed the file with its lock.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return Lock(path, file)
+        file.close()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Waits for a folder, and holds it for the length of the block; errors as of `claim`."""
+    lock = claim(folder, wait=True)
+    try:
+        yield
+    finally:
+        lock.release()

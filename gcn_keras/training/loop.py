@@ -1,0 +1,301 @@
+"""The loop of a run: steps and epochs, validation, checkpoints, and what stops it."""
+
+import collections
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+
+from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training import checkpoints
+from gcn_keras.training.interruption import Interruption
+from gcn_keras.training.run_folder import RunFolder, resume_options
+from pipelines.base.errors import Interrupted, UserError
+
+# With --on-nan skip: so many steps in a row mean that the model is lost, not a picture.
+MOST_SKIPPED_IN_A_ROW = 100
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands. Everything that is drawn follows from the seed and from this.
+
+    Attributes:
+        epoch: finished epochs.
+        step: steps of the present epoch, skipped ones too; batches that were used of the stream
+            are `epoch * steps_per_epoch + step`.
+        loss_sum, losses: of the present epoch.
+        skipped, skipped_in_a_row: steps whose loss was not finite.
+        seconds: spent in training, validation after epochs included.
+        history: one list a column; epochs count from 1.
+        best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    losses: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0
+    history: dict[str, list] = dataclasses.field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = -1.0
+
+
+class Loop:
+    """Trains a model to the end of its recipe, from wherever its run stands.
+
+    Args:
+        recipe, run: what, and where to.
+        model: built and compiled.
+        step: `TensorFlowStep` or `JaxStep` of the model.
+        stream: function from the number of batches used to an iterator over the next ones: images,
+            labels and image ids, this worker's part.
+        validate: function from a function without arguments, which it calls now and then and which
+            may raise, to what was measured on the validation split: a `ConfusionMatrix`, say.
+        steps_per_epoch: steps in an epoch.
+        worker, workers: this process's number, and how many there are. Number 0 writes.
+        scores: attributes of what was measured that go into the history. By the first one a model
+            is the best, the larger the better.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        model: keras.Model,
+        step,
+        stream: Callable[[int], Iterator],
+        validate: Callable,
+        steps_per_epoch: int,
+        worker: int = 0,
+        workers: int = 1,
+        scores: tuple[str, ...] = ("mean_iou", "pixel_accuracy"),
+    ):
+        self.recipe, self.run, self.model, self.step = recipe, run, model, step
+        self.stream, self.validate, self.steps_per_epoch = stream, validate, steps_per_epoch
+        self.worker, self.workers, self.scores = worker, workers, scores
+        self.is_chief = worker == 0
+        self.progress = Progress()
+        self.interruption = Interruption()
+
+    # === Checkpoints ===
+
+    def steps_taken(self) -> int:
+        """Steps of all epochs so far."""
+        return self.progress.epoch * self.steps_per_epoch + self.progress.step
+
+    def restore(self) -> int:
+        """Goes back to the newest checkpoint that is whole; a damaged one is named.
+
+        Returns:
+            Steps taken; 0 where there is no checkpoint.
+
+        Raises:
+            UserError: a checkpoint of another model.
+        """
+        for found in checkpoints.read_newest(self.run.checkpoints):
+            if isinstance(found, UserError):
+                print(f"{found}; trying the one before it")
+                continue
+            if found.state.keys() != dataclasses.asdict(Progress()).keys():
+                raise self._foreign()
+            self._assign(found.arrays)
+            self.progress = Progress(**found.state)
+        return self.steps_taken()
+
+    def _variables(self) -> dict:
+        # Not by their paths, in which Keras counts the models and optimizers of the process.
+        weights = [(f"model-{v.name}", v) for v in self.model.weights]
+        weights += [("optimizer", v) for v in self.model.optimizer.variables]
+        return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}
+
+    def _assign(self, arrays) -> None:
+        variables = self._variables()
+        if {name: v.shape for name, v in variables.items()} != {
+            name: array.shape for name, array in arrays.items()
+        }:
+            raise self._foreign()
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.step.pull()
+
+    def _foreign(self) -> UserError:
+        return UserError(
+            f"the checkpoints in {self.run.checkpoints} are of another model, or of another "
+            "version of this package: begin a new run"
+        )
+
+    def save(self) -> None:
+        """Writes a checkpoint, if this is the chief."""
+        self.step.push()
+        if not self.is_chief:
+            return
+        arrays = {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in self._variables().items()
+        }
+        state = dataclasses.asdict(self.progress)
+        checkpoint = checkpoints.Checkpoint(self.steps_taken(), state, arrays)
+        checkpoints.write(self.run.checkpoints, checkpoint, self.recipe.keep_checkpoints)
+
+    # === The loop ===
+
+    def __call__(self) -> Progress:
+        """Runs to the end.
+
+        Raises:
+            UserError: the loss is not finite, or something cannot be written.
+            Interrupted: by SIGTERM or Ctrl-C, after a checkpoint was written.
+        """
+        tensorboard = [keras.callbacks.TensorBoard(self.run.logs, write_graph=False)]
+        self.callbacks = keras.callbacks.CallbackList(
+            tensorboard if self.is_chief else [],
+            add_progbar=self.is_chief,
+            model=self.model,
+            verbose=1,
+            epochs=self.recipe.epochs,
+            steps=self.steps_per_epoch,
+        )
+        self.callbacks.on_train_begin()
+        with self.interruption:
+            try:
+                batches = self.stream(self.steps_taken())
+                while self.progress.epoch < self.recipe.epochs:
+                    self.callbacks.on_epoch_begin(self.progress.epoch)
+                    self._train_epoch(batches)
+                    self._end_epoch()
+            except _Stop:
+                raise self._interrupted() from None
+        self.callbacks.on_train_end()
+        return self.progress
+
+    def _train_epoch(self, batches) -> None:
+        progress, every = self.progress, self.recipe.checkpoint_steps
+        # The result of a step is read when the next one is on its way: a device never waits for
+        # Python.
+        unread = collections.deque()
+        started = time.monotonic()
+        while progress.step < self.steps_per_epoch:
+            images, labels, ids = next(batches)
+            self.callbacks.on_train_batch_begin(progress.step)
+            result = self.step(images, labels, self.interruption.number is not None)
+            unread.append((result, ids))
+            progress.step += 1
+            due = progress.step % every == 0 or progress.step == self.steps_per_epoch
+            stop = self._read(unread, 0 if due else 1)
+            if due or stop:
+                stop |= self._read(unread, 0)
+                progress.seconds += time.monotonic() - started
+                started = time.monotonic()
+            if stop:
+                raise _Stop
+            if due and progress.step < self.steps_per_epoch:
+                self.save()
+
+    def _read(self, unread, leave: int) -> bool:
+        """Reads results of steps, all but the last `leave`; whether anyone wants to stop."""
+        stop = False
+        while len(unread) > leave:
+            result, ids = unread.popleft()
+            loss, taken, stops = map(float, keras.ops.convert_to_numpy(result))
+            step = self.progress.step - len(unread)
+            if taken:
+                self.progress.loss_sum += loss
+                self.progress.losses += 1
+                self.progress.skipped_in_a_row = 0
+            else:
+                self._not_taken(loss, step, ids)
+            mean = self.progress.loss_sum / max(1, self.progress.losses)
+            self.callbacks.on_train_batch_end(step - 1, {"loss": mean})
+            stop |= stops > 0
+        return stop
+
+    def _not_taken(self, loss: float, step: int, ids) -> None:
+        """A step whose loss or gradients were not finite has changed nothing: tells of it."""
+        self.step.push()
+        epoch, rate = self.progress.epoch + 1, self._learning_rate()
+        name = "not_finite.jsonl" if self.is_chief else f"not_finite-worker{self.worker}.jsonl"
+        path = self.run.path / name
+        images = [i.decode(errors="replace") for i in ids.numpy().tolist()]
+        record = {"epoch": epoch, "step": step, "learning_rate": rate, "loss": loss}
+        with open(path, "a") as file:
+            file.write(json.dumps({**record, "images": images}) + "\n")
+        self.progress.skipped += 1
+        self.progress.skipped_in_a_row += 1
+        what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient overflowed"
+        where = f"{what} in epoch {epoch}, step {step}, at learning rate {rate:.3g}"
+        advice = "lower --learning-rate or raise --warmup-steps"
+        kept = f"its pictures are named in {path}; models of finished epochs are kept"
+        if self.recipe.on_nan == "stop":
+            raise UserError(
+                f"{where}: {advice}, or leave such steps out with --on-nan skip; {kept}"
+            )
+        if self.progress.skipped_in_a_row == MOST_SKIPPED_IN_A_ROW:
+            raise UserError(
+                f"{where}, as in the {MOST_SKIPPED_IN_A_ROW - 1} before: {advice}; {kept}"
+            )
+        if self.is_chief:
+            print(f"\n{where}: step skipped")
+
+    def _learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def _end_epoch(self) -> None:
+        """Validation, history, models; and only then the checkpoint that says they are there."""
+        progress, started = self.progress, time.monotonic()
+        self.step.push()
+        number = progress.epoch + 1
+        logs = {
+            "loss": progress.loss_sum / progress.losses if progress.losses else math.nan,
+            "learning_rate": self._learning_rate(),
+            **{f"val_{score}": math.nan for score in self.scores},
+        }
+        if number % self.recipe.validate_every == 0 or number == self.recipe.epochs:
+            measured = self.validate(self._heed)
+            logs |= {f"val_{score}": getattr(measured, score) for score in self.scores}
+        for key, value in {"epoch": number, **logs}.items():
+            progress.history.setdefault(key, []).append(value)
+        score = logs[f"val_{self.scores[0]}"]
+        is_best = score > progress.best_score  # False for NaN
+        if is_best:
+            progress.best_epoch, progress.best_score = number, score
+        if self.is_chief:
+            self.run.write_history(progress.history)
+            self.run.save_model(self.model, self.run.model)
+            if is_best:
+                self.run.save_model(self.model, self.run.best)
+        progress.epoch, progress.step = number, 0
+        progress.loss_sum, progress.losses = 0.0, 0
+        progress.seconds += time.monotonic() - started
+        self.save()
+        self.callbacks.on_epoch_end(number - 1, logs)
+
+    # === Stopping ===
+
+    def _heed(self) -> None:
+        """Stops between two steps of something that changes nothing, such as validation."""
+        # With several workers all must stop at the same place, which is after their next step.
+        if self.interruption.number is not None and self.workers == 1:
+            raise _Stop
+
+    def _interrupted(self) -> Interrupted:
+        self.save()
+        if self.is_chief:
+            self.run.save_model(self.model, self.run.model)
+        epochs, step = self.progress.epoch, self.progress.step
+        # Where another worker was told, it was by its scheduler.
+        number = self.interruption.number or 15
+        return Interrupted(
+            f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved; "
+            f"{resume_options(self.run, self.recipe)} goes on",
+            number,
+        )
+
+
+class _Stop(Exception):
+    """Someone asked the run to stop, and it stands where it can."""

@@ -1,0 +1,79 @@
+"""Optimizers, learning-rate schedules and weight decay of a recipe."""
+
+import keras
+
+from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training.losses import PixelCrossentropy
+
+POLY_POWER = 0.9
+
+
+def compile_model(model, recipe: Recipe, total_steps: int, weights=None, loss=None) -> None:
+    """Compiles the model with the recipe's optimizer and schedule.
+
+    Args:
+        model: what is trained.
+        recipe: how.
+        total_steps: steps of the whole run.
+        weights: of the classes in `PixelCrossentropy`.
+        loss: takes its place; from `gcn_keras.training.losses`.
+    """
+    optimizer = _optimizer(recipe, total_steps)
+    if recipe.optimizer == "sgd":
+        # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
+        # Keras' SGD(weight_decay=…) would decay apart from gradient and momentum instead.
+        for variable in model.trainable_variables:
+            if variable.name == "kernel":
+                variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
+    loss = loss or PixelCrossentropy(weights)
+    model.compile(optimizer, loss=loss, jit_compile=recipe.jit_compile)
+
+
+def _optimizer(recipe, total_steps):
+    rate = learning_rate(recipe, total_steps)
+    if recipe.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=recipe.momentum)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def learning_rate(recipe: Recipe, total_steps: int):
+    """The schedule over `total_steps` steps: a float, or a Keras `LearningRateSchedule`."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    warmup = min(recipe.warmup_steps, total_steps // 10)
+    decay = max(total_steps - warmup, 1)
+    if recipe.schedule == "poly":
+        poly = keras.optimizers.schedules.PolynomialDecay(
+            recipe.learning_rate, decay, end_learning_rate=0.0, power=POLY_POWER
+        )
+        return WarmUp(poly, warmup) if warmup else poly
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, decay)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, decay, warmup_target=recipe.learning_rate, warmup_steps=warmup
+    )
+
+
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to the start of `schedule` over `steps` steps, then follows it."""
+
+    def __init__(self, schedule, steps: int):
+        super().__init__()
+        self.schedule, self.steps = schedule, steps
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rising = self.schedule(0) * step / self.steps
+        return keras.ops.where(step < self.steps, rising, self.schedule(step - self.steps))
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config):
+        config["schedule"] = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(**config)

@@ -1,0 +1,200 @@
+"""The folder of a run: runs/NAME with its configuration, models, history, figures and metrics."""
+
+import csv
+import dataclasses
+import itertools
+import json
+import shlex
+from pathlib import Path
+
+from gcn_keras.recipes.catalogue import RECIPES
+from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training.locks import FILE as LOCK
+from gcn_keras.training.locks import claim
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.files import replacing
+
+# Where results go, which devices work, and what is done in an emergency do not change what a run
+# computes.
+_NOT_CONFIGURATION = ("out", "saved_model", "export", "data_dir", "strategy", "resume")
+_NOT_CONFIGURATION += ("checkpoint_steps", "keep_checkpoints", "on_nan")
+
+
+class RunFolder:
+    """Paths of a run folder, and writes that are complete or absent.
+
+    Attributes:
+        path: the folder.
+        config, legend, model, best, history, checkpoints, logs, curves, samples, metrics: paths
+            inside.
+        lock: what keeps other processes from training here, see `begin_run`; None until then.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.legend = self.path / "labels.json"
+        self.model = self.path / "model.keras"
+        self.best = self.path / "best.keras"
+        self.history = self.path / "history.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+        self.curves = self.path / "curves.png"
+        self.samples = self.path / "samples.png"
+        self.metrics = self.path / "metrics.json"
+        self.lock = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run that lies here came to its end; metrics.json is written last."""
+        return self.metrics.is_file()
+
+    def release(self) -> None:
+        """Lets other processes train here again."""
+        if self.lock:
+            self.lock.release()
+
+    def save_model(self, model, path: Path) -> None:
+        """Saves a model without its training configuration, so that plain Keras can load it."""
+        import keras
+
+        with replacing(path) as temporary:
+            keras.Model(model.input, model.output, name=model.name).save(temporary)
+
+    def write_json(self, path: Path, content: dict) -> None:
+        """Writes a JSON file in one step."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def write_history(self, history: dict[str, list]) -> None:
+        """Writes history.csv: a column a key, a line an epoch."""
+        with replacing(self.history) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(history)
+            writer.writerows(zip(*history.values(), strict=True))
+
+
+def read_json(path: Path) -> dict:
+    """Reads a JSON file that a run wrote.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it holds no JSON object")
+    return content
+
+
+def find_run(recipe: Recipe) -> RunFolder:
+    """The run folder of a recipe; nothing is written yet, see `begin_run`.
+
+    Without `--out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is
+    never written over. With `--resume` it is the last of these. With `--out`, a folder of the same
+    configuration may exist if that run is finished, or `--resume` goes on with it.
+
+    Raises:
+        UsageError: `--out` holds an unfinished run, a run of another configuration, or something
+            else.
+        UserError: what lies there cannot be read.
+    """
+    run = _folder_of(recipe)
+    if run.config.is_file():
+        _check_same(run, configuration(recipe))
+        if not run.finished and not recipe.resume:
+            raise UsageError(
+                f"--out {run.path} holds a run that is not finished: --resume goes on with it; or "
+                f"name another folder"
+            )
+    elif run.path.exists() and (not run.path.is_dir() or _is_used(run.path)):
+        raise UsageError(f"--out {run.path} exists and is no run folder: name another one")
+    return run
+
+
+def recipe_to_resume(recipe: Recipe) -> Recipe | None:
+    """The recipe of the run that `--resume` goes on with; None if there is none yet.
+
+    Raises:
+        UserError: its configuration cannot be read.
+    """
+    run = _folder_of(recipe)
+    if not run.config.is_file():
+        return None
+    content = read_json(run.config)
+    name = content.get("name")
+    fields = {field.name for field in dataclasses.fields(Recipe)}
+    if name not in RECIPES or not content.keys() <= fields:
+        raise UserError(
+            f"{run.config} cannot be read: it was written by another version of this package"
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    return dataclasses.replace(RECIPES[name], **values)
+
+
+def begin_run(run: RunFolder, recipe: Recipe) -> None:
+    """Makes the folder, locks it and writes config.json. Call it when the data have been checked,
+    too: a run that was refused must not leave a folder that then refuses the corrected one.
+
+    Raises:
+        UserError: the folder cannot be made, or another process trains in it.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {run.path}: {error.strerror}") from error
+    run.lock = claim(run.path)
+    if run.lock is None:
+        raise UserError(f"another process trains in {run.path}: wait for it, or stop it")
+    run.write_json(run.config, configuration(recipe))
+
+
+def _is_used(folder: Path) -> bool:
+    return any(path.name != LOCK for path in folder.iterdir())
+
+
+def _folder_of(recipe) -> RunFolder:
+    if recipe.out:
+        return RunFolder(recipe.out)
+    names = (recipe.name if i == 1 else f"{recipe.name}-{i}" for i in itertools.count(1))
+    last = None
+    for path in (Path("runs", name) for name in names):
+        if not path.exists():
+            return RunFolder(last if recipe.resume and last else path)
+        last = path
+
+
+def configuration(recipe: Recipe) -> dict:
+    """What a run computes follows from this: the recipe, JSON-ready, without where results go."""
+    fields = dataclasses.asdict(recipe)
+    kept = {key: value for key, value in fields.items() if key not in _NOT_CONFIGURATION}
+    return json.loads(json.dumps(kept))  # tuples become lists, as they are read back
+
+
+def resume_options(run: RunFolder, recipe: Recipe) -> str:
+    """The options by which `fit` goes on with a run as it was begun: those that config.json does
+    not keep are told, where they are not the recipe's own."""
+    words = ["--resume", "--out", str(run.path)]
+    for field in _NOT_CONFIGURATION:
+        value, own = getattr(recipe, field), getattr(RECIPES[recipe.name], field)
+        if field in ("out", "resume") or value == own:
+            continue
+        option = field.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def _check_same(run, wanted) -> None:
+    # What a run was made with before an option came up is that option's default.
+    existing = {**configuration(Recipe(name="", dataset="")), **read_json(run.config)}
+    for key in sorted(existing.keys() | wanted.keys()):
+        if existing.get(key) != wanted.get(key):
+            raise UsageError(
+                f"--out {run.path} holds a run with {key} = {existing.get(key)!r}, and this one "
+                f"has {wanted.get(key)!r}: name another folder"
+            )

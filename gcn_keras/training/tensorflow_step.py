@@ -1,0 +1,157 @@
+"""A training step on any number of devices, with TensorFlow.
+
+Keras' own `fit` takes the mean of each replica's loss, then the mean of those, which weighs pixels
+by how much void the others in their replica have; and it breaks under MultiWorkerMirroredStrategy
+(keras-team/keras#20585). Here the loss is the mean over all valid pixels of the whole batch, so a
+batch gives the same step however it is divided: over replicas, over machines, over time
+(`--accumulate`).
+"""
+
+import keras
+import tensorflow as tf
+
+from gcn_keras.models.line_convolutions import convolve_along_lines
+from gcn_keras.training.devices import Team
+
+
+class TensorFlowStep:
+    """Steps of a compiled model.
+
+    Args:
+        model: built and compiled (`optimizers.compile_model`) in `team.strategy.scope()`.
+        team: the replicas.
+        accumulate: parts that a batch is worked through in, one after another, so that memory is
+            needed for one of them only. Batch norm sees a part at a time; everything else is as
+            if the batch was one.
+        jit_compile: compile with XLA.
+    """
+
+    def __init__(self, model, team: Team, accumulate: int = 1, jit_compile: bool = False):
+        self.model, self.team, self.accumulate = model, team, accumulate
+        self.optimizer, self.loss = model.optimizer, model.loss
+        self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        batch_norms = [
+            layer
+            for layer in model.layers
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        if not jit_compile:  # which has kernels of its own
+            convolve_along_lines(model)
+        for layer in batch_norms:
+            layer.synchronized = team.replicas > 1  # statistics of the whole batch
+        self.statistics = [v for layer in batch_norms for v in layer.non_trainable_variables]
+        with team.strategy.scope():
+            self.optimizer.build(model.trainable_variables)
+        self._step = tf.function(self._whole_step)
+        self._begin = tf.function(self._begun)
+        self._add = tf.function(self._added)
+        self._finish = tf.function(self._finished)
+        # Replicas exchange values in the middle, which they cannot from a function of their own.
+        compiled = tf.function(jit_compile=True) if jit_compile else lambda function: function
+        self._gradients, self._apply = compiled(self._gradients), compiled(self._apply)
+
+    def __call__(self, images, labels, stop: bool = False) -> tf.Tensor:
+        """Takes one step with this worker's part of a batch.
+
+        Nothing changes where the loss, or a gradient, is not finite (but under float16 the loss
+        scale, which is there to overflow now and then).
+
+        Args:
+            images: uint8 `[n, H, W, 3]`, labels: uint8 `[n, H, W]`, or what else the model's loss
+                takes; equal n on all workers.
+            stop: whether this worker wants to stop.
+
+        Returns:
+            float32 `[3]`, the same on all workers: the loss; 1 if the step was taken, else 0; how
+            many replicas want to stop.
+        """
+        stop = tf.constant(float(stop))
+        # Any parts would do, as the loss is that of the whole batch.
+        parts = [
+            tuple(self.team.split(array[i :: self.accumulate]) for array in (images, labels))
+            for i in range(self.accumulate)
+        ]
+        if self.accumulate == 1:
+            return self._step(*parts[0], stop)
+        total, before = self._begin([labels for _, labels in parts])
+        loss, gradients = self._add(*parts[0], total, None)
+        for part in parts[1:]:
+            more, gradients = self._add(*part, total, gradients)
+            loss += more
+        return self._finish(loss, gradients, before, stop)
+
+    def push(self) -> None:
+        """Sets the model's weights, for whoever wants to read them: they are always current."""
+
+    def pull(self) -> None:
+        """Takes the model's weights, after something else has set them: they are its own."""
+
+    def _whole_step(self, images, labels, stop):
+        total, before = self._begun([labels])
+        loss, gradients = self._added(images, labels, total, None)
+        return self._finished(loss, gradients, before, stop)
+
+    def _run(self, function, *arguments):
+        return self.team.strategy.run(function, arguments)
+
+    def _sum(self, value):
+        return self.team.strategy.reduce("sum", value, axis=None)
+
+    def _begun(self, labels):
+        """What must be known before: the weight of the whole batch; batch norm's statistics."""
+        total = tf.add_n([self._sum(self._run(self.loss.total_weight, part)) for part in labels])
+        # A batch without a valid pixel has loss 0, not 0 / 0.
+        total = tf.maximum(total, keras.config.epsilon())
+        return total, self._run(lambda: [tf.identity(v.value) for v in self.statistics])
+
+    def _added(self, images, labels, total, gradients):
+        """The batch's loss as far as it is due to these pictures, and gradients added to others."""
+        loss, more = self._run(self._gradients, images, labels, total)
+        if gradients is not None:
+            more = self._run(_add_lists, gradients, more)
+        return self._sum(loss), more
+
+    def _gradients(self, images, labels, total):
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            loss = self.loss.weighted_sum(labels, logits) / total
+            # Weight decay, once for all of them.
+            loss += sum(self.model.losses, 0.0) / (self.team.replicas * self.accumulate)
+            scaled = self.optimizer.scale_loss(loss)
+        return loss, tape.gradient(scaled, self.model.trainable_weights)
+
+    def _finished(self, loss, gradients, before, stop):
+        broken = self._sum(self._run(_is_not_finite, gradients)) > 0
+        taken = tf.math.is_finite(loss) & (self.scales | ~broken)
+
+        def take():
+            # Keras' loss scaling looks at the gradients of its own replica, and all must agree.
+            self._run(self._apply, gradients, tf.where(broken, float("nan"), 0.0))
+            return 1.0
+
+        def leave():
+            self._run(self._restore, before)
+            return 0.0
+
+        taken = tf.cond(taken, take, leave)
+        return tf.stack([loss, taken, self._sum(self._run(tf.identity, stop))])
+
+    def _apply(self, gradients, poison):
+        if self.scales and self.team.replicas > 1:
+            gradients = [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
+        # The optimizer adds up the replicas' gradients.
+        self.optimizer.apply(gradients, self.model.trainable_weights)
+
+    def _restore(self, before):
+        for variable, value in zip(self.statistics, before, strict=True):
+            variable.assign(value)
+
+
+def _add_lists(first, second):
+    return [a + b for a, b in zip(first, second, strict=True)]
+
+
+def _is_not_finite(gradients):
+    """1 if any gradient is not finite, else 0; a sum is finite only if all of its parts are."""
+    sums = [tf.reduce_sum(tf.abs(gradient)) for gradient in gradients]
+    return tf.cast(~tf.math.is_finite(tf.add_n(sums)), tf.float32)

@@ -1,0 +1,34 @@
+"""JPEG and PNG bytes to pixels and labels, in a graph."""
+
+import tensorflow as tf
+
+DecodeError = tf.errors.InvalidArgumentError
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG or PNG of any channels to uint8 `[H, W, 3]`.
+
+    Raises:
+        DecodeError: the bytes are neither, or damaged.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
+
+
+def decode_label(encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes an 8-bit grayscale PNG of indices to uint8 `[H, W]`.
+
+    Raises:
+        DecodeError: the bytes are no such file, or damaged.
+    """
+    # The decoder takes any picture, and turns colours, and other depths, into other values.
+    head = tf.strings.join([tf.strings.substr(encoded, 0, 26), "\0" * 26])
+    start, kind = tf.strings.substr(head, 0, 8), tf.strings.substr(head, 24, 2)
+    tf.debugging.Assert(
+        (start == b"\x89PNG\r\n\x1a\n") & (kind == b"\x08\x00"),
+        ["the label is no 8-bit grayscale PNG"],
+    )
+    return tf.io.decode_png(encoded, channels=1)[..., 0]

@@ -1,0 +1,59 @@
+"""Files that are complete or absent."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.base.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, which takes its place when the block has ended well.
+
+    A reader of `path` sees the former file or the whole new one. If the block fails, the temporary
+    file is removed and `path` stays as it was. The folder of `path` must exist.
+
+        with replacing("metrics.json") as temporary:
+            temporary.write_text("{}")
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The path to write to; it has the same ending as `path`.
+
+    Raises:
+        UserError: if the file cannot be written: no folder, no permission, no space.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:  # Ctrl-C too: whatever ended the block, nothing is left behind
+            if temporary.exists():
+                temporary.unlink()
+            raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def check_target(path: Path | None, option: str) -> None:
+    """Refuses a file that could not be written, before there is anything to write.
+
+    Args:
+        path: what the option was given; None passes.
+        option: its name, for the message.
+
+    Raises:
+        UserError: there is no such folder, or it is itself one.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder: name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}")

@@ -1,0 +1,154 @@
+"""How a builder makes its examples: with threads here, or with Apache Beam on many machines.
+
+A builder gives two functions, one that lists the items of a split and one that makes an example
+of an item, and `_generate_examples` returns what `examples` makes of them:
+
+    def _generate_examples(self, split, folder):
+        return generation.examples(
+            partial(list_items, folder, split),
+            make_example,
+            f"coco_voc {split}",
+            beam=self.beam,
+            skipped=self.skipped,
+        )
+
+`self.beam` and `self.skipped` are attributes of the builder's class, `beam = False` and
+`skipped = None`, which `prepare` sets on the instance where the user asks for Beam, or for faulty
+items to be skipped.
+"""
+
+import contextlib
+import importlib.util
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.progress import note, progress
+
+# Examples in the making for each thread: enough to keep all busy, few enough for the memory.
+AHEAD = 4
+
+
+def examples(
+    list_items: Callable[[], Sequence[Any]],
+    make_example: Callable[[Any], tuple[str, dict]],
+    description: str,
+    beam: bool = False,
+    skipped: dict[str, int] | None = None,
+):
+    """The examples of a split, as `_generate_examples` has to return them.
+
+    Args:
+        list_items: returns the items. It is called when the first example is wanted; under Beam
+            on a worker, so that the items are no part of the pipeline's own description, whose
+            size runners limit.
+        make_example: takes an item, returns the key and the example as `records.features` wants
+            it, and depends on nothing but its item. Called from many threads; under Beam both
+            functions and the items are pickled, and the files that they name must be seen by
+            all workers under the same path.
+        description: for the progress bar, "coco_voc train".
+        beam: whether to return a `beam.PTransform`; needs the package apache-beam.
+        skipped: None, and the first faulty item is the error. Or a dictionary: faulty items are
+            named on standard error and left out, and their number is put under `description`.
+            Not under Beam.
+
+    Returns:
+        An iterator over (key, example) in the items' order, or a `beam.PTransform`.
+
+    Raises:
+        UserError: what the two functions raise, of the first faulty item: when the iterator is
+            used; under Beam as text, when the pipeline runs, see `errors_of_beam`. Or, with
+            `skipped`, all items are faulty.
+    """
+    if not beam:
+        return _with_threads(list_items, make_example, description, skipped)
+    import apache_beam
+
+    return (
+        apache_beam.Create([None])
+        | "list" >> apache_beam.FlatMap(lambda _: list_items())
+        | "share out" >> apache_beam.Reshuffle()
+        | "make" >> apache_beam.Map(make_example)
+    )
+
+
+def _with_threads(list_items, make_example, description, skipped) -> Iterator[tuple[str, dict]]:
+    items = list_items()
+    faults = []
+    for future in _futures(items, make_example, description):
+        try:
+            yield future.result()
+        except (UserError, OSError) as error:  # OSError: a file that cannot be read at all
+            if skipped is None:
+                raise
+            note(f"{description}: skipped: {error}")
+            faults.append(error)
+    if faults:
+        skipped[description] = len(faults)
+    if faults and len(faults) == len(items):
+        raise UserError(
+            f"none of the {len(items):,} examples of {description} can be used; the first one: "
+            f"{faults[0]}"
+        )
+
+
+def _futures(items, make_example, description) -> Iterator[Future]:
+    """What is being made of each item, in the items' order."""
+    # Threads help: the work is reading, decoding and encoding, outside of the interpreter's lock.
+    threads = os.cpu_count()
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque()
+        for item in progress(items, description):
+            waiting.append(pool.submit(make_example, item))
+            if len(waiting) == AHEAD * threads:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+
+
+def check_beam(options: str) -> None:
+    """Checks that a pipeline of Beam can be made with `options`; imports nothing heavy.
+
+    Raises:
+        UsageError: the options are not written "NAME=VALUE,NAME=VALUE".
+        UserError: Apache Beam is not installed.
+    """
+    for option in options.split(","):
+        if not re.fullmatch(r"\w+(=.+)?", option):
+            raise UsageError(
+                f"{option!r} in --beam-options {options!r} is no option: "
+                "runner=DirectRunner,direct_num_workers=4 would be two"
+            )
+    if importlib.util.find_spec("apache_beam") is None:
+        raise UserError(
+            "Apache Beam is not installed: leave --beam-options away to prepare in this process, "
+            "or make an environment with it as README.md describes"
+        )
+
+
+def pipeline_options(text: str):
+    """Beam's `PipelineOptions` from "runner=DirectRunner,direct_num_workers=4"."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return PipelineOptions([f"--{option}" for option in text.split(",")])
+
+
+@contextlib.contextmanager
+def errors_of_beam():
+    """Raises a worker's UserError here as it was.
+
+    Beam adds a note to its message, and runners with processes of their own hand it on as the
+    text of a RuntimeError.
+    """
+    try:
+        yield
+    except (RuntimeError, UserError) as error:
+        before = "" if isinstance(error, UserError) else "UserError: "
+        found = re.search(before + r"(.+) \[while running", str(error))
+        if not found:
+            raise
+        raise UserError(found[1]) from error

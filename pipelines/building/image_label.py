@@ -1,0 +1,176 @@
+"""One image and its label: read, checked, made into an example."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipelines.base import decoding
+from pipelines.base.errors import UserError
+from pipelines.base.labels import IGNORE, describe_classes
+from pipelines.building import encoding
+from pipelines.building.folders import Pair
+
+_JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_EXIF_ORIENTATION = 0x0112
+# PNG header: bit depth and colour type.
+_GRAY, _PALETTE = 0, 3
+_COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
+
+
+def read_pair(pair: Pair, class_names: tuple[str, ...], void: int | None = None) -> dict:
+    """Reads and checks an image and its labels.
+
+    Args:
+        pair: the two files.
+        class_names: the classes that labels may index.
+        void: a label value that becomes 255, if the masks have one besides 255.
+
+    Returns:
+        The example as `records.features` wants it: the image file's own bytes, the labels as
+        8-bit grayscale PNG, the image id.
+
+    Raises:
+        UserError: one of the files cannot be used; the message names it and says why.
+    """
+    image = pair.image.read_bytes()
+    height, width = check_image(pair.image, image)
+    label = read_label(pair.label, pair.label.read_bytes(), class_names, void)
+    if label.shape != (height, width):
+        raise UserError(
+            f"{pair.label} is {label.shape[1]}x{label.shape[0]} pixels, but its image "
+            f"{pair.image} is {width}x{height}"
+        )
+    return {"image": image, "label": encoding.encode_label(label), "image_id": pair.image.stem}
+
+
+def make_example(
+    pair: Pair, class_names: tuple[str, ...], void: int | None = None
+) -> tuple[str, dict]:
+    """The key and the example of a pair: `read_pair`, as `generation.examples` wants it."""
+    return pair.image.stem, read_pair(pair, class_names, void)
+
+
+def check_image(path: Path, data: bytes) -> tuple[int, int]:
+    """Checks that the stream will be able to decode an image.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    height, width, _ = read_image(path, data).shape
+    return height, width
+
+
+def read_image(path: Path, data: bytes) -> np.ndarray:
+    """Decodes an image as the stream does.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+
+    Raises:
+        UserError: empty, not JPEG or PNG, truncated or damaged, 16 bits a channel, CMYK,
+            transparent, or to be shown rotated (decoders for training ignore that, and the mask
+            would not fit).
+    """
+    if not data:
+        raise UserError(f"{path} is empty")
+    if not data.startswith((_JPEG_START, _PNG_START)):
+        raise UserError(f"{path} is neither a JPEG nor a PNG file")
+    header = _open(path, data)
+    if header.mode.startswith("I"):
+        raise UserError(f"{path} has 16 bits a channel; 8 are needed")
+    if header.mode == "CMYK":
+        raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
+    if header.has_transparency_data:
+        raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
+    # The stream's own decoder has the last word.
+    try:
+        pixels = decoding.decode_image(data).numpy()
+        orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
+    except (decoding.DecodeError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
+    if orientation not in (0, 1):
+        raise UserError(
+            f"{path} has the EXIF orientation {orientation}: store its pixels upright, as its "
+            "label is, and drop the tag"
+        )
+    return pixels
+
+
+def read_label(
+    path: Path, data: bytes, class_names: tuple[str, ...], void: int | None = None
+) -> np.ndarray:
+    """Decodes a label file and checks its values.
+
+    Returns:
+        uint8 `[H, W]`, values below `len(class_names)` or 255.
+
+    Raises:
+        UserError: as `decode_mask` and `check_values`.
+    """
+    label = decode_mask(path, data)
+    if void is not None:
+        label[label == void] = IGNORE
+    check_values(path, label, class_names)
+    return label
+
+
+def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
+    """Decodes an index mask; of a palette PNG the indices count, not the colours.
+
+    Returns:
+        uint8 `[H, W]`, the values as they are.
+
+    Raises:
+        UserError: empty, no PNG, truncated or damaged, or no index mask.
+    """
+    if not data:
+        raise UserError(f"{path} is empty")
+    if not data.startswith(_PNG_START):
+        raise UserError(f"{path} is not a PNG file")
+    header = _open(path, data)
+    bit_depth, colour_type = data[24], data[25]
+    if bit_depth == 16:
+        raise UserError(f"{path} has 16 bits a channel; an index mask has 8")
+    if colour_type in _COLOUR_TYPES:
+        raise UserError(
+            f"{path} is a {_COLOUR_TYPES[colour_type]} picture; an index mask has one channel "
+            "whose values are the classes"
+        )
+    if colour_type == _GRAY and bit_depth < 8:
+        # PNG scales such samples to 0…255, so an index and its scaled value look the same.
+        raise UserError(f"{path} has {bit_depth}-bit gray values; save the indices as 8-bit PNG")
+    try:
+        _open(path, data).verify()  # checksums, which decoding alone does not look at
+        label = np.array(header)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
+    return label
+
+
+def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ...]) -> None:
+    """Checks that a label map, uint8, holds nothing but classes and 255.
+
+    Raises:
+        UserError: it holds others; the message names `path` and them.
+    """
+    values = np.unique(label)
+    strays = [int(value) for value in values if value >= len(class_names) and value != IGNORE]
+    if strays:
+        shown = ", ".join(map(str, strays[:10])) + (", …" if len(strays) > 10 else "")
+        raise UserError(
+            f"{path} has the label value{'s' if len(strays) > 1 else ''} {shown}, but the "
+            f"classes are {describe_classes(class_names)}, and {IGNORE} is void"
+        )
+
+
+def _open(path: Path, data: bytes) -> Image.Image:
+    """Reads the header only."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error

@@ -1,0 +1,159 @@
+"""Data sets of pictures with one class each, as TFDS prepares them; ImageNet above all.
+
+They lie in DATA_DIR/NAME/VERSION, where TFDS puts them. TensorFlow is imported by the functions,
+not with this module.
+"""
+
+import contextlib
+import io
+import re
+import shlex
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.base.errors import UsageError, UserError
+from pipelines.datasets import DEFAULT_DATA_DIR, PreparedDataset
+
+IMAGENET = "imagenet2012"
+_ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+_PAGE = "https://image-net.org/download-images"
+_NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9][A-Za-z0-9_.+-]*)?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def check_name(name: str) -> None:
+    """Checks that `name` can be that of a set: "imagenet2012", or with a config "imagenette/160px".
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--dataset must be the name of a set that TFDS has, such as imagenet2012 or "
+            f"imagenette/160px, got {name!r}"
+        )
+
+
+def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
+    """The folder of a prepared set's newest version; imports nothing heavy.
+
+    Raises:
+        UserError: it is not prepared in `data_dir`.
+    """
+    folder = Path(data_dir, *name.split("/"))
+    versions = [path.parent for path in folder.glob("*/dataset_info.json")]
+    versions = [path for path in versions if _VERSION.fullmatch(path.name)]
+    if versions:
+        return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
+    if name == IMAGENET:
+        advice = (
+            f"put {' and '.join(_ARCHIVES)} from {_PAGE} into a folder DIR and run: python -m "
+            f"pipelines.prepare {name} --from DIR --data-dir {shlex.quote(str(data_dir))}"
+        )
+    else:
+        # Not by the command `tfds build`, which needs Apache Beam whatever it builds.
+        program = (
+            f"import tensorflow_datasets as tfds; tfds.builder({name!r}, data_dir="
+            f"{str(data_dir)!r}, file_format='tfrecord').download_and_prepare()"
+        )
+        advice = f"prepare it with: python -c {shlex.quote(program)}"
+    raise UserError(f"{name!r} is not prepared in {data_dir} (looked in {folder}); {advice}")
+
+
+def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
+    """Writes ImageNet as TFRecords with TFDS' own builder, unless that has been done.
+
+    Args:
+        source: folder of the archives as ImageNet gives them.
+        data_dir: where prepared data sets live; made if absent.
+
+    Returns:
+        The folder of the records.
+
+    Raises:
+        UserError: an archive is missing or damaged, or the records cannot be written.
+    """
+    missing = [name for name in _ARCHIVES if not Path(source, name).is_file()]
+    if missing:
+        raise UserError(
+            f"{source} lacks {' and '.join(missing)}, which {_PAGE} gives to whoever registers"
+        )
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(IMAGENET, data_dir=str(data_dir), file_format="tfrecord")
+        options = tfds.download.DownloadConfig(manual_dir=str(source), try_download_gcs=False)
+        downloads = str(Path(data_dir, "downloads"))
+        # TFDS reports a download that does not happen; its progress is on standard error.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_dir=downloads, download_config=options)
+    except (OSError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
+        raise UserError(f"cannot prepare {IMAGENET!r} in {data_dir}: {error}") from error
+    return check_prepared(IMAGENET, data_dir)
+
+
+def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
+    """Opens a prepared set.
+
+    Returns:
+        A data set whose `parse` gives `image`, the bytes of a JPEG or PNG file, `label`, an int64
+        scalar (a picture without one is an error), and `image_id`, a string. It has no palette.
+
+    Raises:
+        UserError: it is not prepared, damaged, or no set of pictures with one class each.
+    """
+    folder = check_prepared(name, data_dir)
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    try:
+        info = tfds.builder_from_directory(folder).info
+        features, splits = info.features, dict(info.splits.items())
+        file_format = info.file_format
+    except Exception as error:  # whatever TFDS stumbles over in a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{folder} has a damaged dataset_info.json or features.json ({reason}); delete the "
+            "folder and prepare the data set anew"
+        ) from error
+    if not _is_classified(features):
+        raise UserError(
+            f"{name!r} is no set of pictures with one class each: it needs the features image and "
+            f"label, and has {', '.join(sorted(features))}"
+        )
+    if file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(
+            f"{folder} holds {file_format.value} files, and TFRecords are read: prepare it with "
+            "file_format='tfrecord'"
+        )
+
+    def parse(record):
+        parsed = features.deserialize_example(
+            record, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        tf.debugging.Assert(parsed["label"] >= 0, ["a picture has no class"])
+        image_id = parsed.get("file_name", tf.constant(""))
+        return {"image": parsed["image"], "label": parsed["label"], "image_id": image_id}
+
+    return PreparedDataset(
+        name=name,
+        class_names=tuple(features["label"].names),
+        palette=np.zeros((0, 3), np.uint8),
+        splits={split: part.num_examples for split, part in splits.items()},
+        files={split: tuple(map(str, part.filepaths)) for split, part in splits.items()},
+        lengths={split: tuple(part.shard_lengths) for split, part in splits.items()},
+        num_bytes={split: part.num_bytes for split, part in splits.items()},
+        parse=parse,
+    )
+
+
+def _is_classified(features) -> bool:
+    import tensorflow_datasets as tfds
+
+    wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    return isinstance(features, dict | tfds.features.FeaturesDict) and all(
+        name in features and isinstance(features[name], kind) for name, kind in wanted.items()
+    )

@@ -1,0 +1,4 @@
+"""What `doctor` looks for in a prepared data set, and its report.
+
+May import `stream`, `datasets` and `base`.
+"""

@@ -1,0 +1,88 @@
+"""A page of examples to look at: photos, their masks laid over them, and the classes' colours."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from pipelines.base.labels import IGNORE
+from pipelines.examination.examine import Sample
+
+COLUMNS = 4
+MASK_WEIGHT = 0.6  # of the class colour in an overlay
+DPI = 100
+
+_INK, _GRID = "#222222", "#b0b0b0"
+_PAIR_INCHES = 3.5  # width of a photo with its overlay
+_GAP = 4  # pixels between the two
+_LEGEND_LIMIT = 40
+
+
+def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Lays the colours of a label map over an image made gray: uint8 `[H, W, 3]`.
+
+    Gray, because the hues are then those of the classes alone.
+    """
+    gray = image.mean(axis=2, keepdims=True)
+    mixed = (1 - MASK_WEIGHT) * gray + MASK_WEIGHT * palette[label]
+    return np.round(mixed).astype(np.uint8)
+
+
+def contact_sheet(
+    samples: Sequence[Sample], class_names: Sequence[str], palette: np.ndarray, title: str
+) -> bytes:
+    """Draws examples side by side with their overlays; under them a legend.
+
+    The legend lists all classes, or, where they are more than 40, those on the sheet.
+
+    Args:
+        samples: from `pipelines.examination.examine`; may be empty.
+        class_names: one a label, from 0.
+        palette: uint8 `[256, 3]` RGB.
+        title: a line above.
+
+    Returns:
+        The bytes of a PNG file.
+    """
+    rows = max(1, math.ceil(len(samples) / COLUMNS))
+    shapes = np.array([sample.label.shape for sample in samples] or [(1, 1)])
+    tallest = (shapes[:, 0] / shapes[:, 1]).max()
+    handles = _legend(samples, class_names, palette)
+    legend_columns = 6 if max(len(handle.get_label()) for handle in handles) < 20 else 4
+    legend_rows = math.ceil(len(handles) / legend_columns)
+    height = rows * (_PAIR_INCHES / 2 * min(tallest, 2) + 0.35) + 0.25 * legend_rows + 0.9
+    figure = Figure((COLUMNS * _PAIR_INCHES, height), DPI, layout="constrained", facecolor="white")
+    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=13)
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, sample in zip(panels, samples, strict=False):
+        gap = np.full((len(sample.label), _GAP, 3), 255, np.uint8)
+        colours = overlay(sample.image, sample.label, palette)
+        axes.imshow(np.concatenate([sample.image, gap, colours], axis=1))
+        name = sample.image_id if len(sample.image_id) <= 40 else f"…{sample.image_id[-39:]}"
+        # Ids are no mathematics, whatever dollar signs they have.
+        axes.set_title(
+            f"{sample.split}: {name}", fontsize=9, loc="left", color=_INK, parse_math=False
+        )
+    figure.legend(
+        handles=handles, loc="outside lower left", ncols=legend_columns, frameon=False, fontsize=9
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _legend(samples, class_names, palette) -> list[Patch]:
+    values = [*range(len(class_names)), IGNORE]
+    if len(values) > _LEGEND_LIMIT:
+        shown = {int(value) for sample in samples for value in np.unique(sample.label)}
+        values = [value for value in values if value in shown or value == IGNORE]
+    names = {**dict(enumerate(class_names)), IGNORE: "void (255)"}
+    return [
+        Patch(facecolor=palette[value] / 255, edgecolor=_GRID, label=names[value])
+        for value in values
+    ]

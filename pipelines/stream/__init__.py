@@ -1,0 +1,4 @@
+"""From TFRecords to batches: crops, the order of the records, the streams of both tasks.
+
+May import `datasets` and `base`.
+"""

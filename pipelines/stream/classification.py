@@ -1,0 +1,212 @@
+"""From TFRecords of pictures with one class each to batches, with tf.data."""
+
+import tensorflow as tf
+
+from pipelines.datasets import PreparedDataset
+from pipelines.stream import crops
+from pipelines.stream.record_order import all_records, files_of
+from pipelines.stream.segmentation import (
+    PREFETCHED_BATCHES,
+    batches_of,
+    check_some_usable,
+    check_split,
+)
+
+# Of a crop's sides, relative to those of the crop: the field's habit since Inception.
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+# Share of a picture's shorter side that the central crop shows: 224 of 256.
+CENTRAL_SHARE = 224 / 256
+
+
+def training_batches(
+    dataset: PreparedDataset,
+    split: str,
+    *,
+    crop: tuple[int, int],
+    batch_size: int,
+    area: tuple[float, float] = (0.08, 1.0),
+    flip: bool = True,
+    jitter: float = 0.0,
+    seed: int = 0,
+    shuffle_mib: int = 64,
+    cache: str | None = None,
+    batch_part: tuple[int, int] = (0, 1),
+    start: int = 0,
+    data_service: str | None = None,
+    skip_errors: bool = False,
+) -> tf.data.Dataset:
+    """An endless stream of random-resized crops; order and draws follow from `seed`.
+
+    Args:
+        dataset: from `pipelines.datasets.classification.load`.
+        crop: height and width of the batches, pixels.
+        area: smallest and largest share of a picture that a crop shows.
+        split and all others: as of `pipelines.stream.segmentation.training_batches`.
+
+    Returns:
+        A data set of (images, labels, image ids): uint8 `[n, h, w, 3]` RGB, int64 `[n]`, string
+        `[n]`.
+
+    Raises:
+        As `pipelines.stream.segmentation.training_batches`.
+    """
+    check_split(dataset, split)
+
+    def example(seeds, record):
+        parsed = dataset.parse(record)
+        image = random_resized_crop(
+            parsed["image"], seeds, crop=crop, area=area, flip=flip, jitter=jitter
+        )
+        return image, parsed["label"], parsed["image_id"]
+
+    if skip_errors:
+        advice = "prepare the data set again"
+        files = files_of(dataset, split)
+        check_some_usable(dataset, split, files, lambda record: example((0, 0), record), advice)
+    return batches_of(
+        dataset,
+        split,
+        example,
+        batch_size=batch_size,
+        seed=seed,
+        shuffle_mib=shuffle_mib,
+        cache=cache,
+        batch_part=batch_part,
+        start=start,
+        data_service=data_service,
+        skip_errors=skip_errors,
+    )
+
+
+def evaluation_batches(
+    dataset: PreparedDataset,
+    split: str,
+    crop: tuple[int, int],
+    batch_size: int,
+    part: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
+    """The central crop of every picture of a split once, in a fixed order.
+
+    Args:
+        dataset, split, crop: as of `training_batches`.
+        batch_size: pictures in a batch; the last one may be smaller.
+        part: (index, count): only every count-th picture, for processes that measure together.
+
+    Returns:
+        A data set of (images, labels): uint8 `[n, h, w, 3]` RGB, int64 `[n]`.
+
+    Raises:
+        UsageError: no such split.
+        DATA_ERRORS: while iterating, for an example that is damaged.
+    """
+    check_split(dataset, split)
+
+    def example(record):
+        parsed = dataset.parse(record)
+        return central_crop(parsed["image"], crop), parsed["label"]
+
+    index, count = part
+    records = all_records(files_of(dataset, split)).shard(count, index)
+    examples = records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(batch_size).prefetch(PREFETCHED_BATCHES)
+
+
+def random_resized_crop(
+    encoded: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    crop: tuple[int, int],
+    area: tuple[float, float],
+    flip: bool = True,
+    jitter: float = 0.0,
+) -> tf.Tensor:
+    """A random part of a picture, resized to the crop; of a JPEG only that part is decoded.
+
+    Args:
+        encoded: scalar string, JPEG or PNG.
+        seed: integers `[2]`; the same seed gives the same crop.
+        crop: height and width of the result.
+        area: smallest and largest share of the picture that is shown. Its sides' ratio differs
+            from the crop's by a factor in `ASPECT_RATIOS`. Where no such part is found the whole
+            picture is shown.
+        flip: whether half of the crops are mirrored.
+        jitter: strength of the colour jitter, 0 for none.
+
+    Returns:
+        uint8 `[*crop, 3]`.
+
+    Raises:
+        DecodeError: bytes that are damaged.
+    """
+    of_window, of_rest = tf.unstack(tf.random.split(seed, 2))
+    draws = tf.random.stateless_uniform([4], of_rest)
+    size = _size(encoded)
+    image = _resized(encoded, random_window(size, of_window, crop, area), size)
+    if jitter:
+        image = crops.jitter_colours(image, draws[:3], jitter)
+    image = crops.to_uint8(image)
+    if flip:
+        image = tf.cond(draws[3] < 0.5, lambda: tf.reverse(image, axis=[1]), lambda: image)
+    return tf.ensure_shape(image, (*crop, 3))
+
+
+def random_window(
+    size: tf.Tensor, seed: tf.Tensor, crop: tuple[int, int], area: tuple[float, float]
+) -> crops.Window:
+    """Draws what a crop shows of a picture of `size`, int32 `[2]`; see `random_resized_crop`."""
+    ratio = crop[1] / crop[0]
+    begin, shown, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.concat([size, [3]], axis=0),
+        tf.constant([0.0, 0.0, 1.0, 1.0], shape=(1, 1, 4)),  # any part will do
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=[ratio * bound for bound in ASPECT_RATIOS],
+        area_range=list(area),
+    )
+    return _window(begin[0], begin[1], shown[0], shown[1], crop)
+
+
+def central_crop(encoded: tf.Tensor, crop: tuple[int, int]) -> tf.Tensor:
+    """The middle of a picture, resized to the crop.
+
+    As from a picture whose shorter side was resized to 256, of which the middle 224 are taken.
+
+    Args:
+        encoded: scalar string, JPEG or PNG.
+        crop: height and width of the result.
+
+    Returns:
+        uint8 `[*crop, 3]`.
+
+    Raises:
+        DecodeError: bytes that are damaged.
+    """
+    size = _size(encoded)
+    image = crops.to_uint8(_resized(encoded, central_window(size, crop), size))
+    return tf.ensure_shape(image, (*crop, 3))
+
+
+def central_window(size: tf.Tensor, crop: tuple[int, int]) -> crops.Window:
+    """What the central crop shows of a picture of `size`, int32 `[2]`."""
+    factor = CENTRAL_SHARE * tf.reduce_min(tf.cast(size, tf.float32) / crop)
+    shown = tf.maximum(1, tf.cast(tf.round(factor * crop), tf.int32))
+    top, left = tf.unstack((size - shown) // 2)
+    return _window(top, left, shown[0], shown[1], crop)
+
+
+def _window(top, left, height, width, crop) -> crops.Window:
+    return crops.Window(top, left, height, width, *map(tf.constant, (*crop, 0, 0)))
+
+
+def _size(encoded) -> tf.Tensor:
+    """Height and width of a JPEG or PNG, int32 `[2]`; the pixels of a JPEG are not decoded."""
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.extract_jpeg_shape(encoded)[:2],
+        lambda: tf.shape(tf.io.decode_png(encoded))[:2],
+    )
+
+
+def _resized(encoded, window, size) -> tf.Tensor:
+    image = crops.decode_window(encoded, window, size)
+    return crops.resize_image(image, window.out_height, window.out_width)

@@ -1,0 +1,223 @@
+"""The order of the records: which serialised example comes when, epoch after epoch.
+
+Everything follows from a seed and a position. What is drawn for an example (see `crops`) follows
+from its number in this order, so a stream can begin anywhere without making what came before.
+"""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from pipelines.base.errors import UserError
+from pipelines.datasets import PreparedDataset
+
+# Shards read at a time. The order is fixed, so it is part of what a seed stands for.
+INTERLEAVED_SHARDS = 8
+READ_BUFFER_BYTES = 2**20  # of each open shard
+
+
+class Files(NamedTuple):
+    """Record files, and how many examples each was written with."""
+
+    paths: list[str]
+    lengths: list[int]
+
+
+def files_of(dataset, split) -> Files:
+    return Files(list(dataset.files[split]), list(dataset.lengths[split]))
+
+
+def part_of(dataset, split, shard) -> tuple[Files, tuple[int, int]]:
+    """The files that a replica reads, and which of their examples are its own."""
+    index, count = shard
+    files = files_of(dataset, split)
+    if len(files.paths) % count:
+        return files, shard
+    # As many files for each: a replica reads nothing that it does not use.
+    return Files(*(part[index::count] for part in files)), (0, 1)
+
+
+def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) -> int:
+    """Examples that fit into a shuffle buffer of `shuffle_mib` MiB, by their average size.
+
+    At least 1 and at most the whole split.
+    """
+    examples = dataset.splits[split]
+    average = max(1, dataset.num_bytes[split] // examples)
+    return max(1, min(examples, shuffle_mib * 2**20 // average))
+
+
+def endless_records(
+    dataset, split, *, seed, shuffle_mib, cache, shard, skip_errors, start=0
+) -> tf.data.Dataset:
+    """Epoch after epoch of one replica: (number, record).
+
+    Numbers count what the replica has read since the beginning of the stream, which `start` of
+    them precede: whole epochs of these are not read at all, the rest of one is not decoded.
+    """
+    files, (index, count) = part_of(dataset, split, shard)
+    epoch_length = -(-(sum(files.lengths) - index) // count)
+    if cache == "memory":
+        # Made here, outside the function of an epoch, so that all epochs share it.
+        kept = all_records(files, skip_errors).shard(count, index).cache()
+
+        def epoch_of_records(epoch):
+            # The buffer refers to what the cache holds and takes no memory of its own.
+            return _shuffled(kept, dataset.splits[split], seeds_of(seed, epoch))
+    else:
+        if cache:
+            files = files._replace(paths=copied(files.paths, Path(cache)))
+        buffer_size = shuffle_buffer_size(dataset, split, shuffle_mib)
+
+        def epoch_of_records(epoch):
+            seeds = seeds_of(seed, epoch)
+            return shuffled_records(files, seeds, buffer_size, (index, count), skip_errors)
+
+    epochs = tf.data.Dataset.counter(start // epoch_length).flat_map(epoch_of_records)
+    return epochs.skip(start % epoch_length).enumerate(start)
+
+
+def seeds_of_draws(seed, number, shard) -> tf.Tensor:
+    """The two seeds of what is drawn for an example, from its number in `endless_records`."""
+    replica, replicas = shard
+    # Replicas must not draw alike: each has numbers of its own.
+    return tf.stack([tf.constant(seed, tf.int64), number * replicas + replica])
+
+
+def visited_records(
+    dataset, split, seed, shuffle_mib, skip_errors=False, first_epoch=0
+) -> tf.data.Dataset:
+    """Epoch after epoch as visits of files, to be dealt out: (seeds of the draws, record).
+
+    The source is one long range: visit n is of the file at place n % files in the order of epoch
+    n // files. Dynamic sharding gives each number to one worker, so a file is read once in an
+    epoch however many workers there are, few files are no obstacle (the next worker takes the
+    next epoch), and no worker waits at the end of an epoch. Shuffling is within a visit: a
+    buffer across visits would mix epochs, and show examples twice before others once.
+    """
+    # Workers have a working directory of their own.
+    paths, lengths = files_of(dataset, split)
+    files = Files([str(Path(path).absolute()) for path in paths], lengths)
+    # Files that a worker reads at a time, few of all: they may belong to the next epoch.
+    opened = max(1, min(INTERLEAVED_SHARDS, len(paths) // INTERLEAVED_SHARDS))
+    buffer_size = max(1, shuffle_buffer_size(dataset, split, shuffle_mib) // opened)
+
+    def visit(number):
+        epoch, place = number // len(paths), number % len(paths)
+        path, length = (part[place] for part in _in_order(files, seeds_of(seed, epoch)))
+        seeds = seeds_of(seed, number)
+        records = _shuffled(records_of(path, length, skip_errors), buffer_size, seeds)
+        return records.enumerate().map(lambda i, record: (tf.stack([seeds[1], i]), record))
+
+    visits = tf.data.Dataset.range(first_epoch * len(paths), tf.int64.max)
+    return visits.interleave(visit, cycle_length=opened)
+
+
+def distributed(address: str):
+    """Moves what comes before it to the workers of a tf.data service."""
+    service = tf.data.experimental.service
+    return service.distribute(
+        # Every number of the range to exactly one worker. OFF would have each worker make the
+        # whole stream; the static policies need a list of workers that never changes.
+        processing_mode=service.ShardingPolicy.DYNAMIC,
+        service=f"grpc://{address}",
+        # Photographs hardly shrink, and the time would be taken from decoding.
+        compression=None,
+    )
+
+
+def seeds_of(seed, number) -> tf.Tensor:
+    """Two integers that follow from a seed and the number of an epoch or visit."""
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
+    return tf.random.stateless_uniform([2], key, 0, tf.int64.max, tf.int64)
+
+
+def _in_order(files, seeds) -> tuple[tf.Tensor, tf.Tensor]:
+    """Paths and lengths in an order that follows from the seeds, the same for both."""
+    shuffle = tf.random.experimental.stateless_shuffle
+    return shuffle(files.paths, seeds), shuffle(tf.constant(files.lengths, tf.int64), seeds)
+
+
+def shuffled_records(files, seeds, buffer_size, shard=(0, 1), skip_errors=False) -> tf.data.Dataset:
+    """One epoch of serialised examples, in an order that follows from the seeds."""
+    index, count = shard
+    # Not in parallel: reading takes a hundredth of the time of decoding, and records allocated by
+    # many threads, then held by the shuffle buffer, make the process grow from epoch to epoch.
+    records = tf.data.Dataset.from_tensor_slices(_in_order(files, seeds)).interleave(
+        partial(records_of, skip_errors=skip_errors), cycle_length=INTERLEAVED_SHARDS
+    )
+    return _shuffled(records.shard(count, index), buffer_size, seeds)
+
+
+def _shuffled(records, buffer_size, seeds) -> tf.data.Dataset:
+    # `shuffle` mixes its seed with TensorFlow's global one. Inside the function that flat_map
+    # traces, this fixes the function's own and leaves the program's alone.
+    tf.random.set_seed(1)
+    return records.shuffle(buffer_size, seed=seeds[0], reshuffle_each_iteration=False)
+
+
+def copied(files, folder: Path) -> list[str]:
+    """Copies of record files below `folder`; what is there and unchanged is not copied again.
+
+    A copy gets its name when it is complete, so one that was interrupted is not taken for one.
+    """
+    copies = []
+    for file in map(Path, files):
+        # The whole path: data sets of the same name may lie in several places.
+        copy = folder.joinpath(*file.absolute().parts[1:])
+        unfinished = copy.with_name(f"{copy.name}.incomplete-{os.getpid()}")
+        try:
+            if not _is_copy(copy, file):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, unfinished)
+                os.replace(unfinished, copy)
+        except OSError as error:
+            raise UserError(
+                f"cannot copy {file} to the cache {folder}: {error.strerror or error}"
+            ) from error
+        finally:
+            if unfinished.is_file():  # a full disk, or Ctrl-C
+                unfinished.unlink()
+        copies.append(str(copy))
+    return copies
+
+
+def _is_copy(copy: Path, file: Path) -> bool:
+    if not copy.is_file():
+        return False
+    found, wanted = copy.stat(), file.stat()
+    # Not every file system keeps fractions of a second.
+    return found.st_size == wanted.st_size and abs(found.st_mtime - wanted.st_mtime) < 2
+
+
+def all_records(files, skip_errors=False) -> tf.data.Dataset:
+    """The serialised examples of files, one after another."""
+    slices = tf.data.Dataset.from_tensor_slices(
+        (list(files.paths), tf.constant(files.lengths, tf.int64))
+    )
+    return slices.flat_map(partial(records_of, skip_errors=skip_errors))
+
+
+def records_of(path, length, skip_errors) -> tf.data.Dataset:
+    """The serialised examples of a file that was written with `length` of them.
+
+    A damaged record, or another number of them, is an error. With `skip_errors` an empty record,
+    which no parser takes, stands in for each that is lost: all others keep their numbers, from
+    which their order and draws follow.
+    """
+    records = open_records(path)
+    if not skip_errors:
+        # A file that was cut between two records reads as a shorter one.
+        return records.apply(tf.data.experimental.assert_cardinality(length))
+    # TensorFlow has closed the file after an error: nothing of it is left to read.
+    lost = tf.data.Dataset.from_tensors("").repeat()
+    return records.ignore_errors().concatenate(lost).take(length)
+
+
+def open_records(paths) -> tf.data.Dataset:
+    """The records that files hold, one after another; a damaged one is an error."""
+    return tf.data.TFRecordDataset(paths, buffer_size=READ_BUFFER_BYTES)

@@ -1,0 +1,201 @@
+"""What int8 costs, and which layers a budget keeps in float."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from gcn_keras import segment
+from gcn_keras.deployment import tflite
+from gcn_keras.deployment.quantization import _blocks, fit_budget, markdown, report
+from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.tflite_model import TFLiteSegmenter
+from pipelines import datasets
+from pipelines.base.errors import UsageError, UserError
+
+SIZE = (32, 32)
+
+
+def pictures(count) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (1, *SIZE, 3)).astype(np.uint8) for _ in range(count)]
+
+
+def pointwise(*layers):
+    """A model of 1×1 convolutions from (name, weights [inputs, outputs])."""
+    x = y = keras.Input((None, None, 3))
+    for name, weights in layers:
+        layer = keras.layers.Conv2D(np.shape(weights)[1], 1, use_bias=False, name=name)
+        y = layer(y)
+        layer.set_weights([np.array(weights, np.float32)[None, None]])
+    return keras.Model(x, y)
+
+
+SCALE = np.eye(3) / 255  # pixels as 0…1: exact in 8 bits
+# A fourth class that never wins, down to -1000 where red is 1: a step of 8 bits is 4 then, and
+# what tells the other three apart, at most 1, is gone.
+WIDE = [[1, 0, 0, -1000], [0, 1, 0, 0], [0, 0, 1, 0]]
+
+
+def mean_iou(segment_batch) -> float:
+    """On pictures whose true labels are their largest channels."""
+    matrix = ConfusionMatrix(4)
+    for picture in pictures(4):
+        matrix.update(picture.argmax(axis=-1), segment_batch(picture))
+    return matrix.mean_iou
+
+
+def fit(model, budget, reference=1.0, **options):
+    lines = []
+    result = fit_budget(
+        model, SIZE, iter(pictures(4)), mean_iou, reference, budget, say=lines.append, **options
+    )
+    return result, lines
+
+
+def test_blocks():
+    layers = [
+        "normalization",
+        "conv4_block3_2_conv",
+        "conv4_block3_out",
+        "br_up2_conv1",
+        "br_up2_sum",
+    ]
+    assert _blocks(layers) == {
+        "normalization": ["normalization"],
+        "conv4_block3": ["conv4_block3_2_conv", "conv4_block3_out"],
+        "br_up2": ["br_up2_conv1", "br_up2_sum"],
+    }
+
+
+def test_markdown():
+    rows = [
+        {"model": "a.keras", "mean_iou": 0.75, "loss_points": 0.0, "size_mib": 5.25,
+         "latency_ms": 12.34, "iou": {"sky": 0.5, "road": 1.0, "car": None}},
+        {"model": "grpc://h:8500/a", "mean_iou": 0.7412, "loss_points": 0.88, "size_mib": None,
+         "latency_ms": 3.0, "iou": {"sky": 0.4824, "road": 1.0, "car": 0.0}},
+    ]  # fmt: skip
+    assert markdown(rows).splitlines() == [
+        "| model | mean IoU % | loss, points | MiB | ms a picture | sky | road | car |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| a.keras | 75.0 | 0.0 | 5.25 | 12.3 | 50.0 | 100.0 | absent |",
+        "| grpc://h:8500/a | 74.1 | 0.9 | – | 3.0 | 48.2 | 100.0 | 0.0 |",
+    ]
+
+
+def test_a_budget_that_cannot_be_meant():
+    with pytest.raises(UsageError) as caught:
+        fit_budget(None, SIZE, [], None, 1.0, -0.5)
+    assert str(caught.value) == "--budget must be 0 or more points of mean IoU, got -0.5"
+
+
+@pytest.mark.slow
+class TestFitBudget:
+    def test_nothing_stays_in_float_without_need(self):
+        result, lines = fit(pointwise(("stem", SCALE), ("head", np.eye(3))), 0)
+        assert (result.float_layers, result.mean_iou) == ((), 1.0)
+        assert lines == [
+            "int8 with no layer in float: mean IoU 100.0 %, 0.00 points lost of 0 allowed"
+        ]
+        assert "DEQUANTIZE" not in tflite.op_counts(result.content)
+
+    def test_the_one_sensitive_layer_stays_in_float(self, tmp_path):
+        model = pointwise(("stem", SCALE), ("middle", np.eye(3)), ("wide", WIDE))
+        assert mean_iou(lambda images: segment(model, images)) == 1
+        result, lines = fit(model, 0.5)
+        assert (result.float_layers, result.mean_iou) == (("wide",), 1.0)
+        # What it cost: nearly every pixel fell to the first class.
+        assert lines[0].startswith("int8 with no layer in float: mean IoU ")
+        assert float(lines[0].split()[8]) < 15
+        assert lines[1:3] == [
+            "stem alone in integers: 0.00 % of the labels change",
+            "middle alone in integers: 0.00 % of the labels change",
+        ]
+        assert lines[3].startswith("wide alone in integers: ")
+        assert lines[4:] == [
+            "int8 with wide in float: mean IoU 100.0 %, 0.00 points lost of 0.5 allowed"
+        ]
+        # In the file, too: this layer and the argmax are in float, and nothing else.
+        operations = list(tflite._operations(tflite._read(result.content)))
+        convolutions = [outputs[0].type for name, _, outputs in operations if name == "CONV_2D"]
+        assert convolutions == [9, 9, 0]
+        (tmp_path / "model.tflite").write_bytes(result.content)
+        assert mean_iou(TFLiteSegmenter(tmp_path / "model.tflite").segment) == 1
+
+    def test_two_that_help_only_together(self):
+        model = pointwise(("stem", SCALE), ("wide", WIDE), ("head", np.eye(4)))
+        result, lines = fit(model, 0.5)
+        assert sorted(result.float_layers) == ["head", "wide"]
+        assert result.mean_iou == 1
+        assert lines[-1] == (
+            f"int8 with {', '.join(result.float_layers)} in float: mean IoU 100.0 %, "
+            "0.00 points lost of 0.5 allowed"
+        )
+
+    def test_too_few_may_stay_in_float(self):
+        model = pointwise(("stem", SCALE), ("wide", WIDE), ("head", np.eye(4)))
+        with pytest.raises(UserError) as caught:
+            fit(model, 0.5, most=1)
+        message = str(caught.value)
+        assert message.startswith("no int8 model keeps within 0.5 points of mean IoU: the best, ")
+        assert message.endswith("; raise --budget or leave tflite-int8 out")
+        assert float(message.split("loses ")[1].split(";")[0]) > 80
+
+    def test_a_loss_that_is_not_of_quantization(self):
+        """The reference is out of reach even with all layers in float."""
+        model = pointwise(("stem", SCALE), ("head", np.eye(3)))
+        with pytest.raises(UserError) as caught:
+            fit(model, 0.5, reference=1.25)
+        assert str(caught.value) == (
+            "no int8 model keeps within 0.5 points of mean IoU: the best, with no layer in float, "
+            "loses 25.00; raise --budget or leave tflite-int8 out"
+        )
+
+
+@pytest.mark.slow
+def test_report(tmp_path):
+    """Four pictures of red, green and blue stripes; one label in eight is of another class."""
+    for number in range(8):
+        folder = tmp_path / "source" / ("train" if number < 4 else "val")
+        stripes = np.arange(32).reshape(1, 32) * np.ones((32, 1), int) // 8 % 3
+        image = np.eye(3)[stripes] * 255
+        label = stripes.copy()
+        label[:4] = 2  # of 32 rows
+        for part, pixels in (("images", image), ("labels", label)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / part / f"{number}.png")
+    (tmp_path / "source" / "classes.txt").write_text("red\ngreen\nblue")
+    datasets.prepare("image_folder", tmp_path / "source", tmp_path / "data")
+    prepared = datasets.load("image_folder", tmp_path / "data")
+
+    model = pointwise(("stem", SCALE))
+    model.save(tmp_path / "a.keras")
+    (tmp_path / "a.tflite").write_bytes(tflite.convert(model, "tflite", SIZE))
+    swapped = pointwise(("stem", SCALE[:, [1, 0, 2]]))  # red and green are taken for each other
+    (tmp_path / "b.tflite").write_bytes(tflite.convert(swapped, "tflite", SIZE))
+    rows = report(
+        [tmp_path / f"{name}" for name in ("a.keras", "a.tflite", "b.tflite")], prepared, "val"
+    )
+
+    # Stripes of eight columns: red, green, blue, red. Seven eighths of red and green are hit and
+    # nothing else is called so; all 28 x 8 blue pixels below the first rows and 4 x 8 of those in
+    # them are hit, and of the others there 4 x 24 are missed.
+    expected = {"red": 7 / 8, "green": 7 / 8, "blue": 256 / (256 + 96)}
+    for row, name in zip(rows[:2], ("a.keras", "a.tflite"), strict=True):
+        assert row["model"] == str(tmp_path / name)
+        assert row["iou"] == pytest.approx(expected)
+        assert row["mean_iou"] == pytest.approx(sum(expected.values()) / 3)
+        assert row["loss_points"] == 0
+    assert rows[2]["iou"] == pytest.approx({"red": 0, "green": 0, "blue": expected["blue"]})
+    assert rows[2]["loss_points"] == pytest.approx(100 * 2 / 3 * 7 / 8)
+    assert rows[1]["size_mib"] == (tmp_path / "a.tflite").stat().st_size / 2**20
+    assert all(row["latency_ms"] > 0 for row in rows)
+    assert json.loads(json.dumps(rows)) == rows
+    assert len(markdown(rows).splitlines()) == 5
+
+    Legend.unnamed(4).write(tmp_path / "a.json")
+    with pytest.raises(UserError, match="a.tflite knows 4 classes and 'image_folder' has 3"):
+        report([tmp_path / "a.tflite"], prepared, "val")

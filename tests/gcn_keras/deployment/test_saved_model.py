@@ -1,0 +1,368 @@
+"""Version folders of SavedModels: complete, in order, never written over, the same answers."""
+
+import errno
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import prediction_log_pb2
+
+from gcn_keras import gcn, load_image, segment
+from gcn_keras.deployment import saved_model
+from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
+from gcn_keras.inference.legend import Legend
+from pipelines.base.errors import UserError
+
+LEGEND = Legend.unnamed(3)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def identity():
+    """Stands for a network: a pixel's class is its largest channel."""
+    x = keras.Input((None, None, 3))
+    identity = keras.layers.Conv2D(3, 1, use_bias=False, name="identity")
+    model = keras.Model(x, identity(x))
+    identity.set_weights([np.eye(3).reshape(1, 1, 3, 3) / 255])
+    return model
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network whose batch norms have the statistics of a trained one, more or less."""
+    keras.utils.set_random_seed(0)
+    model = gcn(3, "resnet14_tiny", kernel_size=3)
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            channels = layer.gamma.shape
+            layer.set_weights(
+                [
+                    random.uniform(0.5, 1.5, channels),
+                    random.normal(0, 0.3, channels),
+                    random.normal(0, 0.5, channels),
+                    random.uniform(0.3, 3, channels),
+                ]
+            )
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory):
+    return export_saved_model(network, tmp_path_factory.mktemp("network"), LEGEND)
+
+
+@pytest.fixture(scope="module")
+def signatures(folder):
+    loaded = tf.saved_model.load(str(folder))
+    yield loaded.signatures
+    assert loaded  # signatures do not keep what they belong to
+
+
+def files(folder) -> dict:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def picture(*shape, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype(np.uint8)
+
+
+def encoded(pixels, form) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form)
+    return buffer.getvalue()
+
+
+def serve_bytes(signatures, contents: list[bytes]) -> list[bytes]:
+    answer = signatures["serve_bytes"](bytes=tf.constant(contents, tf.string, [len(contents)]))
+    assert set(answer) == {"labels_bytes"}
+    return answer["labels_bytes"].numpy().tolist()
+
+
+class TestVersions:
+    def test_follow_each_other(self, identity, tmp_path):
+        directory = tmp_path / "deep" / "models"
+        assert export_saved_model(identity, directory, LEGEND) == directory / "1"
+        first = files(directory)
+        assert export_saved_model(identity, directory, LEGEND) == directory / "2"
+        assert names(directory) == {"1", "2"}
+        assert {path: data for path, data in files(directory).items() if path in first} == first
+        # The next one follows the last, also where one between was deleted; other folders stay.
+        (directory / "2").rename(directory / "11")
+        (directory / "notes").mkdir()
+        assert export_saved_model(identity, directory, LEGEND) == directory / "12"
+        assert names(directory) == {"1", "11", "12", "notes"}
+
+    def test_hold_these_files_and_no_other(self, folder):
+        assert {str(path.relative_to(folder)) for path in files(folder)} == {
+            "saved_model.pb",
+            "fingerprint.pb",
+            "variables/variables.index",
+            "variables/variables.data-00000-of-00001",
+            "assets/labels.json",
+            "assets.extra/tf_serving_warmup_requests",
+        }
+
+    def test_two_exports_at_once(self, identity, tmp_path, monkeypatch):
+        """Both have seen an empty folder and want to be version 1."""
+        write, both_wrote = saved_model._write, threading.Barrier(2)
+        monkeypatch.setattr(
+            saved_model, "_write", lambda *arguments: (write(*arguments), both_wrote.wait(60))
+        )
+        # What each finds in the folder: nothing, until the other has renamed its own.
+        monkeypatch.setattr(type(tmp_path), "iterdir", lambda path: iter(()))
+        written = []
+        threads = [
+            threading.Thread(
+                target=lambda: written.append(export_saved_model(identity, tmp_path, LEGEND))
+            )
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        monkeypatch.undo()
+        assert sorted(written) == [tmp_path / "1", tmp_path / "2"]
+        assert names(tmp_path) == {"1", "2"}
+        for path in written:
+            assert names(path) >= {"saved_model.pb", "assets", "assets.extra"}
+
+    def test_a_version_that_appears_meanwhile_is_kept(self, identity, tmp_path, monkeypatch):
+        write = saved_model._write
+
+        def slow_write(*arguments):
+            write(*arguments)
+            (tmp_path / "1").mkdir()
+            (tmp_path / "1" / "saved_model.pb").write_text("another's")
+
+        monkeypatch.setattr(saved_model, "_write", slow_write)
+        # A listing from before the other export.
+        monkeypatch.setattr(type(tmp_path), "iterdir", lambda path: iter(()))
+        assert export_saved_model(identity, tmp_path, LEGEND) == tmp_path / "2"
+        monkeypatch.undo()
+        assert (tmp_path / "1" / "saved_model.pb").read_text() == "another's"
+        assert names(tmp_path) == {"1", "2"}
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "error, caught, message",
+        [
+            (
+                OSError(errno.ENOSPC, "No space left on device"),
+                UserError,
+                "cannot export to {}: No space left on device",
+            ),
+            (
+                tf.errors.ResourceExhaustedError(None, None, "disk full"),
+                UserError,
+                "cannot export to {}: disk full",
+            ),
+            (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        ],
+        ids=["no space", "TensorFlow's no space", "Ctrl-C"],
+    )
+    def test_leave_nothing(self, identity, tmp_path, monkeypatch, error, caught, message):
+        written = []
+
+        def fail(size):
+            written.extend(names(next(tmp_path.iterdir())))
+            raise error
+
+        # The last thing to be written: the SavedModel itself lies there by then.
+        monkeypatch.setattr(saved_model, "_warm_up_requests", fail)
+        with pytest.raises(caught) as end:
+            export_saved_model(identity, tmp_path, LEGEND)
+        assert str(end.value) == message.format(tmp_path)
+        assert "saved_model.pb" in written
+        assert names(tmp_path) == set()
+
+    def test_where_no_folder_can_be_made(self, identity, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(UserError) as caught:
+            export_saved_model(identity, tmp_path / "file", LEGEND)
+        assert str(caught.value) == f"cannot export to {tmp_path / 'file'}: File exists"
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_a_legend_of_another_model(self, identity, tmp_path):
+        with pytest.raises(ValueError) as caught:
+            export_saved_model(identity, tmp_path, Legend.unnamed(4))
+        assert str(caught.value) == "the legend names 4 classes and the model knows 3"
+        assert names(tmp_path) == set()
+
+
+class TestSignatures:
+    def test_what_they_take_and_give(self, signatures):
+        assert set(signatures) == {"serving_default", "logits", "serve_bytes"}
+        pictures = {"images": tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")}
+        files = {"bytes": tf.TensorSpec((None,), tf.string, name="bytes")}
+        for name, taken, given in (
+            ("serving_default", pictures, {"labels": "uint8 3", "scores": "float32 3"}),
+            ("logits", pictures, {"logits": "float32 4"}),
+            ("serve_bytes", files, {"labels_bytes": "string 1"}),
+        ):
+            outputs = signatures[name].structured_outputs
+            assert signatures[name].structured_input_signature[1] == taken
+            found = {key: f"{x.dtype.name} {x.shape.rank}" for key, x in outputs.items()}
+            assert found == given
+        # The number of classes can be told without a picture.
+        assert signatures["logits"].structured_outputs["logits"].shape[-1] == 3
+
+    def test_by_hand(self, identity, tmp_path):
+        loaded = tf.saved_model.load(str(export_saved_model(identity, tmp_path, LEGEND)))
+        for shape in ((1, 1, 1), (2, 33, 50), (1, 64, 32)):
+            images = picture(*shape)
+            served = loaded.signatures["serving_default"](images=tf.constant(images))
+            np.testing.assert_array_equal(served["labels"], images.argmax(axis=-1))
+            powers = np.exp(images / 255)
+            scores = powers.max(axis=-1) / powers.sum(axis=-1)
+            np.testing.assert_allclose(served["scores"], scores, rtol=1e-5)
+            logits = loaded.signatures["logits"](images=tf.constant(images))["logits"]
+            np.testing.assert_allclose(logits, images / 255, rtol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(2, 45, 71), (1, 64, 96), (3, 1, 33)], ids=str)
+    def test_are_the_network(self, network, signatures, shape):
+        images = picture(*shape)
+        served = signatures["serving_default"](images=tf.constant(images))
+        expected = segment(network, images)
+        assert len(np.unique(expected)) > 1
+        np.testing.assert_array_equal(served["labels"], expected)
+        logits = signatures["logits"](images=tf.constant(images))["logits"].numpy()
+        np.testing.assert_array_equal(logits.argmax(axis=-1), expected)
+        if shape[1] % 32 == shape[2] % 32 == 0:
+            trained = network(images, training=False)
+            np.testing.assert_allclose(logits, trained, rtol=0, atol=1e-4)
+
+    @pytest.mark.parametrize(
+        "sizes", [[(40, 33)] * 3, [(40, 33), (33, 40)], [(64, 64), (1, 70), (64, 64)], [(5, 5)], []]
+    )
+    def test_serve_bytes_is_segment_of_each(self, network, signatures, tmp_path, sizes):
+        """JPEG and PNG in turns; each picture as if it had come alone."""
+        contents, expected = [], []
+        for number, size in enumerate(sizes):
+            path = tmp_path / f"{number}.{'jpg' if number % 2 else 'png'}"
+            Image.fromarray(picture(*size, seed=number)).save(path)
+            contents.append(path.read_bytes())
+            expected.append(segment(network, load_image(path)))
+        answers = serve_bytes(signatures, contents)
+        assert len(answers) == len(sizes)
+        for answer, labels in zip(answers, expected, strict=True):
+            with Image.open(io.BytesIO(answer)) as image:
+                assert (image.format, image.mode) == ("PNG", "L")
+                np.testing.assert_array_equal(np.array(image), labels)
+
+    @pytest.mark.parametrize(
+        "content, message",
+        [
+            (b"", "a picture is no JPEG or PNG file"),
+            (b"GIF89a" + bytes(30), "a picture is no JPEG or PNG file"),
+            (encoded(picture(9, 9), "png")[:20], "a picture is no JPEG or PNG file"),
+            (encoded(picture(9, 9), "png")[:200], "Invalid PNG data, size 200"),
+            (encoded(picture(9, 9), "jpeg")[:100], "Invalid JPEG data, size 100"),
+        ],
+        ids=["empty", "GIF", "half a header", "half a PNG", "half a JPEG"],
+    )
+    def test_serve_bytes_refuses(self, signatures, content, message):
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            serve_bytes(signatures, [encoded(picture(9, 9), "png"), content])
+        assert message in caught.value.message
+
+    @pytest.mark.parametrize("form", ["png", "jpeg"])
+    def test_serve_bytes_refuses_decompression_bombs(self, signatures, form):
+        """By the size in the header, before anything is decoded."""
+        content = encoded(picture(9, 9), form)
+        if form == "png":
+            content = content[:16] + (10000).to_bytes(4, "big") * 2 + content[24:]
+        else:  # height and width follow the marker, the segment's length and the precision
+            at = content.index(b"\xff\xc0") + 5
+            content = content[:at] + (10000).to_bytes(2, "big") * 2 + content[at + 4 :]
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            serve_bytes(signatures, [content])
+        expected = "[a picture has] [100000000] [pixels: at most 67108864 are served]"
+        assert expected in caught.value.message
+
+    def test_weights_lie_there_once(self, network, folder):
+        folded_bytes = 4 * network.count_params()
+        assert (folder / "saved_model.pb").stat().st_size < 1.2 * folded_bytes
+        assert sum(path.stat().st_size for path in (folder / "variables").iterdir()) < 10_000
+        # Nothing of the machine that exported it.
+        assert str(folder.parent).encode() not in (folder / "saved_model.pb").read_bytes()
+
+    def test_needs_nothing_but_tensorflow(self, network, folder, tmp_path):
+        code = """
+import sys
+import numpy as np
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+images = np.load(sys.argv[2])
+np.save(sys.argv[3], loaded.signatures["serving_default"](images=tf.constant(images))["labels"])
+print({name.partition(".")[0] for name in sys.modules} & {"gcn_keras", "pipelines", "keras_cv"})
+"""
+        images = picture(2, 40, 50)
+        np.save(tmp_path / "images.npy", images)
+        shutil.copytree(folder, tmp_path / "elsewhere")
+        paths = [str(tmp_path / name) for name in ("elsewhere", "images.npy", "labels.npy")]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *paths], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.stdout == "set()\n", done.stderr
+        np.testing.assert_array_equal(np.load(paths[2]), segment(network, images))
+
+
+def test_the_legend_is_an_asset(folder):
+    assert json.loads((folder / "assets" / "labels.json").read_text()) == {
+        "class_names": ["class 0", "class 1", "class 2"],
+        "palette": [[0, 0, 0], [128, 0, 0], [0, 128, 0]],
+    }
+
+
+def test_warm_up_requests(folder, signatures):
+    """TF Serving refuses a model whose warm-up fails: each request runs through its signature."""
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
+    asked = []
+    for record in records.as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        request = log.predict_log.request
+        name = request.model_spec.signature_name
+        inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in request.inputs.items()}
+        outputs = signatures[name](**inputs)
+        [given] = inputs.values()
+        asked.append((name, given.dtype.name, given.shape.as_list()))
+        assert all(output.shape[0] == given.shape[0] for output in outputs.values())
+    assert asked == [
+        ("serving_default", "uint8", [1, 256, 256, 3]),
+        ("serve_bytes", "string", [1]),
+        ("serve_bytes", "string", [2]),
+    ]
+
+
+class TestOnnx:
+    def test_gives_the_labels_of_segment(self, network, tmp_path):
+        pytest.importorskip("tf2onnx")
+        onnxruntime = pytest.importorskip("onnxruntime")
+        export_onnx(network, tmp_path / "network.onnx")
+        assert names(tmp_path) == {"network.onnx"}
+        session = onnxruntime.InferenceSession(
+            str(tmp_path / "network.onnx"), providers=["CPUExecutionProvider"]
+        )
+        [taken], [given] = session.get_inputs(), session.get_outputs()
+        assert (taken.name, taken.type, len(taken.shape)) == ("images", "tensor(uint8)", 4)
+        assert (given.name, given.type, len(given.shape)) == ("labels", "tensor(uint8)", 3)
+        for shape in ((2, 45, 71), (1, 64, 96), (3, 1, 33)):
+            images = picture(*shape)
+            [labels] = session.run(["labels"], {"images": images})
+            np.testing.assert_array_equal(labels, segment(network, images))

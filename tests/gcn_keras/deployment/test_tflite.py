@@ -1,0 +1,269 @@
+"""TFLite files: the labels of the Keras model, in every kind, at any fixed size."""
+
+import fnmatch
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from gcn_keras import gcn, segment
+from gcn_keras.deployment import tflite
+from gcn_keras.inference.tflite_model import TFLiteSegmenter
+from pipelines.base.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+# What a network of fixed shape needs, and what happens to pixels and labels around it.
+OPERATIONS = {"CONV_2D", "TRANSPOSE_CONV", "ADD", "SUB", "MUL", "ARG_MAX", "CAST"}
+PADDING = {"CONCATENATION", "SLICE"}
+
+
+def pictures(count, height, width, low=0, high=256) -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [
+        random.integers(low, high, (1, height, width, 3)).astype(np.uint8) for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def channels():
+    """Stands for a network: a pixel's class is its largest channel."""
+    x = keras.Input((None, None, 3))
+    identity = keras.layers.Conv2D(3, 1, use_bias=False, name="identity")
+    model = keras.Model(x, identity(x))
+    identity.set_weights([np.eye(3).reshape(1, 1, 3, 3) / 255])
+    return model
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small GCN whose batch norms and boundary refinements do something."""
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    model = gcn(5, "resnet14_tiny", 3)
+    for layer in model.layers:
+        values = layer.get_weights()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random.uniform(0.5, 1.5, value.shape) for value in values])
+        elif layer.name.startswith("br_"):
+            layer.set_weights([random.normal(0, 0.1, value.shape) for value in values])
+    return model
+
+
+@pytest.fixture(scope="module")
+def calibrated(network):
+    return tflite.calibrate(network, (64, 64), pictures(3, 64, 64))
+
+
+def opened(content, tmp_path) -> TFLiteSegmenter:
+    (tmp_path / "model.tflite").write_bytes(content)
+    return TFLiteSegmenter(tmp_path / "model.tflite")
+
+
+def tensors(content) -> list:
+    return tflite._read(content).subgraphs[0].tensors
+
+
+def float_operations(content) -> set[str]:
+    """The layers that compute in float: the scopes in the names of what they write."""
+    found = set()
+    for name, _, outputs in tflite._operations(tflite._read(content)):
+        if outputs[0].type == 0 and name not in ("DEQUANTIZE", "QUANTIZE"):
+            found.add(outputs[0].name.decode())
+    return found
+
+
+@pytest.mark.parametrize("kind", tflite.KINDS)
+@pytest.mark.parametrize("size", [(32, 64), (33, 50), (1, 1)], ids=str)
+def test_labels_are_exact_where_integers_are(channels, kind, size, tmp_path):
+    given = pictures(3, *size)
+    content = tflite.convert(channels, kind, size, given)
+    segmenter = opened(content, tmp_path)
+    assert segmenter.size == size
+    for picture in given:
+        np.testing.assert_array_equal(segmenter.segment(picture), picture.argmax(axis=-1))
+
+
+@pytest.mark.parametrize("kind, agreeing", [("tflite", 1), ("tflite-fp16", 0.99)])
+def test_labels_of_a_network_with_padding(network, kind, agreeing, tmp_path):
+    """50×37 is padded to 64×64 with the mean pixel, as `segment` does."""
+    segmenter = opened(tflite.convert(network, kind, (50, 37)), tmp_path)
+    picture = pictures(1, 50, 37)[0]
+    expected = segment(network, picture)
+    assert len(np.unique(expected)) > 1
+    assert np.mean(segmenter.segment(picture) == expected) >= agreeing
+
+
+def test_int8_labels_of_a_network(network, tmp_path):
+    given = pictures(4, 50, 37)
+    segmenter = opened(tflite.convert(network, "tflite-int8", (50, 37), given), tmp_path)
+    equal = [segmenter.segment(picture) == segment(network, picture) for picture in given]
+    assert np.mean(equal) > 0.9
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 37)], ids=str)
+@pytest.mark.parametrize("kind", tflite.KINDS)
+def test_operations_and_interface(network, kind, size):
+    content = tflite.convert(network, kind, size, pictures(1, *size))
+    counts = tflite.op_counts(content)
+    expected = OPERATIONS | (PADDING if size == (50, 37) else set())
+    if kind == "tflite-fp16":
+        expected = expected | {"DEQUANTIZE"}  # of the weights, once, when the file is opened
+    if kind == "tflite-int8":
+        expected = expected | {"QUANTIZE"}  # uint8 pixels as int8, once
+        assert (counts["QUANTIZE"], counts["CAST"]) == (1, 1)
+        assert not [t.name for t in tensors(content) if t.type in (0, 1)]  # no float at all
+    assert set(counts) == expected
+    assert counts["TRANSPOSE_CONV"] == 5
+    assert counts.get("CONCATENATION", 0) == (2 if size == (50, 37) else 0)
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (taken["dtype"], taken["shape"].tolist()) == (np.uint8, [1, *size, 3])
+    assert (given["dtype"], given["shape"].tolist()) == (np.uint8, [1, *size])
+
+
+def test_pixels_go_in_as_they_are_whatever_the_pictures_reach(channels, tmp_path):
+    """Representative pictures of 40…199 only; white and black are still told apart."""
+    size = (33, 40)
+    content = tflite.convert(channels, "tflite-int8", size, pictures(2, *size, 40, 200))
+    interpreter = Interpreter(model_content=content)
+    assert interpreter.get_input_details()[0]["quantization"] == (1.0, 0)
+    int8 = [t for t in tensors(content) if t.type == 9 and list(t.shape) == [1, 64, 64, 3]]
+    # The padded pixels; the logits, x / 255, keep the range that was measured.
+    assert (int8[0].quantization.scale[0], int8[0].quantization.zeroPoint[0]) == (1.0, -128)
+
+
+def test_weights_have_a_scale_a_channel(calibrated):
+    operations = tflite._operations(tflite._read(calibrated.quantize()))
+    weights = [inputs[1] for name, inputs, _ in operations if name == "CONV_2D"]
+    assert len(weights) == 51
+    assert all(len(t.quantization.scale) == t.shape[0] for t in weights)
+
+
+def test_fp16_is_half_as_large(network):
+    small, large = (
+        len(tflite.convert(network, kind, (32, 32))) for kind in ("tflite-fp16", "tflite")
+    )
+    assert 0.5 < small / large < 0.56
+
+
+class TestFloatLayers:
+    @pytest.mark.parametrize(
+        "patterns, operations",
+        [
+            (["normalization"], 2),
+            (["gcn_p3_left_1"], 1),
+            (["stem_1_conv"], 1),
+            (["deconv_up2"], 1),
+            (["deconv_p4", "fuse_p2"], 2),
+            (["br_up1_*"], 3),
+        ],
+    )
+    def test_only_those_are_in_float(self, calibrated, patterns, operations):
+        found = float_operations(calibrated.quantize(patterns))
+        assert len(found) == operations
+        for name in found:
+            scopes = name.replace(";", "/").split("/")
+            assert any(fnmatch.filter(scopes, f"{pattern}_1*") for pattern in patterns)
+
+    def test_all_in_float_are_the_float_model(self, network, calibrated, tmp_path):
+        """Weights are not rounded either."""
+        content = calibrated.quantize(["*"])
+        operations = list(tflite._operations(tflite._read(content)))
+        assert not [name for name, inputs, _ in operations if any(t.type == 9 for t in inputs)]
+        picture = pictures(1, 64, 64)[0]
+        labels = opened(content, tmp_path).segment(picture)
+        np.testing.assert_array_equal(labels, segment(network, picture))
+
+    def test_the_argmax_goes_with_the_layer_that_feeds_it(self, calibrated):
+        model = tflite._read(calibrated.quantize(["br_up2_sum"]))
+        operations = {name: inputs for name, inputs, _ in tflite._operations(model)}
+        assert operations["ARG_MAX"][0].type == 0
+        model = tflite._read(calibrated.quantize(["br_up2_conv2"]))
+        operations = {name: inputs for name, inputs, _ in tflite._operations(model)}
+        assert operations["ARG_MAX"][0].type == 9
+
+    def test_numbered_names_are_told_apart(self):
+        x = y = keras.Input((None, None, 3))
+        for name in ("conv", "conv_1", "conv_1_1", "conv_2"):
+            y = keras.layers.Conv2D(3, 3, padding="same", name=name)(y)
+        nodes = tflite.calibrate(keras.Model(x, y), (32, 32), pictures(1, 32, 32)).nodes
+        written = [nodes[name][0] for name in ("conv", "conv_1", "conv_1_1", "conv_2")]
+        assert len(set(written)) == 4
+        assert [len(names) for names in nodes.values()] == [0, 1, 1, 1, 3]  # argmax and uint8, too
+
+    def test_no_such_layer(self, calibrated):
+        with pytest.raises(UserError) as caught:
+            calibrated.quantize(["br_up2_*", "br_up9_*"])
+        assert str(caught.value).startswith("no layer of the model is called 'br_up9_*': ")
+
+
+def test_16_bit_training_does_not_matter(channels, tmp_path):
+    x = keras.Input((None, None, 3))
+    identity = keras.layers.Conv2D(3, 1, use_bias=False, dtype="mixed_bfloat16", name="identity")
+    model = keras.Model(x, identity(x))
+    identity.set_weights(channels.get_weights())
+    content = tflite.convert(model, "tflite", (32, 32))
+    assert {t.type for t in tensors(content)} <= {0, 2, 3}  # float32, int32, uint8
+    picture = pictures(1, 32, 32)[0]
+    labels = opened(content, tmp_path).segment(picture)
+    np.testing.assert_array_equal(labels, picture.argmax(axis=-1))
+
+
+def test_the_converter_is_silent(channels, capfd):
+    for kind in tflite.KINDS:
+        tflite.convert(channels, kind, (32, 32), pictures(1, 32, 32))
+    assert capfd.readouterr() == ("", "")
+
+
+class TestRefusals:
+    def test_a_kind(self, channels):
+        with pytest.raises(ValueError, match="unknown kind 'tflite-int4': choose one of tflite, "):
+            tflite.convert(channels, "tflite-int4", (32, 32))
+
+    @pytest.mark.parametrize("given", [None, [], iter(())], ids=["None", "list", "iterator"])
+    def test_int8_without_pictures(self, channels, given):
+        with pytest.raises(ValueError, match="int8 needs representative pictures .* none"):
+            tflite.convert(channels, "tflite-int8", (32, 32), given)
+
+    @pytest.mark.parametrize(
+        "picture, received",
+        [
+            (np.zeros((1, 32, 32, 3), np.float32), r"float32 \[1, 32, 32, 3\]"),
+            (np.zeros((32, 32, 3), np.uint8), r"uint8 \[32, 32, 3\]"),
+            (np.zeros((1, 32, 33, 3), np.uint8), r"uint8 \[1, 32, 33, 3\]"),
+        ],
+    )
+    def test_pictures_of_another_form(self, channels, picture, received):
+        with pytest.raises(ValueError, match=rf"uint8 \[1, 32, 32, 3\], received {received}"):
+            tflite.convert(channels, "tflite-int8", (32, 32), [picture])
+
+    def test_a_size(self, channels):
+        with pytest.raises(UserError) as caught:
+            tflite.convert(channels, "tflite", (0, 32))
+        assert str(caught.value) == "the size must be at least 1x1, got 0x32"
+
+    def test_a_model_of_fixed_size(self):
+        model = gcn(3, "resnet14_tiny", 3, input_shape=(64, 64, 3))
+        with pytest.raises(UserError) as caught:
+            tflite.convert(model, "tflite", (65, 64))
+        assert str(caught.value) == (
+            "the model takes pictures of 64x64 only, so it cannot be converted for 65x64"
+        )
+
+    def test_what_the_converter_cannot(self, capfd):
+        class Beta(keras.layers.Layer):
+            def call(self, x):
+                return tf.math.betainc(x, x, x)
+
+        x = keras.Input((None, None, 3))
+        with pytest.raises(UserError) as caught:
+            tflite.convert(keras.Model(x, Beta()(x)), "tflite", (32, 32))
+        message = str(caught.value)
+        assert message.startswith("tflite cannot be made: the converter says ")
+        assert "\n" not in message
+        assert capfd.readouterr() == ("", "")

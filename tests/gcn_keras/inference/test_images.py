@@ -1,0 +1,254 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gcn_keras.inference.images import find_images, load_image, overlay, save_png
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.files import replacing
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def saved(image: Image.Image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def picture(rows) -> Image.Image:
+    """Grayscale from numbers, RGB from triples, RGBA from quadruples."""
+    return Image.fromarray(np.array(rows, np.uint8))
+
+
+def palette() -> np.ndarray:
+    """256 distinct colours, of which index 1 is (100, 50, 0)."""
+    colours = np.arange(256, dtype=np.uint8)[:, None] * np.array([100, 50, 0], np.uint8)
+    colours[:, 2] = np.arange(256) - 1
+    return colours
+
+
+class TestLoadImage:
+    def check(self, path, expected):
+        pixels = load_image(path)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.writeable and pixels.flags.c_contiguous
+        np.testing.assert_array_equal(pixels, np.array(expected))
+
+    def test_rgb(self, tmp_path):
+        self.check(saved(picture([[RED, (1, 2, 3)]]), tmp_path / "a.png"), [[RED, (1, 2, 3)]])
+
+    def test_grayscale_is_repeated(self, tmp_path):
+        path = saved(picture([[0, 7], [200, 255]]), tmp_path / "a.png")
+        self.check(path, [[[0] * 3, [7] * 3], [[200] * 3, [255] * 3]])
+
+    def test_bilevel(self, tmp_path):
+        path = saved(picture([[0, 255]]).convert("1"), tmp_path / "a.png")
+        self.check(path, [[[0] * 3, [255] * 3]])
+
+    # 257 grey steps of 16 bit are one of 8 bit: 128 / 257 rounds to 0, 129 / 257 to 1.
+    @pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+    def test_16_bit_grayscale_is_scaled(self, tmp_path, ending):
+        values = np.array([[0, 128, 129, 25700, 65535]], np.uint16)
+        path = saved(Image.fromarray(values), tmp_path / f"a.{ending}")
+        self.check(path, [[[gray] * 3 for gray in (0, 0, 1, 100, 255)]])
+
+    def test_transparency_lies_over_white(self, tmp_path):
+        # 102 / 255 is 0.4: over white, black becomes 0.6 * 255 = 153.
+        rows = [[(10, 20, 30, 255), (10, 20, 30, 0), (0, 0, 0, 102)]]
+        path = saved(picture(rows), tmp_path / "a.png")
+        self.check(path, [[(10, 20, 30), WHITE, (153,) * 3]])
+
+    def test_grayscale_with_alpha(self, tmp_path):
+        image = picture([[(9, 9, 9, 255), (9, 9, 9, 0)]]).convert("LA")
+        self.check(saved(image, tmp_path / "a.png"), [[(9, 9, 9), WHITE]])
+
+    def test_palette(self, tmp_path):
+        image = picture([[0, 1]])
+        image.putpalette([*RED, *BLUE])
+        self.check(saved(image, tmp_path / "a.png"), [[RED, BLUE]])
+
+    def test_palette_with_transparency(self, tmp_path):
+        image = picture([[0, 1]])
+        image.putpalette([*RED, *BLUE])
+        self.check(saved(image, tmp_path / "a.png", transparency=1), [[RED, WHITE]])
+
+    def test_cmyk(self, tmp_path):
+        path = saved(picture([[WHITE, RED]]).convert("CMYK"), tmp_path / "a.tif")
+        self.check(path, [[WHITE, RED]])
+
+    def test_exif_orientation_6_turns_clockwise(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        path = saved(picture([[RED, GREEN], [BLUE, WHITE]]), tmp_path / "a.png", exif=exif)
+        self.check(path, [[BLUE, RED], [WHITE, GREEN]])
+
+    def test_first_frame_of_an_animation(self, tmp_path):
+        first, second = picture([[RED]]), picture([[BLUE]])
+        path = saved(first, tmp_path / "a.gif", save_all=True, append_images=[second])
+        self.check(path, [[RED]])
+
+
+class TestLoadImageRefuses:
+    def message(self, path) -> str:
+        with pytest.raises(UserError) as caught:
+            load_image(path)
+        assert caught.value.exit_status == 1
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    def test_missing(self, tmp_path):
+        assert self.message(tmp_path / "a.png").endswith("does not exist.")
+
+    def test_below_a_file(self, tmp_path):
+        path = saved(picture([[RED]]), tmp_path / "a.png")
+        assert self.message(path / "b.png").endswith("does not exist.")
+
+    def test_folder(self, tmp_path):
+        assert "is a folder, not a picture" in self.message(tmp_path)
+
+    def test_empty(self, tmp_path):
+        path = tmp_path / "a.png"
+        path.touch()
+        assert "is empty (0 bytes)" in self.message(path)
+
+    def test_no_picture(self, tmp_path):
+        path = tmp_path / "a.png"
+        path.write_text("not a picture\n")
+        assert "is not a picture" in self.message(path)
+
+    @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "bmp"])
+    def test_truncated(self, tmp_path, ending):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        path = saved(Image.fromarray(noise), tmp_path / f"a.{ending}")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        assert "is a truncated or damaged picture" in self.message(path)
+
+    def test_decompression_bomb(self, tmp_path, monkeypatch):
+        path = saved(picture([[RED] * 9]), tmp_path / "a.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+        assert "is too large to be opened: Image size (9 pixels) exceeds" in self.message(path)
+
+    def test_floating_point(self, tmp_path):
+        path = saved(Image.fromarray(np.ones((2, 2), np.float32)), tmp_path / "a.tif")
+        assert "holds floating-point values" in self.message(path)
+
+    def test_32_bit(self, tmp_path):
+        path = saved(Image.fromarray(np.array([[-1, 70000]], np.int32)), tmp_path / "a.tif")
+        assert "holds integers from -1 to 70000" in self.message(path)
+
+
+class TestFindImages:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name in ("b.PNG", "a.jpg", "notes.txt", "._a.jpg", "sub/c.webp", ".thumbs/d.png"):
+            path = tmp_path / "in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path / "in"
+
+    def test_folder(self, folder):
+        names = [path.relative_to(folder).as_posix() for path in find_images([folder])]
+        assert names == ["a.jpg", "b.PNG", "sub/c.webp"]
+
+    def test_files_come_as_named_and_once(self, folder):
+        named = [folder / "notes.txt", str(folder / "b.PNG"), folder / "b.PNG"]
+        assert find_images(named) == named[:1] + named[2:]
+        assert len(find_images([folder / "b.PNG", folder])) == 3
+
+    def test_refuses_what_is_not_there(self, folder):
+        with pytest.raises(UsageError, match="nowhere does not exist") as caught:
+            find_images([folder, folder / "nowhere"])
+        assert caught.value.exit_status == 2
+
+    def test_refuses_a_folder_without_pictures(self, folder):
+        with pytest.raises(UsageError, match=r"\.thumbs/empty has no picture: .*\.jpg"):
+            (folder / ".thumbs/empty").mkdir()
+            find_images([folder / ".thumbs/empty"])
+
+
+class TestSavePng:
+    def test_rgb(self, tmp_path):
+        pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+        save_png(pixels, tmp_path / "a.png")
+        np.testing.assert_array_equal(load_image(tmp_path / "a.png"), pixels)
+
+    def test_indices_and_palette(self, tmp_path):
+        labels = np.array([[0, 1, 2], [18, 254, 255]], np.uint8)
+        save_png(labels, tmp_path / "a.png", palette())
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.format == "PNG" and image.mode == "P"
+            np.testing.assert_array_equal(np.array(image), labels)
+            np.testing.assert_array_equal(np.reshape(image.getpalette(), (256, 3)), palette())
+        np.testing.assert_array_equal(load_image(tmp_path / "a.png"), palette()[labels])
+
+    def test_is_as_readable_as_any_file(self, tmp_path):
+        save_png(np.zeros((1, 1, 3), np.uint8), tmp_path / "a.png")
+        (tmp_path / "plain").touch()
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        assert len(modes) == 1
+
+    def test_failure_leaves_the_former_file_and_nothing_else(self, tmp_path, monkeypatch):
+        path = tmp_path / "a.png"
+        path.write_text("former")
+
+        def half_written(image, file, format):
+            with open(file, "w") as stream:
+                stream.write("half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Image.Image, "save", half_written)
+        with pytest.raises(UserError) as caught:
+            save_png(np.zeros((1, 1, 3), np.uint8), path)
+        assert str(caught.value) == f"{path} cannot be written: No space left on device."
+        assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+        assert path.read_text() == "former"
+
+    def test_no_folder(self, tmp_path):
+        path = tmp_path / "nowhere" / "a.png"
+        with pytest.raises(UserError, match="a.png cannot be written: No such file or directory"):
+            save_png(np.zeros((1, 1, 3), np.uint8), path)
+
+    @pytest.mark.parametrize(
+        "array", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8)]
+    )
+    def test_refuses_other_arrays(self, tmp_path, array):
+        with pytest.raises(ValueError, match=r"array must be uint8 of shape \[any, any, 3\], not"):
+            save_png(array, tmp_path / "a.png")
+        assert not os.listdir(tmp_path)
+
+
+def test_replacing_cleans_up_after_an_interrupt(tmp_path):
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert not os.listdir(tmp_path)
+
+
+class TestOverlay:
+    IMAGE = np.array([[(200, 100, 7), (10, 20, 30)]], np.uint8)
+    LABELS = np.array([[1, 255]], np.uint8)
+
+    # palette()[1] is (100, 50, 0).
+    @pytest.mark.parametrize(
+        ("opacity", "mixed"),
+        [(0, (200, 100, 7)), (0.25, (175, 88, 5)), (0.5, (150, 75, 4)), (1, (100, 50, 0))],
+    )
+    def test_mixes(self, opacity, mixed):
+        result = overlay(self.IMAGE, self.LABELS, palette(), opacity)
+        assert result.dtype == np.uint8
+        assert result.tolist() == [[list(mixed), [10, 20, 30]]]
+
+    def test_leaves_its_arguments(self):
+        image = self.IMAGE.copy()
+        overlay(image, self.LABELS, palette(), 1)
+        np.testing.assert_array_equal(image, self.IMAGE)
+
+    def test_refuses_labels_of_another_size(self):
+        with pytest.raises(ValueError, match=r"labels must be uint8 of shape \[1, 2\], not .*3"):
+            overlay(self.IMAGE, np.zeros((1, 3), np.uint8), palette())
+
+    def test_refuses_an_impossible_opacity(self):
+        with pytest.raises(ValueError, match="not 1.5"):
+            overlay(self.IMAGE, self.LABELS, palette(), 1.5)

@@ -1,0 +1,102 @@
+"""Pictures of any size in, label maps of the same size out."""
+
+import keras
+import numpy as np
+import pytest
+
+from gcn_keras import gcn, segment
+from gcn_keras.inference.padding import STRIDE, pad_to_stride
+from gcn_keras.models import pyramids
+from pipelines.base.imagenet import MEAN_RGB
+
+MEAN_PIXEL = (124, 117, 104)
+
+
+class RedModel:
+    """Stands for a network: the class is red // 50, so that labels are known of any picture."""
+
+    def __init__(self):
+        self.batches = []
+
+    def predict_on_batch(self, images):
+        assert images.shape[1] % STRIDE == images.shape[2] % STRIDE == 0
+        self.batches.append(images)
+        return np.eye(6, dtype=np.float32)[images[..., 0].astype(int) // 50]
+
+
+def picture(*shape, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (31, 33), (32, 64), (45, 97), (65, 1), (2, 32, 32), (3, 17, 50)],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_any_size_comes_back(shape, dtype):
+    images = picture(*shape).astype(dtype)
+    labels = segment(RedModel(), images)
+    assert labels.dtype == np.uint8
+    np.testing.assert_array_equal(labels, picture(*shape)[..., 0] // 50)
+
+
+def test_pictures_of_different_sizes():
+    images = [picture(5, 40, seed=1), picture(33, 32, seed=2), picture(2, 7, 9, seed=3)]
+    for given in (images, tuple(images)):
+        labels = segment(RedModel(), given)
+        assert isinstance(labels, list)
+        for image, label in zip(images, labels, strict=True):
+            np.testing.assert_array_equal(label, image[..., 0] // 50)
+    assert segment(RedModel(), []) == []
+
+
+def test_a_batch_goes_through_the_model_together():
+    model = RedModel()
+    segment(model, picture(3, 20, 20))
+    assert [batch.shape for batch in model.batches] == [(3, 32, 32, 3)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_padding_is_the_mean_pixel_below_and_right(dtype):
+    images = picture(2, 33, 40).astype(dtype)
+    padded = pad_to_stride(images)
+    assert padded.shape == (2, 64, 64, 3) and padded.dtype == dtype
+    np.testing.assert_array_equal(padded[:, :33, :40], images)
+    outside = np.ones((64, 64), bool)
+    outside[:33, :40] = False
+    assert np.unique(padded[:, outside].reshape(-1, 3), axis=0).tolist() == [list(MEAN_PIXEL)]
+    assert tuple(np.rint(MEAN_RGB)) == MEAN_PIXEL
+
+
+def test_multiples_of_the_stride_are_not_padded():
+    images = picture(1, 32, 96)
+    assert pad_to_stride(images) is images
+
+
+def test_the_stride_is_that_of_the_coarsest_backbone():
+    assert STRIDE == 8 * max(pyramids.P2_STRIDES.values())
+    assert all(STRIDE % (8 * p2) == 0 for p2 in pyramids.P2_STRIDES.values())
+
+
+def test_labels_are_the_models_on_the_padded_picture():
+    keras.utils.set_random_seed(0)
+    model = gcn(5, "resnet_nearsighted", 3)
+    image = picture(50, 37)
+    padded = np.full((64, 64, 3), MEAN_PIXEL, np.uint8)
+    padded[:50, :37] = image
+    logits = keras.ops.convert_to_numpy(model(padded[None], training=False))[0]
+    labels = segment(model, image)
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, logits.argmax(axis=-1)[:50, :37])
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 4), (5, 0, 3), (1, 1, 5, 5, 3), (3,)])
+def test_what_is_no_picture(shape):
+    model = RedModel()
+    with pytest.raises(ValueError) as caught:
+        segment(model, np.zeros(shape, np.uint8))
+    assert str(caught.value) == (
+        f"images must be [H, W, 3], [B, H, W, 3] or a list of pictures, received shape {shape}"
+    )
+    assert not model.batches

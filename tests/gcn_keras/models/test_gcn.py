@@ -1,0 +1,609 @@
+"""Figure 2 A: what every variant of the network must do, and what the variants differ in."""
+
+import ast
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras.src.legacy.saving import legacy_h5_format
+from places import REPOSITORY
+
+from gcn_keras import gcn
+from gcn_keras.models import backbones, blocks, pyramids
+from gcn_keras.models.gcn import bilinear_kernel, upsampling_deconvolution
+
+CLASSES = 5
+TINY = "resnet14_tiny"  # the quickest to build and run
+
+
+def pictures(height, width, batch=1, seed=0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
+
+
+def logits(model, images) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@functools.cache
+def built(variant) -> keras.Model:
+    """The model of one of the classes below. What starts at zero is random: it must not hide."""
+    keras.utils.set_random_seed(7)
+    model = gcn(num_classes=CLASSES, **variant.options)
+    for weight in model.trainable_weights:
+        if not weight.numpy().any():
+            weight.assign(np.random.default_rng(0).normal(0, 0.1, weight.shape))
+    return model
+
+
+class ModelTests:
+    """What holds for every variant. A subclass names the options and what to count."""
+
+    options: dict
+    stride = 32  # of P5
+    refinements = 9
+    doublings = 5
+
+    @pytest.fixture
+    def model(self):
+        return built(type(self))
+
+    # Odd multiples of the stride, and sides that differ.
+    @pytest.mark.parametrize("rows, columns", [(1, 1), (1, 3), (3, 2)])
+    def test_output_has_the_input_size(self, model, rows, columns):
+        images = pictures(rows * self.stride, columns * self.stride, batch=2)
+        result = logits(model, images)
+        assert result.shape == (*images.shape[:3], CLASSES)
+        assert result.dtype == np.float32
+        assert np.isfinite(result).all() and result.std() > 0
+        assert not np.array_equal(result[0], result[1])
+
+    def test_uint8_and_float_pictures_are_the_same(self, model):
+        images = pictures(self.stride, 2 * self.stride)
+        expected = logits(model, images)
+        np.testing.assert_array_equal(logits(model, images.astype(np.float32)), expected)
+
+    def test_any_size_and_raw_pictures_go_in(self, model):
+        assert model.input_shape == (None, None, None, 3)
+        assert model.output_shape == (None, None, None, CLASSES)
+
+    def test_layers_are_distinct_and_named_once(self, model):
+        names = [layer.name for layer in model.layers]
+        assert len(set(names)) == len(names)
+        # A layer used twice would share its weights: each but the input is called exactly once.
+        calls = {x["name"]: len(x["inbound_nodes"]) for x in model.get_config()["layers"]}
+        assert calls == {**dict.fromkeys(names, 1), "image": 0}
+        assert len({id(weight) for weight in model.weights}) == len(model.weights)
+
+    def test_figure_2_counts(self, model):
+        sums = [
+            layer.name
+            for layer in model.layers
+            if isinstance(layer, layers.Add) and layer.name.startswith("br_")
+        ]
+        assert all(name.endswith("_sum") for name in sums)
+        assert len(sums) == self.refinements
+        deconvolutions = [x for x in model.layers if isinstance(x, layers.Conv2DTranspose)]
+        assert len(deconvolutions) == self.doublings
+        for layer in deconvolutions:
+            assert layer.kernel_size == (4, 4) and layer.strides == (2, 2)
+            kernel, bias = layer.get_weights()
+            np.testing.assert_array_equal(kernel, bilinear_kernel(CLASSES))
+        assert not any(isinstance(layer, layers.UpSampling2D) for layer in model.layers)
+
+    @pytest.mark.slow
+    def test_loads_in_plain_keras(self, reloaded, model):
+        result, expected = reloaded[type(self).__name__], logits(model, reloaded["images"])
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+class TestGCN(ModelTests):
+    options = dict(backbone=TINY, kernel_size=(3, 5, 7, 9))
+
+    def test_each_level_has_its_kernel_size(self, model):
+        for level, k in zip(("p2", "p3", "p4", "p5"), (3, 5, 7, 9), strict=True):
+            sizes = {
+                name: model.get_layer(f"gcn_{level}_{name}").kernel_size
+                for name in ("left_1", "left_2", "right_1", "right_2")
+            }
+            assert sizes == {
+                "left_1": (k, 1),
+                "left_2": (1, k),
+                "right_1": (1, k),
+                "right_2": (k, 1),
+            }
+
+    def test_score_maps_go_the_way_of_figure_2(self, model):
+        """The way from coarse to fine: what goes into each layer."""
+        sources = {
+            layer.name: [x._keras_history.operation.name for x in _inputs(layer)]
+            for layer in model.layers
+            if layer.name.startswith(("deconv", "fuse")) or layer.name == "logits"
+        }
+        assert sources == {
+            "deconv_p4": ["br_p5_sum"],
+            "fuse_p4": ["deconv_p4", "br_p4_sum"],
+            "deconv_p3": ["br_p4_sum_sum"],
+            "fuse_p3": ["deconv_p3", "br_p3_sum"],
+            "deconv_p2": ["br_p3_sum_sum"],
+            "fuse_p2": ["deconv_p2", "br_p2_sum"],
+            "deconv_up1": ["br_p2_sum_sum"],
+            "deconv_up2": ["br_up1_sum"],
+            "logits": ["br_up2_sum"],
+        }
+
+
+class TestWithoutRefinement(ModelTests):
+    options = dict(backbone=TINY, kernel_size=3, boundary_refinement=False)
+    refinements = 0
+
+
+class TestBaseline(ModelTests):
+    options = dict(backbone="resnet18_slim", block="conv1x1", boundary_refinement=False)
+    refinements = 0
+
+    def test_kernel_size_does_not_matter(self, model):
+        sizes = {model.get_layer(f"gcn_p{i}_conv").kernel_size for i in (2, 3, 4, 5)}
+        assert sizes == {(1, 1)}
+
+
+class TestPlainConvolution(ModelTests):
+    options = dict(backbone=TINY, kernel_size=(3, 3, 5, 7), block="conv")
+
+    def test_each_level_has_its_kernel_size(self, model):
+        sizes = [model.get_layer(f"gcn_p{i}_conv").kernel_size for i in (2, 3, 4, 5)]
+        assert sizes == [(3, 3), (3, 3), (5, 5), (7, 7)]
+
+
+class TestStack(ModelTests):
+    options = dict(backbone=TINY, kernel_size=(3, 3, 5, 7), block="stack", stack_width=8)
+
+    def test_each_level_has_its_depth(self, model):
+        for level, depth in zip((2, 3, 4, 5), (1, 1, 2, 3), strict=True):
+            stack = [x for x in model.layers if x.name.startswith(f"gcn_p{level}_conv")]
+            assert [x.filters for x in stack] == [8] * (depth - 1) + [CLASSES]
+            assert {x.kernel_size for x in stack} == {(3, 3)}
+
+
+class TestNearsighted(ModelTests):
+    """P2 at half the picture's resolution: one doubling is left above it."""
+
+    options = dict(backbone="resnet_nearsighted", kernel_size=3)
+    stride = 16
+    refinements = 8
+    doublings = 4
+
+
+class TestKerasCV(ModelTests):
+    options = dict(backbone="resnet18", kernel_size=3)
+
+
+class TestWithResNet50GCN(ModelTests):
+    options = dict(backbone="resnet50_gcn", kernel_size=3)
+
+
+class TestResNet50(ModelTests):
+    options = dict(backbone="resnet50", kernel_size=(3, 5, 7, 15))
+
+    def test_parameters_of_the_head(self, model):
+        """None shared, none missing: GCN, nine BR, five deconvolutions, with their biases."""
+        n = CLASSES
+        gcns = sum(
+            2 * k * (channels * n + n * n) + 4 * n
+            for channels, k in zip((256, 512, 1024, 2048), (3, 5, 7, 15), strict=True)
+        )
+        head = gcns + 9 * 2 * (9 * n * n + n) + 5 * (16 * n * n + n)
+        backbone = keras.applications.ResNet50(include_top=False, weights=None).count_params()
+        normalization = model.get_layer("normalization").count_params()
+        assert model.count_params() - normalization == backbone + head
+
+
+VARIANTS = (
+    TestGCN,
+    TestWithoutRefinement,
+    TestBaseline,
+    TestPlainConvolution,
+    TestStack,
+    TestNearsighted,
+    TestKerasCV,
+    TestWithResNet50GCN,
+    TestResNet50,
+)
+
+
+@pytest.fixture(scope="module")
+def reloaded(tmp_path_factory) -> dict[str, np.ndarray]:
+    """What the saved models answer in a process that has imported Keras and nothing of ours."""
+    folder = tmp_path_factory.mktemp("saved")
+    np.save(folder / "images.npy", pictures(64, 32))
+    for variant in VARIANTS:
+        built(variant).save(folder / f"{variant.__name__}.keras")
+    program = """
+import sys
+from pathlib import Path
+import keras
+import numpy as np
+images = np.load("images.npy")
+for path in list(Path().glob("*.keras")):
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    np.save(path.with_suffix(".npy"), keras.ops.convert_to_numpy(model(images, training=False)))
+    path.unlink()
+foreign = {name.partition(".")[0] for name in sys.modules} & {"gcn_keras", "pipelines", "keras_cv"}
+assert not foreign, foreign
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    names = ["images", *(variant.__name__ for variant in VARIANTS)]
+    return {name: np.load(folder / f"{name}.npy") for name in names}
+
+
+def _inputs(layer):
+    inputs = layer.input
+    return inputs if isinstance(inputs, list) else [inputs]
+
+
+class TestOptions:
+    def test_mixed_precision_keeps_float32_logits(self):
+        previous = keras.mixed_precision.global_policy()
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        try:
+            model = gcn(num_classes=3, backbone=TINY, kernel_size=3)
+        finally:
+            keras.mixed_precision.set_global_policy(previous)
+        assert model.get_layer("gcn_p5_left_1").compute_dtype == "bfloat16"
+        assert {w.dtype for w in model.trainable_weights} == {"float32"}
+        assert model.output.dtype == "float32"
+        assert logits(model, pictures(32, 64)).dtype == np.float32
+
+    def test_frozen_batch_norms_do_not_move(self):
+        for frozen in (True, False):
+            model = gcn(3, TINY, 3, freeze_batch_norm=frozen)
+            batch_norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+            before = [w.numpy() for x in batch_norms for w in x.weights]
+            kernel = model.get_layer("stem_1_conv").kernel.numpy()
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model.compile(keras.optimizers.SGD(0.1), loss)
+            model.train_on_batch(pictures(32, 32, 2), np.ones((2, 32, 32)))
+            after = [w.numpy() for x in batch_norms for w in x.weights]
+            moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+            assert not any(moved) if frozen else all(moved)
+            assert not np.array_equal(model.get_layer("stem_1_conv").kernel.numpy(), kernel)
+
+    def test_batch_norm_momentum(self):
+        for momentum, expected in ((None, 0.99), (0.9, 0.9)):
+            model = gcn(3, TINY, 3, batch_norm_momentum=momentum)
+            found = {x.momentum for x in model.layers if isinstance(x, layers.BatchNormalization)}
+            assert found == {expected}
+
+    def test_names_and_input_shape(self):
+        model = gcn(3, TINY, 3, input_shape=(64, 96, 3), name="mine")
+        assert model.name == "mine"
+        assert model.output_shape == (None, 64, 96, 3)
+        assert gcn(3, TINY, 3, block="conv").name == f"conv_{TINY}"
+
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            (dict(kernel_size=8), "kernel_size must be a positive odd integer.*received 8"),
+            (dict(kernel_size=(3, 5, 7, 0)), "kernel_size must be a positive odd.*received 0"),
+            (dict(kernel_size=(3, 5)), "one for each of P2, P3, P4, P5: received 2 numbers"),
+            (dict(block="gnc"), "unknown block 'gnc': choose one of gcn, conv1x1, conv, stack"),
+            (dict(backbone="vgg"), "unknown backbone 'vgg': choose one of resnet50, resnet101"),
+            (dict(num_classes=1), "num_classes must be an integer in 2…255 .*received 1"),
+            (dict(num_classes=256), "num_classes must be an integer in 2…255 .*received 256"),
+            (dict(num_classes=2.5), "num_classes must be an integer in 2…255 .*received 2.5"),
+            (dict(kernel_size=7.0), "kernel_size must be a positive odd integer.*received 7.0"),
+            (dict(kernel_size=True), "kernel_size must be a positive odd integer.*received True"),
+            (dict(input_shape=(32, 32, 1)), r"input_shape must be \(H, W, 3\), received"),
+            (
+                dict(backbone="resnet18", weights="imagenet"),
+                "no published weights for backbone 'resnet18', received weights='imagenet'",
+            ),
+        ],
+    )
+    def test_what_cannot_be_meant(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            gcn(**options)
+
+
+class TestDeconvolution:
+    def test_doubles_bilinearly_before_training(self):
+        x = keras.Input((6, 9, 2))
+        model = keras.Model(x, upsampling_deconvolution(x, "up"))
+        maps = np.random.default_rng(0).standard_normal((1, 6, 9, 2)).astype("float32")
+        expected = keras.ops.image.resize(maps, (12, 18), interpolation="bilinear")
+        # At the border resizing repeats the last pixel, a deconvolution sees zeros beyond it.
+        interior = np.s_[:, 1:-1, 1:-1]
+        np.testing.assert_allclose(
+            logits(model, maps)[interior],
+            keras.ops.convert_to_numpy(expected)[interior],
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+    def test_kernel(self):
+        kernel = bilinear_kernel(2)
+        line = np.array([1, 3, 3, 1])
+        np.testing.assert_array_equal(kernel[..., 0, 0] * 16, np.outer(line, line))
+        np.testing.assert_array_equal(kernel[..., 1, 1], kernel[..., 0, 0])
+        assert not kernel[..., 0, 1].any() and not kernel[..., 1, 0].any()
+
+
+class TestBackbones:
+    @pytest.mark.parametrize("name", backbones.NAMES)
+    def test_strides(self, name):
+        pyramid = backbones.build(name, keras.Input((64, 128, 3)))
+        assert list(pyramid) == ["P2", "P3", "P4", "P5"]
+        p2 = pyramids.P2_STRIDES[name]
+        sizes = [tuple(x.shape[1:3]) for x in pyramid.values()]
+        assert sizes == [(64 // (p2 * 2**i), 128 // (p2 * 2**i)) for i in range(4)]
+        assert pyramid["P5"].shape[-1] == pyramids.P5_CHANNELS[name]
+
+    def test_every_backbones_pyramid_is_known(self):
+        assert tuple(pyramids.P2_STRIDES) == tuple(pyramids.P5_CHANNELS) == backbones.NAMES
+
+    def test_a_nearsighted_pixel_sees_35(self):
+        x = keras.Input((128, 128, 3))
+        model = keras.Model(x, backbones.build("resnet_nearsighted", x)["P5"])
+        for weight in model.weights:  # all positive: no ReLU cuts anything off
+            weight.assign(np.full(weight.shape, "mean" not in weight.name, "float32"))
+        images = np.zeros((129, 128, 128, 3), "float32")
+        images[np.arange(128), np.arange(128), np.arange(128)] = 1  # a pixel of the diagonal each
+        maps = logits(model, images)[:, 4, 4]
+        seen = np.flatnonzero((maps[:-1] != maps[-1]).any(axis=-1))
+        assert len(seen) == np.ptp(seen) + 1 == 35
+
+
+def let_everything_pass(model) -> None:
+    """All positive, so that no ReLU cuts anything off, and nothing comes of nothing."""
+    for weight in model.weights:
+        ones = weight.name in ("kernel", "gamma", "moving_variance")
+        weight.assign(np.full(weight.shape, ones, "float32"))
+
+
+@pytest.fixture(scope="class")
+def network() -> keras.Model:
+    x = keras.Input((None, None, 3))
+    return keras.Model(x, list(backbones.build("resnet50_gcn", x).values()))
+
+
+class TestResNet50GCN:
+    """Figure 5 and Table 11."""
+
+    def test_stem_res2_and_res3_are_those_of_resnet50(self, network):
+        names = [layer.name for layer in network.layers]
+        theirs = keras.applications.ResNet50(include_top=False, weights=None)
+        same = [x for x in theirs.layers if x.name.startswith(("conv1", "pool1", "conv2", "conv3"))]
+        assert len(same) == 6 + 32 + 42 and {x.name for x in same} <= set(names)
+        for layer in same:
+            shapes = [w.shape for w in layer.weights]
+            assert shapes == [w.shape for w in network.get_layer(layer.name).weights]
+
+    def test_blocks_of_table_11(self, network):
+        for stage, count, k, width, filters in ((4, 6, 5, 85, 1024), (5, 3, 7, 128, 2048)):
+            names = {x.name for x in network.layers if x.name.startswith(f"conv{stage}_")}
+            assert {name.split("_")[1] for name in names} == {
+                f"block{i}" for i in range(1, count + 1)
+            }
+            for i in range(1, count + 1):
+                block = f"conv{stage}_block{i}"
+                sizes = {
+                    name: network.get_layer(f"{block}_{name}_conv").kernel.shape
+                    for name in ("left_2", "right_2", "3")
+                }
+                assert sizes == {
+                    "left_2": (k, 1, width, width),
+                    "right_2": (1, k, width, width),
+                    "3": (1, 1, width, filters),
+                }
+                channels = filters // 2 if i == 1 else filters
+                left, right = (network.get_layer(f"{block}_{x}_1_conv") for x in ("left", "right"))
+                assert left.kernel.shape == (1, k, channels, width)
+                assert right.kernel.shape == (k, 1, channels, width)
+                strides = (1, 2), (2, 1)
+                assert (left.strides, right.strides) == (strides if i == 1 else ((1, 1), (1, 1)))
+                # Batch norm and ReLU after each of the four; the last one has no ReLU of its own.
+                for name in ("left_1", "left_2", "right_1", "right_2"):
+                    assert {f"{block}_{name}_bn", f"{block}_{name}_relu"} <= names
+                assert f"{block}_3_bn" in names and f"{block}_3_relu" not in names
+                assert (f"{block}_shortcut_conv" in names) == (i == 1)
+
+    def test_parameters(self, network):
+        def bottleneck(channels, width, filters, k):
+            weights = 2 * k * (channels * width + width * width) + width * filters
+            return weights + 4 * (4 * width + filters)  # batch norms
+
+        own = bottleneck(512, 85, 1024, 5) + 512 * 1024 + 4 * 1024
+        own += 5 * bottleneck(1024, 85, 1024, 5)
+        own += bottleneck(1024, 128, 2048, 7) + 1024 * 2048 + 4 * 2048
+        own += 2 * bottleneck(2048, 128, 2048, 7)
+        theirs = keras.applications.ResNet50(include_top=False, weights=None)
+        shared = sum(
+            x.count_params() for x in theirs.layers if not x.name.startswith(("conv4", "conv5"))
+        )
+        assert network.count_params() == own + shared
+
+    def test_each_convolution_reaches_along_its_axis(self, network):
+        """A point in the middle of res-4's second block: what of each map it touches."""
+        names = [f"conv4_block2_{x}_relu" for x in ("left_1", "left_2", "right_1", "right_2")]
+        block = keras.Model(
+            network.get_layer("conv4_block1_out").output,
+            [network.get_layer(name).output for name in names],
+        )
+        let_everything_pass(block)
+        point = np.zeros((1, 15, 15, 1024), "float32")
+        point[0, 7, 7] = 1
+        reached = []
+        for map_ in block(point, training=False):
+            rows, columns = np.nonzero(keras.ops.convert_to_numpy(map_)[0].any(axis=-1))
+            assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+            assert rows.min() + rows.max() == columns.min() + columns.max() == 14
+            reached.append((int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1))
+        assert reached == [(1, 5), (5, 5), (5, 1), (5, 5)]
+
+    @pytest.mark.parametrize("branch", ["left_2", "right_2"])
+    def test_halving_passes_over_no_pixel(self, network, branch):
+        """Each of P3's pixels reaches res-4 through both branches of its first block."""
+        block = keras.Model(
+            network.get_layer("conv3_block4_out").output,
+            network.get_layer(f"conv4_block1_{branch}_relu").output,
+        )
+        let_everything_pass(block)
+        points = np.zeros((64, 8, 8, 512), "float32")
+        points[np.arange(64), np.arange(64) // 8, np.arange(64) % 8] = 1
+        maps = keras.ops.convert_to_numpy(block(points, training=False))
+        assert maps.shape == (64, 4, 4, 85)
+        assert maps.any(axis=(1, 2, 3)).all()
+
+    def test_trains(self):
+        """Strides that differ along the two axes have gradients, too."""
+        x = keras.Input((64, 64, 3))
+        y = layers.GlobalAveragePooling2D()(backbones.build("resnet50_gcn", x)["P5"])
+        model = keras.Model(x, layers.Dense(2)(y))
+        before = model.get_layer("conv4_block1_left_1_conv").kernel.numpy()
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss)
+        model.train_on_batch(pictures(64, 64, 2).astype("float32"), np.array([0, 1]))
+        moved = np.abs(model.get_layer("conv4_block1_left_1_conv").kernel.numpy() - before)
+        assert np.isfinite(moved).all() and (moved > 0).mean() > 0.9
+
+
+@pytest.fixture(scope="class")
+def published(tmp_path_factory):
+    """A ResNet50 like the one that Keras publishes, and its file: random, batch norms too."""
+    keras.utils.set_random_seed(3)
+    network = keras.applications.ResNet50(weights=None, include_top=False)
+    random = np.random.default_rng(0)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            shape = layer.gamma.shape
+            layer.set_weights(
+                [
+                    random.uniform(0.5, 1, shape),
+                    random.normal(0, 0.1, shape),
+                    random.normal(0, 0.1, shape),
+                    random.uniform(0.5, 1.5, shape),
+                ]
+            )
+    path = tmp_path_factory.mktemp("weights") / "resnet50_notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
+    yield network, path
+    path.unlink()  # 90 MB
+
+
+class TestImageNetWeights:
+    def test_the_network_computes_what_it_did_on_imagenet(self, published):
+        network, path = published
+        model = gcn(3, "resnet50", block="conv1x1", weights=str(path))
+        ours = keras.Model(model.input, model.get_layer("conv5_block3_out").output)
+        images = pictures(96, 64, batch=2)
+        bgr = keras.applications.resnet.preprocess_input(images.astype(np.float32))
+        expected = logits(network, bgr)
+        assert np.abs(expected).max() > 0
+        error = np.abs(logits(ours, images) - expected).max()
+        assert error < 1e-4 * np.abs(expected).max()
+
+    def test_a_failed_download_says_what_to_do(self, monkeypatch):
+        def refuse(*arguments, **options):
+            raise OSError("no route to host")
+
+        monkeypatch.setattr(keras.utils, "get_file", refuse)
+        with pytest.raises(ValueError) as caught:
+            gcn(3, "resnet50", weights="imagenet")
+        address = (
+            "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        )
+        assert str(caught.value) == (
+            f"the ImageNet weights of resnet50 could not be downloaded (no route to host): fetch "
+            f"{address} by hand and give its path as weights"
+        )
+
+    def test_imagenet_file_is_asked_for_with_its_checksum(self, published, monkeypatch):
+        asked = []
+
+        def answer(name, origin, **options):
+            asked.append((name, origin.rpartition("/")[2], options["file_hash"]))
+            return str(published[1])
+
+        monkeypatch.setattr(keras.utils, "get_file", answer)
+        backbones.build("resnet50", keras.Input((32, 32, 3)), "imagenet")
+        file = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        assert asked == [(file, file, "4d473c1dd8becc155b73f8504c6f6626")]
+
+    def test_a_missing_file(self, tmp_path):
+        path = tmp_path / "none.h5"
+        with pytest.raises(ValueError) as caught:
+            gcn(3, "resnet50", weights=str(path))
+        assert str(caught.value) == f"no weights file at {path}"
+
+    @pytest.mark.parametrize("content", ["text", "another network", "empty HDF5", "other ending"])
+    def test_a_wrong_file(self, tmp_path, content):
+        path = tmp_path / ("weights.npz" if content == "other ending" else "weights.h5")
+        if content in ("text", "other ending"):
+            path.write_text("not a weights file")
+        else:
+            network = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+            with h5py.File(path, "w") as file:
+                if content == "another network":
+                    legacy_h5_format.save_weights_to_hdf5_group(file, network)
+        with pytest.raises(ValueError) as caught:
+            gcn(3, "resnet50", weights=str(path))
+        assert str(caught.value).startswith(f"{path} holds no weights of resnet50 without top: ")
+
+
+PLAIN_KERAS = ("blocks", "backbones", "model", "classifier", "costs")
+
+
+@pytest.mark.parametrize("module", PLAIN_KERAS)
+def test_no_tensorflow_import(module):
+    tree = ast.parse((Path(blocks.__file__).parent / f"{module}.py").read_text())
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # The pipelines read TensorFlow's files; only two of their modules are plain numbers.
+            whole = node.module.startswith("pipelines")
+            imported.add(node.module if whole else node.module.partition(".")[0])
+    assert "keras" in imported
+    plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras", "keras_cv"}
+    assert imported <= plain | {"pipelines.base.imagenet", "pipelines.base.labels"}
+
+
+@pytest.mark.slow
+def test_builds_on_jax_without_tensorflow():
+    pytest.importorskip("jax")
+    program = """
+import json, sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"no {name} in this test")
+
+sys.meta_path.insert(0, NotInstalled())
+from gcn_keras.models.gcn import gcn
+model = gcn(5, sys.argv[1], 3)
+print(json.dumps([model.count_params(), model(__import__("numpy").zeros((1, 32, 64, 3))).shape]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, TINY],
+        cwd=REPOSITORY,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = gcn(5, TINY, 3).count_params()
+    assert json.loads(done.stdout.splitlines()[-1]) == [expected, [1, 32, 64, 5]]

@@ -1,0 +1,266 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from gcn_keras.inference.images import load_image
+from gcn_keras.plots.curves import curves_figure, plot_curves, plot_trimap, trimap_figure
+from gcn_keras.plots.samples import (
+    ERROR_COLOUR,
+    VOID_COLOUR,
+    error_picture,
+    plot_samples,
+    samples_figure,
+)
+from pipelines.base.errors import UserError
+
+NAMES = ["_background", "disc", "square", "cost in $"]
+PALETTE = np.stack([np.arange(256), 255 - np.arange(256), np.full(256, 7)], 1).astype(np.uint8)
+SIDE, SHOWN = 128, 256  # pictures of 128 pixels are shown at twice their size
+
+
+def sample():
+    """A gray photo with a left half of class 0, a right half of 3, and a void column between."""
+    image = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    label = np.zeros((SIDE, SIDE), np.uint8)
+    label[:, SIDE // 2 :] = 3
+    prediction = label.copy()
+    label[:, SIDE // 2] = 255
+    return image, label, prediction
+
+
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.texts if text.get_gid() == "legend"]
+
+
+def captions(figure) -> list[str]:
+    return [text.get_text() for text in figure.texts if text.get_gid() != "legend"]
+
+
+def count(pixels: np.ndarray, colour) -> int:
+    return int((pixels == np.array(colour)).all(axis=-1).sum())
+
+
+class TestErrorPicture:
+    def test_each_kind_of_pixel(self):
+        image = np.array([[(90, 120, 150)] * 4], np.uint8)  # the mean is 120, dimmed 54
+        label = np.array([[1, 1, 255, 255]], np.uint8)
+        prediction = np.array([[1, 2, 1, 0]], np.uint8)
+        expected = [[[54] * 3, list(ERROR_COLOUR), list(VOID_COLOUR), list(VOID_COLOUR)]]
+        assert error_picture(image, label, prediction).tolist() == expected
+
+
+class TestSamples:
+    def drawn(self, tmp_path, *rows, titles=None) -> np.ndarray:
+        images, labels, predictions = zip(*rows, strict=True)
+        plot_samples(images, labels, predictions, NAMES, PALETTE, tmp_path / "s.png", titles=titles)
+        assert [path.name for path in tmp_path.iterdir()] == ["s.png"]
+        with Image.open(tmp_path / "s.png") as image:
+            assert image.format == "PNG"
+        return load_image(tmp_path / "s.png")
+
+    def errors_column(self, pixels: np.ndarray) -> np.ndarray:
+        """Where the errors of the first row stand: the right column, below its heading."""
+        margin, line = 26, 26
+        return pixels[margin + line :, -margin - SHOWN : -margin][:SHOWN]
+
+    def test_right_pixels_are_dimmed_and_void_is_gray(self, tmp_path):
+        errors = self.errors_column(self.drawn(tmp_path, sample()))
+        assert count(errors, (45, 45, 45)) == SHOWN * (SHOWN - 2)
+        assert count(errors, VOID_COLOUR) == SHOWN * 2
+        assert count(errors, ERROR_COLOUR) == 0
+
+    def test_wrong_pixels_stand_out(self, tmp_path):
+        image, label, prediction = sample()
+        prediction[:16, :8] = 1
+        errors = self.errors_column(self.drawn(tmp_path, (image, label, prediction)))
+        assert count(errors, ERROR_COLOUR) == 4 * 16 * 8
+        assert count(errors[:32, :16], ERROR_COLOUR) == 4 * 16 * 8
+
+    def test_every_picture_shows_its_pixels(self, tmp_path):
+        image, label, prediction = sample()
+        pixels = self.drawn(tmp_path, (image, label, prediction))
+        assert count(pixels, (100, 100, 100)) >= SHOWN * SHOWN
+        assert count(pixels, PALETTE[0]) >= SHOWN * SHOWN  # a half each of label and prediction
+        assert count(pixels, PALETTE[255]) >= SHOWN * 2
+        assert count(pixels, PALETTE[1]) == count(pixels, PALETTE[2]) == 0
+
+    def test_size_grows_by_rows(self, tmp_path):
+        one = self.drawn(tmp_path, sample())
+        three = self.drawn(tmp_path, sample(), sample(), sample())
+        assert one.shape[1] == three.shape[1] == 4 * SHOWN + 3 * 13 + 2 * 26
+        assert three.shape[0] - one.shape[0] == 2 * (SHOWN + 26 + 13)
+
+    def test_pictures_of_different_sizes(self, tmp_path):
+        shapes = [(128, 128), (360, 480), (900, 300)]  # shown doubled, as they are, reduced
+        rows = [(np.zeros((*s, 3), np.uint8), *np.zeros((2, *s), np.uint8)) for s in shapes]
+        pixels = self.drawn(tmp_path, *rows)
+        # Type of 21 pixels: the gaps too, and twice that for the margins and lines.
+        assert pixels.shape[1] == 4 * 480 + 3 * 21 + 2 * 42
+        assert pixels.shape[0] == 256 + 360 + 640 + 3 * (42 + 21) + (42 + 42) + (42 + 42)
+
+    @pytest.mark.parametrize("wrong", [None, 1])
+    def test_legend_lists_what_occurs(self, wrong):
+        image, label, prediction = sample()
+        if wrong:
+            prediction[0, 0] = wrong
+        figure = samples_figure([image], [label], [prediction], NAMES, PALETTE)
+        assert legend(figure) == ["_background", *["disc"] * bool(wrong), "cost in $", "void"]
+        colours = [swatch.get_facecolor()[:3] for swatch in figure.artists]
+        assert len(colours) == len(legend(figure))
+        np.testing.assert_allclose(colours[-1], PALETTE[255] / 255)
+
+    def test_no_void_no_entry(self):
+        image, _, prediction = sample()
+        figure = samples_figure([image], [prediction], [prediction], NAMES, PALETTE)
+        assert legend(figure) == ["_background", "cost in $"]
+
+    def test_accuracy_counts_valid_pixels_only(self):
+        image, label, prediction = sample()
+        label[:] = 255
+        label[0, :4] = (0, 0, 0, 1)
+        void = np.full_like(label, 255)
+        figure = samples_figure(
+            [image] * 2, [label, void], [prediction] * 2, NAMES, PALETTE, titles=["one", "two"]
+        )
+        assert captions(figure)[:4] == ["photo", "label", "prediction", "errors"]
+        assert captions(figure)[4:] == [
+            "one",
+            "75.0% of the pixels right",
+            "two",
+            "no labelled pixel",
+        ]
+
+    def test_nothing_overlaps_or_runs_off_the_page(self):
+        names = [f"a class of number {index}" for index in range(19)]
+        label = np.repeat(np.arange(19, dtype=np.uint8), 8)[None, :].repeat(128, 0)
+        image = np.zeros((*label.shape, 3), np.uint8)
+        figure = samples_figure([image], [label], [label], names, PALETTE, titles=["a title"])
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in figure.texts]
+        assert len(legend(figure)) == 19
+        for index, box in enumerate(boxes):
+            assert box.x0 >= 0 and box.y0 >= 0
+            assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+            assert not any(box.overlaps(other) for other in boxes[:index])
+
+    def test_refuses_what_does_not_fit(self, tmp_path):
+        image, label, prediction = sample()
+        with pytest.raises(ValueError, match="no picture to draw"):
+            samples_figure([], [], [], NAMES, PALETTE)
+        with pytest.raises(ValueError, match="picture 0, its label and prediction differ in size"):
+            samples_figure([image], [label[1:]], [prediction], NAMES, PALETTE)
+        with pytest.raises(ValueError, match="1 titles for 2 pictures"):
+            samples_figure([image] * 2, [label] * 2, [label] * 2, NAMES, PALETTE, titles=["one"])
+        with pytest.raises(ValueError, match=r"the indices \[3\] occur, but there are 2 classes"):
+            samples_figure([image], [label], [prediction], NAMES[:2], PALETTE)
+        with pytest.raises(UserError, match="s.png cannot be written"):
+            plot_samples(
+                [image], [label], [prediction], NAMES, PALETTE, tmp_path / "nowhere" / "s.png"
+            )
+
+
+class TestCurves:
+    HISTORY = {
+        "epoch": [0, 1, 2, 3],
+        "loss": [2.0, 1.0, 0.7, 0.6],
+        "learning_rate": [1e-3, 8e-4, 2e-4, 0.0],
+        "val_mean_iou": [0.1, float("nan"), 0.625, 0.5],
+        "val_pixel_accuracy": [0.3, float("nan"), 0.8, 0.8],
+        "other": ["a", "b", "c", "d"],
+    }
+
+    def panels(self, *keys) -> dict:
+        figure = curves_figure({key: self.HISTORY[key] for key in keys})
+        return {axes.get_title(loc="left"): axes for axes in figure.get_axes()}
+
+    def test_file(self, tmp_path):
+        plot_curves(self.HISTORY, tmp_path / "c.png")
+        with Image.open(tmp_path / "c.png") as image:
+            assert image.format == "PNG" and image.size == (1240, 440)
+        assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+    def test_all_columns(self):
+        panels = self.panels(*self.HISTORY)
+        assert list(panels) == ["training loss", "learning rate", "validation"]
+        (loss,) = panels["training loss"].lines
+        assert loss.get_xydata().tolist() == [[0, 2.0], [1, 1.0], [2, 0.7], [3, 0.6]]
+        assert panels["learning rate"].get_yscale() == "log"
+        accuracy, mean_iou, _ = panels["validation"].lines
+        assert accuracy.get_xydata().tolist() == [[0, 0.3], [2, 0.8], [3, 0.8]]
+        assert mean_iou.get_xydata().tolist() == [[0, 0.1], [2, 0.625], [3, 0.5]]
+
+    def test_best_epoch_is_marked(self):
+        axes = self.panels("epoch", "val_mean_iou")["validation"]
+        assert axes.lines[-1].get_xydata().tolist() == [[2, 0.625]]
+        assert [text.get_text() for text in axes.get_legend().texts] == [
+            "mean IoU",
+            "best: 0.625 at epoch 2",
+        ]
+
+    def test_a_classifiers_scores(self):
+        history = {"val_top1_accuracy": [0.1, 0.3], "val_top5_accuracy": [0.5, 0.4]}
+        (axes,) = curves_figure(history).get_axes()
+        five, one, best = (line.get_xydata().tolist() for line in axes.lines)
+        assert (five, one) == ([[1, 0.5], [2, 0.4]], [[1, 0.1], [2, 0.3]])
+        assert best == [[2, 0.3]]
+        assert [text.get_text() for text in axes.get_legend().texts] == [
+            "top-5 accuracy",
+            "top-1 accuracy",
+            "best: 0.300 at epoch 2",
+        ]
+
+    @pytest.mark.parametrize(
+        ("keys", "titles"),
+        [
+            (["loss"], ["training loss"]),
+            (["loss", "val_mean_iou"], ["training loss", "validation"]),
+            (["val_pixel_accuracy"], ["validation"]),
+        ],
+    )
+    def test_draws_what_is_there(self, keys, titles):
+        panels = self.panels(*keys)
+        assert list(panels) == titles
+        assert panels[titles[0]].lines[0].get_xdata()[0] == 1  # without "epoch", from 1
+
+    def test_legend_does_not_touch_the_title(self):
+        history = {key: values for key, values in self.HISTORY.items() if key != "other"}
+        figure = curves_figure({**history, "epoch": [996, 997, 998, 999]})
+        figure.draw_without_rendering()
+        axes = figure.get_axes()[-1]
+        (title,) = axes.findobj(lambda artist: getattr(artist, "_text", "") == "validation")
+        assert not title.get_window_extent().overlaps(axes.get_legend().get_window_extent())
+
+    def test_one_epoch(self, tmp_path):
+        plot_curves({"loss": [1.0], "learning_rate": [0.1], "val_mean_iou": [0.2]}, tmp_path / "c")
+        assert load_image(tmp_path / "c").shape == (440, 1240, 3)
+
+    def test_refuses_what_cannot_be_drawn(self, tmp_path):
+        with pytest.raises(ValueError, match="history has none of loss, learning_rate"):
+            plot_curves({"other": [1.0], "loss": []}, tmp_path / "c.png")
+        with pytest.raises(ValueError, match="differ in length: .*'loss': 2"):
+            plot_curves({"loss": [1.0, 2.0], "val_mean_iou": [0.1]}, tmp_path / "c.png")
+
+
+class TestTrimap:
+    CURVES = {"GCN": ((1, 3, 40), (None, 0.5, 0.75)), "GCN + BR": ((2, 3), (0.25, 0.625))}
+
+    def test_a_line_for_each_model(self):
+        (axes,) = trimap_figure(self.CURVES).get_axes()
+        lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+        assert lines == {"GCN": [[3, 50], [40, 75]], "GCN + BR": [[2, 25], [3, 62.5]]}
+        assert axes.get_title(loc="left") == "mean IoU near boundaries, %"
+        assert axes.get_xlabel() == "width of the band, pixels"
+        styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+        assert len(styles) == 2
+
+    def test_file(self, tmp_path):
+        plot_trimap(self.CURVES, tmp_path / "t.png", measure="pixel accuracy")
+        assert load_image(tmp_path / "t.png").shape == (440, 620, 3)
+        assert [path.name for path in tmp_path.iterdir()] == ["t.png"]
+
+    def test_refuses_what_cannot_be_drawn(self):
+        with pytest.raises(ValueError, match="GCN has 2 widths and 1 values"):
+            trimap_figure({"GCN": ((1, 2), (0.5,))})
+        for count in (0, 9):
+            with pytest.raises(ValueError, match=f"there must be 1 to 8 curves, not {count}"):
+                trimap_figure({str(number): ((1,), (0.5,)) for number in range(count)})

@@ -1,0 +1,277 @@
+"""Recipes and the command line that replaces their values."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from places import REPOSITORY
+
+from gcn_keras.models import pyramids
+from gcn_keras.recipes import recipe
+from gcn_keras.recipes.catalogue import RECIPES
+from gcn_keras.recipes.command_line import check, parse
+from pipelines.base.errors import UsageError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_sound(name):
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    check(recipe)
+    assert parse(["--recipe", name]) == parse([f"--recipe={name}"]) == recipe
+
+
+def test_the_papers_settings():
+    """Section 4 of the paper; the learning rate and its schedule are our choice."""
+    paper = RECIPES["paper"]
+    assert (paper.optimizer, paper.batch, paper.momentum) == ("sgd", 1, 0.99)
+    assert (paper.weight_decay, paper.crop, paper.kernel_size) == (5e-4, (512, 512), (15,))
+    assert (paper.block, paper.boundary_refinement, paper.weights) == ("gcn", True, "imagenet")
+
+
+def test_the_papers_data_and_sizes():
+    """Sections 4.1 to 4.3."""
+    settings = {
+        name: (recipe.dataset, recipe.train_split, recipe.crop, recipe.mode, recipe.kernel_size)
+        for name, recipe in RECIPES.items()
+        if name.startswith(("voc", "cityscapes"))
+    }
+    assert settings == {
+        "voc-ablation": ("voc2012_sbd", "trainaug", (512, 512), "pad", (15,)),
+        "voc-stage1": ("stage1", "train", (640, 640), "pad", (15,)),
+        "voc-stage2": ("voc2012_sbd", "trainaug", (512, 512), "pad", (15,)),
+        "voc-stage3": ("voc2012_sbd", "train", (512, 512), "pad", (15,)),
+        "cityscapes-stage1": ("cityscapes19", "train_coarse", (800, 800), "crop", (25,)),
+        "cityscapes-stage2": ("cityscapes19", "train", (800, 800), "crop", (25,)),
+    }
+    for name in settings:
+        recipe = RECIPES[name]
+        assert (recipe.backbone, recipe.batch, recipe.momentum) == ("resnet152", 1, 0.99)
+        assert (recipe.weights, recipe.freeze_batch_norm) == ("imagenet", True)
+
+
+@pytest.mark.parametrize("name", ["shapes-ablation", "camvid-ablation"])
+def test_the_ablation_asks_the_papers_question(name):
+    ablation = RECIPES[name]
+    p5 = [side // (8 * pyramids.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
+    assert p5 == [8, 8]
+    assert ablation.kernel_size == (2 * p5[0] - 1,)  # from any position to any other
+    assert not ablation.boundary_refinement
+
+
+def test_the_pretraining_of_table_6():
+    recipe = RECIPES["imagenet-pretrain"]
+    assert (recipe.task, recipe.dataset, recipe.backbone) == (
+        "classification",
+        "imagenet2012",
+        "resnet50_gcn",
+    )
+    assert {x.task for x in RECIPES.values() if x is not recipe} == {"segmentation"}
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--kernel-size", "7"),
+        ("--block", "conv1x1"),
+        ("--stack-width", "9"),
+        ("--no-boundary-refinement", "False"),
+        ("--freeze-batch-norm", "True"),
+        ("--scale", "0.5 2.0"),
+        ("--mode", "pad"),
+        ("--class-weights", "median-frequency"),
+        ("--saved-model", "somewhere"),
+        ("--export", "True"),
+    ],
+)
+def test_what_a_classifier_has_no_use_for(option, value):
+    values = [] if value in ("True", "False") else value.split()
+    with pytest.raises(UsageError) as caught:
+        parse(["--recipe", "imagenet-pretrain", option, *values])
+    assert str(caught.value) == (
+        f"{option.replace('--no-', '--')} means nothing for --recipe imagenet-pretrain, which "
+        f"trains a model for classification: leave it out, got {value}"
+    )
+
+
+def test_without_an_argument_it_is_shapes():
+    assert parse([]) == RECIPES["shapes"]
+
+
+def test_options_replace_fields(tmp_path):
+    model = tmp_path / "a.keras"
+    model.touch()
+    recipe = parse(
+        "--kernel-size 3 5 5 7 --recipe camvid --crop 96 128 --no-flip --batch=2 --optimizer sgd "
+        f"--scale 0.5 2 --weights {model} --steps-per-epoch 9 --no-export".split()
+    )
+    assert recipe == dataclasses.replace(
+        RECIPES["camvid"],
+        kernel_size=(3, 5, 5, 7),
+        crop=(96, 128),
+        flip=False,
+        batch=2,
+        optimizer="sgd",
+        scale=(0.5, 2.0),
+        weights=str(model),
+        steps_per_epoch=9,
+        export=False,
+    )
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RECIPES["shapes"].batch = 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ("--kernel-size 8", "--kernel-size must be odd.*got 8$"),
+        ("--kernel-size 3 5 0 7", "--kernel-size must be odd.*got 0$"),
+        ("--kernel-size -3", "--kernel-size must be odd.*got -3$"),
+        ("--kernel-size 3 5", r"--kernel-size takes one number or four \(P2 to P5\), got 2$"),
+        (
+            "--kernel-size 9 --crop 128 128",
+            "--kernel-size 9 is too large for P5, which is 4 pixels wide for --crop 128 128: "
+            "beyond 7 the kernel sees only padding",
+        ),
+        (
+            "--kernel-size 3 17 3 3 --crop 64 64",
+            "--kernel-size 17 is too large for P3, which is 8 pixels wide",
+        ),
+        ("--block stack --kernel-size 1", "--block stack needs a --kernel-size of at least 3, got"),
+        ("--crop 100 128", "--crop must be multiples of 32, the stride of .*'s P5, got 100 128$"),
+        ("--crop 128 0", "--crop must be multiples of 32, .*got 128 0$"),
+        ("--backbone resnet_nearsighted --crop 60 64", "multiples of 16, .*got 60 64$"),
+        ("--recipe shape", "there is no recipe 'shape'; there are: shapes, shapes-ablation, camv"),
+        ("--batch 2 --recipe", "--recipe needs a name: one of shapes, "),
+        ("--dataset camvids", r"there is no data set 'camvids' \(did you mean 'camvid'\?\)"),
+        ("--batch 0", "--batch must be at least 1, got 0$"),
+        ("--epochs -1", "--epochs must be at least 1, got -1$"),
+        ("--steps-per-epoch 0", "--steps-per-epoch must be at least 1, got 0$"),
+        ("--validate-every 0", "--validate-every must be at least 1, got 0$"),
+        ("--stack-width 0", "--stack-width must be at least 1, got 0$"),
+        ("--weight-decay -0.1", "--weight-decay must be a number of at least 0, got -0.1$"),
+        ("--weight-decay nan", "--weight-decay must be a number of at least 0, got nan$"),
+        ("--warmup-steps -1", "--warmup-steps must be a number of at least 0, got -1$"),
+        ("--weights no.h5", "--weights no.h5: there is no such file$"),
+        (
+            "--weights imagenet",
+            "--weights imagenet: Keras publishes ImageNet weights of resnet50, resnet101, "
+            "resnet152, not of --backbone resnet14_tiny: give a .keras file by --weights, or "
+            "--weights None$",
+        ),
+        ("--seed -1", "--seed must be in 0…4294967295, got -1$"),
+        ("--learning-rate 0", r"--learning-rate must be positive, got 0\.0$"),
+        ("--learning-rate nan", "--learning-rate must be positive, got nan$"),
+        ("--learning-rate inf", "--learning-rate must be positive, got inf$"),
+        ("--momentum 1", r"--momentum must be at least 0 and below 1, got 1\.0$"),
+        (
+            "--batch-norm-momentum -1",
+            r"--batch-norm-momentum must be at least 0 and below 1, got -1\.0$",
+        ),
+        ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
+        ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
+        ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),
+        ("--shuffle-mib 0", "--shuffle-mib must be at least 1, got 0$"),
+        (
+            "--recipe camvid --mode pad",
+            r"--mode pad resizes nothing: --scale must be 1 1, got 0\.6 1\.6$",
+        ),
+        (f"--cache {__file__}", f"--cache must be memory or a folder, got '{__file__}'$"),
+        (
+            "--data-service localhost",
+            "--data-service must be HOST:PORT with a port in 1…65535, got 'localhost'$",
+        ),
+        (
+            "--data-service a:5050 --cache memory",
+            "--data-service excludes --cache: .*got --cache memory$",
+        ),
+        (
+            "--label-smoothing 0.1",
+            "--label-smoothing means nothing for --recipe shapes, which trains a model for "
+            r"segmentation: leave it out, got 0\.1$",
+        ),
+        (
+            "--recipe imagenet-pretrain --area 0 1",
+            r"--area takes the smallest and the largest share, above 0 and up to 1, got 0\.0 1\.0$",
+        ),
+        (
+            "--recipe imagenet-pretrain --area 0.5 1.5",
+            r"--area takes the smallest and the largest share, .*, got 0\.5 1\.5$",
+        ),
+        (
+            "--recipe imagenet-pretrain --label-smoothing 1",
+            r"--label-smoothing must be at least 0 and below 1, got 1\.0$",
+        ),
+        (
+            "--recipe imagenet-pretrain --dataset ImageNet",
+            "--dataset must be the name of a set that TFDS has, .*, got 'ImageNet'$",
+        ),
+        ("--recipe imagenet-pretrain --crop 100 224", "--crop must be multiples of 32, .* 100 224"),
+        ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
+    ],
+)
+def test_values_that_cannot_be_meant(options, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(options.split())
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("k, fits", [(7, True), (9, False)])
+def test_a_kernel_may_just_reach_across_the_map(k, fits):
+    """P5 of a 128×128 crop is 4×4: from one end, k = 7 reaches the other."""
+    recipe = dataclasses.replace(RECIPES["shapes"], kernel_size=(3, 3, 3, k), crop=(128, 128))
+    if fits:
+        check(recipe)
+    else:
+        with pytest.raises(UsageError, match="--kernel-size 9 is too large for P5"):
+            check(recipe)
+    check(dataclasses.replace(recipe, block="conv1x1"))  # which has no use for it
+
+
+@pytest.mark.slow
+class TestProcess:
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ("--kernel-size 8", "error: --kernel-size must be odd"),
+            ("--recipe none", "error: there is no recipe 'none'"),
+            ("--dataset none", "error: there is no data set 'none'"),
+            ("--backbone vgg16", "vgg16"),
+            ("--learning-rte 1", "--learning-rte"),
+            ("--batch many", "many"),
+        ],
+    )
+    def test_a_wrong_option_ends_with_status_2(self, options, message):
+        done = subprocess.run(
+            [sys.executable, "-m", "gcn_keras.fit", *options.split()],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert message in done.stderr and "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+    def test_help_names_every_option_and_imports_nothing_heavy(self):
+        program = """
+import sys
+from gcn_keras import fit
+sys.argv[1:] = ["--recipe", "camvid", "--help"]
+try:
+    fit.main()
+except SystemExit as end:
+    assert end.code == 0
+assert not {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"} & set(sys.modules)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        fields = {field.name for field in dataclasses.fields(recipe.Recipe)} - {"name", "task"}
+        missing = {name for name in fields if name.replace("_", "-") not in done.stdout}
+        assert not missing
+        assert "--recipe" in done.stdout and "shapes-ablation" in done.stdout

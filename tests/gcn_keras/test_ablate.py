@@ -1,0 +1,412 @@
+"""Tables of the paper from runs that are already there, and what ends a table early."""
+
+import csv
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gcn_keras import ablate
+from gcn_keras.experiments import paper_tables
+from gcn_keras.experiments.runs import COLUMNS, Experiments
+from gcn_keras.experiments.table import rows_of, shown
+from gcn_keras.recipes import catalogue, command_line
+from gcn_keras.training.run_folder import RunFolder, begin_run
+from pipelines.base.errors import UsageError, UserError
+
+RECIPE = catalogue.RECIPES["shapes-ablation"]
+
+
+def table(name):
+    return paper_tables.table(name, RECIPE)
+
+
+def row(name, of="table1"):
+    return next(row for row in table(of).rows if row.name == name)
+
+
+def finish(folder, mean_iou, of="table1", extra=()):
+    """A finished run of the recipe: its config.json and metrics.json."""
+    name, _, seed = folder.name.rpartition("-seed")
+    options = ["--recipe", "shapes-ablation", *row(name, of).options, *extra, "--seed", seed]
+    begin_run(RunFolder(folder), command_line.parse(options))
+    metrics = {
+        "mean_iou": mean_iou,
+        "p5_weights": 2709,
+        "parameters": 1000,
+        "train_pictures": 12000,
+        "training_seconds": 60.5,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """Stands in for `python -m gcn_keras.…`: notes its arguments; what it measures are shares that
+    follow from the run's own."""
+    program, calls = tmp_path / "python", tmp_path / "calls.jsonl"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        f"with open({str(calls)!r}, 'a') as file:\n"
+        "    print(json.dumps(sys.argv[2:]), file=file)\n"
+        "if sys.argv[2] == 'gcn_keras.fit':\n"
+        "    sys.exit('trained nothing')\n"
+        "run = pathlib.Path(sys.argv[3]).parent\n"
+        "score = json.loads((run / 'metrics.json').read_text())['mean_iou']\n"
+        "measured = {'mean_iou': score, 'pixel_accuracy': 0.9, 'boundaries': {\n"
+        "    'boundary_accuracy': score / 2, 'internal_accuracy': 1.5 * score,\n"
+        "    'mean_boundary_iou': None}}\n"
+        "pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text(json.dumps(measured))\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return lambda: [json.loads(line) for line in calls.read_text().splitlines()]
+
+
+# === The tables as data ===
+
+
+def test_every_row_of_table_1_is_there():
+    assert [(row.label, row.paper["mean_iou"]) for row in table("table1").rows] == [
+        ("base (1×1)", 69.0),
+        ("GCN k = 3", 70.1),
+        ("GCN k = 5", 71.1),
+        ("GCN k = 7", 72.8),
+        ("GCN k = 9", 73.4),
+        ("GCN k = 11", 73.7),
+        ("GCN k = 13", 74.0),
+        ("GCN k = 15", 74.5),
+    ]
+
+
+@pytest.mark.parametrize("name", paper_tables.NAMES)
+def test_every_row_can_be_trained_or_measured(name):
+    seen = set()
+    for row in table(name).rows:
+        assert row.name not in {other.name for other in seen}
+        assert "mean_iou" in row.paper and set(row.paper) <= set(paper_tables.MEASURES)
+        assert row.start is None or row.start in seen
+        if row.measures_only:
+            assert row.start and row.procedure and not row.options
+        else:
+            recipe = row.recipe or ("voc-ablation" if name == "table6" else "shapes-ablation")
+            options = ["--recipe", recipe, *row.options, "--weights", "None"]
+            assert command_line.parse(options).name == recipe
+        seen.add(row)
+
+
+def test_rows_of_one_name_are_one_run():
+    options = {}
+    for name in paper_tables.NAMES:
+        for row in table(name).rows:
+            content = row.recipe, row.options, row.start, row.procedure
+            assert options.setdefault(row.name, content) == content
+
+
+def test_stacks_are_as_wide_beside_the_backbone_as_the_papers():
+    resnet = paper_tables.table("table4", catalogue.RECIPES["voc-ablation"])
+    assert [(row.name, row.x) for row in resnet.rows] == [
+        ("stack7", "2048"), ("stack7-1024", "1024"), ("stack7-210", "210"), ("gcn7", "GCN")
+    ]  # fmt: skip
+    # P5 has 128 channels: 128 · 210 / 2048 = 13, which is raised to 16.
+    assert [(row.name, row.x) for row in table("table4").rows] == [
+        ("stack7", "128 (2048)"), ("stack7-64", "64 (1024)"), ("stack7-16", "16 (210)"),
+        ("gcn7", "GCN"),
+    ]  # fmt: skip
+
+
+def test_only_some_rows():
+    kept = rows_of(table("table1"), ("gcn15", "base"))
+    assert [row.name for row in kept] == ["base", "gcn15"]
+    with pytest.raises(UsageError, match="^--rows: there is no row 'gcn4'; there are: base, gcn3,"):
+        rows_of(table("table1"), ("gcn4",))
+
+
+def test_an_unknown_table():
+    with pytest.raises(ValueError, match="^unknown table 'table8': choose one of table1, "):
+        table("table8")
+
+
+# === Running them ===
+
+
+def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, commands):
+    runs, out = tmp_path / "runs", tmp_path / "docs"
+    for name, scores in (("base", (0.2, 0.3)), ("gcn15", (0.5, 0.6))):
+        for seed, score in enumerate(scores):
+            finish(runs / f"{name}-seed{seed}", score)
+    ablate.ablate("table1", rows=("base", "gcn15"), seeds=2, runs=runs, out=out)
+    text = (out / "table1.md").read_text()
+    assert text.splitlines() == [
+        "| | mean IoU % | paper | seeds |",
+        "|---|---:|---:|---:|",
+        "| base (1×1) | 25.0 ± 7.1 | 69.0 | 2 |",  # sqrt(2 · 5²) = 7.07
+        "| GCN k = 15 | 55.0 ± 7.1 | 74.5 | 2 |",
+        "",
+        "Paper: VOC 2012 val, ResNet-152.",
+    ]
+    printed = capsys.readouterr().out
+    assert printed.endswith(text)
+    assert "[2/4] GCN k = 15, seed 0: mean IoU 50.0 %, 60 s of training\n" in printed
+    assert (out / "table1.png").read_bytes().startswith(b"\x89PNG")
+    with open(out / "runs.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS
+    assert [(line["run"], line["seed"], line["mean_iou"]) for line in lines] == [
+        ("base", "0", "0.2"), ("gcn15", "0", "0.5"), ("base", "1", "0.3"), ("gcn15", "1", "0.6")
+    ]  # fmt: skip
+    assert [call[0] for call in commands()] == ["gcn_keras.evaluate"] * 4
+    assert commands()[0][1:] == [
+        str(runs / "base-seed0" / "best.keras"), "--dataset", "shapes", "--data-dir", "data",
+        "--boundaries", "--json", commands()[0][-1],
+    ]  # fmt: skip
+
+
+def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands):
+    """Table 5 has two rows in common with Table 1, and more columns."""
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    finish(tmp_path / "runs" / "gcn15-seed0", 0.4)
+    rows = {"rows": ("base", "gcn15"), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table5", runs=tmp_path / "nowhere", **rows)
+    assert len(commands()) == 2
+    assert "[2/2] GCN, seed 0: mean IoU 40.0 %, 60 s of training (was there)\n" in (
+        capsys.readouterr().out
+    )
+    assert (tmp_path / "table5.md").read_text().splitlines()[2:4] == [
+        "| base (1×1) | 10.0 | 71.3 | 30.0 | 93.9 | 20.0 | 69.0 | 1 |",
+        "| GCN | 20.0 | 71.5 | 60.0 | 95.0 | 40.0 | 74.5 | 1 |",
+    ]
+
+
+def test_models_are_wanted_too(tmp_path, commands):
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    rows = {"rows": ("base",), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table1", runs=tmp_path / "runs", models=True, **rows)
+    assert [call[0] for call in commands()] == ["gcn_keras.evaluate"]
+    with pytest.raises(UserError, match="^fit --recipe shapes-ablation .* failed with status 1"):
+        ablate.ablate("table1", runs=tmp_path / "nowhere", models=True, **rows)
+
+
+def test_results_of_other_settings_are_not_taken(tmp_path, commands):
+    finish(tmp_path / "runs" / "base-seed0", 0.2)
+    finish(tmp_path / "longer" / "base-seed0", 0.3, extra=("--epochs", "9"))
+    rows = {"rows": ("base",), "seeds": 1, "out": tmp_path}
+    ablate.ablate("table1", runs=tmp_path / "runs", **rows)
+    ablate.ablate("table1", runs=tmp_path / "longer", options="--epochs 9", **rows)
+    ablate.ablate("table1", runs=tmp_path / "runs", evaluation="--limit 5", **rows)
+    assert len(commands()) == 3
+    assert commands()[2][-4:-2] == ["--limit", "5"]
+    assert "| base (1×1) | 20.0 | 69.0 | 1 |" in (tmp_path / "table1.md").read_text()
+    with open(tmp_path / "runs.csv") as file:
+        assert len({line["configuration"] for line in csv.DictReader(file)}) == 3
+
+
+def test_weights_are_counted_beside_the_papers(tmp_path, commands):
+    finish(tmp_path / "conv3-seed0", 0.2, of="table2")
+    ablate.ablate("table2", rows=("conv3",), seeds=1, runs=tmp_path)
+    assert "| 3×3 convolution | 20.0 | 69.8 | 2,709 | 387K | 1 |" in (
+        (tmp_path / "table2.md").read_text()
+    )
+
+
+def test_a_later_stage_needs_the_model_of_the_one_before(tmp_path, monkeypatch):
+    stage1, stage2 = table("table7").rows[:2]
+    (tmp_path / "a.keras").touch()
+    experiments = Experiments("voc-stage1", tmp_path, tmp_path / "runs.csv", ("--epochs", "2"))
+    options = experiments.options_of_fit(stage2, 3, tmp_path / "a.keras")
+    assert stage1.recipe == "voc-stage1" and stage2.start == stage1
+    recipe = command_line.parse(options)
+    assert (recipe.name, recipe.weights, recipe.epochs, recipe.seed) == (
+        "voc-stage2", str(tmp_path / "a.keras"), 2, 3
+    )  # fmt: skip
+    assert (recipe.block, recipe.resume, recipe.export) == ("conv1x1", True, False)
+    assert recipe.out == str(tmp_path / "voc-base-stage2-seed3")
+
+
+def test_backbones_start_from_their_own_files(tmp_path):
+    (tmp_path / "a.keras").touch()
+    weights = ablate.parse_weights((f"resnet50={tmp_path / 'a.keras'}", "resnet101=imagenet"))
+    experiments = Experiments("paper", tmp_path, tmp_path / "runs.csv", weights=weights)
+    first = table("table6").rows[0]
+    recipe = command_line.parse(experiments.options_of_fit(first, 0, None))
+    assert (recipe.backbone, recipe.weights) == ("resnet50", str(tmp_path / "a.keras"))
+    for wrong in ("resnet50", "resnet51=a.keras"):
+        with pytest.raises(UsageError) as caught:
+            ablate.parse_weights((wrong,))
+        assert str(caught.value) == (
+            f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {wrong!r}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"options": "--epochs 0"}, "--epochs must be at least 1, got 0"),
+        (
+            {"options": "--epochs '2"},
+            "--options cannot be read: No closing quotation, got \"--epochs '2\"",
+        ),
+        (
+            {"options": "--kernel_size=5"},
+            "--options cannot hold --kernel-size, by which row gcn3 is made",
+        ),
+        (
+            {"options": "--boundary-refinement"},
+            "--options cannot hold --boundary-refinement, by which row base is made",
+        ),
+        ({"options": "--seed 3"}, "--options cannot hold --seed, which is given for every run"),
+        (
+            {"evaluation": "--json a.json"},
+            "--evaluation cannot hold --json, which is given for every row",
+        ),
+        ({"evaluation": "--limit 0"}, "--limit must be at least 1, got 0"),
+        ({"evaluation": "--overlap 2"}, "--overlap needs --tile H W, got --overlap 2 alone"),
+        (
+            {"weights": ("resnet50=none.h5",)},
+            "--weights resnet50=none.h5: there is no such file",
+        ),
+        ({"recipe": "shape"},
+         f"there is no recipe 'shape'; there are: {', '.join(catalogue.RECIPES)}"),
+    ],
+)  # fmt: skip
+def test_options_are_refused_before_the_first_run(tmp_path, given, message):
+    with pytest.raises(UsageError) as caught:
+        ablate.ablate("table1", out=tmp_path / "out", **given)
+    assert str(caught.value) == message
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_option_of_evaluate_is_refused_before_the_first_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        ablate.ablate("table1", out=tmp_path / "out", evaluation="--nonsense 1")
+    assert caught.value.code == 2 and "--nonsense" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_table_6_has_a_recipe_of_its_own(tmp_path, commands):
+    """The backbones are too deep for the kernels of the small recipe."""
+    with pytest.raises(UserError, match="^fit --recipe voc-ablation --backbone resnet50 "):
+        ablate.ablate("table6", out=tmp_path, runs=tmp_path, options="--weights None")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, commands):
+    with pytest.raises(UserError, match="^cannot make the folder /proc/none: No such file"):
+        ablate.ablate("table1", runs=tmp_path / "runs", out=Path("/proc/none"))
+    assert not (tmp_path / "calls.jsonl").exists()
+
+
+def test_the_table_shows_all_that_is_known(tmp_path, commands):
+    """Rows and seeds that another command has added, too."""
+    for name in ("base-seed0", "gcn15-seed0", "gcn15-seed1"):
+        finish(tmp_path / name, 0.2)
+    ablate.ablate("table1", rows=("gcn15",), seeds=2, runs=tmp_path)
+    ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
+    assert (tmp_path / "table1.md").read_text().splitlines()[2:5] == [
+        "| base (1×1) | 20.0 | 69.0 | 1 |",
+        "| GCN k = 15 | 20.0 ± 0.0 | 74.5 | 2 |",
+        "",
+    ]
+
+
+def test_a_score_that_is_no_number(tmp_path, commands):
+    """Of a split that is void everywhere."""
+    finish(tmp_path / "base-seed0", float("nan"))
+    for _ in range(2):
+        ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
+        assert "| base (1×1) | nan | 69.0 | 1 |" in (tmp_path / "table1.md").read_text()
+    assert len(commands()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_stopped_waits_for_its_training(tmp_path, number):
+    """Which may take its time to save, and does not outlive the command."""
+    training = tmp_path / "training"
+    training.write_text(
+        f"#!{sys.executable}\n"
+        "import pathlib, signal, sys, time\n"
+        "def save(number, frame):\n"
+        "    time.sleep(1)\n"
+        "    print('saved', flush=True)\n"
+        "    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        f"pathlib.Path({str(tmp_path / 'began')!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+    training.chmod(0o755)
+    program = (
+        "import sys\n"
+        "from gcn_keras import ablate\n"
+        "from pipelines.base.errors import run_command\n"
+        f"arguments = ['table1', '--rows', 'base', '--out', {str(tmp_path)!r}]\n"
+        f"sys.argv[1:], sys.executable = [*arguments, '--runs', {str(tmp_path)!r}], "
+        f"{str(training)!r}\n"
+        "run_command(ablate.main)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as command:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "began").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(command.pid, number)
+        stdout, stderr = command.communicate(timeout=60)
+    assert (command.returncode, stderr) == (128 + number, "interrupted\n")
+    assert stdout.endswith("the same command goes on where this one was stopped\n")
+    assert (tmp_path / "base-seed0.log").read_text() == "saved\n"
+
+
+def test_runs_with_other_options_are_not_taken_for_this_table(tmp_path):
+    finish(tmp_path / "base-seed0", 0.2, extra=("--epochs", "77"))
+    with pytest.raises(UsageError, match=f"{tmp_path}/base-seed0 holds a run with epochs = 77"):
+        ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
+
+
+def test_a_run_that_fails_names_its_log(tmp_path, commands):
+    with pytest.raises(UserError, match=f" failed with status 1: see {tmp_path}/base-seed0.log$"):
+        ablate.ablate("table1", rows=("base",), runs=tmp_path)
+    assert (tmp_path / "base-seed0.log").read_text() == "trained nothing\n"
+    assert not (tmp_path / "table1.md").exists()
+
+
+def test_a_run_that_fails_says_why(tmp_path, commands):
+    """What it printed this time, not in an earlier attempt."""
+    (tmp_path / "base-seed0.log").write_text("error: of an earlier attempt\n")
+    with pytest.raises(UserError, match=f" failed with status 1: see {tmp_path}/base-seed0.log$"):
+        ablate.ablate("table1", rows=("base",), runs=tmp_path)
+    program = tmp_path / "python"
+    program.write_text(program.read_text().replace("trained nothing", "error: no data"))
+    with pytest.raises(UserError, match=" failed with status 1: no data; see .*base-seed0.log$"):
+        ablate.ablate("table1", rows=("base",), runs=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("run,seed\na,b\n", "its columns are run, seed, not run, seed, configuration, "),
+        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
+        (f"{','.join(COLUMNS)}\na,0,c,,1,1,1,1,1,1,1,1\n", "mean_iou is '', no number"),
+        (f"{','.join(COLUMNS)}\na,0,c,0.5\n", "line 2 is cut off"),
+        (f"{','.join(COLUMNS)}\na,x,c,1,1,1,1,1,1,1,1,1\n", "seed is 'x', no number"),
+    ],
+)
+def test_results_that_are_none(tmp_path, content, reason):
+    (tmp_path / "runs.csv").write_text(content)
+    with pytest.raises(UserError, match=f"^{tmp_path}/runs.csv cannot be read: {reason}"):
+        ablate.ablate("table1", runs=tmp_path)
+
+
+def test_deviation_is_that_of_a_sample():
+    assert shown("mean_iou", [0.2, 0.3, 0.7]) == (
+        f"40.0 ± {100 * statistics.stdev([0.2, 0.3, 0.7]):.1f}"
+    )
+    assert shown("mean_iou", []) == "–"

@@ -1,0 +1,374 @@
+"""The command `export`: what it refuses, what it writes, what it measures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from places import REPOSITORY
+
+from gcn_keras import export as export_command
+from gcn_keras import segment
+from gcn_keras.deployment import forms, quantization
+from gcn_keras.deployment.forms import representative_pictures
+from gcn_keras.evaluation.measure import evaluate_model
+from gcn_keras.export import export
+from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.segmenters import open_segmenter
+from pipelines import datasets
+from pipelines.base import labels
+from pipelines.base.errors import UsageError, UserError
+
+CLASSES = ("red", "green", "blue")
+LEGEND = Legend(CLASSES, labels.palette(3, "camvid"))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    """Pictures of three stripes, in colours that are their classes; some labels are wrong."""
+    folder = tmp_path_factory.mktemp("export")
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(32, 32), (40, 64), (20, 24), (32, 33)] * 3):
+        split = folder / "source" / ("train" if number < 8 else "val")
+        label = np.sort(random.integers(0, 3, width))[None].repeat(height, axis=0).astype(np.uint8)
+        image = random.integers(0, 100, (height, width, 3)) + 150 * np.eye(3, dtype=int)[label]
+        label[:4, : width // 4] = 2
+        for part, pixels in (("images", image), ("labels", label)):
+            (split / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(split / part / f"{number}.png")
+    (folder / "source" / "classes.txt").write_text("\n".join(CLASSES))
+    datasets.prepare("image_folder", folder / "source", folder / "data")
+    return folder / "data"
+
+
+def stand_in(classes=3, shape=(None, None, 3)):
+    """Stands for a network: a pixel's class is its largest channel, after a batch norm."""
+    x = keras.Input(shape)
+    convolution = keras.layers.Conv2D(classes, 1, use_bias=False)
+    batch_norm = keras.layers.BatchNormalization(epsilon=0)
+    model = keras.Model(x, batch_norm(convolution(x)))
+    convolution.set_weights([np.eye(3, classes).reshape(1, 1, 3, classes) / 255])
+    batch_norm.set_weights([np.full(classes, value) for value in (4, 1, 0.5, 1)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    stand_in().save(folder / "three.keras")
+    stand_in(4).save(folder / "four.keras")
+    stand_in(shape=(32, 64, 3)).save(folder / "fixed.keras")
+    (folder / "damaged.keras").write_bytes(b"PK no model")
+    return folder
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No time is asserted, so none need be taken."""
+    monkeypatch.setattr(forms, "_COMPARED_SECONDS", 0)
+
+
+class TestRefuses:
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            (
+                {"formats": ("tflite-int8",), "size": (32, 32)},
+                "tflite-int8 needs --dataset: the ranges of its integers are measured on pictures "
+                "of the training split",
+            ),
+            ({"budget": 0.5}, "--budget needs --dataset: mean IoU is measured on it"),
+            (
+                {"budget": 0.5, "dataset": "shapes"},
+                "--budget is about int8: add tflite-int8 to --formats",
+            ),
+            (
+                {"budget": -1.0, "dataset": "shapes", "formats": ("tflite-int8",)},
+                "--budget must be 0 or more points of mean IoU, got -1.0",
+            ),
+            (
+                {"budget": float("nan"), "dataset": "shapes", "formats": ("tflite-int8",)},
+                "--budget must be 0 or more points of mean IoU, got nan",
+            ),
+            ({"split": "val"}, "--split is about a data set: name it by --dataset"),
+            (
+                {"size": (0, 32)},
+                "--size must be a height and a width of at least 1, got 0 and 32",
+            ),
+            ({"formats": ()}, "--formats must name at least one"),
+            (
+                {"formats": ("tflite",)},
+                "TFLite files take pictures of one size, and this model takes any: name it by "
+                "--size H W",
+            ),
+            (
+                {"formats": ("savedmodel", "tflite-fp16")},
+                "TFLite files take pictures of one size, and this model takes any: name it by "
+                "--size H W",
+            ),
+        ],
+    )
+    def test_usage(self, models, tmp_path, options, message):
+        with pytest.raises(UsageError) as caught:
+            export(models / "three.keras", tmp_path / "out", **options)
+        assert str(caught.value) == message
+        assert names(tmp_path) == set()
+
+    def test_an_unknown_data_set(self, models, tmp_path):
+        with pytest.raises(UsageError, match="there is no data set 'shapez'"):
+            export(models / "three.keras", tmp_path / "out", dataset="shapez")
+
+    @pytest.mark.parametrize(
+        "name, message",
+        [
+            ("none.keras", "there is no model at {}: expected a .keras file, as `fit` writes"),
+            ("labels.txt", "there is no model at {}: expected a .keras file, as `fit` writes"),
+            ("damaged.keras", "{} cannot be loaded as a Keras model: "),
+        ],
+    )
+    def test_what_is_no_model(self, models, tmp_path, name, message):
+        (models / "labels.txt").write_text("sky")
+        with pytest.raises(UserError) as caught:
+            export(models / name, tmp_path / "out")
+        assert caught.value.exit_status == 1
+        assert str(caught.value).startswith(message.format(models / name))
+        assert names(tmp_path) == set()
+
+    def test_a_data_set_of_other_classes(self, models, data_dir, tmp_path):
+        path = models / "four.keras"
+        with pytest.raises(UserError) as caught:
+            export(path, tmp_path / "out", dataset="image_folder", data_dir=data_dir)
+        assert str(caught.value) == (
+            f"{path} knows 4 classes and 'image_folder' has 3: they do not belong together"
+        )
+        assert names(tmp_path) == set()
+
+    def test_onnx_that_is_not_installed(self, models, tmp_path, monkeypatch):
+        monkeypatch.setattr(export_command.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", tmp_path / "out", ("onnx",))
+        assert str(caught.value) == (
+            "onnx needs tf2onnx, which is not installed: pip install 'gcn_keras[onnx]'"
+        )
+
+    def test_where_figures_cannot_be_written(self, models, tmp_path):
+        json_file = tmp_path / "none" / "figures.json"
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", tmp_path / "out", json_file=json_file)
+        assert str(caught.value) == f"--json {json_file}: there is no folder {json_file.parent}"
+
+    @pytest.mark.slow
+    def test_a_folder_that_is_a_file(self, models, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", tmp_path / "file")
+        assert str(caught.value) == f"cannot export to {tmp_path / 'file'}: File exists"
+        assert (tmp_path / "file").read_text() == "mine"
+
+    @pytest.mark.slow
+    def test_without_a_traceback(self, models, tmp_path):
+        """As a command: one line, status 2, before TensorFlow is imported."""
+        done = subprocess.run(
+            [sys.executable, "-m", "gcn_keras.export", models / "three.keras"]
+            + ["--out", tmp_path / "out", "--formats", "savedmodel", "tflite-int8"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "error: tflite-int8 needs --dataset: the ranges of its integers are measured on "
+            "pictures of the training split\n"
+        )
+
+
+class TestLegend:
+    def exported(self, model, out, **options) -> Legend:
+        export(model, out, **options)
+        return Legend.read(out / "1" / "assets" / "labels.json")
+
+    @pytest.mark.slow
+    def test_of_the_data_set(self, models, data_dir, tmp_path):
+        options = {"dataset": "image_folder", "data_dir": data_dir}
+        found = self.exported(models / "three.keras", tmp_path, **options)
+        assert found.class_names == CLASSES
+
+    @pytest.mark.slow
+    def test_beside_the_model(self, models, tmp_path):
+        path = tmp_path / "best.keras"
+        path.write_bytes((models / "three.keras").read_bytes())
+        LEGEND.write(tmp_path / "labels.json")
+        found = self.exported(path, tmp_path / "out")
+        assert found.class_names == CLASSES
+        np.testing.assert_array_equal(found.palette[:3], labels.CAMVID_PALETTE[:3])
+
+    @pytest.mark.slow
+    def test_of_nobody(self, models, tmp_path):
+        found = self.exported(models / "three.keras", tmp_path)
+        assert found.class_names == ("class 0", "class 1", "class 2")
+
+
+FORMATS = ("savedmodel", "tflite", "tflite-fp16", "tflite-int8")
+
+
+@pytest.fixture(scope="module")
+def exported(models, data_dir, tmp_path_factory):
+    """The folder, the figures and what was printed."""
+    out = tmp_path_factory.mktemp("exported") / "stripes"
+    done = subprocess.run(
+        [sys.executable, "-m", "gcn_keras.export", models / "three.keras", "--out", out]
+        + ["--formats", *FORMATS, "--size", "32", "40", "--dataset", "image_folder"]
+        + ["--data-dir", data_dir, "--budget", "5", "--json", out.with_suffix(".json")],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(out.with_suffix(".json").read_text()), done.stdout
+
+
+@pytest.mark.slow
+class TestEveryFormat:
+    def test_files(self, exported):
+        out, _, _ = exported
+        assert names(out) == {
+            "1",
+            "stripes.tflite",
+            "stripes.json",
+            "stripes-fp16.tflite",
+            "stripes-fp16.json",
+            "stripes-int8.tflite",
+            "stripes-int8.json",
+        }
+        for path in out.glob("*.json"):
+            assert Legend.read(path).class_names == CLASSES
+
+    def test_each_can_be_opened(self, exported):
+        out, _, _ = exported
+        image = np.random.default_rng(0).integers(0, 256, (1, 50, 33, 3)).astype(np.uint8)
+        for path in (out, *out.glob("*.tflite")):
+            segmenter = open_segmenter(path)
+            assert segmenter.legend.class_names == CLASSES
+            found, expected = segmenter.segment(image), image.argmax(axis=-1)
+            assert np.mean(found == expected) > 0.98
+
+    def test_what_folding_gave(self, exported, models):
+        _, figures, printed = exported
+        training, deployed = figures["graph"]["training"], figures["graph"]["deployed"]
+        assert (training["layers"], deployed["layers"]) == (3, 2)
+        # A kernel of 3×3 and four numbers a channel; a kernel and a bias.
+        assert (training["parameters"], deployed["parameters"]) == (9 + 12, 9 + 3)
+        assert deployed["operations"] < training["operations"]
+        assert training["mib"] == (models / "three.keras").stat().st_size / 2**20
+        assert (figures["graph"]["height"], figures["graph"]["width"]) == (32, 40)
+        ratio = training["ms"] / deployed["ms"]
+        assert figures["graph"]["speed_ratio"] == ratio
+        lines = printed.splitlines()
+        assert lines[0].split() == ["training", "graph", "deployed", "graph"]
+        assert [line.split() for line in lines[1:4:2]] == [
+            ["layers", "3", "2"],
+            ["parameters", "21", "12"],
+        ]
+        assert lines[5].startswith("ms, 32x40") and lines[5].endswith(f"{ratio:.2f} x as fast")
+
+    def test_report(self, exported, models, data_dir):
+        out, figures, printed = exported
+        path, prepared = models / "three.keras", datasets.load("image_folder", data_dir)
+        model = open_segmenter(path).model
+        matrix = evaluate_model(lambda images: segment(model, images), prepared, "val")
+        assert 0.5 < matrix.mean_iou < 1
+        rows = figures["formats"]
+        assert [row["model"] for row in rows] == [
+            str(path),
+            str(out / "1"),
+            str(out / "stripes.tflite"),
+            str(out / "stripes-fp16.tflite"),
+            str(out / "stripes-int8.tflite"),
+        ]
+        for row in rows[:3]:
+            assert row["mean_iou"] == pytest.approx(matrix.mean_iou, abs=1e-9)
+        assert rows[-1]["loss_points"] <= 5
+        assert (figures["model"], figures["dataset"], figures["split"]) == (
+            str(path),
+            "image_folder",
+            "val",
+        )
+        assert quantization.markdown(rows) in printed
+        assert "int8 with no layer in float: mean IoU" in printed
+
+
+@pytest.mark.slow
+class TestParts:
+    def test_a_second_export(self, models, tmp_path):
+        """A new version; the other files are replaced."""
+        out = tmp_path / "twice"
+        for _ in range(2):
+            export(models / "fixed.keras", out, ("savedmodel", "tflite", "tflite"))
+        assert names(out) == {"1", "2", "twice.tflite", "twice.json"}
+        # The model's own size where it has a fixed one.
+        assert open_segmenter(out / "twice.tflite").size == (32, 64)
+
+    def test_a_budget_that_cannot_be_kept_writes_nothing(
+        self, models, data_dir, tmp_path, monkeypatch
+    ):
+        def fail(*arguments, **options):
+            raise UserError("no int8 model keeps within 0 points of mean IoU")
+
+        monkeypatch.setattr(quantization, "fit_budget", fail)
+        with pytest.raises(UserError, match="no int8 model keeps within 0 points"):
+            export(
+                models / "three.keras",
+                tmp_path / "out",
+                ("savedmodel", "tflite", "tflite-int8"),
+                (32, 40),
+                dataset="image_folder",
+                data_dir=data_dir,
+                budget=0.0,
+            )
+        assert names(tmp_path) == set()
+
+    def test_onnx(self, models, tmp_path):
+        pytest.importorskip("tf2onnx")
+        onnxruntime = pytest.importorskip("onnxruntime")
+        out = tmp_path / "out"
+        export(models / "three.keras", out, ("onnx",))
+        assert names(out) == {"out.onnx", "out.json"}
+        session = onnxruntime.InferenceSession(out / "out.onnx", providers=["CPUExecutionProvider"])
+        image = np.random.default_rng(0).integers(0, 256, (1, 5, 6, 3)).astype(np.uint8)
+        np.testing.assert_array_equal(
+            session.run(["labels"], {"images": image})[0], image.argmax(axis=-1)
+        )
+
+    def test_representative_pictures(self, data_dir):
+        """Windows of larger pictures, smaller ones padded with the mean pixel, none resized."""
+        prepared = datasets.load("image_folder", data_dir)
+        sources = [
+            np.array(Image.open(path))
+            for path in sorted((data_dir.parent / "source" / "train" / "images").iterdir())
+        ]
+        found = representative_pictures(prepared, (32, 40))
+        assert len(found) == 8
+        for given in found:
+            assert given.shape == (1, 32, 40, 3) and given.dtype == np.uint8
+            inside = (given[0] != (124, 117, 104)).any(axis=-1)
+            height, width = np.flatnonzero(inside.any(axis=1))[-1], inside[0].sum()
+            window = given[0, : height + 1, :width]
+            assert any(_is_window(window, source) for source in sources)
+
+
+def _is_window(window, source) -> bool:
+    height, width = window.shape[:2]
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(source, (height, width, 3))
+        if (source.shape[0] >= height and source.shape[1] >= width)
+        else np.empty((0,))
+    )
+    return bool(windows.size) and bool((windows == window).all(axis=(-3, -2, -1)).any())

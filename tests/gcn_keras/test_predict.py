@@ -1,0 +1,105 @@
+"""`predict` without a trained model: files that fail, options that cannot be meant, videos."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from places import REPOSITORY
+
+from gcn_keras import gcn
+from gcn_keras.predict import predict_files, predict_videos
+from pipelines.base.errors import UserError
+from pipelines.base.labels import voc_colour_map
+
+PALETTE = voc_colour_map()
+
+
+def bright(images: np.ndarray) -> np.ndarray:
+    """Stands for a model: class 1 is what is bright; a picture three pixels high is refused."""
+    if images.shape[1] == 3:
+        raise UserError("the server is down")
+    return (images.mean(axis=-1) > 128).astype(np.uint8)
+
+
+def save(path, height: int, value: int):
+    Image.fromarray(np.full((height, 6, 3), value, np.uint8)).save(path)
+    return path
+
+
+def test_a_picture_that_the_model_refuses_is_left_out(tmp_path, capsys):
+    pictures = [save(tmp_path / f"{h}.png", h, v) for h, v in ((4, 10), (3, 0), (5, 250))]
+    assert predict_files(bright, pictures, tmp_path, PALETTE, 0.5) == 1
+    assert f"error: {pictures[1]}: the server is down" in capsys.readouterr().err
+    assert not (tmp_path / "3_labels.png").exists()
+    for name, shape, label in (("4", (4, 6), 0), ("5", (5, 6), 1)):
+        labels = np.asarray(Image.open(tmp_path / f"{name}_labels.png"))
+        assert labels.shape == shape and (labels == label).all()
+    # Half of 250, and half of class 1's (128, 0, 0).
+    assert np.asarray(Image.open(tmp_path / "5_overlay.png"))[0, 0].tolist() == [189, 125, 125]
+
+
+def test_a_video_that_fails_is_left_out(tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2")
+    good, bad = tmp_path / "good.avi", tmp_path / "bad.avi"
+    writer = cv2.VideoWriter(str(good), cv2.VideoWriter_fourcc(*"MJPG"), 5.0, (32, 16))
+    for _ in range(3):
+        writer.write(np.full((16, 32, 3), 250, np.uint8))
+    writer.release()
+    bad.write_bytes(b"RIFF and nothing more")
+    out = tmp_path / "out"
+    out.mkdir()
+    assert predict_videos(bright, [bad, good], out, PALETTE, 0.5, frame_labels=True) == 1
+    assert f"error: {bad} is no video" in capsys.readouterr().err
+    assert {path.name for path in out.iterdir()} == {"good_overlay.mp4", "good_labels"}
+    assert len(list((out / "good_labels").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "name at least one picture or folder of pictures, or --video FILE"),
+        (["a.jpg", "--opacity", "1.5"], 2, "--opacity must be in 0…1, got 1.5"),
+        (["a.jpg", "--frame-labels"], 2, "--frame-labels is about videos"),
+        (["--video", "none.mp4"], 2, "--video none.mp4 does not exist"),
+        (["a.jpg", "--palette", "nosuch"], 2, "nosuch"),
+    ],
+)
+def test_bad_options(tmp_path, arguments, status, message):
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"not looked into")
+    done = predict(model, *arguments)
+    assert done.returncode == status
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_path_that_is_no_model(tmp_path):
+    done = predict(REPOSITORY / "LICENSE", "a.jpg")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: there is no model at {REPOSITORY}/LICENSE: expected a ")
+
+
+@pytest.mark.slow
+def test_colours_come_from_the_legend_beside_the_model(tmp_path):
+    model = tmp_path / "model.keras"
+    gcn(num_classes=2, backbone="resnet14_tiny", kernel_size=3).save(model)
+    legend = {"class_names": ["ground", "sky"], "palette": [[1, 2, 3], [4, 5, 6]]}
+    (tmp_path / "labels.json").write_text(json.dumps(legend))
+    picture = save(tmp_path / "photo.png", 40, 90)
+    done = predict(model, picture, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "out" / "photo_labels.png") as labels:
+        assert labels.size == (6, 40) and labels.getpalette()[:6] == [1, 2, 3, 4, 5, 6]
+
+
+def predict(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "gcn_keras.predict", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )

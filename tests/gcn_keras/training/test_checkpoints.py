@@ -1,0 +1,105 @@
+"""Checkpoints: what is written comes back; what is damaged is named and passed over."""
+
+import numpy as np
+import pytest
+
+from gcn_keras.training import checkpoints
+from gcn_keras.training.checkpoints import Checkpoint
+from pipelines.base.errors import UserError
+
+
+def make(step: int) -> Checkpoint:
+    arrays = {
+        "00000/model/p5/kernel": np.arange(6, dtype="float32").reshape(2, 3) + step,
+        "00001/optimizer/iterations": np.array(step, "int64"),
+    }
+    return Checkpoint(step, {"epoch": 2, "history": {"loss": [0.5, float("nan")]}}, arrays)
+
+
+def found(folder) -> list:
+    return list(checkpoints.read_newest(folder))
+
+
+def test_round_trip(tmp_path):
+    path = checkpoints.write(tmp_path / "checkpoints", make(7), keep=2)
+    assert path.name == "step-00000007.npz"
+    read = checkpoints.read(path)
+    assert read.step == 7 and read.state["epoch"] == 2
+    np.testing.assert_array_equal(read.state["history"]["loss"], [0.5, np.nan])
+    assert list(read.arrays) == list(make(7).arrays)
+    for name, array in make(7).arrays.items():
+        np.testing.assert_array_equal(read.arrays[name], array, strict=True)
+
+
+def test_the_newest_are_kept(tmp_path):
+    for step in (5, 100_000_000, 20, 3):  # more digits than the name has room for
+        checkpoints.write(tmp_path, make(step), keep=2)
+    assert [path.name for path in checkpoints.paths(tmp_path)] == [
+        "step-100000000.npz",
+        "step-00000020.npz",
+    ]
+    assert [one.step for one in found(tmp_path)] == [100_000_000]
+
+
+def test_other_files_are_left_alone(tmp_path):
+    (tmp_path / "step-notes.npz").write_text("mine")
+    (tmp_path / ".step-00000009.12.part.npz").write_bytes(b"half")
+    checkpoints.write(tmp_path, make(1), keep=1)
+    assert [one.step for one in found(tmp_path)] == [1]
+    checkpoints.remove_unfinished(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step-00000001.npz",
+        "step-notes.npz",
+    ]
+
+
+def test_no_folder_holds_no_checkpoint(tmp_path):
+    assert found(tmp_path / "absent") == []
+
+
+def flip(content: bytes, place: float) -> bytes:
+    changed = bytearray(content)
+    changed[int(place * len(changed))] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: b"", id="empty"),
+        pytest.param(lambda content: content[:-1], id="a byte short"),
+        pytest.param(lambda content: content[: len(content) // 2], id="half"),
+        pytest.param(lambda content: b"x" * len(content), id="something else"),
+        pytest.param(lambda content: content[:200] + bytes(4096) + content[4296:], id="a hole"),
+        *[pytest.param(lambda c, p=p: flip(c, p), id=f"a bit at {p}") for p in (0.2, 0.5, 0.8)],
+    ],
+)
+def test_a_damaged_one_is_named_and_the_one_before_it_taken(tmp_path, damage):
+    big = {"weights": np.random.default_rng(0).normal(size=5000)}
+    checkpoints.write(tmp_path, make(1), keep=3)
+    path = checkpoints.write(tmp_path, Checkpoint(2, {}, big), keep=3)
+    path.write_bytes(damage(path.read_bytes()))
+    error, taken = found(tmp_path)
+    assert isinstance(error, UserError)
+    assert str(error).startswith(f"the checkpoint {path} is damaged (")
+    assert taken.step == 1
+
+
+def test_pickled_objects_are_not_read(tmp_path):
+    path = tmp_path / "step-00000001.npz"
+    np.savez(path, **{"state.json": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(UserError, match="damaged .*allow_pickle=False"):
+        checkpoints.read(path)
+
+
+def test_a_write_that_fails_leaves_the_former_ones(tmp_path, monkeypatch):
+    checkpoints.write(tmp_path, make(1), keep=1)
+
+    def full(file, **arrays):
+        file.write(b"some")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="step-00000002.npz cannot be written: No space left"):
+        checkpoints.write(tmp_path, make(2), keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.npz"]

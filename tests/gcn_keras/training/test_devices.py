@@ -1,0 +1,271 @@
+"""One device, several, several processes, JAX: the same steps, the same confusion matrix."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from addresses import free_addresses
+from PIL import Image
+from places import REPOSITORY
+
+from gcn_keras import RECIPES
+from gcn_keras.training.devices import Team, check_divisible, make_team
+from pipelines import datasets
+from pipelines.base.errors import UsageError
+
+PROGRAM = REPOSITORY / "tests/support/ten_steps.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Its val has 41 pictures of three sizes: three runs of 16, the last one partial."""
+    folder = tmp_path_factory.mktemp("distribution")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 1), ("val", 41)):
+        for number in range(count):
+            size = [(33, 47), (33, 47), (64, 32)][number % 3]
+            for part, pixels, ending in (
+                ("images", random.integers(0, 256, (*size, 3)), "png"),
+                ("labels", random.choice([0, 1, 2, 255], size), "png"),
+            ):
+                path = folder / "source" / split / part / f"{number}.{ending}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    (folder / "source" / "classes.txt").write_text("a\nb\nc\n")
+    datasets.prepare("image_folder", folder / "source", folder / "data")
+    return folder
+
+
+# Compiling takes most of the time of ten small steps, so only one test asks for all of it.
+QUICK_JAX = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+def start(folder, name, environment=None, measure=False, **options) -> subprocess.Popen:
+    options["out"] = str(folder / f"{name}.npz")
+    if measure:
+        options["data_dir"] = str(folder / "data")
+    kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, json.dumps(options)],
+        env={**kept, **(environment or {})},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder, name, process) -> dict[str, np.ndarray]:
+    _, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    with np.load(folder / f"{name}.npz") as content:
+        return dict(content)
+
+
+def run(folder, name, *given, **options) -> dict[str, np.ndarray]:
+    return finish(folder, name, start(folder, name, *given, **options))
+
+
+@pytest.fixture(scope="module")
+def one(folder) -> dict[str, np.ndarray]:
+    """The reference: one device. The others begin from the weights that it leaves behind."""
+    return run(folder, "one", measure=True)
+
+
+def assert_same(result, expected, tolerance=1e-5):
+    """`tolerance` is of the value, and absolute below 1: the losses begin at 15."""
+    same = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+    same(result["answers"][:, :2], expected["answers"][:, :2])
+    names = [name for name in expected if name.startswith("weight")]
+    assert len(names) > 100
+    for name in names:
+        same(result[name], expected[name], err_msg=name)
+
+
+def test_the_reference_learns(one):
+    losses, taken, stops = one["answers"].T
+    assert losses[0] > 1 and losses[-1] < 0.9 * losses[0]
+    assert taken.tolist() == [1] * 10
+    assert stops.tolist() == [0] * 5 + [1] + [0] * 4
+
+
+def test_the_reference_measures_every_valid_pixel(folder, one):
+    labels = (folder / "source" / "val" / "labels").iterdir()
+    valid = sum(int((np.asarray(Image.open(path)) != 255).sum()) for path in labels)
+    assert one["matrix"].sum() == valid
+    # The bands share the same pixels out.
+    np.testing.assert_array_equal(one["bands"].sum(axis=0), one["matrix"])
+    assert one["bands"][:2].any() and one["contours"].all()
+
+
+def assert_same_counts(result, one):
+    for name in ("matrix", "bands", "contours"):
+        np.testing.assert_array_equal(result[name], one[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_of_one_machine(folder, one, devices):
+    options = {"devices": devices, "strategy": "mirrored"}
+    result = run(folder, f"mirrored{devices}", measure=True, **options)
+    assert_same(result, one)
+    assert_same_counts(result, one)
+    assert result["answers"][5, 2] == devices
+
+
+@pytest.mark.slow
+def test_two_machines(folder, one):
+    """Which are processes here; the variable that describes them is all that they are given."""
+    addresses, names = free_addresses(2), ["worker0", "worker1"]
+    processes = [
+        start(
+            folder,
+            name,
+            {
+                "TF_CONFIG": json.dumps(
+                    {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
+                )
+            },
+            measure=True,
+        )
+        for i, name in enumerate(names)
+    ]
+    results = [finish(folder, name, p) for name, p in zip(names, processes, strict=True)]
+    for result in results:
+        assert_same(result, one)
+        assert_same_counts(result, one)
+        # The second one wanted to stop, and both know.
+        assert result["answers"][:, 2].tolist() == [0] * 5 + [1] + [0] * 4
+    for name in results[0]:
+        np.testing.assert_array_equal(results[0][name], results[1][name])
+
+
+# Of parts one after another batch norm sees one at a time.
+FROZEN = {"freeze_batch_norm": True}
+
+
+@pytest.fixture(scope="module")
+def frozen(folder, one) -> dict[str, np.ndarray]:
+    """The reference with frozen batch norms, from the same weights."""
+    return run(folder, "frozen", recipe=FROZEN)
+
+
+@pytest.mark.slow
+def test_parts_one_after_another_are_one_batch(folder, frozen):
+    """On two devices, too: four pictures each, two at a time."""
+    options = {"devices": 2, "strategy": "mirrored", "recipe": FROZEN | {"accumulate": 2}}
+    assert_same(run(folder, "accumulate", **options), frozen)
+
+
+@pytest.mark.slow
+def test_jax_takes_the_same_steps(folder, one):
+    pytest.importorskip("jax")
+    result = run(folder, "jax", backend="jax", measure=True)
+    assert_same(result, one, tolerance=1e-3)
+    # Which class a pixel gets may hang on the last bit; which pixels count does not.
+    assert result["matrix"].sum() == one["matrix"].sum()
+    assert np.abs(result["matrix"] - one["matrix"]).sum() <= 2e-3 * one["matrix"].sum()
+
+
+@pytest.mark.slow
+def test_parts_one_after_another_are_one_batch_on_jax(folder, frozen):
+    pytest.importorskip("jax")
+    recipe = FROZEN | {"accumulate": 2}
+    result = run(folder, "jax-accumulate", QUICK_JAX, backend="jax", recipe=recipe)
+    assert_same(result, frozen, tolerance=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [("tensorflow", "bfloat16"), ("mirrored", "float16"), ("jax", "float16")],
+)
+def test_mixed_precision_is_near(folder, one, backend, precision):
+    pytest.importorskip("jax" if backend == "jax" else "tensorflow")
+    options = {"recipe": {"mixed_precision": precision}}
+    if backend == "mirrored":
+        options |= {"devices": 2, "strategy": "mirrored"}
+    else:
+        options |= {"backend": backend}
+    result = run(folder, f"{precision}-{backend}", QUICK_JAX, **options)
+    losses, taken, _ = result["answers"].T
+    assert taken.tolist() == [1] * 10
+    # The scale of the loss does not show in it.
+    np.testing.assert_allclose(losses[0], one["answers"][0, 0], rtol=0.02)
+    if precision == "bfloat16":
+        np.testing.assert_allclose(losses, one["answers"][:, 0], rtol=0.05)
+
+
+# === What cannot be meant ===
+
+
+def recipe(**fields):
+    return dataclasses.replace(RECIPES["shapes"], **fields)
+
+
+def test_every_device_gets_the_same_share():
+    check_divisible(recipe(batch=8, accumulate=2), 4)
+    with pytest.raises(UsageError) as caught:
+        check_divisible(recipe(batch=8, accumulate=2), 3)
+    assert str(caught.value) == (
+        "--batch is of all devices together and must be a multiple of 3 devices × --accumulate 2, "
+        "got 8"
+    )
+
+
+def test_multiworker_without_a_cluster(monkeypatch):
+    for name in ("TF_CONFIG", "SLURM_JOB_ID", "SLURM_JOBID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="needs the variable TF_CONFIG, or a task of Slurm's srun"):
+        make_team(recipe(strategy="multiworker"))
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"cluster": 3}', '{"cluster": {"ps": []}}', "[]"])
+def test_a_cluster_that_is_not_described(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UsageError, match="TF_CONFIG must be .* got "):
+        make_team(recipe(strategy="auto"))
+
+
+def test_one_device_is_tensorflows_default(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    team = make_team(recipe(strategy="one"))
+    assert (team.replicas, team.workers, team.is_chief) == (1, 1, True)
+    assert not tf.distribute.has_strategy()
+    counts = np.arange(4, dtype=np.int64)
+    assert team.sum_over_workers(counts) is counts
+    assert team.lost_workers(tf.errors.InternalError(None, None, "unhealthy: x")) == []
+
+
+@pytest.mark.parametrize(
+    ("has_chief_job", "silent", "expected"),
+    [
+        (False, "/job:worker/replica:0/task:2\n", [2]),
+        (False, "/job:worker/replica:0/task:2\n/job:worker/replica:0/task:1\n", [1, 2]),
+        (True, "/job:worker/replica:0/task:1\n", [2]),
+        (True, "/job:chief/replica:0/task:0\n", [0]),
+        (False, None, []),
+    ],
+)
+def test_lost_workers_are_named(has_chief_job, silent, expected):
+    """Those that TensorFlow calls silent, though their machines still take connections."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+            one.listen()
+        addresses = tuple(f"localhost:{one.getsockname()[1]}" for one in sockets)
+        team = Team(tf.distribute.get_strategy(), 3, addresses, has_chief_job)
+        message = "The following tasks are unhealthy (stopped sending heartbeats):\n" + str(silent)
+        error = tf.errors.UnavailableError(None, None, message if silent else "reset by peer")
+        assert team.lost_workers(error) == [f"worker {n} ({addresses[n]})" for n in expected]
+        sockets[1].close()
+        gone = sorted({*expected, 1})
+        assert team.lost_workers(error) == [f"worker {n} ({addresses[n]})" for n in gone]

@@ -1,0 +1,255 @@
+"""The loop with a step that answers what a test wants."""
+
+import csv
+import dataclasses
+import itertools
+import json
+import math
+import os
+import signal
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gcn_keras import RECIPES
+from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.training import checkpoints
+from gcn_keras.training.loop import MOST_SKIPPED_IN_A_ROW, Loop
+from gcn_keras.training.optimizers import compile_model
+from gcn_keras.training.run_folder import RunFolder
+from pipelines.base.errors import Interrupted, UserError
+
+STEPS = 5
+RECIPE = dataclasses.replace(
+    RECIPES["shapes"], epochs=3, checkpoint_steps=2, schedule="constant", learning_rate=0.25
+)
+
+
+class Step:
+    """Adds one to the model's bias, and answers with losses of a list (1, 2, 3, … without one)."""
+
+    def __init__(self, model, losses=None, signals=None):
+        self.model, self.bias = model, model.layers[-1].bias
+        self.losses, self.signals = losses or {}, signals or {}
+        self.pushed = 0
+
+    def __call__(self, images, labels, stop=False):
+        number = int(images[0])
+        loss = self.losses.get(number, float(number))
+        if number in self.signals:
+            os.kill(os.getpid(), self.signals[number])
+        if math.isfinite(loss):
+            self.bias.assign_add([1.0])
+        return tf.constant([loss, float(math.isfinite(loss)), float(stop)])
+
+    def push(self):
+        self.pushed += 1
+
+    def pull(self):
+        pass
+
+
+def make_loop(folder, recipe=RECIPE, ious=(0.5, 0.6, 0.55), validate=None, **answers) -> Loop:
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, keras.layers.Conv2D(1, 1)(x))
+    compile_model(model, recipe, 100)
+    model.optimizer.build(model.trainable_variables)
+    folder.mkdir(exist_ok=True)
+
+    def stream(start):
+        for number in itertools.count(start + 1):
+            yield [number], None, tf.constant([f"picture {number}"])
+
+    def measure(heed):
+        heed()
+        matrix = ConfusionMatrix(2)
+        iou = ious[loop.progress.epoch]
+        matrix.counts[:] = [[round(1000 * iou), 1000 - round(1000 * iou)], [0, 0]]
+        return matrix
+
+    loop = Loop(
+        recipe, RunFolder(folder), model, Step(model, **answers), stream, validate or measure, STEPS
+    )
+    return loop
+
+
+def bias_of(path) -> float:
+    return float(keras.models.load_model(path, compile=False).layers[-1].bias.numpy()[0])
+
+
+def history(folder) -> list[dict]:
+    with open(folder / "history.csv", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_a_run(tmp_path):
+    progress = make_loop(tmp_path / "run")()
+    assert (progress.epoch, progress.step, progress.skipped) == (3, 0, 0)
+    assert (progress.best_epoch, progress.best_score) == (2, pytest.approx(0.3))
+    rows = history(tmp_path / "run")
+    # The means of 1…5, 6…10 and 11…15.
+    assert [(row["epoch"], row["loss"]) for row in rows] == [(1, 3), (2, 8), (3, 13)]
+    assert [row["learning_rate"] for row in rows] == [0.25] * 3
+    # One class of two is right half of the time: (0.5 + 0) / 2.
+    assert rows[0]["val_mean_iou"] == pytest.approx(0.25)
+    assert rows[0]["val_pixel_accuracy"] == 0.5
+    assert bias_of(tmp_path / "run" / "model.keras") == 15
+    assert bias_of(tmp_path / "run" / "best.keras") == 10
+    assert any((tmp_path / "run" / "logs").rglob("events.*"))
+
+
+def test_checkpoints_come_within_epochs_and_after_them(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        checkpoints, "write", lambda _, checkpoint, keep: written.append((checkpoint.step, keep))
+    )
+    make_loop(tmp_path / "run")()
+    # Every second step of an epoch, and its last one.
+    assert written == [(step, 2) for step in (2, 4, 5, 7, 9, 10, 12, 14, 15)]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("at", range(1, 15))
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, at, every):
+    recipe = dataclasses.replace(RECIPE, validate_every=every)
+    make_loop(tmp_path / "whole", recipe)()
+    loop = make_loop(tmp_path / "run", recipe, signals={at: signal.SIGTERM})
+    with pytest.raises(Interrupted) as caught:
+        loop()
+    # The step after the one in which the signal came is on its way already.
+    assert caught.value.exit_status == 143
+    run = tmp_path / "run"
+    assert str(caught.value).endswith(
+        f"{run}/model.keras is saved; --resume --out {run} --checkpoint-steps 2 goes on"
+    )
+    again = make_loop(run, recipe)
+    taken = again.restore()
+    assert bias_of(run / "model.keras") == taken == again.model.layers[-1].bias.numpy()[0]
+    assert at <= taken <= at + 2
+    again()
+    np.testing.assert_equal(history(run), history(tmp_path / "whole"))
+    assert bias_of(run / "best.keras") == bias_of(tmp_path / "whole" / "best.keras")
+
+
+def test_a_signal_during_validation_comes_before_the_epoch_ends(tmp_path):
+    def validate(heed):
+        os.kill(os.getpid(), signal.SIGINT)
+        heed()
+        raise AssertionError("the validation went on")
+
+    with pytest.raises(Interrupted) as caught:
+        make_loop(tmp_path / "run", validate=validate)()
+    assert caught.value.exit_status == 130
+    loop = make_loop(tmp_path / "run")
+    assert loop.restore() == STEPS
+    assert (loop.progress.epoch, loop.progress.step, loop.progress.history) == (0, STEPS, {})
+    loop()
+    assert [row["loss"] for row in history(tmp_path / "run")] == [3, 8, 13]
+
+
+def test_only_the_chief_writes(tmp_path):
+    loop = make_loop(tmp_path / "run")
+    loop.worker, loop.is_chief = 1, False
+    progress = loop()
+    assert progress.best_epoch == 2
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_checkpoint_of_another_model(tmp_path):
+    make_loop(tmp_path / "run")()
+    adamw = make_loop(tmp_path / "run", dataclasses.replace(RECIPE, optimizer="sgd"))
+    with pytest.raises(UserError, match="are of another model, or of another version"):
+        adamw.restore()
+
+
+def test_a_checkpoint_of_another_version(tmp_path):
+    make_loop(tmp_path / "run")()
+    found = checkpoints.read(checkpoints.paths(tmp_path / "run" / "checkpoints")[0])
+    found.state["best_of_all"] = found.state.pop("best_score")
+    checkpoints.write(tmp_path / "run" / "checkpoints", found, keep=1)
+    with pytest.raises(UserError, match="are of another model, or of another version"):
+        make_loop(tmp_path / "run").restore()
+
+
+def test_scores_of_another_kind(tmp_path):
+    """The first one decides."""
+    measured = iter([(0.2, 0.9), (0.4, 0.5), (0.3, 0.8)])
+    loop = make_loop(
+        tmp_path / "run",
+        validate=lambda heed: types.SimpleNamespace(
+            **dict(zip(("first", "second"), next(measured), strict=True))
+        ),
+    )
+    loop.scores = ("first", "second")
+    progress = loop()
+    assert (progress.best_epoch, progress.best_score) == (2, 0.4)
+    rows = history(tmp_path / "run")
+    assert [(row["val_first"], row["val_second"]) for row in rows] == [
+        (0.2, 0.9),
+        (0.4, 0.5),
+        (0.3, 0.8),
+    ]
+    assert bias_of(tmp_path / "run" / "best.keras") == 10
+
+
+# === A loss that is not finite ===
+
+
+def records(folder) -> list[dict]:
+    lines = (folder / "not_finite.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_nan_stops(tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(UserError) as caught:
+        make_loop(run, losses={8: math.nan})()
+    assert str(caught.value) == (
+        "the loss became nan in epoch 2, step 3, at learning rate 0.25: lower --learning-rate or "
+        f"raise --warmup-steps, or leave such steps out with --on-nan skip; its pictures are named "
+        f"in {run}/not_finite.jsonl; models of finished epochs are kept"
+    )
+    (record,) = records(run)
+    assert math.isnan(record.pop("loss"))
+    assert record == {"epoch": 2, "step": 3, "learning_rate": 0.25, "images": ["picture 8"]}
+    assert bias_of(run / "model.keras") == 5
+    assert checkpoints.read(checkpoints.paths(run / "checkpoints")[0]).step == 7
+
+
+def test_nan_is_skipped(tmp_path, capsys):
+    run, recipe = tmp_path / "run", dataclasses.replace(RECIPE, on_nan="skip")
+    progress = make_loop(run, recipe, losses={7: math.inf, 8: math.nan})()
+    assert progress.skipped == 2
+    assert [record["images"] for record in records(run)] == [["picture 7"], ["picture 8"]]
+    # Of epoch 2, 6, 9 and 10 are left.
+    assert [row["loss"] for row in history(run)] == [3, pytest.approx(25 / 3), 13]
+    assert bias_of(run / "model.keras") == 13
+    out = capsys.readouterr().out
+    assert "the loss became inf in epoch 2, step 2, at learning rate 0.25: step skipped" in out
+
+
+def test_a_gradient_that_overflows_is_told_from_a_loss(tmp_path):
+    loop = make_loop(tmp_path / "run")
+    finite = loop.step
+    loop.step = lambda *batch: tf.constant([1.5, 0.0, 0.0])
+    loop.step.push = finite.push
+    with pytest.raises(UserError, match="^a gradient overflowed in epoch 1, step 1, "):
+        loop()
+
+
+def test_a_model_that_is_lost_is_not_skipped_for_ever(tmp_path):
+    recipe = dataclasses.replace(RECIPE, on_nan="skip", epochs=1000)
+    losses = {number: math.nan for number in range(4, 1000) if number != 50}
+    with pytest.raises(UserError, match=f", as in the {MOST_SKIPPED_IN_A_ROW - 1} before"):
+        make_loop(tmp_path / "run", recipe, ious=[0.5] * 1000, losses=losses)()
+    assert len(records(tmp_path / "run")) == 50 - 4 + MOST_SKIPPED_IN_A_ROW
+
+
+def test_an_epoch_without_a_loss(tmp_path):
+    recipe = dataclasses.replace(RECIPE, on_nan="skip", epochs=2)
+    make_loop(tmp_path / "run", recipe, losses=dict.fromkeys(range(1, 6), math.nan))()
+    first, second = history(tmp_path / "run")
+    assert math.isnan(first["loss"]) and second["loss"] == 8

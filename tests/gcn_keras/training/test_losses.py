@@ -1,0 +1,148 @@
+"""The loss against values computed by hand."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from gcn_keras import PixelCrossentropy
+from gcn_keras.training.losses import PictureCrossentropy, median_frequency_weights
+
+# Softmax of these logits: 3/4 and 1/4.
+THREE_TO_ONE = [math.log(3), 0.0]
+RIGHT, WRONG = math.log(4 / 3), math.log(4)  # losses of label 0 and of label 1
+
+
+def loss(labels, logits, class_weights=None) -> float:
+    labels, logits = np.array(labels, np.uint8), np.array(logits, np.float32)
+    return float(PixelCrossentropy(class_weights)(labels, logits))
+
+
+def everywhere(logits, labels):
+    return np.broadcast_to(np.array(logits, np.float32), (*np.shape(labels), len(logits)))
+
+
+@pytest.mark.parametrize(
+    "labels, weights, expected",
+    [
+        ([[[0]]], None, RIGHT),
+        ([[[1]]], None, WRONG),
+        ([[[0, 0], [0, 1]]], None, (3 * RIGHT + WRONG) / 4),
+        # Void counts neither above nor below the fraction.
+        ([[[0, 255], [255, 1]]], None, (RIGHT + WRONG) / 2),
+        ([[[255, 255], [255, 1]]], None, WRONG),
+        # The mean is over the batch's pixels, not of the pictures' means.
+        ([[[0, 0]], [[1, 255]]], None, (2 * RIGHT + WRONG) / 3),
+        # Σ w[y]·loss / Σ w[y].
+        ([[[0, 0, 1]]], [1, 3], (2 * RIGHT + 3 * WRONG) / 5),
+        ([[[0, 255, 1]]], [2, 3], (2 * RIGHT + 3 * WRONG) / 5),
+        ([[[0, 0, 1]]], [0, 1], WRONG),
+    ],
+)
+def test_by_hand(labels, weights, expected):
+    assert loss(labels, everywhere(THREE_TO_ONE, labels), weights) == pytest.approx(expected)
+
+
+def test_uniform_logits_cost_the_logarithm_of_the_classes():
+    labels = np.random.default_rng(0).integers(0, 7, (2, 5, 6))
+    assert loss(labels, everywhere([2.5] * 7, labels)) == pytest.approx(math.log(7))
+
+
+def test_void_is_no_background():
+    """Logits under void pixels have no effect, whichever class they favour."""
+    labels = [[[0, 255]]]
+    costs = {loss(labels, [[[THREE_TO_ONE, other]]]) for other in ([99, -99], [-99, 99], [0, 0])}
+    assert len(costs) == 1
+    assert costs.pop() == pytest.approx(RIGHT)
+
+
+def test_scale_of_class_weights_does_not_matter():
+    labels = [[[0, 1, 1, 255]]]
+    logits = everywhere(THREE_TO_ONE, labels)
+    expected = loss(labels, logits, [1, 3])
+    assert loss(labels, logits, [100, 300]) == pytest.approx(expected)
+    assert loss(labels, logits, [2, 2]) == pytest.approx(loss(labels, logits))
+
+
+@pytest.mark.parametrize(
+    "labels, weights", [([[[255, 255]]], None), ([[[255, 255]]], [1, 2]), ([[[0, 0]]], [0, 1])]
+)
+def test_without_a_counted_pixel_the_loss_is_0(labels, weights):
+    assert loss(labels, everywhere(THREE_TO_ONE, labels), weights) == 0.0
+
+
+def test_an_all_void_batch_moves_nothing():
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, keras.layers.Conv2D(2, 1)(x))
+    model.compile(keras.optimizers.SGD(1.0), PixelCrossentropy())
+    before = model.get_weights()
+    images = np.ones((1, 4, 4, 3), "float32")
+    assert model.train_on_batch(images, np.full((1, 4, 4), 255, np.uint8)) == 0.0
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    cost = model.train_on_batch(images, np.zeros((1, 4, 4), np.uint8))
+    assert float(cost) == pytest.approx(loss(np.zeros((1, 4, 4)), _predict(before, images)))
+
+
+def _predict(weights, images):
+    kernel, bias = weights
+    return images @ kernel[0, 0] + bias
+
+
+def test_config_brings_the_loss_back():
+    for weights in (None, [1.0, 2.5]):
+        original = PixelCrossentropy(weights, name="mine")
+        copy = PixelCrossentropy.from_config(original.get_config())
+        assert (copy.class_weights, copy.name) == (weights, "mine")
+
+
+@pytest.mark.parametrize(
+    "counts, expected",
+    [
+        ([60, 30, 10], [0.5, 1, 3]),
+        ([60, 30, 10, 0], [0.5, 1, 3, 0]),  # a class without a pixel does not shift the median
+        ([10, 30], [2, 2 / 3]),
+        ([5, 5], [1, 1]),
+        ([0, 7], [0, 1]),
+    ],
+)
+def test_median_frequency_weights(counts, expected):
+    np.testing.assert_allclose(median_frequency_weights(np.array(counts)), expected)
+
+
+class TestPictures:
+    def test_by_hand(self):
+        """Odds of 1 : 3, so probabilities of a quarter and three quarters."""
+        logits = np.log([[1.0, 3.0], [1.0, 3.0]]).astype("float32")
+        labels = np.array([1, 0])
+        expected = (np.log(4 / 3) + np.log(4)) / 2
+        assert float(PictureCrossentropy()(labels, logits)) == pytest.approx(expected, rel=1e-6)
+
+    def test_label_smoothing(self):
+        """Of 0.2, half goes to each class: targets 0.1 and 0.9."""
+        logits = np.log([[1.0, 3.0]]).astype("float32")
+        expected = 0.1 * np.log(4) + 0.9 * np.log(4 / 3)
+        found = float(PictureCrossentropy(0.2)(np.array([1]), logits))
+        assert found == pytest.approx(expected, rel=1e-6)
+
+    def test_class_255_is_no_void(self):
+        logits = np.zeros((2, 260), "float32")
+        loss, labels = PictureCrossentropy(), np.array([255, 3])
+        assert float(loss.total_weight(labels)) == 2
+        assert float(loss(labels, logits)) == pytest.approx(np.log(260), rel=1e-6)
+
+    def test_parts_add_up(self):
+        random = np.random.default_rng(0)
+        logits, labels = random.normal(size=(6, 5)).astype("float32"), random.integers(0, 5, 6)
+        loss = PictureCrossentropy(0.1)
+        total = loss.total_weight(labels)
+        parts = [
+            loss.weighted_sum(labels[part], logits[part]) / total
+            for part in (slice(0, 2), slice(2, 6))
+        ]
+        assert float(sum(parts)) == pytest.approx(float(loss(labels, logits)), rel=1e-6)
+
+    def test_config(self):
+        copy = PictureCrossentropy.from_config(PictureCrossentropy(0.1, name="mine").get_config())
+        assert (copy.label_smoothing, copy.name) == (0.1, "mine")

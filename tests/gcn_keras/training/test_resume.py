@@ -1,0 +1,187 @@
+"""Runs that are killed, asked to stop, starved of disk or of a worker; and what is left of them."""
+
+import json
+import random
+import re
+import shutil
+import signal
+import time
+
+import keras
+import numpy as np
+import pytest
+from addresses import free_addresses
+from small_runs import SMALL, ForkedFit, fit_options, prepare_halves, run
+
+from gcn_keras.training import checkpoints
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return prepare_halves(tmp_path_factory.mktemp("resume"))
+
+
+def options_of(data_dir, out, **options) -> list:
+    return [*fit_options(data_dir, out, **options), *SMALL]
+
+
+def newest(out):
+    """The newest checkpoint's path, or None."""
+    return next(iter(checkpoints.paths(out / "checkpoints")), None)
+
+
+def weights(path) -> list[np.ndarray]:
+    return keras.models.load_model(path, compile=False).get_weights()
+
+
+def table(out) -> list[str]:
+    return (out / "history.csv").read_text().splitlines()
+
+
+def test_killed_ten_times(data_dir, tmp_path):
+    """At random steps; as a checkpoint is written after each, often in the middle of that."""
+    draw = random.Random(0)
+    common = ["--deterministic", "--jitter", 0.3, "--scale", 0.5, 2, "--checkpoint-steps", 1]
+    options = {"epochs": 24, "steps-per-epoch": 4}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    reference = ForkedFit([*options_of(data_dir, whole, **options), *common], tmp_path)
+    again = [*options_of(data_dir, killed, **options), *common, "--resume"]
+    reached = []
+    for _ in range(10):
+        fit, before = ForkedFit(again, tmp_path), newest(killed)
+        fit.wait_for(lambda before=before: newest(killed) != before)
+        time.sleep(draw.uniform(0, 0.3))
+        fit.send(signal.SIGKILL)
+        status, _, stderr = fit.finish()
+        assert status == -signal.SIGKILL, stderr
+        last = newest(killed)
+        reached.append(checkpoints.read(last).step)  # whole, whatever happened
+    assert reached == sorted(set(reached)) and reached[-1] < 96
+    # And the last one is damaged, too.
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    status, stdout, stderr = ForkedFit(again, tmp_path).finish()
+    assert status == 0, stderr
+    assert f"the checkpoint {last} is damaged (" in stdout and "the one before it" in stdout
+    epoch, step = divmod(reached[-1] - 1, 4)
+    assert f"goes on after {epoch} epochs and {step} steps" in stdout
+    status, _, stderr = reference.finish()
+    assert status == 0, stderr
+    for name in ("model.keras", "best.keras"):
+        for ours, theirs in zip(weights(killed / name), weights(whole / name), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert table(killed) == table(whole)
+    assert not list(killed.rglob("*.part.*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "preempted"]
+)
+def test_asked_to_stop(data_dir, tmp_path, number, status):
+    out = tmp_path / "run"
+    fit = ForkedFit(options_of(data_dir, out, epochs=1000), tmp_path)
+    fit.wait_for((out / "best.keras").exists)
+    fit.send(number)
+    found, stdout, stderr = fit.finish(120)
+    assert found == status, stderr
+    assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
+    said = re.search(
+        rf"stopped after (\d+) epochs and (\d) steps: {re.escape(str(out))}/model.keras is saved; "
+        rf"--resume --out {re.escape(str(out))} --saved-model {re.escape(str(out))}-saved-model "
+        rf"--no-export --data-dir {re.escape(str(data_dir))} goes on",
+        stdout,
+    )
+    assert checkpoints.read(newest(out)).step == 2 * int(said[1]) + int(said[2])
+    model = keras.models.load_model(out / "model.keras", compile=False)
+    assert model.output_shape == (None, None, None, 2)
+    names = {path.name for path in out.iterdir()}
+    assert {"model.keras", "best.keras", "history.csv", "curves.png"} <= names
+    assert "metrics.json" not in names
+    assert not [name for name in names if "part" in name]
+
+
+def test_what_resume_refuses(data_dir, tmp_path):
+    out = tmp_path / "run"
+    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=1), tmp_path).finish()
+    assert status == 0, stderr
+    done = run("fit", "--resume", "--out", out, "--data-dir", data_dir)
+    assert done.returncode == 0 and f"{out} is finished: mean IoU " in done.stdout
+    (out / "metrics.json").unlink()
+    for options, message in (
+        (
+            options_of(data_dir, out, epochs=1),
+            "holds a run that is not finished: --resume goes on ",
+        ),
+        (
+            ("--resume", "--out", out, "--epochs", 7),
+            "holds a run with epochs = 1, and this one has",
+        ),
+        (
+            ("--resume", "--out", out, "--recipe", "camvid"),
+            "--recipe camvid is not that of the run",
+        ),
+    ):
+        refused = run("fit", *options, "--data-dir", data_dir)
+        assert refused.returncode == 2 and message in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_full_disk(data_dir, tmp_path):
+    """A model has room; a checkpoint, with what the optimizer keeps, has not."""
+    out = tmp_path / "run"
+    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=1), tmp_path).finish()
+    assert status == 0, stderr
+    (out / "metrics.json").unlink()
+    kept = newest(out)
+    model_bytes, checkpoint_bytes = (path.stat().st_size for path in (out / "model.keras", kept))
+    assert checkpoint_bytes > 1.5 * model_bytes
+    limit = (model_bytes + checkpoint_bytes) // 2
+    shutil.copy(kept, tmp_path / "kept")
+    content = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(content | {"epochs": 3}))
+    again = ["--resume", "--out", out, "--data-dir", data_dir]
+    status, _, stderr = ForkedFit(again, tmp_path, file_bytes=limit).finish()
+    assert status == 1 and "Traceback" not in stderr
+    assert stderr.splitlines()[-1] == (
+        f"error: {out}/checkpoints/step-00000004.npz cannot be written: File too large."
+    )
+    assert [path.name for path in (out / "checkpoints").iterdir()] == [kept.name]
+    assert kept.read_bytes() == (tmp_path / "kept").read_bytes()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_lost_worker_is_named_and_all_go_on(data_dir, tmp_path, victim):
+    out = tmp_path / "run"
+    options = [*options_of(data_dir, out, epochs=3000), "--resume", "--strategy", "multiworker"]
+
+    def start_both():
+        addresses = free_addresses(2)
+        cluster = {"cluster": {"worker": addresses}}
+        tasks = [{**cluster, "task": {"type": "worker", "index": i}} for i in (0, 1)]
+        return addresses, [
+            ForkedFit(options, tmp_path, {"TF_CONFIG": json.dumps(task)}) for task in tasks
+        ]
+
+    addresses, fits = start_both()
+    fits[0].wait_for(lambda: newest(out) is not None)
+    fits[victim].send(signal.SIGKILL)
+    status, _, stderr = fits[1 - victim].finish(60)
+    assert status == 1
+    assert stderr.splitlines()[-1] == (
+        f"error: training stopped: worker {victim} ({addresses[victim]}) does not answer any more; "
+        "start all workers again with --resume to go on from the last checkpoint"
+    )
+    fits[victim].finish()
+    before = newest(out)
+    _, fits = start_both()
+    fits[0].wait_for(lambda: newest(out) != before)
+    # One is told to stop, and all do.
+    fits[1].send(signal.SIGTERM)
+    (status, stdout, _), (other, _, _) = (fit.finish(120) for fit in fits)
+    assert (status, other) == (143, 143)
+    epochs = int(before.stem.removeprefix("step-")) // 2
+    assert f"goes on after {epochs} epochs and " in stdout
+    assert len(table(out)) > epochs

@@ -1,0 +1,114 @@
+import importlib.util
+import os
+import threading
+
+import pytest
+
+from pipelines import datasets
+from pipelines.base.errors import UsageError, UserError
+from pipelines.building import examples as building
+
+
+def test_examples_come_in_the_items_order_from_a_few_threads():
+    made, threads = [], set()
+
+    def make_example(item):
+        made.append(item)
+        threads.add(threading.get_ident())
+        return str(item), {"x": item}
+
+    examples = building.examples(lambda: range(1000), make_example, "numbers")
+    assert made == []  # nothing is listed or made before the first is wanted
+    assert next(examples) == ("0", {"x": 0})
+    assert len(made) <= building.AHEAD * os.cpu_count()  # no more than a few are held
+    assert list(examples) == [(str(item), {"x": item}) for item in range(1, 1000)]
+    assert sorted(made) == list(range(1000))
+    assert threading.get_ident() not in threads and len(threads) <= os.cpu_count()
+
+
+def test_the_first_faulty_item_is_the_error():
+    def make_example(item):
+        if item >= 5:
+            raise UserError(f"{item} is faulty")
+        return str(item), {}
+
+    examples = building.examples(lambda: range(100), make_example, "numbers")
+    with pytest.raises(UserError, match="^5 is faulty$"):
+        list(examples)
+
+
+def test_faulty_items_are_skipped_named_and_counted(capsys):
+    def make_example(item):
+        if item % 10 == 3:
+            raise UserError(f"{item} is faulty")
+        if item == 50:
+            raise OSError(5, "Input/output error", "50.jpg")
+        return str(item), {}
+
+    skipped = {}
+    examples = building.examples(lambda: range(60), make_example, "numbers", skipped=skipped)
+    assert [key for key, _ in examples] == [str(i) for i in range(60) if i % 10 != 3 and i != 50]
+    assert skipped == {"numbers": 7}
+    said = capsys.readouterr().err
+    assert "numbers: skipped: 3 is faulty\n" in said
+    assert "numbers: skipped: [Errno 5] Input/output error: '50.jpg'\n" in said
+    assert said.count(": skipped: ") == 7
+
+
+def test_where_all_items_are_faulty_nothing_is_skipped():
+    def make_example(item):
+        raise UserError(f"{item} is faulty")
+
+    examples = building.examples(lambda: range(3), make_example, "numbers", skipped={})
+    message = "^none of the 3 examples of numbers can be used; the first one: 0 is faulty$"
+    with pytest.raises(UserError, match=message):
+        list(examples)
+
+
+def test_beam_excludes_skipping(data_dir):
+    options = {"beam_options": "runner=DirectRunner", "skip_errors": True}
+    with pytest.raises(UsageError, match="^--beam-options excludes --skip-errors: "):
+        datasets.prepare("coco_voc", None, data_dir, **options)
+
+
+@pytest.mark.parametrize("options", ["", "runner=", "runner=A,,b=1", "--runner=A", "a=1, b=2"])
+def test_options_of_beam_that_are_none(options, data_dir):
+    with pytest.raises(UsageError) as caught:
+        datasets.prepare("coco_voc", None, data_dir, beam_options=options)
+    assert f"in --beam-options {options!r} is no option: runner=DirectRunner" in str(caught.value)
+
+
+def test_beam_that_is_not_installed(data_dir, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="^Apache Beam is not installed: leave --beam-options away"):
+        datasets.prepare("coco_voc", None, data_dir, beam_options="runner=DirectRunner")
+
+
+def test_a_set_that_does_not_use_beam(source, data_dir):
+    with pytest.raises(UsageError) as caught:
+        datasets.prepare("image_folder", source, data_dir, beam_options="runner=DirectRunner")
+    assert str(caught.value) == (
+        "'image_folder' is not prepared with Beam, which is for coco_voc and cityscapes19"
+    )
+
+
+@pytest.mark.parametrize(
+    "error, kind, message",
+    [
+        (
+            RuntimeError(
+                "Traceback …\npipelines.errors.UserError: x.jpg is empty\nDuring handling …\n"
+                "pipelines.base.errors.UserError: x.jpg is empty [while running 'train/make']\n\n"
+            ),
+            UserError,
+            "x.jpg is empty",
+        ),
+        (UserError("x.jpg is empty [while running 'train/make']"), UserError, "x.jpg is empty"),
+        (UserError("there is no folder x"), UserError, "there is no folder x"),
+        (RuntimeError("a bug"), RuntimeError, "a bug"),
+    ],
+)
+def test_errors_of_beam(error, kind, message):
+    with pytest.raises(kind) as caught, building.errors_of_beam():
+        raise error
+    assert type(caught.value) is kind and str(caught.value) == message

@@ -1,0 +1,297 @@
+import io
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from miniatures import REPOSITORY, noise, save, write_pairs
+from PIL import Image
+
+from pipelines import datasets
+from pipelines.base import labels
+from pipelines.base.errors import UsageError, UserError
+from pipelines.building import encoding, image_label
+from pipelines.stream.record_order import open_records
+from pipelines.stream.segmentation import evaluation_examples
+
+
+def recorded(prepared, split):
+    """Image bytes, label bytes by image id."""
+    examples = open_records(list(prepared.files[split])).map(prepared.parse)
+    return {
+        example["image_id"].numpy().decode(): (example["image"].numpy(), example["label"].numpy())
+        for example in examples
+    }
+
+
+def test_validation_split():
+    def prepared(*splits):
+        return datasets.PreparedDataset(
+            "a", ("x", "y"), None, dict.fromkeys(splits, 1), {}, {}, {}, None
+        )
+
+    assert prepared("train", "val").validation_split() == "val"
+    assert prepared("train", "validation", "test").validation_split() == "validation"
+    assert prepared("train", "val", "test").validation_split("test") == "test"
+    with pytest.raises(UsageError, match="^'a' has no split 'nope'; it has: train, val$"):
+        prepared("train", "val").validation_split("nope")
+    with pytest.raises(UsageError, match="^'a' has no split 'val' or 'validation'; it has: test$"):
+        prepared("test").validation_split()
+
+
+def test_image_folder_round_trip(source, data_dir):
+    save(source / "images" / "e.png", noise(5, 9, 9))
+    label = np.array([[0, 1, 2, 255, 0, 1, 2, 255, 0]] * 5, np.uint8)
+    save(source / "labels" / "e.png", label)
+    datasets.prepare("image_folder", source, data_dir)
+    for path in sorted(source.rglob("*"), reverse=True):  # nothing but data_dir is needed
+        path.rename(path.with_name(f"gone {path.name}"))
+    prepared = datasets.load("image_folder", data_dir)
+    assert prepared.name == "image_folder"
+    assert prepared.class_names == ("sky", "road", "car") and prepared.num_classes == 3
+    assert prepared.splits == {"train": 4, "val": 1}
+    assert np.array_equal(prepared.palette, labels.palette(3))
+    found = {}
+    for split in prepared.splits:
+        for example in evaluation_examples(prepared, split):
+            found[example["image_id"].numpy().decode()] = example
+    assert sorted(found) == list("abcde")
+    assert np.array_equal(found["e"]["image"], noise(5, 9, 9))
+    assert np.array_equal(found["e"]["label"], label)
+    assert (found["d"]["label"].numpy() == 255).all()
+
+
+def test_image_bytes_are_recorded_as_they_are(split_source, data_dir):
+    save(split_source / "train" / "images" / "z.png", noise(4, 4))
+    save(split_source / "train" / "labels" / "z.png", np.zeros((4, 4), np.uint8))
+    prepared = datasets.prepare("image_folder", split_source, data_dir)
+    found = recorded(prepared, "train")
+    assert sorted(found) == list("abcdefz")
+    for path in (split_source / "train" / "images").iterdir():
+        assert found[path.stem][0] == path.read_bytes()
+
+
+def test_tfds_itself_can_read_what_was_written(ten):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(Path(ten.files["val"][0]).parent)
+    (example,) = builder.as_dataset(split="val")
+    assert example["image"].shape == (5, 7, 3) and example["label"].shape == (5, 7, 1)
+    assert example["image_id"].numpy() == b"x"
+
+
+def test_camvid_maps_unlabelled_to_void(tmp_path, data_dir):
+    for split in ("train", "val", "test"):
+        write_pairs(tmp_path / "camvid" / split, ["x", "y"], [10, 11])
+    prepared = datasets.prepare("camvid", tmp_path / "camvid", data_dir)
+    assert prepared.class_names == labels.CAMVID_CLASSES
+    assert prepared.splits == {"train": 2, "val": 2, "test": 2}
+    assert prepared.palette[3].tolist() == [128, 64, 128]
+    values = {
+        example["image_id"].numpy().decode(): np.unique(example["label"]).tolist()
+        for example in evaluation_examples(prepared, "test")
+    }
+    assert values == {"x": [10], "y": [255]}
+
+
+def test_two_folders_in_one_data_dir(source, tmp_path, data_dir):
+    other = tmp_path / "other"
+    write_pairs(other, ["p", "q"], [0, 0])
+    (other / "classes.txt").write_text("rest\nthing\n")
+    datasets.prepare("image_folder/one", source, data_dir)
+    datasets.prepare("image_folder/two", other, data_dir)
+    assert datasets.load("image_folder/one", data_dir).num_classes == 3
+    assert datasets.load("image_folder/two", data_dir).class_names == ("rest", "thing")
+    with pytest.raises(UserError, match="'image_folder' is not prepared"):
+        datasets.load("image_folder", data_dir)
+
+
+@pytest.fixture
+def small_shapes(monkeypatch):
+    from pipelines.datasets.shapes import shapes_dataset_builder
+
+    monkeypatch.setattr(shapes_dataset_builder, "SPLITS", {"train": 3, "validation": 2, "test": 1})
+    return shapes_dataset_builder
+
+
+def test_shapes_are_generated_on_first_use(small_shapes, data_dir, capsys):
+    from pipelines.datasets.shapes import scenes
+
+    prepared = datasets.load("shapes", data_dir)
+    assert f"generating into {data_dir}/shapes/1" in capsys.readouterr().out
+    assert prepared.splits == {"train": 3, "validation": 2, "test": 1}
+    assert prepared.class_names == scenes.CLASS_NAMES
+    found = {e["image_id"].numpy().decode(): e for e in evaluation_examples(prepared, "validation")}
+    assert sorted(found) == ["validation_00000", "validation_00001"]
+    image, label = scenes.render_scene(np.random.default_rng((0, 1, 1)), size=128)
+    assert np.array_equal(found["validation_00001"]["label"], label)
+    decoded = found["validation_00001"]["image"].numpy()
+    assert np.abs(decoded.astype(int) - image).mean() < 6  # JPEG of a noisy scene
+    datasets.load("shapes", data_dir)
+    assert capsys.readouterr().out == ""
+
+
+def test_shapes_are_the_same_everywhere(small_shapes, tmp_path):
+    first, second = (
+        recorded(datasets.load("shapes", tmp_path / name), "train") for name in ("one", "two")
+    )
+    assert first == second and len(set(first.values())) == 3
+    assert small_shapes.render_example("train", 0, 2)[1]["image"] == first["train_00002"][0]
+
+
+def test_jpegs_are_baseline_and_not_subsampled():
+    shape = tf.io.extract_jpeg_shape(encoding.encode_jpeg(noise(8, 9)))
+    assert shape.numpy().tolist() == [8, 9, 3]
+    data = encoding.encode_jpeg(noise(8, 9))
+    start = data.index(b"\xff\xc0")  # baseline frame header
+    assert data[start + 11] == 0x11  # sampling factors of the first component
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("camvids", "no data set 'camvids' (did you mean 'camvid'?); there are: shapes, camvid"),
+        ("zzz", "there is no data set 'zzz'; there are: shapes, camvid, image_folder"),
+        ("shapes/big", "'shapes' is a single data set, got 'shapes/big'"),
+        ("image_folder/", "'image_folder/' cannot name a data set"),
+        ("image_folder/../x", "'image_folder/../x' cannot name a data set"),
+    ],
+)
+def test_names(name, message, data_dir):
+    for call in (datasets.load, lambda name, data_dir: datasets.prepare(name, None, data_dir)):
+        with pytest.raises(UsageError) as caught:
+            call(name, data_dir)
+        assert message in str(caught.value)
+    assert not data_dir.exists()
+
+
+def test_a_set_that_is_not_prepared_names_the_command(data_dir):
+    with pytest.raises(UserError) as caught:
+        datasets.load("camvid", data_dir)
+    assert str(caught.value) == (
+        f"'camvid' is not prepared in {data_dir} (looked for {data_dir}/camvid/1.0.0); prepare it "
+        f"with: python -m pipelines.prepare camvid --from DIR --data-dir {data_dir}"
+    )
+
+
+def test_sources(tmp_path, data_dir):
+    with pytest.raises(UsageError, match="'shapes' is generated and takes no source, got 'x'"):
+        datasets.prepare("shapes", "x", data_dir)
+    with pytest.raises(UsageError, match="'camvid' needs the folder .*--from DIR"):
+        datasets.prepare("camvid", None, data_dir)
+    with pytest.raises(UserError, match=f"there is no folder {tmp_path}/none"):
+        datasets.prepare("camvid", tmp_path / "none", data_dir)
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match=f"the folder {tmp_path}/bare is empty"):
+        datasets.prepare("camvid", tmp_path / "bare", data_dir)
+
+
+def test_a_data_dir_that_cannot_be_written(source, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=f"cannot prepare 'image_folder' in {tmp_path}/file"):
+        datasets.prepare("image_folder", source, tmp_path / "file")
+
+
+def test_a_full_disk(source, data_dir, monkeypatch):
+    from tensorflow_datasets.core import writer
+
+    def finalize(self):
+        raise tf.errors.ResourceExhaustedError(None, None, "x.tfrecord; No space left on device")
+
+    monkeypatch.setattr(writer.Writer, "finalize", finalize)
+    with pytest.raises(UserError) as caught:
+        datasets.prepare("image_folder", source, data_dir)
+    assert str(caught.value) == (
+        f"cannot prepare 'image_folder' in {data_dir}: x.tfrecord; No space left on device"
+    )
+    assert [path for path in data_dir.rglob("*") if path.is_file()] == []
+
+
+def test_errors_of_the_program_are_not_hidden(source, data_dir, monkeypatch):
+    def read_pair(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(image_label, "read_pair", read_pair)
+    with pytest.raises(RuntimeError, match="a bug"):
+        datasets.prepare("image_folder", source, data_dir)
+
+
+def test_a_set_is_built_once(source, data_dir):
+    datasets.prepare("image_folder", source, data_dir)
+    before = {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")}
+    datasets.prepare("image_folder", source, data_dir)
+    assert {path: path.stat().st_mtime_ns for path in data_dir.rglob("*")} == before
+
+
+def test_an_interrupt_leaves_nothing(source, data_dir, monkeypatch):
+    reads = []
+
+    def read_pair(*arguments):
+        reads.append(arguments)
+        if len(reads) == 4:  # in the second split: the first one has been written
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    original = image_label.read_pair
+    monkeypatch.setattr(image_label, "read_pair", read_pair)
+    with pytest.raises(KeyboardInterrupt):
+        datasets.prepare("image_folder", source, data_dir)
+    assert not datasets.is_prepared("image_folder", data_dir)
+    assert [path for path in data_dir.rglob("*") if path.is_file()] == []
+    monkeypatch.undo()
+    assert datasets.prepare("image_folder", source, data_dir).splits == {"train": 3, "val": 1}
+
+
+def test_two_preparations_at_once(source, data_dir, monkeypatch, capsys):
+    def read_pair(*arguments):
+        monkeypatch.setattr(image_label, "read_pair", original)
+        datasets.prepare("image_folder", source, data_dir)  # the faster one
+        return original(*arguments)
+
+    original = image_label.read_pair
+    monkeypatch.setattr(image_label, "read_pair", read_pair)
+    prepared = datasets.prepare("image_folder", source, data_dir)
+    assert prepared.splits == {"train": 3, "val": 1}
+    assert "another process has prepared it meanwhile" in capsys.readouterr().err
+    (folder,) = (data_dir / "image_folder" / "default").iterdir()
+    assert folder.name == "1.0.0"
+
+
+@pytest.mark.slow
+def test_a_killed_preparation_does_not_look_finished(source, data_dir):
+    program = f"""
+        import os
+        from pipelines import datasets
+        from pipelines.datasets import pairs
+        read_pair = pairs.read_pair
+        pairs.read_pair = lambda pair, *rest: (
+            os._exit(9) if pair.image.parents[1].name == "val" else read_pair(pair, *rest)
+        )
+        datasets.prepare("image_folder", {str(source)!r}, {str(data_dir)!r})
+    """
+    for split, names in (("train", "abc"), ("val", "d")):
+        write_pairs(source / split, names, [0] * len(names))
+    for flat in ("images", "labels"):
+        (source / flat).rename(source / f"old {flat}")
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=REPOSITORY, capture_output=True
+    )
+    assert killed.returncode == 9, killed.stderr
+    assert any(path.is_file() for path in data_dir.rglob("*"))  # it was under way
+    with pytest.raises(UserError, match="is not prepared"):
+        datasets.load("image_folder", data_dir)
+    assert datasets.prepare("image_folder", source, data_dir).splits == {"train": 3, "val": 1}
+    assert datasets.load("image_folder", data_dir).num_classes == 3
+
+
+def test_label_encoding_refuses_what_is_no_label_map():
+    with pytest.raises(ValueError, match="int64"):
+        encoding.encode_label(np.zeros((2, 2), np.int64))
+    label = np.array([[0, 255]], np.uint8)
+    png = encoding.encode_label(label)
+    Image.open(io.BytesIO(png)).verify()  # the checksums
+    assert np.array_equal(Image.open(io.BytesIO(png)), label)
+    assert np.array_equal(tf.io.decode_png(png)[..., 0], label)

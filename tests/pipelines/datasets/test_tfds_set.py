@@ -1,0 +1,243 @@
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from miniatures import encoded, noise
+
+from pipelines import datasets
+from pipelines.base.errors import UsageError, UserError
+from pipelines.datasets.tfds_set import tfds_set_dataset_builder as tfds_set
+from pipelines.datasets.tfds_set.options import TfdsOptions
+from pipelines.stream import segmentation
+
+COUNTS = {"train": 4, "test": 2}
+# A trimap of Oxford's pets: 1 pet, 2 background, 3 border; here 0 and 255 occur, too.
+TRIMAP = np.array([[1, 2, 3], [0, 255, 1]], np.uint8)
+
+
+def write_set(name: str, data_dir, examples: dict[str, list[dict]]) -> None:
+    """Prepares a set of TFDS, with its own features, from the given examples."""
+    builder = tfds.builder(name, data_dir=str(data_dir))
+    generators = {split: enumerate(found) for split, found in examples.items()}
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    with mock.patch.object(type(builder), "_split_generators", lambda *_: generators):
+        builder.download_and_prepare(download_config=config)
+
+
+def mocked(name: str) -> dict[str, list[dict]]:
+    """What TFDS' mock data gives for a set: random pixels in its own features."""
+    with tfds.testing.mock_data(num_examples=4):
+        found = {split: list(tfds.load(name, split=split)) for split in COUNTS}
+    examples = tf.nest.map_structure(lambda x: x.numpy(), found)
+    for example in examples["train"] + examples["test"]:
+        if "head_bbox" in example:  # four random numbers are no box
+            example["head_bbox"] = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
+        if "segmentation_mask" in example:  # its random size is not the picture's
+            shape = (*example["image"].shape[:2], 1)
+            example["segmentation_mask"] = np.resize(example["segmentation_mask"], shape)
+    return examples
+
+
+def pets(masks: list[np.ndarray]) -> list[dict]:
+    return [
+        {
+            "image": noise(*mask.shape, seed),
+            "label": 0,
+            "species": 0,
+            "file_name": f"pet_{seed}.jpg",
+            "segmentation_mask": mask[..., None],
+            "head_bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0),
+        }
+        for seed, mask in enumerate(masks)
+    ]
+
+
+@pytest.fixture
+def source(data_dir):
+    """oxford_iiit_pet as TFDS prepares it below DATA_DIR, with two hand-made examples."""
+    write_set(
+        "oxford_iiit_pet", data_dir / "tfds", {"train": pets([TRIMAP] * 2), "test": pets([TRIMAP])}
+    )
+    return data_dir
+
+
+def test_labels_start_at_the_first_label(source):
+    prepared = datasets.prepare(
+        "tfds:oxford_iiit_pet", None, source, None, TfdsOptions(None, None, 1)
+    )
+    assert prepared.name == "tfds:oxford_iiit_pet"
+    assert prepared.class_names == ("class 0", "class 1", "class 2")
+    assert prepared.splits == {"train": 2, "test": 1}
+    example = next(iter(segmentation.evaluation_examples(prepared, "test")))
+    np.testing.assert_array_equal(example["label"], [[0, 1, 2], [255, 255, 0]])
+    assert example["image_id"].numpy() == b"pet_0"
+    assert segmentation.class_pixel_counts(prepared, "train").tolist() == [4, 2, 2]
+    images, labels = next(
+        iter(segmentation.training_batches(prepared, "train", crop=(4, 4), batch_size=2))
+    )
+    assert images.shape == (2, 4, 4, 3) and set(np.unique(labels)) == {0, 1, 2, 255}
+
+
+def test_it_is_opened_without_options_and_without_its_source(source):
+    options = TfdsOptions("image", "segmentation_mask", 1)
+    datasets.prepare("tfds:oxford_iiit_pet", None, source, None, options)
+    (source / "tfds").rename(source / "elsewhere")
+    assert datasets.load("tfds:oxford_iiit_pet", source).num_classes == 3
+
+
+def test_picture_files_are_recorded_as_they_are(source):
+    prepared = datasets.prepare("tfds:oxford_iiit_pet", None, source)
+    original = tfds.builder("oxford_iiit_pet", data_dir=str(source / "tfds")).as_dataset(
+        split="train", decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    wanted = sorted(example["image"].numpy() for example in original)
+    found = tf.data.TFRecordDataset(list(prepared.files["train"])).map(prepared.parse)
+    assert sorted(example["image"].numpy() for example in found) == wanted
+
+
+def test_from_takes_the_data_directory_of_tfds(source, tmp_path):
+    datasets.prepare("tfds:oxford_iiit_pet", source / "tfds", tmp_path / "other")
+    assert datasets.is_prepared("tfds:oxford_iiit_pet", tmp_path / "other")
+
+
+def test_class_names_from_a_file(source, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("pet\nbackground\nborder\n")
+    prepared = datasets.prepare(
+        "tfds:oxford_iiit_pet", None, source, None, TfdsOptions(None, None, 1, names)
+    )
+    assert prepared.class_names == ("pet", "background", "border")
+
+
+def test_a_value_above_the_classes_is_named(source, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("pet\nbackground\n")
+    with pytest.raises(UserError) as caught:
+        datasets.prepare(
+            "tfds:oxford_iiit_pet", None, source, None, TfdsOptions(None, None, 1, names)
+        )
+    assert str(caught.value) == (
+        "the mask of pet_0 has the value 3, but the classes are 1 to 2, and 255 is void"
+    )
+    assert not datasets.is_prepared("tfds:oxford_iiit_pet", source)
+
+
+@pytest.mark.parametrize("name", ["oxford_iiit_pet", "scene_parse150"])
+def test_mock_data_of_tfds(name, data_dir):
+    write_set(name, data_dir / "tfds", mocked(name))
+    if name == "scene_parse150":  # its annotation has three channels: TFDS encodes mock data so
+        with pytest.raises(UserError, match="^the mask of train_00000. is a RGB picture; an index"):
+            datasets.prepare(f"tfds:{name}", None, data_dir)
+        return
+    prepared = datasets.prepare(f"tfds:{name}", None, data_dir)
+    assert prepared.splits == {"train": 4, "test": 4}
+    batches = segmentation.training_batches(prepared, "train", crop=(32, 32), batch_size=3)
+    images, labels = next(iter(batches))
+    assert images.shape == (3, 32, 32, 3) and labels.shape == (3, 32, 32)
+
+
+def test_scene_parse150_has_gray_masks_in_three_channels(data_dir):
+    """Files are passed through, so that its gray PNGs stay gray whatever the feature says."""
+    examples = []
+    for seed in range(2):
+        image = data_dir / f"{seed}.jpg"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(encoded(noise(2, 3, seed), "JPEG"))
+        mask = data_dir / f"{seed}.png"
+        mask.write_bytes(encoded(np.array([[0, 1, 2], [3, 150, 150]], np.uint8), "PNG"))
+        examples.append({"image": str(image), "annotation": str(mask)})
+    write_set("scene_parse150", data_dir / "tfds", {"train": examples, "test": examples[:1]})
+    prepared = datasets.prepare(
+        "tfds:scene_parse150", None, data_dir, None, TfdsOptions(None, "annotation", 1)
+    )
+    assert prepared.num_classes == 150
+    example = next(iter(segmentation.evaluation_examples(prepared, "test")))
+    np.testing.assert_array_equal(example["label"], [[255, 0, 1], [2, 149, 149]])
+    assert example["image_id"].numpy() == b"test_000000"
+
+
+FEATURES = tfds.features.FeaturesDict(
+    {
+        "left": tfds.features.Image(shape=(None, None, 3)),
+        "right": tfds.features.Image(shape=(None, None, 3)),
+        "mask": tfds.features.Image(shape=(None, None, 1)),
+        "depth": tfds.features.Tensor(shape=(2, 2), dtype=np.float32),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "options, picked",
+    [
+        (TfdsOptions(image_feature="left", label_feature="mask"), ("left", "mask")),
+        (TfdsOptions(image_feature="right", label_feature="left"), ("right", "left")),
+    ],
+)
+def test_features_are_picked(options, picked):
+    assert tfds_set.pick_features("x", FEATURES, options) == picked
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            TfdsOptions(label_feature="mask"),
+            "tfds:x needs --image-feature: its images are left (None, None, 3), right (None, "
+            "None, 3), mask (None, None, 1), and more than one could be meant",
+        ),
+        (
+            TfdsOptions(image_feature="left"),
+            "tfds:x needs --label-feature: its images are left (None, None, 3), right (None, "
+            "None, 3), mask (None, None, 1), and more than one could be meant",
+        ),
+        (
+            TfdsOptions(image_feature="left", label_feature="depth"),
+            "--label-feature depth: tfds:x has no image of that name; its images are left (None, "
+            "None, 3), right (None, None, 3), mask (None, None, 1)",
+        ),
+        (
+            TfdsOptions(image_feature="mask", label_feature="mask"),
+            "--image-feature and --label-feature are both mask",
+        ),
+    ],
+)
+def test_features_that_are_not_clear(options, message):
+    with pytest.raises(UsageError) as caught:
+        tfds_set.pick_features("x", FEATURES, options)
+    assert str(caught.value) == message
+
+
+def test_names(data_dir):
+    assert datasets.parse_name("tfds:scene_parse150") == ("tfds_set", "scene_parse150")
+    assert datasets.parse_name("tfds:a/b_1") == ("tfds_set", "a-b_1")
+    for name in ("tfds:", "tfds:../x", "tfds:A b"):
+        with pytest.raises(UsageError, match="cannot name a data set: the name of a set that TFDS"):
+            datasets.parse_name(name)
+    with pytest.raises(UsageError, match="^there is no data set 'tfds_set/x'.*tfds:NAME"):
+        datasets.parse_name("tfds_set/x")
+    with pytest.raises(UsageError, match="^TFDS has no data set 'no_such_set'; https://"):
+        datasets.prepare("tfds:no_such_set", None, data_dir)
+    with pytest.raises(UserError, match="^'tfds:scene_parse150' is not prepared in "):
+        datasets.load("tfds:scene_parse150", data_dir)
+
+
+def test_options_are_for_tfds_sets_alone(source, data_dir):
+    with pytest.raises(UsageError, match="--first-label and --class-names are for tfds:NAME, not"):
+        datasets.check_source("camvid", source, None, TfdsOptions(first_label=1))
+    with pytest.raises(UsageError, match="^--first-label must be in 0…254, got 255$"):
+        datasets.check_source("tfds:oxford_iiit_pet", None, None, TfdsOptions(first_label=255))
+
+
+def test_a_download_that_fails_says_what_to_do(data_dir, monkeypatch):
+    def fail(*_, **__):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(UserError) as caught:
+        tfds_set.open_source("oxford_iiit_pet", data_dir)
+    assert str(caught.value) == (
+        "TFDS cannot prepare 'oxford_iiit_pet' (ConnectionError: no route to host): prepare it "
+        "with TFDS elsewhere and give its data directory as --from DIR"
+    )

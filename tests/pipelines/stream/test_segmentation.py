@@ -1,0 +1,528 @@
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from miniatures import REPOSITORY, prepare_in_files, write_pairs
+
+from pipelines import datasets
+from pipelines.base import decoding
+from pipelines.base.errors import UsageError, UserError
+from pipelines.stream import crops, record_order, segmentation
+from pipelines.stream.segmentation import class_pixel_counts, evaluation_examples, training_batches
+
+
+def take(stream, count):
+    return [tuple(part.numpy() for part in batch) for batch in stream.take(count)]
+
+
+def same(first, second):
+    return all(
+        np.array_equal(a, b)
+        for one, other in zip(first, second, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_batches_have_static_shapes_and_are_endless(ten):
+    stream = training_batches(ten, "train", crop=(4, 5), batch_size=3)
+    images, labels = stream.element_spec
+    assert images == tf.TensorSpec((3, 4, 5, 3), tf.uint8)
+    assert labels == tf.TensorSpec((3, 4, 5), tf.uint8)
+    assert len(take(stream, 11)) == 11  # three epochs and more
+
+
+def test_each_epoch_holds_every_example_once_in_another_order(ten):
+    stream = training_batches(ten, "train", crop=(6, 8), batch_size=10)
+    orders = [labels[:, 0, 0].tolist() for _, labels in take(stream, 4)]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_same_seed_same_stream_whatever_the_threads_and_the_global_seed(ten):
+    def stream(seed, threads=None):
+        batches = training_batches(
+            ten, "train", crop=(4, 4), batch_size=4, scale=(0.5, 2.0), jitter=0.3, seed=seed
+        )
+        if threads:
+            options = tf.data.Options()
+            options.threading.private_threadpool_size = threads
+            batches = batches.with_options(options)
+        return batches
+
+    tf.random.set_seed(1)
+    first = stream(0)
+    expected = take(first, 8)
+    assert same(take(first, 8), expected)  # a second iteration starts anew
+    tf.random.set_seed(2)
+    assert same(take(stream(0, threads=1), 8), expected)
+    assert same(take(stream(0, threads=8), 8), expected)
+    assert not same(take(stream(1), 8), expected)
+
+
+def test_example_n_of_the_stream_is_drawn_from_seed_and_n(ten):
+    """Recomputes the stream with eager calls, one example after the other."""
+    files = {}
+    folder = Path(ten.files["train"][0]).parents[4] / "source" / "train"
+    for name in "0123456789":
+        files[int(name)] = (
+            (folder / "images" / f"{name}.jpg").read_bytes(),
+            (folder / "labels" / f"{name}.png").read_bytes(),
+        )
+    options = {"crop": (4, 4), "scale": (0.5, 1.5), "flip": True, "jitter": 0.3}
+    stream = training_batches(ten, "train", batch_size=1, seed=9, **options)
+    for index, (image, label) in enumerate(take(stream, 15)):
+        name = int(label[label != 255][0])
+        expected = crops.random_crop(*files[name], tf.constant([9, index], tf.int64), **options)
+        assert np.array_equal(image[0], expected[0]) and np.array_equal(label[0], expected[1])
+
+
+def test_shards_are_interleaved_in_a_seeded_order(split_source, data_dir):
+    write_pairs(split_source / "val", "gh", [0, 1])
+    prepared = prepare_in_files(split_source, data_dir, 2)
+    # A buffer of one example: what order there is comes from the shards.
+    orders = set()
+    for seed in range(8):
+        seeds = record_order.seeds_of(seed, np.int64(0))
+        files = record_order.files_of(prepared, "train")
+        records = record_order.shuffled_records(files, seeds, 1)
+        records = [record.numpy() for record in records]
+        assert len(set(records)) == 6
+        orders.add(tuple(records))
+    assert len(orders) == 2
+    stream = training_batches(prepared, "train", crop=(6, 8), batch_size=6, seed=3)
+    batches = take(stream, 3)
+    assert all(sorted(labels[:, 0, 0]) == [0, 0, 1, 1, 2, 2] for _, labels in batches)
+    assert same(take(stream, 3), batches)
+
+
+def digest_of_a_stream(data_dir) -> str:
+    """A digest of three epochs of "ten", with everything on that draws."""
+    stream = training_batches(
+        datasets.load("image_folder/ten", data_dir),
+        *("train",),
+        **{"crop": (5, 5), "batch_size": 3, "scale": (0.5, 2.0), "jitter": 0.5, "seed": 11},
+    )
+    digest = hashlib.sha256()
+    for pair in take(stream, 10):
+        for array in pair:
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.slow
+def test_another_process_makes_the_same_stream(ten):
+    data_dir = str(Path(ten.files["train"][0]).parents[3])
+    program = "import sys, test_segmentation as t; print(t.digest_of_a_stream(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, data_dir],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "7"},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [digest_of_a_stream(data_dir)]
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
+    """Twelve examples in four files, each labelled with its own number."""
+    folder = tmp_path_factory.mktemp("twelve")
+    write_pairs(folder / "source" / "train", "abcdefghijkl", range(12))
+    write_pairs(folder / "source" / "val", "mnop", range(4))
+    (folder / "source" / "classes.txt").write_text("\n".join(f"c{i}" for i in range(12)))
+    return prepare_in_files(folder / "source", folder / "data", 4)
+
+
+def orders(dataset, batch_size, batches, **options):
+    """The numbers of the examples in each batch."""
+    stream = training_batches(dataset, "train", crop=(6, 8), batch_size=batch_size, **options)
+    return [labels[:, 0, 0].tolist() for _, labels in take(stream, batches)]
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_replicas_share_files_where_they_come_out_even(twelve, cache):
+    first, second = (
+        orders(twelve, 6, 3, cache=cache, shard=(index, 2), seed=4) for index in (0, 1)
+    )
+    for ours, theirs in zip(first, second, strict=True):  # three epochs of six examples each
+        assert sorted(ours + theirs) == list(range(12))
+    # Whole files: the part is the same in every epoch.
+    assert len({tuple(sorted(epoch)) for epoch in first}) == 1
+    assert len({tuple(epoch) for epoch in first}) == 3
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_replicas_share_examples_where_files_do_not_come_out_even(twelve, ten, cache):
+    parts = [orders(twelve, 4, 3, cache=cache, shard=(index, 3), seed=4) for index in range(3)]
+    for epoch in zip(*parts, strict=True):
+        assert sorted(sum(epoch, [])) == list(range(12))
+    # Ten examples, one file, four replicas: 3, 3, 2 and 2, and none is dropped.
+    first_epochs = [
+        orders(ten, size, 1, cache=cache, shard=(index, 4))[0]
+        for index, size in enumerate((3, 3, 2, 2))
+    ]
+    assert sorted(sum(first_epochs, [])) == list(range(10))
+
+
+def test_replicas_draw_differently(ten):
+    """Both show the same picture, which fits the crop with 20 x 20 pixels of freedom."""
+    places = []
+    for index in (0, 1):
+        stream = training_batches(ten, "train", crop=(26, 28), batch_size=5, shard=(index, 2))
+        places += [tuple(np.argwhere(m != 255)[0]) for m in take(stream, 1)[0][1]]
+    assert len(set(places)) > 5
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+@pytest.mark.parametrize("shard", [(0, 1), (1, 2), (1, 5)])  # whole files, and every fifth example
+@pytest.mark.parametrize("start", [1, 3, 7, 12])
+def test_a_stream_that_goes_on(twelve, tmp_path, cache, shard, start):
+    """From the middle of an epoch (2 in a batch), its end, and a later one; with the same draws."""
+    cache = str(tmp_path / "cache") if cache == "folder" else cache
+    options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "jitter": 0.3, "scale": (0.6, 1.5)}
+    options |= {"cache": cache, "shard": shard}
+    whole = take(training_batches(twelve, "train", **options), start + 4)
+    rest = take(training_batches(twelve, "train", start=start, **options), 4)
+    assert same(rest, whole[start:])
+
+
+def test_a_stream_that_goes_on_after_skipped_examples(damaged):
+    options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "skip_errors": True}
+    whole = take(training_batches(damaged, "train", **options), 9)
+    assert same(take(training_batches(damaged, "train", start=5, **options), 4), whole[5:])
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, count):
+    options = {"crop": (9, 9), "batch_size": 6, "seed": 5, "scale": (0.6, 1.5), "start": 1}
+    whole = take(training_batches(twelve, "train", **options), 4)
+    parts = [
+        take(training_batches(twelve, "train", batch_part=(index, count), **options), 4)
+        for index in range(count)
+    ]
+    joined = [
+        tuple(np.concatenate(pieces) for pieces in zip(*batch, strict=True))
+        for batch in zip(*parts, strict=True)
+    ]
+    assert same(joined, whole)
+
+
+def test_ids_come_with_their_pictures(twelve):
+    stream = training_batches(twelve, "train", crop=(6, 8), batch_size=4, with_ids=True)
+    for _, labels, ids in take(stream, 3):
+        names = [text.decode().rpartition("/")[2] for text in ids.tolist()]
+        assert names == ["abcdefghijkl"[n] for n in labels[:, 0, 0]]
+
+
+@pytest.mark.parametrize("run", [1, 2, 3])
+def test_parts_of_an_evaluation_together_are_the_whole(twelve, run):
+    def ids(**options):
+        return [e["image_id"].numpy() for e in evaluation_examples(twelve, "train", **options)]
+
+    whole = ids(limit=11)
+    parts = [ids(limit=11, part=(index, 3, run)) for index in range(3)]
+    assert sorted(sum(parts, [])) == sorted(whole)
+    assert parts[1] == [name for i, name in enumerate(whole) if i // run % 3 == 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_part": (2, 2)}, r"batch_part .* got \(2, 2\)"),
+        ({"batch_part": (0, 4)}, "batch_size must be a multiple of 4 parts, got 6"),
+        ({"start": -1}, "start must be at least 0, got -1"),
+        ({"batch_part": (0, 2), "data_service": "localhost:1"}, "data_service excludes batch_part"),
+    ],
+)
+def test_parts_and_starts_that_cannot_be_meant(twelve, monkeypatch, options, message):
+    monkeypatch.setattr("pipelines.base.addresses.check_listening", lambda address: None)
+    with pytest.raises(UsageError, match=message):
+        training_batches(twelve, "train", crop=(9, 9), batch_size=6, **options)
+
+
+def test_memory_cache_reads_once_and_augments_anew(source, data_dir):
+    prepared = datasets.prepare("image_folder", source, data_dir)
+    options = {"crop": (9, 9), "batch_size": 3, "jitter": 0.5, "cache": "memory", "seed": 2}
+    expected = take(training_batches(prepared, "train", **options), 4)
+    stream = training_batches(prepared, "train", **options)
+    iterator = stream.as_numpy_iterator()
+    next(iterator)
+    for file in prepared.files["train"]:
+        Path(file).unlink()
+    rest = [next(iterator) for _ in range(3)]
+    assert same(rest, expected[1:])
+    assert len({image.tobytes() for images, _ in expected for image in images}) == 12
+
+
+def test_folder_cache_gives_the_same_stream_without_the_files(twelve, tmp_path):
+    shutil.copytree(Path(twelve.files["train"][0]).parents[3], tmp_path / "data")
+    prepared = datasets.load("image_folder", tmp_path / "data")
+    options = {"crop": (4, 4), "batch_size": 4, "scale": (0.5, 2.0), "seed": 3}
+    expected = take(training_batches(prepared, "train", **options), 7)
+    stream = training_batches(prepared, "train", cache=str(tmp_path / "cache"), **options)
+    for file in prepared.files["train"]:
+        os.rename(file, f"{file}.away")
+    assert same(take(stream, 7), expected)
+    copies = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in copies) == sorted(
+        Path(file).name for file in prepared.files["train"]
+    )
+
+
+def test_folder_cache_replaces_what_is_incomplete_or_old(twelve, tmp_path):
+    originals = []
+    for i, file in enumerate(twelve.files["train"]):
+        originals.append(Path(shutil.copy2(file, tmp_path / f"{i}.tfrecord")))
+    folder = tmp_path / "cache"
+    copies = [Path(copy) for copy in record_order.copied(originals, folder)]
+    kept = copies[0].stat().st_ino
+    copies[1].write_bytes(originals[1].read_bytes()[:-5])  # cut off
+    os.utime(originals[2], (1e9, 1e9))  # prepared anew, with the same size
+    copies[3].with_name(f"{copies[3].name}.incomplete-1").write_bytes(b"half")
+    copies[3].unlink()
+    assert [Path(copy) for copy in record_order.copied(originals, folder)] == copies
+    assert copies[0].stat().st_ino == kept
+    for original, copy in zip(originals, copies, strict=True):
+        assert copy.read_bytes() == original.read_bytes()
+        assert copy.stat().st_mtime == pytest.approx(original.stat().st_mtime)
+
+
+def test_a_cache_that_cannot_be_written_is_named(ten, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"cannot copy .* to the cache {tmp_path}/file/cache: "):
+        training_batches(
+            ten, "train", crop=(4, 4), batch_size=1, cache=str(tmp_path / "file" / "cache")
+        )
+
+
+def test_pad_names_the_picture_that_is_too_large(ten):
+    stream = training_batches(ten, "val", crop=(5, 6), batch_size=1, mode="pad")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="picture x is 5 x 7 pixels"):
+        take(stream, 1)
+    whole = training_batches(ten, "train", crop=(6, 8), batch_size=10, mode="pad")
+    ((_, labels),) = take(whole, 1)
+    assert sorted(labels[:, 0, 0]) == list(range(10)) and (labels != 255).all()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_epochs(tmp_path):
+    """Six epochs of more than 20 MiB of records and twice that of crops: a leak would show."""
+    folder = tmp_path / "source"
+    for split, count in (("train", 160), ("val", 4)):
+        labels = [np.zeros((360, 480), np.uint8)] * count
+        write_pairs(folder / split, [f"{i:03}" for i in range(count)], labels)
+    (folder / "classes.txt").write_text("one\ntwo\n")
+    prepared = prepare_in_files(folder, tmp_path / "data", 4)
+    assert prepared.num_bytes["train"] > 20 * 2**20
+    stream = training_batches(
+        prepared, "train", crop=(256, 256), batch_size=4, scale=(0.6, 1.6), shuffle_mib=8
+    )
+    used = []
+    for i, _ in enumerate(stream.take(6 * 40)):
+        if i % 40 == 39:
+            used.append(resident_mib())
+    assert used[-1] - used[1] < 48, used
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_shuffle_buffer_is_bounded_by_its_memory():
+    def dataset(num_bytes, num_examples):
+        return SimpleNamespace(num_bytes={"train": num_bytes}, splits={"train": num_examples})
+
+    size = record_order.shuffle_buffer_size
+    assert size(dataset(1000 * 2**20, 4000), "train", 64) == 256  # 256 KiB each
+    assert size(dataset(10 * 2**20, 4000), "train", 64) == 4000  # the whole split
+    assert size(dataset(100 * 2**20, 2), "train", 1) == 1  # 50 MiB each
+
+
+def test_evaluation_gives_whole_pictures_once_in_a_fixed_order(ten):
+    def ids(examples):
+        return [example["image_id"].numpy().decode() for example in examples]
+
+    examples = list(evaluation_examples(ten, "train"))
+    assert sorted(ids(examples)) == list("0123456789")
+    assert ids(evaluation_examples(ten, "train")) == ids(examples)
+    assert ids(evaluation_examples(ten, "train", limit=3)) == ids(examples)[:3]
+    for example in examples:
+        assert example["image"].shape == (6, 8, 3) and example["image"].dtype == tf.uint8
+        assert example["label"].shape == (6, 8) and example["label"].dtype == tf.uint8
+        assert (example["label"].numpy() == int(example["image_id"].numpy())).all()
+
+
+def test_void_survives(ten):
+    (example,) = evaluation_examples(ten, "val")
+    assert example["label"].shape == (5, 7) and (example["label"].numpy() == 255).all()
+    ((_, labels),) = take(training_batches(ten, "val", crop=(5, 7), batch_size=2), 1)
+    assert (labels == 255).all()
+
+
+def test_class_pixel_counts(split_source, data_dir):
+    label = np.array([[0, 0, 1], [255, 1, 1]], np.uint8)
+    write_pairs(split_source / "val", "gh", [label, 1])
+    prepared = datasets.prepare("image_folder", split_source, data_dir)
+    counts = class_pixel_counts(prepared, "val")
+    assert counts.dtype == np.int64 and counts.tolist() == [2, 3 + 6 * 8, 0]
+
+
+def test_unknown_split_names_the_splits(ten):
+    for call in (
+        lambda: training_batches(ten, "test", crop=(4, 4), batch_size=1),
+        lambda: evaluation_examples(ten, "test"),
+        lambda: class_pixel_counts(ten, "test"),
+    ):
+        with pytest.raises(UsageError, match="no split 'test'; it has: train, val"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"crop": (0, 4)},
+        {"batch_size": 0},
+        {"scale": (2.0, 1.0)},
+        {"scale": (0.0, 1.0)},
+        {"jitter": 1.5},
+        {"shuffle_mib": 0},
+        {"shard": (2, 2)},
+        {"shard": (-1, 2)},
+        {"shard": (0, 0)},
+    ],
+)
+def test_impossible_values_are_refused_by_name(ten, options):
+    ((name, value),) = options.items()
+    with pytest.raises(UsageError, match=f"{name} must be .*{str(value)[1:-1]}"):
+        training_batches(ten, "train", **({"crop": (4, 4), "batch_size": 1} | options))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"mode": "whole"}, "mode must be 'crop' or 'pad', got 'whole'"),
+        ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
+        ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
+        ({"cache": __file__}, f"cache must be 'memory' or a folder, got '{__file__}'"),
+        (
+            {"shard": (0, 11)},
+            r"at most as many parts as split 'train' has examples, 10, got \(0, 11",
+        ),
+        ({"data_service": "localhost"}, "data_service must be HOST:PORT.*got 'localhost'"),
+        ({"data_service": "localhost:1", "cache": "memory"}, "data_service excludes cache and sh"),
+        ({"data_service": "localhost:1", "shard": (0, 2)}, "data_service excludes cache and shard"),
+    ],
+)
+def test_options_of_the_source_that_cannot_be_meant(ten, options, message):
+    with pytest.raises(UsageError, match=message):
+        training_batches(ten, "train", crop=(4, 4), batch_size=1, **options)
+
+
+def test_a_flipped_bit_in_the_records_is_an_error(source, data_dir):
+    prepared = datasets.prepare("image_folder", source, data_dir)
+    shard = Path(prepared.files["train"][0])
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    shard.write_bytes(bytes(damaged))
+    with pytest.raises(tf.errors.DataLossError):
+        list(evaluation_examples(prepared, "train"))
+    with pytest.raises(tf.errors.DataLossError):
+        take(training_batches(prepared, "train", crop=(4, 4), batch_size=3), 2)
+
+
+@pytest.fixture
+def damaged(twelve, tmp_path):
+    """A copy of twelve; the second record of its second file is damaged."""
+    shutil.copytree(Path(twelve.files["train"][0]).parents[3], tmp_path / "data")
+    prepared = datasets.load("image_folder", tmp_path / "data")
+    file = Path(prepared.files["train"][1])
+    first, second, _ = [len(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
+    content = bytearray(file.read_bytes())
+    content[first + 16 + 12 + second // 2] ^= 1
+    file.write_bytes(content)
+    return prepared
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "folder"])
+def test_skipping_changes_neither_order_nor_draws_of_the_others(
+    twelve, damaged, tmp_path, capfd, cache
+):
+    """TensorFlow gives up a file at a damaged record: the third one is lost with the second."""
+    options = {"crop": (9, 9), "batch_size": 1, "scale": (0.5, 2.0), "jitter": 0.5, "seed": 3}
+    if cache:
+        options["cache"] = cache if cache == "memory" else str(tmp_path / "cache")
+    whole = take(training_batches(twelve, "train", **options), 36)
+    left = [example["label"].numpy()[0, 0] for example in _left(damaged)]
+    assert len(left) == 10
+    expected = [pair for pair in whole if pair[1][pair[1] != 255][0] in left]
+    assert len(expected) == 30
+    stream = training_batches(damaged, "train", skip_errors=True, **options)
+    assert same(take(stream, 30), expected)
+    assert same(take(stream, 30), expected)
+    said = capfd.readouterr().err
+    assert re.search("^image_folder train: damaged examples skipped so far: [12] of", said, re.M)
+    counts = class_pixel_counts(damaged, "train", skip_errors=True)
+    assert [number for number, count in enumerate(counts) if count] == sorted(left)
+
+
+def _left(damaged):
+    """The examples that a damaged split still has."""
+    for file in damaged.files["train"]:
+        for record in tf.data.TFRecordDataset(file).ignore_errors():
+            yield {"label": decoding.decode_label(damaged.parse(record)["label"])}
+
+
+def test_replicas_skip_too(damaged):
+    first, second = (
+        {n for (n,) in orders(damaged, 1, 6, shard=(index, 2), seed=4, skip_errors=True)}
+        for index in (0, 1)
+    )
+    assert sorted(map(len, (first, second))) == [4, 6] and not first & second
+
+
+@pytest.mark.parametrize(
+    "number, message",
+    [
+        (2, r"expected to contain 2 elements but contained at least 3 elements\.\)$"),
+        (4, r"expected to contain 4 elements but contained only 3 elements\.\)$"),
+    ],
+)
+def test_another_number_of_records_is_an_error(twelve, number, message):
+    """A file that was cut between two records looks whole to TensorFlow."""
+    lengths = {"train": (3, 3, 3, number), "val": twelve.lengths["val"]}
+    prepared = dataclasses.replace(twelve, lengths=lengths)
+    stream = training_batches(prepared, "train", crop=(4, 4), batch_size=1)
+    for use in (
+        lambda: list(stream.take(13)),
+        lambda: list(evaluation_examples(prepared, "train")),
+        lambda: class_pixel_counts(prepared, "train"),
+    ):
+        with pytest.raises(segmentation.DATA_ERRORS) as caught:
+            use()
+        fault = segmentation.describe_fault(caught.value)
+        assert fault.startswith("a record file is damaged or missing (Input dataset was")
+        assert re.search(message, fault)
+
+
+def test_skipping_needs_files_and_something_that_can_be_used(damaged):
+    options = {"crop": (5, 8), "batch_size": 1, "mode": "pad", "skip_errors": True}
+    with pytest.raises(UserError) as caught:
+        training_batches(damaged, "train", **options)  # pictures of 6 x 8 pixels
+    assert str(caught.value) == (
+        "none of the 12 examples of 'image_folder', split 'train', can be used; python -m "
+        "pipelines.doctor image_folder --split train tells why"
+    )
+    Path(damaged.files["train"][2]).unlink()
+    with pytest.raises(UserError, match=r"^the record file \S+00002-of-00004 is missing or cannot"):
+        training_batches(damaged, "train", **options)

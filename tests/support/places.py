@@ -1,0 +1,5 @@
+"""Where the tests stand."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
