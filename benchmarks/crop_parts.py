@@ -2,7 +2,7 @@
 
     python benchmarks/crop_parts.py [--json FILE] [--seconds S]
 
-For pictures of CamVid's and Cityscapes' size (made by the script, JPEG quality 95): milliseconds
+For images of CamVid's and Cityscapes' size (made by the script, JPEG quality 95): milliseconds
 of one core for each part of `pipelines.stream.crops.random_crop`, for all of it, and for decoding
 the whole JPEG and doing nothing else. Each part is a `map` of its own over what the parts before it
 give, held in memory, with all cores; the fastest of three turns counts.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from input_pipeline import KINDS, REPOSITORY, Pictures, write_pictures
+from input_pipeline import KINDS, REPOSITORY, Images, write_images
 
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
@@ -26,7 +26,7 @@ from pipelines.base.errors import run_command  # noqa: E402
 JITTER = 0.3
 
 
-def parts(kind: Pictures, folder: Path) -> dict:
+def parts(kind: Images, folder: Path) -> dict:
     """Name -> (elements held in memory, function of one element)."""
     import tensorflow as tf
 
@@ -133,15 +133,15 @@ def compare(
     rows = []
     for kind in KINDS[1:]:
         with tempfile.TemporaryDirectory() as scratch:
-            write_pictures(kind, Path(scratch))
+            write_images(kind, Path(scratch))
             for name, (dataset, function) in parts(kind, Path(scratch)).items():
                 cost = core_milliseconds(dataset, function, seconds)
-                rows.append({"pictures": kind.name, "part": name, "core_ms": cost})
-    print("| pictures | part | ms of one core | of the whole JPEG |\n|---|---|---:|---:|")
+                rows.append({"images": kind.name, "part": name, "core_ms": cost})
+    print("| images | part | ms of one core | of the whole JPEG |\n|---|---|---:|---:|")
     for row in rows:
-        whole = next(r["core_ms"] for r in rows if r["pictures"] == row["pictures"])
+        whole = next(r["core_ms"] for r in rows if r["images"] == row["images"])
         print(
-            f"| {row['pictures']} | {row['part']} | {row['core_ms']:.2f} | "
+            f"| {row['images']} | {row['part']} | {row['core_ms']:.2f} | "
             f"{row['core_ms'] / whole:.2f} |"
         )
     if json_file:

@@ -1,15 +1,15 @@
-"""What an encoding of Cityscapes-sized pictures and label maps costs: bytes, time, accuracy.
+"""What an encoding of Cityscapes-sized images and label maps costs: bytes, time, accuracy.
 
     python benchmarks/encodings.py [--json FILE] [--images DIR] [--rounds N]
 
 Cityscapes comes as PNG. `prepare` writes it once, training decodes it in every epoch: the table
-shows, for pictures of 1024x2048, the bytes, the time to decode all of a picture, the time to
+shows, for images of 1024x2048, the bytes, the time to decode all of an image, the time to
 decode a window of 512x512 in its middle, and the peak signal-to-noise ratio against the PNG; for
 label maps, which must be lossless, bytes and time by PNG filter and compression level. Times are
 the process's CPU time in the fastest of `--rounds` turns that the encodings take one after
 another; "x as fast" compares with the first row.
 
-The pictures are made here, noise with a photograph's spectrum and sharp borders, tuned to be as
+The images are made here, noise with a photograph's spectrum and sharp borders, tuned to be as
 large a PNG as Cityscapes' are (11 GB for 5,000); --images takes a folder of your own.
 """
 
@@ -40,7 +40,7 @@ PNG_FILTERS = {"none": 0, "sub": 1, "up": 2}
 
 @dataclass(frozen=True)
 class Encoding:
-    """A way to store a picture or a label map.
+    """A way to store an image or a label map.
 
     Attributes:
         name: as printed.
@@ -56,7 +56,7 @@ class Encoding:
 
 
 def photograph(seed: int) -> np.ndarray:
-    """A picture that compresses like a photograph: uint8 `[1024, 2048, 3]`.
+    """An image that compresses like a photograph: uint8 `[1024, 2048, 3]`.
 
     Noise whose amplitude falls with its frequency, mostly gray, over rectangles of their own
     colours, and a camera's grain.
@@ -70,15 +70,15 @@ def photograph(seed: int) -> np.ndarray:
         pixels = np.fft.irfft2(spectrum, s=(HEIGHT, WIDTH))
         return pixels / pixels.std()
 
-    picture = np.full((HEIGHT, WIDTH, 3), 120.0)
+    image = np.full((HEIGHT, WIDTH, 3), 120.0)
     for _ in range(40):
         top, left = rng.integers(0, (HEIGHT, WIDTH))
         height, width = rng.integers(20, (HEIGHT // 2, WIDTH // 4))
         colour = rng.uniform(30, 220) + rng.normal(0, 15, 3)
-        picture[top : top + height, left : left + width] = colour
-    picture += 30 * texture()[..., None] + 5 * np.stack([texture() for _ in range(3)], axis=-1)
-    picture += rng.normal(0, 0.5, (HEIGHT, WIDTH, 1)) + rng.normal(0, 0.25, picture.shape)
-    return picture.clip(0, 255).astype(np.uint8)
+        image[top : top + height, left : left + width] = colour
+    image += 30 * texture()[..., None] + 5 * np.stack([texture() for _ in range(3)], axis=-1)
+    image += rng.normal(0, 0.5, (HEIGHT, WIDTH, 1)) + rng.normal(0, 0.25, image.shape)
+    return image.clip(0, 255).astype(np.uint8)
 
 
 def label_map(seed: int) -> np.ndarray:
@@ -97,8 +97,8 @@ def label_map(seed: int) -> np.ndarray:
     return np.array(image)
 
 
-def read_pictures(folder: Path, count: int) -> list[np.ndarray]:
-    """The first pictures of a folder, made 1024x2048.
+def read_images(folder: Path, count: int) -> list[np.ndarray]:
+    """The first images of a folder, made 1024x2048.
 
     Smaller ones are continued in their own mirror images: resizing would take their detail.
     """
@@ -135,7 +135,7 @@ def encode_png(label: np.ndarray, level: int, filter_type: int) -> bytes:
     return pack_png(rows, level)
 
 
-def picture_encodings() -> list[Encoding]:
+def image_encodings() -> list[Encoding]:
     """PNG, which the others are compared with, first."""
     import tensorflow as tf
 
@@ -194,8 +194,8 @@ def label_encodings() -> list[Encoding]:
 
 
 def measure(encodings: list[Encoding], pictures: list[np.ndarray], rounds: int) -> list[dict]:
-    """Bytes, milliseconds and PSNR of each encoding: means over the pictures."""
-    files = [[encoding.encode(picture) for picture in pictures] for encoding in encodings]
+    """Bytes, milliseconds and PSNR of each encoding: means over the images."""
+    files = [[encoding.encode(image) for image in pictures] for encoding in encodings]
     full = [[float("inf")] * len(pictures) for _ in encodings]
     window = [[float("inf")] * len(pictures) for _ in encodings]
     for _ in range(rounds):
@@ -233,10 +233,10 @@ def _cpu_ms(function, data) -> float:
 
 
 def _psnr(pictures, decoded) -> float | None:
-    """Decibels over all pictures; None where nothing was lost."""
+    """Decibels over all images; None where nothing was lost."""
     errors = [
-        np.mean((np.float64(picture) - pixels.reshape(picture.shape)) ** 2)
-        for picture, pixels in zip(pictures, decoded, strict=True)
+        np.mean((np.float64(image) - pixels.reshape(image.shape)) ** 2)
+        for image, pixels in zip(pictures, decoded, strict=True)
     ]
     return float(10 * np.log10(255**2 / np.mean(errors))) if any(errors) else None
 
@@ -266,28 +266,28 @@ def compare(
     rounds: int = 5,
     pictures: int = 3,
 ) -> None:
-    """Compare encodings of Cityscapes-sized pictures and label maps.
+    """Compare encodings of Cityscapes-sized images and label maps.
 
     Args:
         json_file: Write the rows there, too.
-        images: Folder of pictures to measure on, instead of made ones.
+        images: Folder of images to measure on, instead of made ones.
         rounds: Turns of each encoding; the fastest counts.
-        pictures: How many pictures and label maps.
+        images: How many images and label maps.
     """
     if rounds < 1 or pictures < 1:
-        raise UsageError(f"--rounds and --pictures are 1 or more, got {rounds} and {pictures}")
+        raise UsageError(f"--rounds and --images are 1 or more, got {rounds} and {pictures}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if images is not None and not images.is_dir():
         raise UserError(f"there is no folder {images}")
     photographs = (
-        read_pictures(images, pictures) if images else list(map(photograph, range(pictures)))
+        read_images(images, pictures) if images else list(map(photograph, range(pictures)))
     )
     label_maps = list(map(label_map, range(pictures)))
     rows = {
-        "pictures": measure(picture_encodings(), photographs, rounds),
+        "images": measure(image_encodings(), photographs, rounds),
         "labels": measure(label_encodings(), label_maps, rounds),
     }
-    print(table("picture", rows["pictures"], windows=True))
+    print(table("image", rows["images"], windows=True))
     print(table("label map", rows["labels"], windows=False), end="")
     if json_file:
         json_file.write_text(json.dumps(rows, indent=2) + "\n")

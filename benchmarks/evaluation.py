@@ -59,8 +59,8 @@ def measure(
     start = time.perf_counter()
     evaluate_model(clocked, prepared, split)
     total = time.perf_counter() - start
-    row = {"pictures": prepared.splits[split], "seconds": total, "share_in_model": inside / total}
-    print(f"{row['pictures']} pictures in {total:.2f} s, {100 * inside / total:.1f} % in the model")
+    row = {"images": prepared.splits[split], "seconds": total, "share_in_model": inside / total}
+    print(f"{row['images']} images in {total:.2f} s, {100 * inside / total:.1f} % in the model")
     if json_file:
         json_file.write_text(json.dumps(row, indent=2) + "\n")
 

@@ -3,7 +3,7 @@
     python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …] [--forms …]
 
 GCN on ResNet50, k = 15, 21 classes, random weights, 512×512; and the model in saved_models/shapes
-at 128×128. Every form takes the same uint8 pictures and gives the same thing, a label map for each;
+at 128×128. Every form takes the same uint8 images and gives the same thing, a label map for each;
 each runs in a process of its own with all cores, in turns, `--rounds` of them; the turn with the
 lowest median counts, as it was disturbed least. PyTorch runs where it is installed (extras group
 `bench`), ONNX Runtime likewise (`onnx`).
@@ -70,7 +70,7 @@ def write_forms(name: str, folder: Path) -> None:
     folded = fold_batch_norm(model)
     for kind, path in (("tflite", "model.tflite"), ("tflite-fp16", "model-fp16.tflite")):
         (folder / path).write_bytes(tflite.convert(folded, kind, size))
-    representative = [picture[None] for picture in pictures(name, 8)]
+    representative = [image[None] for image in pictures(name, 8)]
     int8 = tflite.convert(folded, "tflite-int8", size, representative=representative)
     (folder / EXPORTED["TFLite int8"]).write_bytes(int8)
     if has("tf2onnx") and has("onnxruntime"):
@@ -146,7 +146,7 @@ def open_torch(channels_last: bool = False, compiled: bool = False):
 
 
 def measure(name: str, form: str, folder: Path, seconds: float) -> dict:
-    """Runs in a process of its own: load, latencies of one picture, throughput of eight."""
+    """Runs in a process of its own: load, latencies of one image, throughput of eight."""
     images = pictures(name, 8)
     start = time.perf_counter()
     segment = open_form(form, folder)

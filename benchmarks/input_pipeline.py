@@ -2,10 +2,10 @@
 
     python benchmarks/input_pipeline.py [--json FILE] [--seconds S] [--rounds N] [--data-dir DIR]
 
-Streams training crops of pictures of three sizes in five ways (see rival_streams.py) with all
+Streams training crops of images of three sizes in five ways (see rival_streams.py) with all
 cores, each in a process of its own, and prints crops/s, the ratio to decoding the same JPEGs
 fully, and the peak memory of the process with its children. Every way has `--rounds` turns, one
-after another; the best counts, as it was disturbed least. The pictures are made here;
+after another; the best counts, as it was disturbed least. The images are made here;
 --data-dir takes the data directory in which the real CamVid is prepared.
 """
 
@@ -34,8 +34,8 @@ from pipelines.building.encoding import encode_label  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A kind of picture to stream: its size, how many are made, and the crops taken."""
+class Images:
+    """A kind of image to stream: its size, how many are made, and the crops taken."""
 
     name: str
     size: tuple[int, int]
@@ -46,39 +46,39 @@ class Pictures:
 
 
 KINDS = (
-    Pictures("shapes", (128, 128), 256, 128, (1.0, 1.0), 8),
-    Pictures("camvid", (360, 480), 64, 256, (0.75, 1.25), 8),
-    Pictures("cityscapes", (1024, 2048), 16, 512, (0.75, 1.25), 4),
+    Images("shapes", (128, 128), 256, 128, (1.0, 1.0), 8),
+    Images("camvid", (360, 480), 64, 256, (0.75, 1.25), 8),
+    Images("cityscapes", (1024, 2048), 16, 512, (0.75, 1.25), 4),
 )
 QUALITY = 95  # of the JPEGs, at the usual chroma subsampling
 
 
 def street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture with the statistics of a photograph, and its label map.
+    """An image with the statistics of a photograph, and its label map.
 
     Noise whose amplitude falls with its frequency, in regions of their own colours with sharp
     borders, and a camera's grain on top: it compresses like a photograph.
     """
-    picture = np.zeros((height, width, 3))
+    image = np.zeros((height, width, 3))
     label = np.zeros((height, width), np.uint8)
     y, x = np.mgrid[0:height, 0:width]
     for index in range(1, 13):
         centre = rng.uniform(0, 1, 2) * (height, width)
         half = rng.uniform(0.05, 0.3, 2) * (height, width)
         inside = (np.abs(y - centre[0]) < half[0]) & (np.abs(x - centre[1]) < half[1])
-        picture[inside] = rng.uniform(0, 200, 3)
+        image[inside] = rng.uniform(0, 200, 3)
         label[inside] = index
     for cell in (64, 32, 16, 8, 4, 2):
         rows, columns = -(-height // cell), -(-width // cell)
         noise = rng.normal(128, 40, (rows, columns)).clip(0, 255).astype(np.uint8)
         smooth = Image.fromarray(noise).resize((columns * cell, rows * cell), Image.BICUBIC)
         octave = np.asarray(smooth, np.float64)[:height, :width, None] - 128
-        picture += octave * (cell / 64) ** 0.8
-    picture += rng.normal(0, 1.5, picture.shape)
-    return np.clip(picture + 28, 0, 255).astype(np.uint8), label
+        image += octave * (cell / 64) ** 0.8
+    image += rng.normal(0, 1.5, image.shape)
+    return np.clip(image + 28, 0, 255).astype(np.uint8), label
 
 
-def write_pictures(kind: Pictures, folder: Path) -> None:
+def write_images(kind: Images, folder: Path) -> None:
     """images/ and labels/ of a kind; classes.txt."""
     from pipelines.datasets.shapes import scenes
 
@@ -87,17 +87,17 @@ def write_pictures(kind: Pictures, folder: Path) -> None:
     for index in range(kind.count):
         rng = np.random.default_rng(index)
         if kind.name == "shapes":
-            picture, label = scenes.render_scene(rng, kind.size[0])
+            image, label = scenes.render_scene(rng, kind.size[0])
         else:
-            picture, label = street(rng, *kind.size)
+            image, label = street(rng, *kind.size)
         file = folder / "images" / f"{index:04}.jpg"
-        Image.fromarray(picture).save(file, quality=QUALITY)
+        Image.fromarray(image).save(file, quality=QUALITY)
         (folder / "labels" / f"{index:04}.png").write_bytes(encode_label(label))
     (folder / "classes.txt").write_text("\n".join(f"class {i}" for i in range(13)))
 
 
 def write_camvid(data_dir: Path, folder: Path) -> None:
-    """The training pictures of the real CamVid, from its records, as an image_folder."""
+    """The training images of the real CamVid, from its records, as an image_folder."""
     import tensorflow as tf
 
     dataset = datasets.load("camvid", data_dir)
@@ -167,7 +167,7 @@ def compare(
         json_file: Write the rows there, too.
         seconds: Length of a measurement.
         rounds: Turns of each stream; the best counts.
-        data_dir: Where the real CamVid is prepared; without it pictures of its size are made.
+        data_dir: Where the real CamVid is prepared; without it images of its size are made.
         kinds: Only these: shapes, camvid, cityscapes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -181,7 +181,7 @@ def compare(
             if kind.name == "camvid" and data_dir:
                 write_camvid(data_dir, folder)
             else:
-                write_pictures(kind, folder)
+                write_images(kind, folder)
             prepared = str(Path(scratch, "data"))
             datasets.prepare(f"image_folder/{kind.name}", folder, prepared)
             job = Job(prepared, kind.name, str(folder), kind.crop, kind.scale, kind.batch)
@@ -196,7 +196,7 @@ def compare(
             limit = best["decode only"]["crops_per_second"]
             for stream, result in best.items():
                 ratio = result["crops_per_second"] / limit
-                rows.append({"pictures": kind.name, "stream": stream, **result, "ratio": ratio})
+                rows.append({"images": kind.name, "stream": stream, **result, "ratio": ratio})
     print(table(rows), end="")
     if json_file:
         json_file.write_text(json.dumps(rows, indent=2) + "\n")
@@ -205,12 +205,12 @@ def compare(
 def table(rows: list[dict]) -> str:
     """The rows in Markdown."""
     lines = [
-        "| pictures | stream | crops/s | of decoding only | peak MiB |",
+        "| images | stream | crops/s | of decoding only | peak MiB |",
         "|---|---|---:|---:|---:|",
     ]
     for row in rows:
         lines.append(
-            f"| {row['pictures']} | {row['stream']} | {row['crops_per_second']:,.0f} | "
+            f"| {row['images']} | {row['stream']} | {row['crops_per_second']:,.0f} | "
             f"{row['ratio']:.2f} | {row['peak_mib']:,} |"
         )
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """The streams that `benchmarks/input_pipeline.py` compares: one function each.
 
 Every one takes a `Job` and gives an endless iterator; what an item holds is `Job.batch` crops,
-except for `decode_only`, whose items are whole pictures, `Job.batch` of them. All make the same
+except for `decode_only`, whose items are whole images, `Job.batch` of them. All make the same
 example: random scale, random crop, mirrored half of the time; the mask by nearest neighbour.
 """
 
@@ -20,7 +20,7 @@ class Job:
     Attributes:
         data_dir: holds the prepared set `image_folder/NAME`.
         name: that NAME.
-        folder: holds images/ and labels/, the same pictures as files.
+        folder: holds images/ and labels/, the same images as files.
         crop: side of the square crops, pixels.
         scale: smallest and largest factor.
         batch: crops in a batch.
@@ -34,7 +34,7 @@ class Job:
     batch: int
 
     def files(self) -> tuple[list[str], list[str]]:
-        """Pictures and masks, in the same order."""
+        """Images and masks, in the same order."""
         folders = (Path(self.folder, part) for part in ("images", "labels"))
         return tuple(sorted(map(str, folder.iterdir())) for folder in folders)
 
@@ -69,7 +69,7 @@ def ours(job: Job):
 
 
 def _decoded(job: Job):
-    """Shuffled pairs of whole pictures and masks from TFRecords, as most training scripts have."""
+    """Shuffled pairs of whole images and masks from TFRecords, as most training scripts have."""
     import tensorflow as tf
 
     from pipelines import datasets
@@ -86,7 +86,7 @@ def _decoded(job: Job):
 
 
 def tf_image(job: Job):
-    """Decode, then tf.image on the whole picture: the way most people write it."""
+    """Decode, then tf.image on the whole image: the way most people write it."""
     import tensorflow as tf
 
     def augment(image, label):

@@ -140,7 +140,7 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     """Runs in a process of its own: steps of `fit`, from record files and with all that is done
     between steps, in turn with the same steps on a batch that is always the same."""
     import tensorflow as tf
-    from input_pipeline import KINDS, write_pictures
+    from input_pipeline import KINDS, write_images
 
     from gcn_keras.evaluation.metrics import ConfusionMatrix
     from gcn_keras.recipes.catalogue import RECIPES
@@ -155,9 +155,9 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     )
     with tempfile.TemporaryDirectory() as scratch:
         (kind,) = (kind for kind in KINDS if kind.name == "cityscapes")
-        write_pictures(kind, Path(scratch, "pictures"))
+        write_images(kind, Path(scratch, "images"))
         dataset = datasets.prepare(
-            "image_folder/large", Path(scratch, "pictures"), Path(scratch, "data")
+            "image_folder/large", Path(scratch, "images"), Path(scratch, "data")
         )
         model = segmentation.build_model(recipe, dataset.num_classes)
         compile_model(model, recipe, 1000)
@@ -234,7 +234,7 @@ def compare(
 
     Args:
         json_file: Write the rows there, too.
-        batches: Pictures a step.
+        batches: Images a step.
         steps: Steps of a turn, after two that do not count.
         rounds: Turns of each form; that with the lowest median counts.
         forms: Only these.
@@ -269,7 +269,7 @@ def compare(
         print(
             f"a step within `fit` takes {added['fit_seconds']:.3f} s and alone "
             f"{added['bare_seconds']:.3f} s: {percent:+.1f} % (batch 1, 512² crops of 2048×1024 "
-            "pictures)"
+            "images)"
         )
     if json_file:
         json_file.write_text(json.dumps({"steps": rows, "fit": added}, indent=2) + "\n")

@@ -2,7 +2,7 @@
 
     python benchmarks/waiting.py [--backbone resnet18] [--steps 30] [--json FILE]
 
-Trains GCN + BR as `gcn_keras.fit` does on pictures of CamVid's size that are made here, profiles
+Trains GCN + BR as `gcn_keras.fit` does on images of CamVid's size that are made here, profiles
 the steps after the first ones, and adds up what the trace gives for `IteratorGetNext`, the only
 place where a step waits for the input pipeline.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from input_pipeline import KINDS, write_pictures  # also makes the packages importable
+from input_pipeline import KINDS, write_images  # also makes the packages importable
 
 from gcn_keras.recipes import command_line
 from pipelines import datasets
@@ -78,9 +78,9 @@ def measure(
 
     with tempfile.TemporaryDirectory() as scratch:
         (kind,) = (kind for kind in KINDS if kind.name == "camvid")
-        write_pictures(kind, Path(scratch, "pictures"))
+        write_images(kind, Path(scratch, "images"))
         dataset = datasets.prepare(
-            "image_folder/camvid", Path(scratch, "pictures"), Path(scratch, "data")
+            "image_folder/camvid", Path(scratch, "images"), Path(scratch, "data")
         )
         batches = training_batches(
             dataset,

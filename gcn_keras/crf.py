@@ -55,9 +55,9 @@ def search(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
     look: Annotated[multi_scale.Looks, tyro.conf.arg(name="")] = multi_scale.ONE_LOOK,
 ) -> None:
-    """Try every combination of parameters on some pictures, and print the best first.
+    """Try every combination of parameters on some images, and print the best first.
 
-    Each picture goes through the model once, and no probabilities are kept. Search on pictures that
+    Each image goes through the model once, and no probabilities are kept. Search on images that
     the final score is not measured on.
 
     Args:
@@ -65,7 +65,7 @@ def search(
         dataset: Prepared data set.
         data_dir: Where prepared data sets live.
         split: Split to search on; by default val or validation.
-        limit: Only so many pictures, the first ones; None for all.
+        limit: Only so many images, the first ones; None for all.
         weight: Values to try, as of evaluate's --crf.weight; the following ones, too.
         sigma: Values to try.
         bilateral_weight: Values to try.
@@ -73,7 +73,7 @@ def search(
         bilateral_rgb: Values to try.
         iterations: Values to try.
         json_file: Write the table here, too.
-        look: More than one look at each picture, before the CRF.
+        look: More than one look at each image, before the CRF.
     """
     datasets.parse_name(dataset)
     if limit is not None and limit < 1:
@@ -146,9 +146,9 @@ def measure(
         logits: as of `looks.probabilities`.
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
-        limit: stop after so many pictures; None for all.
+        limit: stop after so many images; None for all.
         candidates: `Parameters` to try.
-        look: how the pictures are looked at.
+        look: how the images are looked at.
     """
     from gcn_keras.evaluation.metrics import ConfusionMatrix
     from pipelines.stream.segmentation import evaluation_examples

@@ -28,7 +28,7 @@ from pipelines.datasets.shapes.scenes import render_scene
 
 DEFAULT_MODEL = "saved_models/shapes"
 MAX_UPLOAD = "20mb"
-# Larger pictures are shrunk: a page is no place to wait for twelve megapixels.
+# Larger images are shrunk: a page is no place to wait for twelve megapixels.
 MAX_SIDE = 1280
 MAX_EXAMPLES = 9
 THUMBNAIL_SIDE = 128
@@ -52,11 +52,11 @@ STYLE = """
 #stage { background: var(--background-fill-secondary); border-radius: 12px; padding: 20px; }
 #stage figure { margin: 0; min-height: 520px; display: flex; flex-direction: column;
   justify-content: center; }
-#stage .picture { position: relative; margin: auto; border-radius: 6px; overflow: hidden;
+#stage .image { position: relative; margin: auto; border-radius: 6px; overflow: hidden;
   width: min(100%, calc(560px * var(--ratio))); }
-#stage .picture img { display: block; width: 100%; height: auto; }
-#stage .picture.small img { image-rendering: pixelated; }
-#stage .picture .colours { position: absolute; inset: 0; opacity: var(--overlay, 0.5); }
+#stage .image img { display: block; width: 100%; height: auto; }
+#stage .image.small img { image-rendering: pixelated; }
+#stage .image .colours { position: absolute; inset: 0; opacity: var(--overlay, 0.5); }
 #stage figcaption { text-align: center; margin-top: 14px; font-size: 13px;
   color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 #stage figcaption b { color: var(--body-text-color); font-weight: 600; }
@@ -79,8 +79,8 @@ STYLE = """
 #legend .absent .swatch { width: 10px; height: 10px; border-radius: 3px; }
 """
 
-# The colours lie over the photo as a picture of their own: the slider asks neither server nor
-# model, and the server keeps nothing between two pictures.
+# The colours lie over the photo as an image of their own: the slider asks neither server nor
+# model, and the server keeps nothing between two images.
 SET_OPACITY = (
     "(percent) => { document.documentElement.style.setProperty('--overlay', percent / 100); }"
 )
@@ -93,7 +93,7 @@ element.addEventListener('click', (event) => {
 
 
 def shrink(image: np.ndarray, side: int = MAX_SIDE) -> np.ndarray:
-    """Scales a picture down so that no side exceeds `side`; smaller ones stay as they are.
+    """Scales an image down so that no side exceeds `side`; smaller ones stay as they are.
 
     Args:
         image: uint8 `[H, W, 3]`.
@@ -136,8 +136,8 @@ def stage_html(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, capti
     height, width = labels.shape
     size = "small" if max(height, width) < 280 else "large"
     return (
-        f'<figure><div class="picture {size}" style="--ratio: {width / height:.4f}">'
-        f'<img class="photo" alt="The picture" src="{_photo_uri(image)}">'
+        f'<figure><div class="image {size}" style="--ratio: {width / height:.4f}">'
+        f'<img class="photo" alt="The image" src="{_photo_uri(image)}">'
         f'<img class="colours" alt="Its classes as colours" src="{_colours_uri(labels, palette)}">'
         f"</div><figcaption>{caption}</figcaption></figure>"
     )
@@ -162,7 +162,7 @@ def legend_html(labels: np.ndarray, legend: Legend) -> str:
         f"<li>{_swatch(legend, index)}<span class='name'>{_class_name(legend, index)}</span></li>"
         for index in absent
     )
-    heading = "<p class='part'>Not in this picture</p>" if absent else ""
+    heading = "<p class='part'>Not in this image</p>" if absent else ""
     return (
         f"<p class='part'>Share of the area</p><ul class='present'>{rows}</ul>"
         f"{heading}<ul class='absent'>{rest}</ul>"
@@ -170,7 +170,7 @@ def legend_html(labels: np.ndarray, legend: Legend) -> str:
 
 
 def message_html(text: str, kind: str) -> str:
-    """A sentence in the place of the picture; `kind` is "hint" or "error"."""
+    """A sentence in the place of the image; `kind` is "hint" or "error"."""
     role = "alert" if kind == "error" else "note"
     return f'<figure><p class="message {kind}" role="{role}">{_text(text)}</p></figure>'
 
@@ -204,23 +204,23 @@ def _photo_uri(image: np.ndarray) -> str:
 
 def _colours_uri(labels: np.ndarray, palette: np.ndarray) -> str:
     """The label map in its colours, void transparent."""
-    picture = Image.fromarray(labels)
-    picture.putpalette(palette.tobytes())
-    return _png_uri(picture, transparency=IGNORE)
+    image = Image.fromarray(labels)
+    image.putpalette(palette.tobytes())
+    return _png_uri(image, transparency=IGNORE)
 
 
-def _png_uri(picture: Image.Image, **options) -> str:
+def _png_uri(image: Image.Image, **options) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1, **options)
+    image.save(buffer, "PNG", compress_level=1, **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 class Desk:
-    """What the page asks: a picture goes in, the page's parts come out.
+    """What the page asks: an image goes in, the page's parts come out.
 
     Args:
         segmenter: a `gcn_keras.inference.segmenters.Segmenter`.
-        examples: pictures, uint8 `[H, W, 3]`.
+        examples: images, uint8 `[H, W, 3]`.
     """
 
     def __init__(self, segmenter, examples: list[np.ndarray]):
@@ -229,7 +229,7 @@ class Desk:
         self._known_sizes = set()
 
     def answer(self, image: np.ndarray) -> tuple[str, str]:
-        """Segments a picture.
+        """Segments an image.
 
         Args:
             image: uint8 `[H, W, 3]`, RGB.
@@ -254,7 +254,7 @@ class Desk:
         if image.shape[:2] != (height, width):
             caption += f", shrunk from {width} × {height}"
         if labels.shape not in self._known_sizes:
-            caption += " · first picture of this size"
+            caption += " · first image of this size"
         self._known_sizes.add(labels.shape)
         return stage_html(image, labels, legend.palette, caption), legend_html(labels, legend)
 
@@ -300,9 +300,9 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]):
 
     with gr.Blocks(title="gcn_keras", analytics_enabled=False, delete_cache=(60, 300)) as page:
         gr.HTML(
-            "<h1>What is where in a picture</h1>"
+            "<h1>What is where in an image</h1>"
             f"<p>Global Convolutional Network, every pixel classified by <code>{_text(model)}"
-            "</code>. Pictures stay in this server's memory for the time of one answer.</p>",
+            "</code>. Images stay in this server's memory for the time of one answer.</p>",
             elem_id="head",
             apply_default_css=False,
         )
@@ -324,7 +324,7 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]):
         def choose(event: gr.EventData):
             return desk.answer_example(event.index)
 
-        # One picture at a time goes through the model, whoever asks.
+        # One image at a time goes through the model, whoever asks.
         one_by_one = {
             "concurrency_id": "model",
             "concurrency_limit": 1,
@@ -431,7 +431,7 @@ def require_gradio() -> None:
 
 
 def load_examples(files: list[Path]) -> list[np.ndarray]:
-    """The pictures to choose from: of these files, or scenes of the embedded set where none is.
+    """The images to choose from: of these files, or scenes of the embedded set where none is.
 
     Args:
         files: of which the first `MAX_EXAMPLES` are taken.
@@ -440,7 +440,7 @@ def load_examples(files: list[Path]) -> list[np.ndarray]:
         uint8 arrays `[H, W, 3]`, no side above `MAX_SIDE`.
 
     Raises:
-        UserError: a file is no picture.
+        UserError: a file is no image.
     """
     if files:
         return [shrink(load_image(path)) for path in files[:MAX_EXAMPLES]]
@@ -453,7 +453,7 @@ def demo(
     host: str = "127.0.0.1",
     examples: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")] = (),
 ) -> None:
-    """Serve a page on which pictures can be tried on a model. Needs pip install 'gcn_keras[demo]'.
+    """Serve a page on which images can be tried on a model. Needs pip install 'gcn_keras[demo]'.
 
     Nothing is asked of other hosts, and what is uploaded is deleted when it is read.
 
@@ -462,18 +462,18 @@ def demo(
             http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME.
         port: To listen on; 0 takes a free one.
         host: Address to listen on; 0.0.0.0 lets other machines in.
-        examples: Folders or pictures to choose from; by default scenes of the embedded data set.
+        examples: Folders or images to choose from; by default scenes of the embedded data set.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be in 0…65535, got {port}")
     check_exists(model)
-    pictures = load_examples(find_images(examples))
+    images = load_examples(find_images(examples))
     with listen(host, port) as listener, upload_folder():
         require_gradio()
         prepare_tensorflow()
-        desk = Desk(open_segmenter(model), pictures)
-        desk.answer(pictures[0])  # a model that cannot answer ends the command, not the page
-        page = build_page(desk, model, desk.answer(pictures[0]))
+        desk = Desk(open_segmenter(model), images)
+        desk.answer(images[0])  # a model that cannot answer ends the command, not the page
+        page = build_page(desk, model, desk.answer(images[0]))
         address = f"http://{host}:{listener.getsockname()[1]}"
         print(f"{address} shows {model}; Ctrl-C ends it", flush=True)
         serve(page, listener)

@@ -51,16 +51,16 @@ def evaluate(
         dataset: Prepared data set.
         data_dir: Where prepared data sets live.
         split: Split to measure on; by default val or validation.
-        limit: Stop after so many pictures.
+        limit: Stop after so many images.
         boundaries: Also accuracy near boundaries of labels and elsewhere, and Boundary IoU.
         boundary_width: How near, in pixels.
-        contour_share: Width of Boundary IoU's contours, as a share of a picture's diagonal.
+        contour_share: Width of Boundary IoU's contours, as a share of an image's diagonal.
         trimap: Also accuracy and mean IoU in bands along boundaries, of these widths; without any,
             1, 2, 3, 5, 7, 10, 15, 20, 30 and 40.
         submission: Write the label maps here, too, as the test server wants them: .tgz for data
             sets with VOC's classes, .tgz or .zip for Cityscapes. The split needs no labels.
         json_file: Write the figures here, too.
-        procedure: More than one look at each picture, and a dense CRF.
+        procedure: More than one look at each image, and a dense CRF.
     """
     datasets.parse_name(dataset)
     _check_values(limit, boundary_width, contour_share, trimap, boundaries, submission)
@@ -92,12 +92,12 @@ def evaluate(
         contour_share,
         () if trimap is None else trimap or TRIMAP_WIDTHS,
     )
-    pictures = prepared.splits[split]
-    writing = write_submission(submission, layout, pictures) if submission else nullcontext()
+    images = prepared.splits[split]
+    writing = write_submission(submission, layout, images) if submission else nullcontext()
     try:
         segment = segment_function(segmenter, procedure, model)
-        count = min(limit or math.inf, pictures)
-        with writing as keep, tqdm(total=count, desc="evaluate", unit=" pictures") as bar:
+        count = min(limit or math.inf, images)
+        with writing as keep, tqdm(total=count, desc="evaluate", unit=" images") as bar:
             segment = _counted(segment, bar)
             matrix = evaluate_model(segment, prepared, split, limit, report.measures, keep)
     except tf.errors.OpError as error:
@@ -117,7 +117,7 @@ def evaluate(
     if report.measures:
         print(report.table())
     if submission:
-        print(f"{pictures:,} label maps for the server of {layout.server}: {submission}")
+        print(f"{images:,} label maps for the server of {layout.server}: {submission}")
     if json_file:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")

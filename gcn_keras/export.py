@@ -37,7 +37,7 @@ def export(
             folder, the others as NAME.tflite, NAME-fp16.tflite, NAME-int8.tflite and NAME.onnx,
             with names and colours of the classes beside each.
         formats: What to write.
-        size: Height and width of the pictures that TFLite files take, for good; the other
+        size: Height and width of the images that TFLite files take, for good; the other
             formats take any size, and are timed and warmed up with this one.
         dataset: Prepared data set to measure on; class names and colours are taken from it, and
             what an int8 model is calibrated with, from split train.
@@ -99,7 +99,7 @@ def _check_options(formats, size, dataset, split, budget) -> None:
         datasets.parse_name(dataset)
     elif "tflite-int8" in formats:
         raise UsageError(
-            "tflite-int8 needs --dataset: the ranges of its integers are measured on pictures of "
+            "tflite-int8 needs --dataset: the ranges of its integers are measured on images of "
             "the training split"
         )
     elif split is not None:
@@ -126,8 +126,7 @@ def _size_of_files(network, formats, size) -> tuple[int, int] | None:
         return size
     if None in fixed:
         raise UsageError(
-            "TFLite files take pictures of one size, and this model takes any: name it by "
-            "--size H W"
+            "TFLite files take images of one size, and this model takes any: name it by --size H W"
         )
     return fixed
 

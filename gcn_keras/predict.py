@@ -1,4 +1,4 @@
-"""Segments pictures and videos: `python -m gcn_keras.predict MODEL IMAGE_OR_FOLDER… --out DIR`."""
+"""Segments images and videos: `python -m gcn_keras.predict MODEL IMAGE_OR_FOLDER… --out DIR`."""
 
 import sys
 from pathlib import Path
@@ -19,28 +19,28 @@ from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.progress import note
 
 
-def predict_files(segment, pictures: list[Path], out: Path, palette, opacity: float) -> int:
-    """Writes an index PNG and an overlay for each picture; a bad one is named and left out.
+def predict_files(segment, found_images: list[Path], out: Path, palette, opacity: float) -> int:
+    """Writes an index PNG and an overlay for each image; a bad one is named and left out.
 
-    One picture is in memory at a time. A progress bar runs on standard error.
+    One image is in memory at a time. A progress bar runs on standard error.
 
     Args:
-        segment: function from pictures, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`. A
-            picture that it refuses with a `UserError` is a bad one.
-        pictures: files to read, of any sizes.
+        segment: function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`. A
+            image that it refuses with a `UserError` is a bad one.
+        images: files to read, of any sizes.
         out: folder to write to; STEM_labels.png and STEM_overlay.png.
         palette: uint8 `[256, 3]`.
-        opacity: of the colours over the picture, 0…1.
+        opacity: of the colours over the image, 0…1.
 
     Returns:
-        How many pictures failed.
+        How many images failed.
 
     Raises:
         UserError: if the folder cannot be written.
     """
     failed = 0
-    names = _result_names(pictures)
-    for name, path in tqdm(names.items(), desc="segment", unit=" pictures", mininterval=0.5):
+    names = _result_names(found_images)
+    for name, path in tqdm(names.items(), desc="segment", unit=" images", mininterval=0.5):
         try:
             image = load_image(path)
             result = segment(image[None])[0]
@@ -112,26 +112,26 @@ def predict(
     frame_labels: tyro.conf.FlagCreatePairsOff[bool] = False,
     procedure: Annotated[Procedure, tyro.conf.arg(name="")] = ONCE,
 ) -> int:
-    """Segment pictures of any size: a PNG of class indices and an overlay for each; and videos.
+    """Segment images of any size: a PNG of class indices and an overlay for each; and videos.
 
     A file that cannot be read or segmented is named and left out; the exit status is then 1.
 
     Args:
         model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
             http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME.
-        images: Pictures, or folders of pictures.
+        images: Images, or folders of images.
         video: A video, of which DIR/NAME_overlay.mp4 is made; may be given several times. Needs
             OpenCV: pip install 'gcn_keras[video]'.
         out: Folder to write to; made if absent.
         palette: Colours of this data set, such as camvid; by default those that the model
             carries, or VOC's.
-        opacity: Of the colours over the picture, 0 to 1.
+        opacity: Of the colours over the image, 0 to 1.
         frame_labels: Of videos, write the class indices of each frame, too: PNGs in a folder
             DIR/NAME_labels.
-        procedure: More than one look at each picture, and a dense CRF.
+        procedure: More than one look at each image, and a dense CRF.
     """
     if not images and not video:
-        raise UsageError("name at least one picture or folder of pictures, or --video FILE")
+        raise UsageError("name at least one image or folder of images, or --video FILE")
     if not 0 <= opacity <= 1:
         raise UsageError(f"--opacity must be in 0…1, got {opacity}")
     if frame_labels and not video:
@@ -140,7 +140,7 @@ def predict(
         datasets.parse_name(palette)
     check_exists(model)
     check_procedure(procedure, model)
-    pictures = find_images(images)
+    found_images = find_images(images)
     for path in video:
         check_video(path)
     if video:
@@ -155,18 +155,18 @@ def predict(
     segment = segment_function(segmenter, procedure, model)
     carried = segmenter.legend.palette if segmenter.legend else labels.voc_colour_map()
     colours = labels.palette(labels.IGNORE, palette) if palette else carried
-    failed_pictures, failed_videos = 0, 0
-    if pictures:
-        failed_pictures = predict_files(segment, pictures, out, colours, opacity)
+    failed_images, failed_videos = 0, 0
+    if found_images:
+        failed_images = predict_files(segment, found_images, out, colours, opacity)
     if video:
         failed_videos = predict_videos(segment, video, out, colours, opacity, frame_labels)
     for failed, files, kind in (
-        (failed_pictures, pictures, "pictures"),
+        (failed_images, found_images, "images"),
         (failed_videos, video, "videos"),
     ):
         if failed:
             print(f"{failed} of {len(files)} {kind} failed", file=sys.stderr)
-    return 1 if failed_pictures or failed_videos else 0
+    return 1 if failed_images or failed_videos else 0
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """What a model really looks at: `python -m gcn_keras.receptive_field MODEL IMAGE… --at Y,X`.
 
-Figure 3 of the paper, drawn over pictures and measured; `receptive_field_maps` says what is drawn.
+Figure 3 of the paper, drawn over images and measured; `receptive_field_maps` says what is drawn.
 """
 
 import json
@@ -45,29 +45,29 @@ def receptive_field(
     """Draw which pixels drive a model's score at a point, and measure how far they reach.
 
     The effective receptive field is the score's gradient, the valid one its move under a patch of
-    noise. Writes DIR/NAME_receptive_field.png for each picture, and for several of them their mean,
+    noise. Writes DIR/NAME_receptive_field.png for each image, and for several of them their mean,
     laid over each other by the points: DIR/mean_receptive_field.png. Prints the side of the
     smallest square around the point that holds 50 and 95 % of each.
 
     Args:
         model: A .keras file.
-        images: Pictures, or folders of pictures.
-        at: Point in pixels from the top left; by default the picture's centre. Give it once for
-            all pictures, or once for each; or several times for one picture.
+        images: Images, or folders of images.
+        at: Point in pixels from the top left; by default the image's centre. Give it once for
+            all images, or once for each; or several times for one image.
         class_: Class whose logit is the score; by default the one that is predicted at the point.
             Names are looked up in labels.json beside the model.
         out: Folder to write to; made if absent.
-        patch: Side of the patch in pixels, odd; by default a twentieth of the picture's shorter
+        patch: Side of the patch in pixels, odd; by default a twentieth of the image's shorter
             side.
         stride: Pixels from one position of the patch to the next; by default a third of the patch.
         draws: Draws of noise at each position.
-        batch: Occluded pictures at a time; by default as many as have 2^20 pixels.
+        batch: Occluded images at a time; by default as many as have 2^20 pixels.
         seed: Of the noise.
         json_file: Write the figures here, too.
     """
     check_occlusion(patch, stride, draws, seed, batch)
     if not images:
-        raise UsageError("name at least one picture or folder of pictures")
+        raise UsageError("name at least one image or folder of images")
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     check_target(json_file, "--json")
@@ -105,7 +105,7 @@ def receptive_field(
         measured.append((fields, point))
         rows.append((f"{path.name} {caption}", sides_of(fields, point)))
         score = {"class": class_names[index], "score": float(logits[index])}
-        results.append({"picture": str(path), "at": list(point), **score, **options, **rows[-1][1]})
+        results.append({"image": str(path), "at": list(point), **score, **options, **rows[-1][1]})
     summary = {"model": str(model), "points": results}
     if len(measured) > 1:
         fields, point = mean_fields(measured)
@@ -162,15 +162,15 @@ def _parse_point(text: str) -> tuple[int, int]:
 
 
 def _cases(paths: list[Path], points: list[tuple[int, int]]) -> list[tuple]:
-    """Each picture's path, its pixels and its point; one picture or one point goes with all.
+    """Each image's path, its pixels and its point; one image or one point goes with all.
 
     Raises:
         UsageError: there are several of both, and not equally many.
-        UserError: a picture cannot be read.
+        UserError: an image cannot be read.
     """
     if len(paths) > 1 and len(points) > 1 and len(paths) != len(points):
         raise UsageError(
-            f"give --at once for all pictures or once for each: there are {len(paths)} pictures "
+            f"give --at once for all images or once for each: there are {len(paths)} images "
             f"and {len(points)} points"
         )
     images = [load_image(path) for path in paths]
@@ -184,7 +184,7 @@ def _cases(paths: list[Path], points: list[tuple[int, int]]) -> list[tuple]:
 
 
 def _result_names(paths: list[Path]) -> list[str]:
-    """A name for each case's file: its picture's stem, numbered where that is taken."""
+    """A name for each case's file: its image's stem, numbered where that is taken."""
     names = []
     for path in paths:
         name, number = path.stem, 2

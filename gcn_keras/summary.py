@@ -27,7 +27,7 @@ def summary(
 ) -> None:
     """Show the parameters and multiply-adds of a model, block by block.
 
-    Multiply-adds are those of convolutions and dense layers for one picture. At the border a
+    Multiply-adds are those of convolutions and dense layers for one image. At the border a
     convolution counts with its whole kernel; a transposed one takes its whole kernel at each
     position of the map that comes in. Parameters include batch norm's moving statistics.
 
@@ -39,7 +39,7 @@ def summary(
         classes: Channels of the score maps; 21 if not given.
         boundary_refinement: Whether there are BR blocks; there are if not given.
         stack_width: Channels inside stack; the stage's own if not given.
-        size: Height and width of the picture in pixels. Sides that are no multiples of 32 are
+        size: Height and width of the image in pixels. Sides that are no multiples of 32 are
             padded to them, as predictions do.
         json_file: Write the figures here, too.
     """
@@ -117,11 +117,11 @@ def _network(model, given):
 
 def _check_input(model, shape, size) -> None:
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
-        raise UserError(f"{model} takes no pictures: its input is {shape}")
+        raise UserError(f"{model} takes no images: its input is {shape}")
     if any(own not in (None, side) for own, side in zip(shape[1:3], size, strict=True)):
         own = [own or side for own, side in zip(shape[1:3], size, strict=True)]
         raise UserError(
-            f"{model} is for pictures of {own[0]}×{own[1]}, not of {size[0]}×{size[1]}: give "
+            f"{model} is for images of {own[0]}×{own[1]}, not of {size[0]}×{size[1]}: give "
             f"--size {own[0]} {own[1]}"
         )
 

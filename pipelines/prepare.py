@@ -29,7 +29,7 @@ def prepare(
     coco_voc/2014, and coco_voc/2017_min1000 without objects below 1000 pixels), cityscapes19,
     image_folder, and image_folder/NAME for several of your own in one data directory. The layouts
     they expect are in pipelines/datasets/*/README.md. tfds:NAME is any set of TensorFlow Datasets
-    that has a picture and a mask. imagenet2012, for pretraining, is written by TFDS from ImageNet's
+    that has an image and a mask. imagenet2012, for pretraining, is written by TFDS from ImageNet's
     archives.
 
     Args:
@@ -39,7 +39,7 @@ def prepare(
         data_dir: Where prepared data sets live.
         beam_options: Prepare coco_voc or cityscapes19 with Apache Beam, which must be installed,
             with these options of its pipeline: runner=DirectRunner,direct_num_workers=4.
-        image_feature: Of tfds:NAME, the feature with the picture, where more than one could be.
+        image_feature: Of tfds:NAME, the feature with the image, where more than one could be.
         label_feature: Of tfds:NAME, the feature with the mask, where more than one could be.
         first_label: Of tfds:NAME, the mask's value of the first class; lower values become void.
         class_names: Of tfds:NAME, file of the classes' names, one a line; without it the classes

@@ -100,7 +100,7 @@ def mounts(volumes: list[str], base: Path) -> dict[str, Path]:
 def test_batching():
     """One request of the client must fit a batch; strings are not padded."""
     parameters = parsed("batching.config", batching_parameters()())
-    assert parameters.max_batch_size.value == serving_client.REQUEST_PICTURES
+    assert parameters.max_batch_size.value == serving_client.REQUEST_IMAGES
     assert parameters.batch_timeout_micros.value == 2000
     assert parameters.max_enqueued_batches.value == 64
     assert parameters.num_batch_threads.value == 2

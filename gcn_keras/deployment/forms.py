@@ -19,7 +19,7 @@ ENDINGS = {
     "tflite-int8": "-int8.tflite",
     "onnx": ".onnx",
 }
-REPRESENTATIVE = 100  # pictures from which the ranges of an int8 model are measured
+REPRESENTATIVE = 100  # images from which the ranges of an int8 model are measured
 _COMPARED_SIZE = (256, 256)  # where no other size is asked for
 _COMPARED_SECONDS = 3
 
@@ -32,12 +32,12 @@ def compare(network, folded, graph, frozen, path, size: tuple[int, int] | None) 
         folded: the same with its batch norms folded.
         graph, frozen: the functions made of them, see `saved_model.logits_graph` and `freeze`.
         path: the file of the trained model.
-        size: of the picture whose time is taken; None for one of 256×256.
+        size: of the image whose time is taken; None for one of 256×256.
 
     Returns:
         `training` and `deployed`, each with `layers`, `operations` of the graph, `parameters`,
-        `mib` (of the file; of the graph with its weights) and `ms`, the median time of a picture;
-        `height` and `width` of that picture; `speed_ratio`.
+        `mib` (of the file; of the graph with its weights) and `ms`, the median time of an image;
+        `height` and `width` of that image; `speed_ratio`.
     """
     import tensorflow as tf
 
@@ -105,9 +105,9 @@ def _tflite(network, folded, kind, size, prepared, split, budget) -> bytes:
 
     if kind != "tflite-int8":
         return tflite.convert(folded, kind, size)
-    pictures = representative_pictures(prepared, size)
+    images = representative_images(prepared, size)
     if budget is None:
-        return tflite.convert(folded, kind, size, representative=pictures)
+        return tflite.convert(folded, kind, size, representative=images)
 
     def mean_iou(segment) -> float:
         return evaluate_model(segment, prepared, split).mean_iou
@@ -115,7 +115,7 @@ def _tflite(network, folded, kind, size, prepared, split, budget) -> bytes:
     fitted = quantization.fit_budget(
         folded,
         size,
-        pictures,
+        images,
         evaluate=mean_iou,
         reference=mean_iou(lambda images: segment(network, images)),
         budget=budget,
@@ -123,8 +123,8 @@ def _tflite(network, folded, kind, size, prepared, split, budget) -> bytes:
     return fitted.content
 
 
-def representative_pictures(dataset, size: tuple[int, int]) -> list[np.ndarray]:
-    """Pictures of the training split as a TFLite file will meet them: never resized.
+def representative_images(dataset, size: tuple[int, int]) -> list[np.ndarray]:
+    """Images of the training split as a TFLite file will meet them: never resized.
 
     Args:
         dataset: `pipelines.datasets.PreparedDataset` with a split train.
@@ -132,7 +132,7 @@ def representative_pictures(dataset, size: tuple[int, int]) -> list[np.ndarray]:
 
     Returns:
         At most `REPRESENTATIVE` arrays uint8 `[1, height, width, 3]`: windows anywhere in larger
-        pictures; smaller ones padded with the mean pixel at the bottom and right.
+        images; smaller ones padded with the mean pixel at the bottom and right.
 
     Raises:
         UsageError: the data set has no split train.
@@ -141,16 +141,16 @@ def representative_pictures(dataset, size: tuple[int, int]) -> list[np.ndarray]:
 
     examples = evaluation_examples(dataset, "train", REPRESENTATIVE)
     random = np.random.default_rng(0)
-    pictures = []
+    images = []
     for example in examples.as_numpy_iterator():
         image = example["image"]
         tops = [random.integers(0, max(have - want, 0) + 1) for have, want in _sides(image, size)]
         window = image[tops[0] :, tops[1] :][: size[0], : size[1]]
-        picture = np.empty((1, *size, 3), np.uint8)
-        picture[:] = np.rint(MEAN_RGB)
-        picture[0, : window.shape[0], : window.shape[1]] = window
-        pictures.append(picture)
-    return pictures
+        padded = np.empty((1, *size, 3), np.uint8)
+        padded[:] = np.rint(MEAN_RGB)
+        padded[0, : window.shape[0], : window.shape[1]] = window
+        images.append(padded)
+    return images
 
 
 def _sides(image, size):
@@ -173,14 +173,14 @@ def _times(functions, images) -> list[float]:
 
 def graph_table(figures: dict) -> str:
     training, deployed = figures["training"], figures["deployed"]
-    picture = f"ms, {figures['height']}x{figures['width']}"
+    time_label = f"ms, {figures['height']}x{figures['width']}"
     lines = [f"{'':<16}{'training graph':>16}{'deployed graph':>16}"]
     for name, key, form in (
         ("layers", "layers", ",d"),
         ("operations", "operations", ",d"),
         ("parameters", "parameters", ",d"),
         ("MiB", "mib", ".2f"),
-        (picture, "ms", ".1f"),
+        (time_label, "ms", ".1f"),
     ):
         lines.append(f"{name:<16}{training[key]:>16{form}}{deployed[key]:>16{form}}")
     return "\n".join(lines) + f"   {figures['speed_ratio']:.2f} x as fast"

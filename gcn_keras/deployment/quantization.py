@@ -13,26 +13,26 @@ from gcn_keras.evaluation.measure import evaluate_model
 from gcn_keras.inference.segmenters import is_server, newest_version, open_segmenter
 from pipelines.base.errors import UsageError, UserError
 
-# Pictures on which the layers are compared, and on which latency is measured.
+# Images on which the layers are compared, and on which latency is measured.
 _COMPARED = 8
 _TIMED = 20
 
 
 def report(models: Sequence, dataset, split: str, limit: int | None = None) -> list[dict]:
-    """Measures several forms of a model on the same pictures.
+    """Measures several forms of a model on the same images.
 
     Args:
         models: paths or addresses, as `open_segmenter` takes them; the first, the Keras model as a
             rule, is what the others are compared with.
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
-        limit: stop after so many pictures; None for all.
+        limit: stop after so many images; None for all.
 
     Returns:
         A row for each: `model`, `mean_iou`, `pixel_accuracy`, `iou` by class name (None where a
         class is absent), `loss_points`, how many points of mean IoU (hundredths) are lost against
         the first, `size_mib` of the file or the SavedModel's folder (None for a server), and
-        `latency_ms`, the median time of a picture by itself.
+        `latency_ms`, the median time of an image by itself.
 
     Raises:
         UserError: a model cannot be used, or knows another number of classes than the data set.
@@ -63,7 +63,7 @@ def report(models: Sequence, dataset, split: str, limit: int | None = None) -> l
 def markdown(rows: list[dict]) -> str:
     """The rows of `report` as a Markdown table, a model a line."""
     classes = list(rows[0]["iou"])
-    head = ["model", "mean IoU %", "loss, points", "MiB", "ms a picture", *classes]
+    head = ["model", "mean IoU %", "loss, points", "MiB", "ms an image", *classes]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for row in rows:
         ious = [row["iou"][name] for name in classes]
@@ -108,7 +108,7 @@ def fit_budget(
     """Converts to int8, and keeps the most sensitive layers in float until the loss fits.
 
     Layers are tried in blocks such as "br_up2" (br_up2_conv1, br_up2_conv2 …). What a block costs
-    is measured: with it alone in integers, how many labels of a few representative pictures
+    is measured: with it alone in integers, how many labels of a few representative images
     differ from the float model's. The block that costs most stays in float, then the second, too,
     and so on. (Layer statistics such as those of tf.lite's debugger compare each tensor with its
     own scale, and so miss a scale that is far too coarse for the labels.)
@@ -133,8 +133,8 @@ def fit_budget(
 
     if not budget >= 0:
         raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
-    pictures = list(representative)
-    calibrated = tflite.calibrate(model, size, pictures)
+    images = list(representative)
+    calibrated = tflite.calibrate(model, size, images)
     blocks = _blocks(layer for layer, nodes in calibrated.nodes.items() if nodes)
     kept, tries, ranking = [], [], None
     while True:
@@ -151,7 +151,7 @@ def fit_budget(
             return Fitted(content, tuple(layers), mean_iou)
         if ranking is None:
             float_model = tflite.convert(model, "tflite", size)
-            ranking = _by_sensitivity(calibrated, blocks, float_model, pictures[:_COMPARED], say)
+            ranking = _by_sensitivity(calibrated, blocks, float_model, images[:_COMPARED], say)
         if len(kept) == min(most, len(ranking)):
             break
         kept.append(ranking[len(kept)])
@@ -174,9 +174,9 @@ def _blocks(layers: Iterable[str]) -> dict[str, list[str]]:
     return blocks
 
 
-def _by_sensitivity(calibrated, blocks, float_model: bytes, pictures, say) -> list[str]:
+def _by_sensitivity(calibrated, blocks, float_model: bytes, images, say) -> list[str]:
     """The blocks of a model, those first that cost most labels."""
-    batch = np.concatenate(pictures)
+    batch = np.concatenate(images)
     expected = _with_file(float_model, lambda segmenter: segmenter.segment(batch))
 
     shares = {}
@@ -208,7 +208,7 @@ def _size_mib(model: str) -> float | None:
 
 
 def _latency_ms(segment, dataset, split) -> float:
-    """Median time of a picture by itself, once everything is warm."""
+    """Median time of an image by itself, once everything is warm."""
     from pipelines.stream.segmentation import evaluation_examples
 
     seconds = []

@@ -2,7 +2,7 @@
 
     export_saved_model(model, "saved_models/shapes", legend)
 
-The graph takes pictures of any size as they come, and carries its weights as constants. The same
+The graph takes images of any size as they come, and carries its weights as constants. The same
 graph becomes an ONNX file.
 """
 
@@ -33,8 +33,8 @@ MOST_PIXELS = 2**26
 WARM_UP_SIZE = (256, 256)
 ONNX_OPSET = 17
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PICTURES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
-_PICTURE = tf.TensorSpec(_PICTURES.shape[1:], tf.uint8)
+_IMAGES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+_IMAGE = tf.TensorSpec(_IMAGES.shape[1:], tf.uint8)
 
 
 def export_saved_model(
@@ -43,26 +43,26 @@ def export_saved_model(
     """Writes the next version folder of a SavedModel: DIRECTORY/1, DIRECTORY/2, …
 
     Batch norms are folded first. Padding to the network's stride and cropping back happen inside.
-    Signatures, for B pictures of any height and width:
+    Signatures, for B images of any height and width:
 
     - `serving_default`: `images`, uint8 `[B, H, W, 3]` RGB, to `labels`, uint8 `[B, H, W]`, and
       `scores`, float32 `[B, H, W]`, the softmax score of the label;
     - `logits`: `images` to `logits`, float32 `[B, H, W, C]`;
     - `serve_bytes`: `bytes`, string `[B]`, JPEG or PNG files of one size or of several, to
-      `labels_bytes`, string `[B]`: label maps at the pictures' own sizes, as 8-bit grayscale PNG
+      `labels_bytes`, string `[B]`: label maps at the images' own sizes, as 8-bit grayscale PNG
       of class indices. (TF Serving writes strings to JSON as base64 if the name ends in _bytes,
       and only then.) Pixels are taken as they are stored: a camera's orientation in EXIF is
       not applied and transparency not shown, unlike with `gcn_keras.load_image`. One damaged
-      picture fails the request.
+      image fails the request.
 
     assets/labels.json is the legend; assets.extra/tf_serving_warmup_requests are requests with
     which TF Serving warms up before it takes others.
 
     Args:
-        model: Keras model from pictures to logits.
+        model: Keras model from images to logits.
         directory: the folder of versions, as TF Serving wants it; made if absent.
         legend: names and colours of the classes.
-        size: height and width of the pictures to warm up with.
+        size: height and width of the images to warm up with.
 
     Returns:
         The new version folder. It appears when it is complete, and never in place of another.
@@ -98,7 +98,7 @@ def export_onnx(model, path) -> None:
     """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8.
 
     Args:
-        model: Keras model from pictures to logits.
+        model: Keras model from images to logits.
         path: the file to write; it is replaced in one step.
 
     Raises:
@@ -109,27 +109,27 @@ def export_onnx(model, path) -> None:
 
     graph = freeze(logits_graph(fold_batch_norm(model)))
 
-    @tf.function(input_signature=[_PICTURES])
+    @tf.function(input_signature=[_IMAGES])
     def labels(images):
         return {"labels": _labels(_call(graph, images))}
 
-    content, _ = tf2onnx.convert.from_function(labels, [_PICTURES], opset=ONNX_OPSET)
+    content, _ = tf2onnx.convert.from_function(labels, [_IMAGES], opset=ONNX_OPSET)
     with replacing(path) as temporary:
         temporary.write_bytes(content.SerializeToString())
 
 
 def logits_graph(model):
-    """The graph from pictures of any size to logits of that size; the weights are variables.
+    """The graph from images of any size to logits of that size; the weights are variables.
 
     Args:
-        model: Keras model from pictures, whose sides are multiples of `STRIDE`, to logits.
+        model: Keras model from images, whose sides are multiples of `STRIDE`, to logits.
 
     Returns:
         `tf.ConcreteFunction` from uint8 `[B, H, W, 3]` to float32 `[B, H, W, C]`.
     """
     mean = np.rint(MEAN_RGB).astype(np.uint8)
 
-    @tf.function(input_signature=[_PICTURES])
+    @tf.function(input_signature=[_IMAGES])
     def logits(images):
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         # Of no negative number: ONNX Runtime has another sign for the rest of those.
@@ -197,7 +197,7 @@ def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
 def _signatures(graph) -> dict:
     """The functions of a SavedModel by the names of its signatures, see `export_saved_model`."""
 
-    @tf.function(input_signature=[_PICTURES])
+    @tf.function(input_signature=[_IMAGES])
     def serving_default(images):
         logits = _call(graph, images)
         return {
@@ -205,7 +205,7 @@ def _signatures(graph) -> dict:
             "scores": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
         }
 
-    @tf.function(input_signature=[_PICTURES])
+    @tf.function(input_signature=[_IMAGES])
     def logits(images):
         return {"logits": _call(graph, images)}
 
@@ -214,11 +214,11 @@ def _signatures(graph) -> dict:
         sizes = tf.map_fn(_size_of, bytes, fn_output_signature=tf.TensorSpec((2,), tf.int32))
 
         def together():
-            images = tf.map_fn(decode_image, bytes, fn_output_signature=_PICTURE)
+            images = tf.map_fn(decode_image, bytes, fn_output_signature=_IMAGE)
             return tf.map_fn(_encode, _labels(_call(graph, images)), fn_output_signature=tf.string)
 
-        # Padding the smaller ones to the largest would make a batch, too; but then a picture's
-        # labels near its borders would depend on the pictures that happen to come with it.
+        # Padding the smaller ones to the largest would make a batch, too; but then an image's
+        # labels near its borders would depend on the images that happen to come with it.
         def one_by_one():
             def label(encoded):
                 return _encode(_labels(_call(graph, decode_image(encoded)[None]))[0])
@@ -245,7 +245,7 @@ def _size_of(encoded) -> tf.Tensor:
         return tf.io.decode_raw(width_and_height, tf.int32, little_endian=False)[::-1]
 
     def of_jpeg():
-        check = tf.debugging.Assert(tf.io.is_jpeg(encoded), ["a picture is no JPEG or PNG file"])
+        check = tf.debugging.Assert(tf.io.is_jpeg(encoded), ["an image is no JPEG or PNG file"])
         with tf.control_dependencies([check]):
             return tf.io.extract_jpeg_shape(encoded)[:2]
 
@@ -253,22 +253,22 @@ def _size_of(encoded) -> tf.Tensor:
     pixels = tf.reduce_prod(tf.cast(size, tf.int64))
     tf.debugging.Assert(
         pixels <= MOST_PIXELS,
-        ["a picture has", pixels, f"pixels: at most {MOST_PIXELS} are served"],
+        ["an image has", pixels, f"pixels: at most {MOST_PIXELS} are served"],
     )
     return tf.ensure_shape(size, (2,))
 
 
 def _warm_up_requests(size):
-    """Messages `PredictionLog`: one picture as pixels, one as a file, and files of two sizes."""
+    """Messages `PredictionLog`: one image as pixels, one as a file, and files of two sizes."""
     # They take a second to import: not with the module.
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     height, width = size
-    picture = np.full((height, width, 3), np.rint(MEAN_RGB), np.uint8)
-    jpeg = tf.io.encode_jpeg(picture).numpy()
-    png = tf.io.encode_png(picture[: height // 2 + 1]).numpy()
+    image = np.full((height, width, 3), np.rint(MEAN_RGB), np.uint8)
+    jpeg = tf.io.encode_jpeg(image).numpy()
+    png = tf.io.encode_png(image[: height // 2 + 1]).numpy()
     for signature, name, value in (
-        ("serving_default", "images", picture[None]),
+        ("serving_default", "images", image[None]),
         ("serve_bytes", "bytes", [jpeg]),
         ("serve_bytes", "bytes", [jpeg, png]),
     ):

@@ -1,6 +1,6 @@
 """Converts a model to TFLite: fp32, fp16, or full integer with chosen layers left in float.
 
-    content = convert(model, "tflite-int8", (512, 512), representative=pictures)
+    content = convert(model, "tflite-int8", (512, 512), representative=images)
 
 The file takes uint8 pixels and gives uint8 labels: padding, normalisation and argmax lie inside.
 """
@@ -34,16 +34,16 @@ def convert(
 ) -> bytes:
     """Converts a Keras model into the content of a TFLite file.
 
-    The file takes one picture, uint8 `[1, H, W, 3]` RGB, and gives its label map, uint8
+    The file takes one image, uint8 `[1, H, W, 3]` RGB, and gives its label map, uint8
     `[1, H, W]`. A size that is no multiple of the network's stride is padded with the rounded
     mean pixel and cropped inside, as `gcn_keras.segment` does. All shapes are fixed.
 
     Args:
-        model: Keras model from pictures to logits; its batch norms may be folded or not.
+        model: Keras model from images to logits; its batch norms may be folded or not.
         kind: "tflite", float32; "tflite-fp16", weights in float16; "tflite-int8", everything in
             integers, weights with a scale for each channel.
-        size: height and width of the pictures.
-        representative: for int8: pictures of the training set, uint8 `[1, H, W, 3]`, from which
+        size: height and width of the images.
+        representative: for int8: images of the training set, uint8 `[1, H, W, 3]`, from which
             the ranges of the activations are measured; a hundred are plenty.
         float_layers: for int8: names of layers to leave in float, or patterns such as "br_up2_*".
 
@@ -53,7 +53,7 @@ def convert(
     Raises:
         UserError: the model has another fixed size, a layer that is named does not exist, or the
             converter fails.
-        ValueError: an unknown kind, or representative pictures of another shape or type.
+        ValueError: an unknown kind, or representative images of another shape or type.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
@@ -129,17 +129,17 @@ class Calibrated:
 
 
 def calibrate(model, size: tuple[int, int], representative: Iterable[np.ndarray]) -> Calibrated:
-    """Measures the range of each activation on pictures of the training set.
+    """Measures the range of each activation on images of the training set.
 
     Args and errors: see `convert`.
     """
     import tensorflow as tf
 
-    pictures = _check_pictures(representative, size)
+    images = _check_images(representative, size)
     converter = _converter(model, size, tf.float32)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: ([p.astype(np.float32)] for p in pictures)
+    converter.representative_dataset = lambda: ([p.astype(np.float32)] for p in images)
     # Stops before quantization, as QuantizationDebugger does: calibrating takes longest, and
     # `quantize` may be called with many choices of layers.
     converter._experimental_calibrate_only = True
@@ -158,7 +158,7 @@ def op_counts(content: bytes) -> dict[str, int]:
 
 
 def _converter(model, size, dtype):
-    """A converter for the function from a picture of type `dtype` to its label map."""
+    """A converter for the function from an image of type `dtype` to its label map."""
     import tensorflow as tf
 
     _check_size(model, size)
@@ -183,8 +183,8 @@ def _converter(model, size, dtype):
             labels = tf.slice(labels, (0, 0, 0), (1, height, width))
         return {"labels": labels}
 
-    picture = tf.TensorSpec((1, height, width, 3), dtype, name="image")
-    concrete = tf.function(segment, input_signature=[picture]).get_concrete_function()
+    taken = tf.TensorSpec((1, height, width, 3), dtype, name="image")
+    concrete = tf.function(segment, input_signature=[taken]).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
     # Through a SavedModel the weights would stay variables.
     converter.experimental_lower_to_saved_model = False
@@ -214,22 +214,22 @@ def _check_size(model, size) -> None:
     taken = model.input.shape[1:3]
     if any(want not in (None, side) for want, side in zip(taken, padded, strict=True)):
         raise UserError(
-            f"the model takes pictures of {taken[0]}x{taken[1]} only, so it cannot be converted "
+            f"the model takes images of {taken[0]}x{taken[1]} only, so it cannot be converted "
             f"for {height}x{width}"
         )
 
 
-def _check_pictures(representative, size) -> list[np.ndarray]:
-    pictures = [np.asarray(picture) for picture in representative or ()]
-    if not pictures:
-        raise ValueError("int8 needs representative pictures of the training set, received none")
-    for picture in pictures:
-        if picture.dtype != np.uint8 or picture.shape != (1, *size, 3):
+def _check_images(representative, size) -> list[np.ndarray]:
+    images = [np.asarray(image) for image in representative or ()]
+    if not images:
+        raise ValueError("int8 needs representative images of the training set, received none")
+    for image in images:
+        if image.dtype != np.uint8 or image.shape != (1, *size, 3):
             raise ValueError(
-                f"representative pictures must be uint8 {[1, *size, 3]}, "
-                f"received {picture.dtype} {list(picture.shape)}"
+                f"representative images must be uint8 {[1, *size, 3]}, "
+                f"received {image.dtype} {list(image.shape)}"
             )
-    return pictures
+    return images
 
 
 @contextlib.contextmanager
@@ -247,7 +247,7 @@ def _converting(kind) -> Iterator[None]:
 def _prepared(content: bytes) -> bytes:
     """What the quantizer needs to know: how far pixels reach, and what deconvolutions are called.
 
-    The range of the pixels is 0…255, whatever the representative pictures reach: their scale is
+    The range of the pixels is 0…255, whatever the representative images reach: their scale is
     then 1 and uint8 pixels are taken as they are. And the quantizer knows a transposed
     convolution by the names of its output and its weights together, by which it cannot be asked
     to leave it in float; two equal names count as one.
@@ -347,9 +347,9 @@ def _check_integer(content: bytes, some_in_float: bool) -> None:
     from ai_edge_litert.schema_py_generated import TensorType
 
     model = _read(content)
-    picture = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
-    scale, zero = picture.quantization.scale[0], picture.quantization.zeroPoint[0]
-    if (picture.type, scale, zero) != (TensorType.UINT8, 1, 0):
+    taken = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    scale, zero = taken.quantization.scale[0], taken.quantization.zeroPoint[0]
+    if (taken.type, scale, zero) != (TensorType.UINT8, 1, 0):
         raise UserError(
             f"tflite-int8 cannot be made: its input has scale {scale} and zero point {zero}, so "
             "pixels would not be taken as they are"

@@ -1,6 +1,6 @@
 """How well a model does at the boundaries of labels, and how well inside them.
 
-Three measures, all of them sums of integers over the pictures of a data set, like the confusion
+Three measures, all of them sums of integers over the images of a data set, like the confusion
 matrix: accuracy within a band along the boundaries and elsewhere (the paper's Table 5), the same
 against the band's width (the trimap curve of Kohli et al. 2009 and DeepLab), and Boundary IoU
 (Cheng et al. 2021).
@@ -8,7 +8,7 @@ against the band's width (the trimap curve of Kohli et al. 2009 and DeepLab), an
 What a boundary is, the paper leaves open ("pixels located close to objects' boundary"). Our choice:
 void is first filled with the nearest class, and boundaries run where two classes then touch. So a
 ring of void between two objects, as VOC and `shapes` have them, holds one boundary in its middle;
-void inside one class, or between a class and the picture's border, makes none, and nor does the
+void inside one class, or between a class and the image's border, makes none, and nor does the
 border itself. Void pixels never count, so that bands as narrow as half a ring are empty.
 """
 
@@ -26,7 +26,7 @@ from pipelines.base.labels import IGNORE
 WIDTH = 7
 # The literature's widths, in pixels.
 TRIMAP_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)
-# Of Boundary IoU's contours, as a share of the picture's diagonal (Cheng et al., Section 5).
+# Of Boundary IoU's contours, as a share of the image's diagonal (Cheng et al., Section 5).
 CONTOUR_SHARE = 0.02
 
 
@@ -84,7 +84,7 @@ class BandMatrices:
         self.counts = np.zeros((len(self.widths) + 1, num_classes, num_classes), np.int64)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds pictures.
+        """Adds images.
 
         Args:
             labels: uint8 `[B, H, W]`, 255 for void, which does not count.
@@ -128,14 +128,14 @@ def inner_band(label: np.ndarray, distance: int) -> np.ndarray:
     """The pixels from which the end of their own region is at most `distance` pixels away.
 
     As in the published code of Boundary IoU, distance is the greater one of rows and columns, and
-    a region also ends at the border of the picture.
+    a region also ends at the border of the image.
 
     Args:
         label: uint8 `[H, W]`, classes.
         distance: at least 1.
 
     Returns:
-        bool `[H, W]`; at distance 1 the pixels that touch another class or the picture's border.
+        bool `[H, W]`; at distance 1 the pixels that touch another class or the image's border.
     """
     window = {"size": 2 * distance + 1, "mode": "constant", "cval": IGNORE}
     return ndimage.maximum_filter(label, **window) != ndimage.minimum_filter(label, **window)
@@ -144,7 +144,7 @@ def inner_band(label: np.ndarray, distance: int) -> np.ndarray:
 class ContourCounts:
     """Boundary IoU of each class: intersection over union of the bands along its inner contours.
 
-    A picture's bands are as wide as `share` of its diagonal, rounded, and at least 1 pixel. Void in
+    An image's bands are as wide as `share` of its diagonal, rounded, and at least 1 pixel. Void in
     a label is filled before its contours are found (our choice, as above), and does not count.
 
     Attributes:
@@ -157,7 +157,7 @@ class ContourCounts:
         self.counts = np.zeros((3, num_classes), np.int64)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds pictures; arguments and errors as of `BandMatrices.update`."""
+        """Adds images; arguments and errors as of `BandMatrices.update`."""
         _check_shapes(labels, predictions)
         size = self.counts.shape[1]
         for label, prediction in zip(labels, predictions, strict=True):

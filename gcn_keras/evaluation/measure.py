@@ -7,8 +7,8 @@ import numpy as np
 
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 
-# Pictures go through a model together in batches of one size: at most so many pixels, and never
-# across the border of such a run of pictures, so that several workers, of which each takes every
+# Images go through a model together in batches of one size: at most so many pixels, and never
+# across the border of such a run of images, so that several workers, of which each takes every
 # n-th run, measure in the same batches as one.
 BATCH_PIXELS = 2**20
 RUN = 16
@@ -17,13 +17,13 @@ RUN = 16
 def evaluate_model(
     segment, dataset, split: str, limit: int | None = None, measures: Sequence = (), keep=None
 ) -> ConfusionMatrix:
-    """Segments every picture of a split, whole and at its own size.
+    """Segments every image of a split, whole and at its own size.
 
     Args:
-        segment: function from pictures, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
+        segment: function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
-        limit: stop after so many pictures; None for all.
+        limit: stop after so many images; None for all.
         measures: others with an `update(labels, predictions)`, such as `boundaries.BandMatrices`.
         keep: function that gets every batch's image ids, a list, and predictions; None for none.
 
@@ -48,7 +48,7 @@ def evaluation_batches(
     workers: int = 1,
     with_ids: bool = False,
 ) -> Iterator[tuple]:
-    """The pictures of a split in batches of one size each.
+    """The images of a split in batches of one size each.
 
     Args:
         dataset, split, limit: as of `evaluate_model`.

@@ -9,7 +9,7 @@ class ConfusionMatrix:
     """Counts of (label, prediction) pairs over a whole data set.
 
     The measures follow the standard definitions on the summed counts; nothing is ever averaged
-    over pictures. Classes that occur neither as label nor as prediction have no IoU: they are
+    over images. Classes that occur neither as label nor as prediction have no IoU: they are
     left out of the mean and listed in `absent`.
 
     Attributes:
@@ -20,7 +20,7 @@ class ConfusionMatrix:
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds pictures.
+        """Adds images.
 
         Args:
             labels: integers of any shape, 255 for void, which does not count.

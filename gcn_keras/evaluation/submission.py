@@ -1,6 +1,6 @@
 """Label maps packed as the test servers of PASCAL VOC and Cityscapes want them.
 
-The labels of their test pictures are not published: the servers measure what is uploaded.
+The labels of their test images are not published: the servers measure what is uploaded.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ LAYOUTS = (
         palette=labels.voc_colour_map(),
         endings=TAR_ENDINGS,
     ),
-    # cityscapesscripts, evalPixelLevelSemanticLabeling.py: one CITY_SEQUENCE_FRAME*.png a picture,
+    # cityscapesscripts, evalPixelLevelSemanticLabeling.py: one CITY_SEQUENCE_FRAME*.png an image,
     # wherever it lies, of label ids and not train ids.
     Layout(
         server="Cityscapes",
@@ -92,16 +92,16 @@ def check_file(file: Path, limit: int | None = None) -> None:
 
     Args:
         file: the archive to write.
-        limit: of the pictures; None for all.
+        limit: of the images; None for all.
 
     Raises:
-        UsageError: another ending, or not all pictures.
+        UsageError: another ending, or not all images.
         UserError: its folder does not exist.
     """
     if not file.name.endswith((*TAR_ENDINGS, ZIP_ENDING)):
         raise UsageError(f"--submission FILE must end in .tgz, .tar.gz or .zip, got {file}")
     if limit is not None:
-        raise UsageError(f"--submission needs every picture of the split: omit --limit {limit}")
+        raise UsageError(f"--submission needs every image of the split: omit --limit {limit}")
     check_target(file, "--submission")
 
 
@@ -131,7 +131,7 @@ def layout_of(dataset, file: Path) -> Layout:
 
 @contextlib.contextmanager
 def write_submission(
-    file: Path, layout: Layout, pictures: int
+    file: Path, layout: Layout, images: int
 ) -> Iterator[Callable[[list[str], np.ndarray], None]]:
     """Writes an archive of label maps, under its name only once the block has ended well.
 
@@ -140,17 +140,17 @@ def write_submission(
     Args:
         file: the archive; its ending tells tar or zip.
         layout: of `file`'s server.
-        pictures: how many there will be.
+        images: how many there will be.
 
     Yields:
         A function that adds image ids, a list of B, and predictions, uint8 `[B, H, W]` of class
-        indices, each at its picture's own size. A ValueError from it: an index that is no class.
+        indices, each at its image's own size. A ValueError from it: an index that is no class.
 
     Raises:
         UserError: the file cannot be written.
     """
     pack = _zip if file.name.endswith(ZIP_ENDING) else _tar
-    bar = tqdm(total=pictures, desc="segment", unit=" pictures", mininterval=0.5)
+    bar = tqdm(total=images, desc="segment", unit=" images", mininterval=0.5)
     with bar, replacing(file) as temporary, pack(temporary) as add:
 
         def keep(image_ids, predictions):

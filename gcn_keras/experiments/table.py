@@ -26,7 +26,7 @@ def rows_of(table: Table, names: tuple[str, ...] | None) -> tuple[Row, ...]:
 def run_rows(experiments: Experiments, rows: tuple[Row, ...], seeds: Sequence[int]) -> None:
     """Trains and measures what is not there yet, and says a line about each run.
 
-    Seed by seed, so that a first picture of the whole table comes early.
+    Seed by seed, so that a first image of the whole table comes early.
     """
     runs = [(seed, row) for seed in seeds for row in rows]
     for number, (seed, row) in enumerate(runs, start=1):

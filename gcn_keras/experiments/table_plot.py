@@ -1,4 +1,4 @@
-"""A table of the paper as a picture: our figures beside the paper's, on axes of their own."""
+"""A table of the paper as an image: our figures beside the paper's, on axes of their own."""
 
 import statistics
 

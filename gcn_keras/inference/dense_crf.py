@@ -85,7 +85,7 @@ def require():
 def refine(
     image: np.ndarray, probabilities: np.ndarray, parameters: Parameters = DEEPLAB
 ) -> np.ndarray:
-    """Refines a model's probabilities so that they follow the picture's colours.
+    """Refines a model's probabilities so that they follow the image's colours.
 
     The mean field of Krähenbühl and Koltun 2011 under two Potts terms. Both kernels are Gaussians
     of standard deviation sigma, or bilateral_xy and bilateral_rgb, normalised symmetrically:

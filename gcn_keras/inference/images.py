@@ -1,4 +1,4 @@
-"""Pictures in and pictures out, with numpy and Pillow alone."""
+"""Images in and images out, with numpy and Pillow alone."""
 
 import os
 import struct
@@ -18,7 +18,7 @@ _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struc
 
 
 def load_image(path) -> np.ndarray:
-    """Reads a picture as RGB, upright, whatever the file holds.
+    """Reads an image as RGB, upright, whatever the file holds.
 
     Grayscale is repeated in the three channels; 16-bit grayscale is scaled to 8 bit (65535 becomes
     255); palettes and CMYK are converted; transparent pixels are laid over white, as viewers and
@@ -32,16 +32,16 @@ def load_image(path) -> np.ndarray:
         uint8 array [H, W, 3], RGB in 0...255.
 
     Raises:
-        UserError: if the file is missing, a folder, unreadable, empty, no picture, damaged or
+        UserError: if the file is missing, a folder, unreadable, empty, no image, damaged or
             truncated, larger than Pillow's limit against decompression bombs, or holds values
             whose range nobody knows (floating point, 32-bit integers above 65535).
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder, not a picture.")
+        raise UserError(f"{path} is a folder, not an image.")
     try:
         if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty (0 bytes), not a picture.")
+            raise UserError(f"{path} is empty (0 bytes), not an image.")
         with Image.open(path) as image:
             image.load()
             pixels = _to_rgb(ImageOps.exif_transpose(image), path)
@@ -50,18 +50,18 @@ def load_image(path) -> np.ndarray:
     except PermissionError as error:
         raise UserError(f"{path} cannot be read: permission denied.") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not a picture in a format that can be read.") from error
+        raise UserError(f"{path} is not an image in a format that can be read.") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large to be opened: {error}") from error
     except _DECODER_ERRORS as error:
-        raise UserError(f"{path} is a truncated or damaged picture: {error}.") from error
+        raise UserError(f"{path} is a truncated or damaged image: {error}.") from error
     if pixels.size == 0:
-        raise UserError(f"{path} holds a picture without pixels.")
+        raise UserError(f"{path} holds an image without pixels.")
     return pixels
 
 
 def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
-    """The pixels of a decoded picture as uint8 [H, W, 3]."""
+    """The pixels of a decoded image as uint8 [H, W, 3]."""
     if image.mode == "F":
         raise UserError(
             f"{path} holds floating-point values, whose range is unknown: convert it to 8 bit."
@@ -87,20 +87,20 @@ def _from_16_bit(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def find_images(paths: Iterable) -> list[Path]:
-    """The pictures that some files and folders stand for.
+    """The images that some files and folders stand for.
 
     Files are taken as they are named, whatever their ending. Folders are searched with everything
-    below them for the endings in `ENDINGS`, and give their pictures in sorted order; hidden files
+    below them for the endings in `ENDINGS`, and give their images in sorted order; hidden files
     and folders (whose name begins with a dot) are passed over.
 
     Args:
         paths: files and folders.
 
     Returns:
-        The pictures' paths, each once, in the order of `paths`.
+        The images' paths, each once, in the order of `paths`.
 
     Raises:
-        UsageError: if a path does not exist, or a folder cannot be read or has no picture.
+        UsageError: if a path does not exist, or a folder cannot be read or has no image.
     """
     found = {}  # a dict for its order: files named twice come once
     for path in map(Path, paths):
@@ -108,7 +108,7 @@ def find_images(paths: Iterable) -> list[Path]:
             images = _images_below(path)
             if not images:
                 endings = " ".join(ENDINGS)
-                raise UsageError(f"the folder {path} has no picture: none that ends in {endings}.")
+                raise UsageError(f"the folder {path} has no image: none that ends in {endings}.")
             found.update(dict.fromkeys(images))
         elif path.exists():
             found[path] = None
@@ -133,7 +133,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def save_png(array: np.ndarray, path, palette: np.ndarray | None = None) -> None:
-    """Writes a PNG: a picture, or with a palette a label map that keeps its indices.
+    """Writes a PNG: an image, or with a palette a label map that keeps its indices.
 
     Args:
         array: uint8 [H, W, 3], RGB; with a palette uint8 [H, W], class indices.
@@ -159,13 +159,13 @@ def save_png(array: np.ndarray, path, palette: np.ndarray | None = None) -> None
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity: float = 0.5
 ) -> np.ndarray:
-    """Lays the colours of a label map over a picture; void (255) leaves the picture as it is.
+    """Lays the colours of a label map over an image; void (255) leaves the image as it is.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         labels: uint8 [H, W], class indices and 255 for void.
         palette: uint8 [256, 3], the RGB colour of each index.
-        opacity: 0 shows the picture alone, 1 the colours alone.
+        opacity: 0 shows the image alone, 1 the colours alone.
 
     Returns:
         uint8 [H, W, 3]: `(1 - opacity) * image + opacity * colour`, rounded.

@@ -1,4 +1,4 @@
-"""Pictures of any size in, label maps of the same size out."""
+"""Images of any size in, label maps of the same size out."""
 
 import functools
 import operator
@@ -47,21 +47,21 @@ def segment(model, images):
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
-        images: RGB, 0…255, uint8 or float: one picture `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
-            sequence of pictures of different sizes. Any height and width.
+        images: RGB, 0…255, uint8 or float: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
+            sequence of images of different sizes. Any height and width.
 
     Returns:
-        Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the pictures came.
+        Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the images came.
 
     Raises:
-        ValueError: a shape that is no picture.
+        ValueError: a shape that is no image.
     """
     if isinstance(images, Sequence) and not isinstance(images, str):
         return [segment(model, image) for image in images]
     images = np.asarray(images)
     if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
         raise ValueError(
-            f"images must be [H, W, 3], [B, H, W, 3] or a list of pictures, "
+            f"images must be [H, W, 3], [B, H, W, 3] or a list of images, "
             f"received shape {images.shape}"
         )
     batch = images if images.ndim == 4 else images[None]
@@ -85,19 +85,19 @@ def probabilities(
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
-        images: RGB, uint8: one picture `[H, W, 3]`, a batch `[B, H, W, 3]`, or a sequence of
-            pictures of different sizes. Any height and width. They go through the model one by one.
-        scales: look at the picture at these scales.
+        images: RGB, uint8: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a sequence of
+            images of different sizes. Any height and width. They go through the model one by one.
+        scales: look at the image at these scales.
         flip: look at it mirrored, too.
         tile: height and width of tiles to look through; None looks at the whole.
         overlap: pixels by which neighbouring tiles overlap at least.
 
     Returns:
-        float32 `[H, W, C]`, `[B, H, W, C]`, or a list of `[H, W, C]`, as the pictures came; they
+        float32 `[H, W, C]`, `[B, H, W, C]`, or a list of `[H, W, C]`, as the images came; they
         sum to 1 over the classes.
 
     Raises:
-        ValueError: what is no picture.
+        ValueError: what is no image.
             Also scales, a tile or an overlap that cannot be meant.
     """
     try:
@@ -120,7 +120,7 @@ def probabilities(
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(
-                f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of pictures, received "
+                f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of images, received "
                 f"{image.dtype} of shape {image.shape}"
             )
         return multi_scale.probabilities(logits, image, chosen)
@@ -134,7 +134,7 @@ def probabilities(
 
 
 def predict_logits(model, images: np.ndarray) -> np.ndarray:
-    """Logits of pictures of any size.
+    """Logits of images of any size.
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.

@@ -1,9 +1,9 @@
-"""Several looks at one picture, averaged: scales, mirrored, through tiles (Sections 4.2 and 4.3).
+"""Several looks at one image, averaged: scales, mirrored, through tiles (Sections 4.2 and 4.3).
 
-What is averaged are probabilities, the softmax of the logits, at the picture's own size (our
+What is averaged are probabilities, the softmax of the logits, at the image's own size (our
 choice: the paper says "multi-scale" and "score maps fused").
 
-The paper's four 1024×1024 crops of a 1024×2048 picture are `--tile 1024 1024 --overlap 682`: they
+The paper's four 1024×1024 crops of a 1024×2048 image are `--tile 1024 1024 --overlap 682`: they
 begin at 0, 342, 684 and 1024, a third of a tile apart, and so share two thirds (our choice: the
 paper does not tell where its crops lie).
 """
@@ -24,10 +24,10 @@ LARGEST_SCALE = 8
 
 @dataclass(frozen=True)
 class Looks:
-    """How a picture is looked at; the default is once and whole."""
+    """How an image is looked at; the default is once and whole."""
 
     scales: tuple[float, ...] = (1.0,)
-    """Look at the picture at these scales and average the probabilities."""
+    """Look at the image at these scales and average the probabilities."""
     flip: tyro.conf.FlagCreatePairsOff[bool] = False
     """Look at it mirrored, too."""
     tile: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="H W")] = None
@@ -77,15 +77,15 @@ def options_of(looks: Looks) -> list[str]:
 
 
 def probabilities(logits: Callable, image: np.ndarray, looks: Looks = ONE_LOOK) -> np.ndarray:
-    """Mean probabilities of one picture over scales, mirrored looks and tiles.
+    """Mean probabilities of one image over scales, mirrored looks and tiles.
 
-    A scaled picture is resized bilinearly, with a filter that grows as it shrinks (antialiasing),
-    and rounded to uint8; its probabilities are resized to the picture's own size in the same way,
-    without rounding. Tiles are cut from the scaled picture, so that a model always sees sizes like
-    those it was trained on; a picture smaller than a tile is one tile. Each scale weighs the same.
+    A scaled image is resized bilinearly, with a filter that grows as it shrinks (antialiasing),
+    and rounded to uint8; its probabilities are resized to the image's own size in the same way,
+    without rounding. Tiles are cut from the scaled image, so that a model always sees sizes like
+    those it was trained on; an image smaller than a tile is one tile. Each scale weighs the same.
 
     Memory: what the model needs for one tile; one map float32 `[H, W, C]` for the mean; and another
-    of the scaled picture's size while a scale other than 1 is looked at.
+    of the scaled image's size while a scale other than 1 is looked at.
 
     Args:
         logits: from uint8 `[1, h, w, 3]` of any size to float32 `[1, h, w, C]`.
@@ -130,7 +130,7 @@ def _add_look(mean, logits, image, looks: Looks, step: int, share: float) -> np.
     """Adds the probabilities of one look, times `share`, to float32 `[H, W, C]`; None is zeros.
 
     Args:
-        step: 1, or -1 for the mirrored picture, whose scores are mirrored back.
+        step: 1, or -1 for the mirrored image, whose scores are mirrored back.
     """
     height, width = image.shape[:2]
     sides = looks.tile or (height, width)
@@ -167,8 +167,8 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """uint8 `[h, w, 3]` or float32 `[h, w]` at another height and width."""
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _add_resized(mean, look: np.ndarray, share: float, size: tuple[int, int]) -> np.ndarray:

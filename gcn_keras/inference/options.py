@@ -1,4 +1,4 @@
-"""What `evaluate` and `predict` do with a picture: how it is looked at, and a dense CRF after it.
+"""What `evaluate` and `predict` do with an image: how it is looked at, and a dense CRF after it.
 
 Sections 4.2 and 4.3 of the paper: Tables 7 and 9 end with multi-scale looks and a dense CRF.
 """
@@ -19,7 +19,7 @@ from pipelines.base.errors import UsageError
 
 @dataclass(frozen=True)
 class Procedure(multi_scale.Looks):
-    """How a picture becomes a label map; the default is one look at the whole."""
+    """How an image becomes a label map; the default is one look at the whole."""
 
     dense_crf: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="crf")] = False
     """Refine by a dense CRF. Needs pip install 'gcn_keras[crf]'."""
@@ -28,7 +28,7 @@ class Procedure(multi_scale.Looks):
 
     @property
     def is_default(self) -> bool:
-        """Whether one look at the whole picture is all."""
+        """Whether one look at the whole image is all."""
         return not options_of(self)
 
 
@@ -68,11 +68,11 @@ def options_of(procedure: Procedure) -> str:
 
 
 def segment_function(segmenter: Segmenter, procedure: Procedure, model) -> Callable:
-    """A function from pictures, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
+    """A function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
 
     Args:
         segmenter: the model.
-        procedure: with the default, `segmenter.segment` itself; with another, pictures go through
+        procedure: with the default, `segmenter.segment` itself; with another, images go through
             the model one by one.
         model: its address, for the message.
 
@@ -90,7 +90,7 @@ def segment_function(segmenter: Segmenter, procedure: Procedure, model) -> Calla
 
 
 def labels(logits: Callable, image: np.ndarray, procedure: Procedure) -> np.ndarray:
-    """Labels of one picture, uint8 `[H, W]`; `logits` and `image` as of `looks.probabilities`."""
+    """Labels of one image, uint8 `[H, W]`; `logits` and `image` as of `looks.probabilities`."""
     scores = multi_scale.probabilities(logits, image, procedure)
     if procedure.dense_crf:
         scores = crf.refine(image, scores, procedure.crf_parameters)

@@ -1,7 +1,7 @@
-"""A trained model in any of its forms, behind one function: pictures in, label maps out.
+"""A trained model in any of its forms, behind one function: images in, label maps out.
 
 What `evaluate` measures and `predict` writes comes from here, whether the model is a `.keras`
-file, a SavedModel, a TFLite file or a server; so the same pictures meet every one of them.
+file, a SavedModel, a TFLite file or a server; so the same images meet every one of them.
 """
 
 import re
@@ -106,7 +106,7 @@ def open_segmenter(address) -> Segmenter:
 
     Raises:
         UserError: there is no model, or it cannot be used; a server is asked at the first
-            picture.
+            image.
     """
     address = str(address)
     if is_server(address):

@@ -3,7 +3,7 @@
     Client("http://localhost:8501/v1/models/shapes").segment("photo.jpg")
     Client("grpc://localhost:8500/shapes").segment("photo.jpg")
 
-Pictures travel encoded, as JPEG or PNG bytes, to the signature `serve_bytes` that
+Images travel encoded, as JPEG or PNG bytes, to the signature `serve_bytes` that
 `gcn_keras.export` writes, and label maps come back as PNG bytes: a tenth and less of what numbers
 in JSON would take. REST asks for the standard library, numpy and Pillow alone. gRPC needs
 tensorflow-serving-api, whose messages import TensorFlow: some seconds, once.
@@ -38,9 +38,9 @@ INPUT = "bytes"
 # TensorFlow Serving writes a string as {"b64": …} if its name ends in _bytes, and only then.
 OUTPUT = "labels_bytes"
 
-# One request takes at most so many pictures (a server with batching refuses what exceeds its
-# max_batch_size, see serving/batching.config) and so many bytes; a larger picture goes alone.
-REQUEST_PICTURES = 8
+# One request takes at most so many images (a server with batching refuses what exceeds its
+# max_batch_size, see serving/batching.config) and so many bytes; a larger image goes alone.
+REQUEST_IMAGES = 8
 REQUEST_BYTES = 2**26
 ANSWER_BYTES = 2**29
 
@@ -53,8 +53,8 @@ _PLAIN_MODES = ("1", "L", "P", "RGB")
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 
-class Picture(NamedTuple):
-    """A picture as it is sent: JPEG or PNG bytes, and the size of the label map to expect."""
+class EncodedImage(NamedTuple):
+    """An image as it is sent: JPEG or PNG bytes, and the size of the label map to expect."""
 
     data: bytes
     height: int
@@ -72,7 +72,7 @@ class GarbageError(Exception):
 class Client:
     """A model behind TensorFlow Serving; a `gcn_keras.inference.segmenters.Segmenter`.
 
-    Nothing is sent before the first picture. One client may be used by several threads.
+    Nothing is sent before the first image. One client may be used by several threads.
 
     Args:
         address: `http://HOST:8501/v1/models/NAME`, with /versions/N for one version, or https; or
@@ -113,51 +113,51 @@ class Client:
         """Labels every pixel.
 
         Args:
-            images: uint8 `[B, H, W, 3]` or `[H, W, 3]`, RGB, of any size; the path of a picture; or
-                a list of pictures and paths, of several sizes. A file is decoded here first, so
+            images: uint8 `[B, H, W, 3]` or `[H, W, 3]`, RGB, of any size; the path of an image; or
+                a list of images and paths, of several sizes. A file is decoded here first, so
                 that a damaged one is never sent; a JPEG or PNG file is then sent as it is. What
                 TensorFlow's decoders would show otherwise than `gcn_keras.load_image` (EXIF
                 rotation, transparency, other formats …) is sent as PNG, upright.
 
         Returns:
-            uint8 label maps: `[B, H, W]`, `[H, W]`, or a list of `[H, W]`, as the pictures came.
+            uint8 label maps: `[B, H, W]`, `[H, W]`, or a list of `[H, W]`, as the images came.
 
         Raises:
-            UserError: a file that is no sound picture; a server that is down, does not answer in
+            UserError: a file that is no sound image; a server that is down, does not answer in
                 time, does not have the model or version, or answers with anything but label maps
-                of the pictures' sizes. Of a list, nothing is sent before all of it is read.
-            ValueError: an array that is no picture.
+                of the images' sizes. Of a list, nothing is sent before all of it is read.
+            ValueError: an array that is no image.
         """
         if isinstance(images, str | os.PathLike):
-            return self._labels([read_picture(images)])[0]
+            return self._labels([read_image(images)])[0]
         if isinstance(images, Sequence):
             is_path = [isinstance(image, str | os.PathLike) for image in images]
-            pictures = [
-                read_picture(image) if path else encode_picture(np.asarray(image))
+            encoded_images = [
+                read_image(image) if path else encode_image(np.asarray(image))
                 for image, path in zip(images, is_path, strict=True)
             ]
-            return self._labels(pictures)
+            return self._labels(encoded_images)
         images = np.asarray(images)
         if images.ndim == 4 and len(images):
-            return np.stack(self._labels([encode_picture(image) for image in images]))
-        return self._labels([encode_picture(images)])[0]
+            return np.stack(self._labels([encode_image(image) for image in images]))
+        return self._labels([encode_image(images)])[0]
 
-    def _labels(self, pictures: list[Picture]) -> list[np.ndarray]:
+    def _labels(self, encoded_images: list[EncodedImage]) -> list[np.ndarray]:
         labels = []
-        for request in _requests(pictures):
-            answers = self._ask([picture.data for picture in request])
+        for request in _requests(encoded_images):
+            answers = self._ask([encoded.data for encoded in request])
             if len(answers) != len(request):
-                raise self._garbage(f"{len(answers)} label maps for {len(request)} pictures")
+                raise self._garbage(f"{len(answers)} label maps for {len(request)} images")
             labels += [self._decode(*pair) for pair in zip(answers, request, strict=True)]
         return labels
 
-    def _ask(self, pictures: list[bytes]) -> list[bytes]:
+    def _ask(self, encoded_images: list[bytes]) -> list[bytes]:
         """One request, repeated while the server is unavailable."""
         end = time.monotonic() + self.deadline
         attempt, delay = 1, FIRST_DELAY
         while True:
             try:
-                return self._server.ask(pictures, max(end - time.monotonic(), 0.001))
+                return self._server.ask(encoded_images, max(end - time.monotonic(), 0.001))
             except TimeoutError as error:
                 raise UserError(
                     f"{self.address} gave no answer within {self.deadline:g} s: allow a longer "
@@ -175,15 +175,15 @@ class Client:
             time.sleep(delay)
             attempt, delay = attempt + 1, 2 * delay
 
-    def _decode(self, answer: bytes, picture: Picture) -> np.ndarray:
+    def _decode(self, answer: bytes, encoded: EncodedImage) -> np.ndarray:
         """The label map in an answer."""
         try:
             with Image.open(io.BytesIO(answer), formats=["PNG"]) as image:
                 mode, width, height = image.mode, image.width, image.height
-                if (height, width) != (picture.height, picture.width):
+                if (height, width) != (encoded.height, encoded.width):
                     raise self._garbage(
-                        f"a label map of {width}x{height} for a picture of "
-                        f"{picture.width}x{picture.height}"
+                        f"a label map of {width}x{height} for an image of "
+                        f"{encoded.width}x{encoded.height}"
                     )
                 labels = np.array(image)
         except _DECODER_ERRORS as error:
@@ -265,8 +265,8 @@ class Rest:
         self._connection = HTTPSConnection if secure else HTTPConnection
         self._path = f"{quote(path)}:predict"
 
-    def ask(self, pictures: list[bytes], seconds: float) -> list[bytes]:
-        """Sends encoded pictures and returns what came back for each.
+    def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
+        """Sends encoded images and returns what came back for each.
 
         Raises:
             UnavailableError: the connection was refused, or the server says 503.
@@ -274,7 +274,7 @@ class Rest:
             GarbageError: the answer is none.
             UserError: everything else.
         """
-        encoded = [{"b64": base64.b64encode(picture).decode()} for picture in pictures]
+        encoded = [{"b64": base64.b64encode(encoded).decode()} for encoded in encoded_images]
         body = json.dumps({"signature_name": SIGNATURE, "inputs": {INPUT: encoded}})
         status, content = self._exchange(body.encode(), seconds)
         if status != 200:
@@ -360,7 +360,7 @@ class Grpc:
         self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def ask(self, pictures: list[bytes], seconds: float) -> list[bytes]:
+    def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
         """As `Rest.ask`."""
         import grpc
         from tensorflow.core.framework import types_pb2
@@ -373,8 +373,8 @@ class Grpc:
             request.model_spec.version.value = int(self._version)
         tensor = request.inputs[INPUT]
         tensor.dtype = types_pb2.DT_STRING
-        tensor.tensor_shape.dim.add(size=len(pictures))
-        tensor.string_val.extend(pictures)
+        tensor.tensor_shape.dim.add(size=len(encoded_images))
+        tensor.string_val.extend(encoded_images)
         try:
             response = self._stub.Predict(request, timeout=seconds)
         except grpc.RpcError as error:
@@ -418,7 +418,7 @@ def _shortened(message: str, limit: int = 300) -> str:
     return message if len(message) <= limit else f"{message[:limit]}…"
 
 
-def read_picture(path) -> Picture:
+def read_image(path) -> EncodedImage:
     """A file as it is sent: its own bytes where TensorFlow's decoders see what Pillow sees.
 
     Raises:
@@ -430,11 +430,11 @@ def read_picture(path) -> Picture:
         is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
         is_known = image.format in ("JPEG", "PNG")
     if is_upright and is_plain and is_known:
-        return Picture(Path(path).read_bytes(), *pixels.shape[:2])
-    return encode_picture(pixels)
+        return EncodedImage(Path(path).read_bytes(), *pixels.shape[:2])
+    return encode_image(pixels)
 
 
-def encode_picture(pixels: np.ndarray) -> Picture:
+def encode_image(pixels: np.ndarray) -> EncodedImage:
     """Pixels, uint8 `[H, W, 3]`, as PNG.
 
     Raises:
@@ -442,24 +442,22 @@ def encode_picture(pixels: np.ndarray) -> Picture:
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise ValueError(
-            f"pictures must be uint8 [H, W, 3] with at least one pixel, or a batch of them, "
+            f"images must be uint8 [H, W, 3] with at least one pixel, or a batch of them, "
             f"received {pixels.dtype} {list(pixels.shape)}"
         )
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", compress_level=1)  # the fastest
-    return Picture(file.getvalue(), *pixels.shape[:2])
+    return EncodedImage(file.getvalue(), *pixels.shape[:2])
 
 
-def _requests(pictures: list[Picture]) -> Iterator[list[Picture]]:
-    """Cuts a list of pictures into requests."""
+def _requests(encoded_images: list[EncodedImage]) -> Iterator[list[EncodedImage]]:
+    """Cuts a list of images into requests."""
     request, size = [], 0
-    for picture in pictures:
-        if request and (
-            len(request) == REQUEST_PICTURES or size + len(picture.data) > REQUEST_BYTES
-        ):
+    for encoded in encoded_images:
+        if request and (len(request) == REQUEST_IMAGES or size + len(encoded.data) > REQUEST_BYTES):
             yield request
             request, size = [], 0
-        request.append(picture)
-        size += len(picture.data)
+        request.append(encoded)
+        size += len(encoded.data)
     if request:
         yield request

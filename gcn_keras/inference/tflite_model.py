@@ -1,6 +1,6 @@
 """Runs a TFLite file on LiteRT, without TensorFlow or Keras: numpy is all it needs beside.
 
-A TFLite file takes one picture of one size. Other sizes come to it as tiles: a side that is too
+A TFLite file takes one image of one size. Other sizes come to it as tiles: a side that is too
 short is padded with the mean pixel, a longer one is covered with overlapping tiles.
 """
 
@@ -25,7 +25,7 @@ class TFLiteSegmenter:
     """A `.tflite` file as `gcn_keras.export` writes it, on all cores.
 
     Attributes:
-        size: height and width of the pictures that the file takes.
+        size: height and width of the images that the file takes.
         legend: from NAME.json beside NAME.tflite; None if there is none.
         num_classes: how many classes the legend names; None without one, as the file gives labels
             only.
@@ -39,7 +39,7 @@ class TFLiteSegmenter:
 
         Raises:
             UserError: it is missing, no TFLite model, truncated, or takes or gives something else
-                than a picture and its labels; its legend is damaged.
+                than an image and its labels; its legend is damaged.
         """
         path = Path(path)
         self.legend = legend_beside(path.with_suffix(".json"), path, None)
@@ -52,7 +52,7 @@ class TFLiteSegmenter:
     def segment(self, images: np.ndarray) -> np.ndarray:
         """Labels every pixel.
 
-        A picture larger than `size` is cut into overlapping tiles, evenly spaced. Each pixel is
+        An image larger than `size` is cut into overlapping tiles, evenly spaced. Each pixel is
         labelled by the tile whose middle is nearest: what a tile's network sees ends at its
         border, so labels are best in its middle (our choice).
 
@@ -110,7 +110,7 @@ def tiles(length: int, tile: int) -> list[tuple[int, int, int]]:
 
 
 def _padded(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The picture, padded at the bottom and right with the rounded mean pixel."""
+    """The image, padded at the bottom and right with the rounded mean pixel."""
     if image.shape[:2] == (height, width):
         return image
     padded = np.empty((height, width, 3), np.uint8)

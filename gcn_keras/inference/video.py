@@ -47,7 +47,7 @@ def check_video(path) -> None:
     """Refuses a path that can be no video, before anything slow is imported.
 
     Raises:
-        UsageError: nothing lies there, or a folder, or a file with the ending of a still picture.
+        UsageError: nothing lies there, or a folder, or a file with the ending of a still image.
     """
     path = Path(path)
     if path.is_dir():
@@ -55,7 +55,7 @@ def check_video(path) -> None:
     if not path.exists():
         raise UsageError(f"--video {path} does not exist")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() != ".gif":
-        raise UsageError(f"--video {path} is a picture: name it without --video")
+        raise UsageError(f"--video {path} is an image: name it without --video")
 
 
 def segment_video(segment, path, target, palette, opacity: float, label_folder=None) -> int:

@@ -1,13 +1,13 @@
-"""Backbones: functions from a picture to a pyramid `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
+"""Backbones: functions from an image to a pyramid `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
 
-Every backbone takes a normalised picture `[B, H, W, 3]` (a Keras tensor) and gives four maps, each
+Every backbone takes a normalised image `[B, H, W, 3]` (a Keras tensor) and gives four maps, each
 at half the resolution of the one before. A ResNet's P2 has stride 4, its P5 stride 32.
 
     resnet50, resnet101, resnet152   keras.applications; ImageNet weights
     resnet50_gcn                     ResNet-50 with large kernels in res-4 and res-5 (Table 11)
     resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
     resnet18_slim                    basic blocks at half the width, for small data sets
-    resnet14_tiny                    32 to 88 channels, for small pictures
+    resnet14_tiny                    32 to 88 channels, for small images
     resnet_nearsighted               one bottleneck a stage, stem stride 2: a P5 pixel is 16
                                      pixels wide and sees 35
 """
@@ -48,7 +48,7 @@ def build(name: str, x, weights: str | None = None) -> dict:
 
     Args:
         name: one of `NAMES`.
-        x: normalised picture `[B, H, W, 3]`: (RGB - MEAN_RGB) / STD_RGB, both of
+        x: normalised image `[B, H, W, 3]`: (RGB - MEAN_RGB) / STD_RGB, both of
             `pipelines.base.imagenet`.
         weights: None for random weights; for resnet50, resnet101 and resnet152 also "imagenet",
             or the path of the `*_notop.h5` file that Keras publishes.
@@ -97,7 +97,7 @@ def _imagenet_file(name, md5) -> str:
 
 
 def _load_imagenet(network, constructor, path) -> None:
-    """Copies published weights into `network`, made fit for RGB pictures of unit variance.
+    """Copies published weights into `network`, made fit for RGB images of unit variance.
 
     The published first kernel expects BGR minus the mean. Its input channels are flipped once
     here and scaled by the standard deviation that the model's `Normalization` divides by, so the
@@ -192,7 +192,7 @@ def _resnet14_tiny(x) -> dict:
 def _resnet_nearsighted(x) -> dict:
     """A backbone that sees little: what lies beyond 35 pixels must come from the head.
 
-    Stem 3×3 with stride 2, then one bottleneck a stage. On a 128×128 picture P5 is 8×8: there
+    Stem 3×3 with stride 2, then one bottleneck a stage. On a 128×128 image P5 is 8×8: there
     k = 15 reaches from every position to every other, and k = 7 does not.
     """
     x = _conv_bn_relu(x, 16, 3, 2, "stem")

@@ -14,7 +14,7 @@ def classifier(
     batch_norm_momentum: float | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds a classifier of whole pictures: a backbone's P5, its mean, and a dense layer.
+    """Builds a classifier of whole images: a backbone's P5, its mean, and a dense layer.
 
     The layers of the backbone have the names that they have in `gcn_keras.gcn`.
 
@@ -26,7 +26,7 @@ def classifier(
         name: the model's name.
 
     Returns:
-        A model from RGB pictures `[B, H, W, 3]`, 0…255, float or uint8, to float32 logits
+        A model from RGB images `[B, H, W, 3]`, 0…255, float or uint8, to float32 logits
         `[B, num_classes]`.
 
     Raises:

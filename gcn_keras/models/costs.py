@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of a model: of each layer, and of each block of Figure 2.
 
 A multiply-add is one product and the addition of it. Counted are those of convolutions and dense
-layers, for one picture; biases, batch norms, activations, poolings and sums are not.
+layers, for one image; biases, batch norms, activations, poolings and sums are not.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Block(NamedTuple):
         in_backbone: whether it belongs to the backbone, and not to what stands on it.
         output: shape of its output without the batch: `(H, W, C)`.
         parameters: weights and biases, with batch norm's moving statistics.
-        multiply_adds: for one picture.
+        multiply_adds: for one image.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
 
 def multiply_adds(layer, input_shape, output_shape) -> int:
-    """Multiply-adds of a layer for one picture.
+    """Multiply-adds of a layer for one image.
 
     Each output position of a convolution takes the whole kernel, also at the border, where a part
     of it lies on padding. For a transposed convolution each *input* position takes the whole
@@ -70,15 +70,15 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     another name that costs something is a block of its own.
 
     Args:
-        model: a functional model from pictures, of built-in layers.
-        height, width: of the picture.
+        model: a functional model from images, of built-in layers.
+        height, width: of the image.
 
     Returns:
         The blocks in the order of the figure: backbone, score maps of P2…P5, the way up; then
         other layers.
 
     Raises:
-        ValueError: the model takes no pictures of this size, or holds other models.
+        ValueError: the model takes no images of this size, or holds other models.
     """
     nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     if nested:
@@ -100,9 +100,9 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
 def _shapes(model, height, width) -> dict[int, tuple]:
     """The shape of every tensor of a model, by its id."""
     tensors = [_first(layer.output) for layer in model.layers]
-    picture = keras.KerasTensor((1, height, width, 3))
+    image = keras.KerasTensor((1, height, width, 3))
     # No layer computes anything for this.
-    outputs = keras.Model(model.input, tensors).compute_output_spec(picture)
+    outputs = keras.Model(model.input, tensors).compute_output_spec(image)
     return {id(x): tuple(y.shape) for x, y in zip(tensors, outputs, strict=True)}
 
 

@@ -54,7 +54,7 @@ def gcn(
         batch_norm_momentum: of the moving statistics; None leaves Keras' 0.99.
 
     Returns:
-        A model from RGB pictures `[B, H, W, 3]`, 0…255, float or uint8, whose sides are multiples
+        A model from RGB images `[B, H, W, 3]`, 0…255, float or uint8, whose sides are multiples
         of P5's stride (32 for a ResNet), to float32 logits `[B, H, W, num_classes]`.
 
     Raises:
@@ -71,7 +71,7 @@ def gcn(
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape must be (H, W, 3), received {input_shape}")
 
-    # === Picture ===
+    # === Image ===
     image = keras.Input(input_shape, name="image")
     x = normalised(image)
 
@@ -95,7 +95,7 @@ def gcn(
         score = layers.Add(name=f"fuse_{prefix}")([score, scores[level]])
         score = _refine(score, boundary_refinement, f"br_{prefix}_sum")
 
-    # === Up to the picture's resolution: once for each factor of two in P2's stride ===
+    # === Up to the image's resolution: once for each factor of two in P2's stride ===
     for i in range(1, _doublings(image, pyramid["P2"]) + 1):
         score = upsampling_deconvolution(score, f"deconv_up{i}")
         score = _refine(score, boundary_refinement, f"br_up{i}")
@@ -108,7 +108,7 @@ def gcn(
 
 
 def normalised(image):
-    """Pictures `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
+    """Images `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
     return layers.Normalization(
         mean=MEAN_RGB,
         variance=np.square(STD_RGB),
@@ -174,7 +174,7 @@ def _refine(score, boundary_refinement, name):
 
 
 def _doublings(image, p2) -> int:
-    """How often P2 must be doubled to reach the picture's size: log2 of its stride."""
+    """How often P2 must be doubled to reach the image's size: log2 of its stride."""
     height, width = (side or 64 for side in image.shape[1:3])
     probe = keras.Model(image, p2).compute_output_shape((1, height, width, 3))
     return int(np.log2(height // probe[1]))

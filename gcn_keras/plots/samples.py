@@ -49,14 +49,14 @@ def samples_figure(
     palette: np.ndarray,
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    """One row a picture: photo, label, prediction, errors; under them a legend.
+    """One row an image: photo, label, prediction, errors; under them a legend.
 
     The errors column shows the photo dimmed and gray, under it the share of valid pixels that are
     right; wrong pixels stand out in `ERROR_COLOUR`, and void is `VOID_COLOUR`. The legend lists
     the classes that occur in a label or a prediction, and void if it does.
 
     Args:
-        images: uint8 [H, W, 3] each, RGB; the pictures may differ in size.
+        images: uint8 [H, W, 3] each, RGB; the images may differ in size.
         labels: uint8 [H, W] each, class indices and 255 for void.
         predictions: uint8 [H, W] each, class indices.
         class_names: the name of each index.
@@ -64,7 +64,7 @@ def samples_figure(
         titles: a line under each photo, such as the file's name.
 
     Returns:
-        The figure, in which small pictures are shown enlarged by a whole number and large ones
+        The figure, in which small images are shown enlarged by a whole number and large ones
         reduced.
 
     Raises:
@@ -92,9 +92,9 @@ def samples_figure(
         page.text(left, margin, name, weight="bold", color=colour)
     top = margin + line
     for row, (image, label, prediction) in enumerate(rows):
-        panels = image, palette[label], palette[prediction], error_picture(*rows[row])
+        panels = image, palette[label], palette[prediction], error_image(*rows[row])
         for left, panel in zip(lefts, panels, strict=True):
-            page.picture(left, top, panel, (widths[row], heights[row]))
+            page.draw_image(left, top, panel, (widths[row], heights[row]))
         top += heights[row] + type_size // 2
         page.text(lefts[0], top, titles[row], color=FAINT)
         page.text(lefts[3], top, _accuracy_caption(label, prediction), color=INK)
@@ -105,7 +105,7 @@ def samples_figure(
     return page.figure
 
 
-def error_picture(image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def error_image(image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """The photo dimmed and gray, with wrong pixels in `ERROR_COLOUR` and void in `VOID_COLOUR`.
 
     Args:
@@ -117,10 +117,10 @@ def error_picture(image: np.ndarray, label: np.ndarray, prediction: np.ndarray) 
         uint8 [H, W, 3].
     """
     gray = image.mean(axis=2, keepdims=True) * PHOTO_DIMMED_TO
-    picture = np.repeat(np.rint(gray).astype(np.uint8), 3, axis=2)
-    picture[label != prediction] = ERROR_COLOUR
-    picture[label == IGNORE] = VOID_COLOUR
-    return picture
+    errors = np.repeat(np.rint(gray).astype(np.uint8), 3, axis=2)
+    errors[label != prediction] = ERROR_COLOUR
+    errors[label == IGNORE] = VOID_COLOUR
+    return errors
 
 
 def legend_entries(
@@ -153,7 +153,7 @@ class _Page:
         x, y, size = left / self.width, 1 - top / self.height, _points(self.type_size)
         self.figure.text(x, y, string, size=size, va="top", parse_math=False, **style)
 
-    def picture(self, left: int, top: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
+    def draw_image(self, left: int, top: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
         enlarged = size[0] >= pixels.shape[1]
         method = Image.Resampling.NEAREST if enlarged else Image.Resampling.BOX
         shown = np.asarray(Image.fromarray(pixels).resize(size, method))
@@ -175,7 +175,7 @@ class _Page:
 
 
 def _display_size(image: np.ndarray) -> tuple[int, int]:
-    """Width and height at which a picture is shown: its longer side is 256 to 640 pixels."""
+    """Width and height at which an image is shown: its longer side is 256 to 640 pixels."""
     height, width = image.shape[:2]
     longer = max(height, width)
     scale = math.ceil(256 / longer) if longer <= 640 else 640 / longer
@@ -205,10 +205,10 @@ def _accuracy_caption(label: np.ndarray, prediction: np.ndarray) -> str:
 
 def _check_samples(rows, titles) -> None:
     if not rows:
-        raise ValueError("there is no picture to draw.")
+        raise ValueError("there is no image to draw.")
     if len(titles) != len(rows):
-        raise ValueError(f"there are {len(titles)} titles for {len(rows)} pictures.")
+        raise ValueError(f"there are {len(titles)} titles for {len(rows)} images.")
     for index, (image, label, prediction) in enumerate(rows):
         shapes = image.shape[:2], label.shape, prediction.shape
         if len(set(shapes)) != 1:
-            raise ValueError(f"picture {index}, its label and prediction differ in size: {shapes}.")
+            raise ValueError(f"image {index}, its label and prediction differ in size: {shapes}.")

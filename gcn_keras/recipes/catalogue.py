@@ -9,7 +9,7 @@ from gcn_keras.recipes.recipe import Recipe
 # summed loss was the habit of FCNs with these settings, which is 2.6e-5 on the mean over 512 × 512
 # pixels), ImageNet's batch norm statistics frozen, and everywhere the number of epochs.
 _PAPER = Recipe(name="paper", dataset="image_folder", weights="imagenet", freeze_batch_norm=True)
-# Section 4.1: every picture padded to 512×512. On SBD's additional masks as in the paper's setup.
+# Section 4.1: every image padded to 512×512. On SBD's additional masks as in the paper's setup.
 _VOC_ABLATION = dataclasses.replace(
     _PAPER,
     name="voc-ablation",
@@ -35,7 +35,7 @@ _VOC_STAGES = (
         _VOC_ABLATION, name="voc-stage3", train_split="train", epochs=20, learning_rate=2.6e-7
     ),
 )
-# Section 4.3: random crops of 800×800, k = 25 for their P5 of 25×25; coarse and fine pictures, then
+# Section 4.3: random crops of 800×800, k = 25 for their P5 of 25×25; coarse and fine images, then
 # the fine ones alone.
 _CITYSCAPES_STAGE1 = dataclasses.replace(
     _PAPER,
@@ -58,7 +58,7 @@ _CITYSCAPES_STAGES = (
     ),
 )
 # The backbone of Table 6 on ImageNet. The paper tells the top-5 errors alone; all of this is our
-# choice, and the field's habit for a ResNet: SGD with 0.1 for 256 pictures after five epochs of
+# choice, and the field's habit for a ResNet: SGD with 0.1 for 256 images after five epochs of
 # warm-up, 90 epochs, random-resized crops of 224, flips.
 _IMAGENET_PRETRAIN = Recipe(
     name="imagenet-pretrain",
@@ -116,7 +116,7 @@ RECIPES = {
         # The embedded data set: a trained model in minutes, on two cores.
         _SHAPES,
         # The paper's question (Table 1, so without BR) on a backbone that does not answer it by
-        # itself: each pixel of its 8×8 P5 sees 35 pixels of the picture.
+        # itself: each pixel of its 8×8 P5 sees 35 pixels of the image.
         dataclasses.replace(
             _SHAPES,
             name="shapes-ablation",

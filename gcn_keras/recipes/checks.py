@@ -167,7 +167,7 @@ def _check_kernels(recipe) -> None:
         if k < 1 or k % 2 == 0:
             raise UsageError(
                 f"--kernel-size must be odd, so that the score map stays aligned with the "
-                f"picture, got {k}"
+                f"image, got {k}"
             )
     if recipe.block == "conv1x1":
         return

@@ -23,7 +23,7 @@ class Recipe:
     # === Data ===
     dataset: str
     """Data set, prepared by `python -m pipelines.prepare`; `shapes` prepares itself. For a
-    classifier a set of TFDS with one class a picture, such as imagenet2012."""
+    classifier a set of TFDS with one class an image, such as imagenet2012."""
     data_dir: str = datasets.DEFAULT_DATA_DIR
     """Where prepared data sets live."""
     train_split: str = "train"
@@ -53,15 +53,15 @@ class Recipe:
     crop: tuple[int, int] = (512, 512)
     """Height and width of training crops in pixels, multiples of P5's stride."""
     mode: Literal["crop", "pad"] = "crop"
-    """`crop` cuts from larger pictures; `pad` shows whole ones, and a larger one is an error."""
+    """`crop` cuts from larger images; `pad` shows whole ones, and a larger one is an error."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the random scaling before the crop."""
     flip: bool = True
-    """Mirror half of the pictures left to right."""
+    """Mirror half of the images left to right."""
     jitter: float = 0.0
     """Strength of the colour jitter, 0…1."""
     area: tuple[float, float] = (0.08, 1.0)
-    """For a classifier: range of the share of a picture that a crop shows, resized to the crop."""
+    """For a classifier: range of the share of an image that a crop shows, resized to the crop."""
 
     # === Stream ===
     cache: str | None = None
@@ -122,7 +122,7 @@ class Recipe:
     keep_checkpoints: int = 2
     """Checkpoints that are kept."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What to do about a step whose loss is not finite, after its pictures were written down."""
+    """What to do about a step whose loss is not finite, after its images were written down."""
 
     # === Results ===
     validate_every: int = 1
@@ -135,5 +135,5 @@ class Recipe:
     """Whether the best model is exported as a SavedModel at the end."""
 
     task: Annotated[Literal["segmentation", "classification"], tyro.conf.Suppress] = "segmentation"
-    """What the recipe trains: a label for each pixel, or one for a picture, which teaches a
+    """What the recipe trains: a label for each pixel, or one for an image, which teaches a
     backbone."""

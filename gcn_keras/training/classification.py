@@ -19,7 +19,7 @@ from gcn_keras.models.classifier import classifier
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Loop, Progress
-from gcn_keras.training.losses import PictureCrossentropy
+from gcn_keras.training.losses import ImageCrossentropy
 from gcn_keras.training.run import Task, metrics_of_run
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.segmentation import make_step, with_weights
@@ -32,23 +32,23 @@ class Accuracy(NamedTuple):
     """How often the right class is the first, and among the first five.
 
     Attributes:
-        pictures: how many were measured.
+        images: how many were measured.
         right, right_in_five: how many of them.
     """
 
-    pictures: int
+    images: int
     right: int
     right_in_five: int
 
     @property
     def top1_accuracy(self) -> float:
-        """Share in 0…1; NaN without a picture."""
-        return self.right / self.pictures if self.pictures else float("nan")
+        """Share in 0…1; NaN without an image."""
+        return self.right / self.images if self.images else float("nan")
 
     @property
     def top5_accuracy(self) -> float:
-        """Share in 0…1; NaN without a picture."""
-        return self.right_in_five / self.pictures if self.pictures else float("nan")
+        """Share in 0…1; NaN without an image."""
+        return self.right_in_five / self.images if self.images else float("nan")
 
 
 def accuracy(labels: np.ndarray, logits: np.ndarray) -> Accuracy:
@@ -70,11 +70,11 @@ def evaluate(team: Team, predict, dataset, split: str, crop, batch_size: int, he
 
     Args:
         team: of this run.
-        predict: function from at most `team.local_replicas` batches of pictures to their logits.
+        predict: function from at most `team.local_replicas` batches of images to their logits.
         dataset: from `classified.load`.
         split: one of its splits.
         crop: height and width of the crops.
-        batch_size: pictures of each replica at a time.
+        batch_size: images of each replica at a time.
         heed: is called between them and may raise what is to end this.
 
     Returns:
@@ -93,7 +93,7 @@ def evaluate(team: Team, predict, dataset, split: str, crop, batch_size: int, he
 
 
 def predictor(team: Team, model):
-    """A function from batches of pictures to their logits that keeps all local replicas at work."""
+    """A function from batches of images to their logits that keeps all local replicas at work."""
     if keras.backend.backend() != "tensorflow":
         return lambda batches: [model.predict_on_batch(images) for images in batches]
 
@@ -167,7 +167,7 @@ def _finish(recipe, run, dataset, progress: Progress, steps, started) -> dict:
     if not progress.best_epoch:
         raise UserError(
             f"no epoch has an accuracy: split {recipe.val_split!r} of {recipe.dataset!r} has no "
-            f"picture; the last model is {run.model}"
+            f"image; the last model is {run.model}"
         )
     best = progress.history["epoch"].index(progress.best_epoch)
     scores = {
@@ -189,7 +189,7 @@ def _finish(recipe, run, dataset, progress: Progress, steps, started) -> dict:
 CLASSIFICATION = Task(
     load=lambda recipe: classification_sets.load(recipe.dataset, recipe.data_dir),
     build=build_model,
-    loss=lambda recipe, dataset: PictureCrossentropy(recipe.label_smoothing),
+    loss=lambda recipe, dataset: ImageCrossentropy(recipe.label_smoothing),
     begin=lambda run, dataset: None,
     make_loop=make_loop,
     finish=_finish,

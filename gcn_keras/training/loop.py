@@ -15,7 +15,7 @@ from gcn_keras.training.interruption import Interruption
 from gcn_keras.training.run_folder import RunFolder, resume_options
 from pipelines.base.errors import Interrupted, UserError
 
-# With --on-nan skip: so many steps in a row mean that the model is lost, not a picture.
+# With --on-nan skip: so many steps in a row mean that the model is lost, not an image.
 MOST_SKIPPED_IN_A_ROW = 100
 
 
@@ -230,7 +230,7 @@ class Loop:
         what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient overflowed"
         where = f"{what} in epoch {epoch}, step {step}, at learning rate {rate:.3g}"
         advice = "lower --learning-rate or raise --warmup-steps"
-        kept = f"its pictures are named in {path}; models of finished epochs are kept"
+        kept = f"its images are named in {path}; models of finished epochs are kept"
         if self.recipe.on_nan == "stop":
             raise UserError(
                 f"{where}: {advice}, or leave such steps out with --on-nan skip; {kept}"

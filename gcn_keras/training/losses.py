@@ -1,4 +1,4 @@
-"""Cross-entropy over the valid pixels of a batch, and over its pictures.
+"""Cross-entropy over the valid pixels of a batch, and over its images.
 
 Besides what Keras asks of a loss, each has `weighted_sum` and `total_weight`, whose quotient it is:
 so a training step can divide a batch and still take the mean over all of it.
@@ -61,8 +61,8 @@ class PixelCrossentropy(keras.losses.Loss):
         return {"class_weights": self.class_weights, "name": self.name}
 
 
-class PictureCrossentropy(keras.losses.Loss):
-    """Mean softmax cross-entropy over pictures that have one class each.
+class ImageCrossentropy(keras.losses.Loss):
+    """Mean softmax cross-entropy over images that have one class each.
 
     Args:
         label_smoothing: share of the target that is spread evenly over all classes.
@@ -73,12 +73,12 @@ class PictureCrossentropy(keras.losses.Loss):
         y_pred: logits `[B, C]`.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, name="picture_crossentropy"):
+    def __init__(self, label_smoothing: float = 0.0, name="image_crossentropy"):
         super().__init__(name=name, reduction="none")
         self.label_smoothing = label_smoothing
 
     def weighted_sum(self, y_true, y_pred):
-        """Sum of the pictures' losses."""
+        """Sum of the images' losses."""
         targets = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
         losses = keras.losses.categorical_crossentropy(
             targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
@@ -86,7 +86,7 @@ class PictureCrossentropy(keras.losses.Loss):
         return ops.sum(losses)
 
     def total_weight(self, y_true):
-        """Number of pictures, float32."""
+        """Number of images, float32."""
         return ops.sum(ops.ones_like(y_true, dtype="float32"))
 
     def call(self, y_true, y_pred):

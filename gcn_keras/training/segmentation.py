@@ -168,7 +168,7 @@ def p5_weights(model) -> int:
 
 
 def _draw_samples(model, dataset, split, run) -> None:
-    """Pictures from the whole split, evenly spaced, so that they do not all look alike."""
+    """Images from the whole split, evenly spaced, so that they do not all look alike."""
     count = dataset.splits[split]
     chosen = set(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int).tolist())
     images, labels, names = [], [], []

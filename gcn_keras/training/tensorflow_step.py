@@ -105,7 +105,7 @@ class TensorFlowStep:
         return total, self._run(lambda: [tf.identity(v.value) for v in self.statistics])
 
     def _added(self, images, labels, total, gradients):
-        """The batch's loss as far as it is due to these pictures, and gradients added to others."""
+        """The batch's loss as far as it is due to these images, and gradients added to others."""
         loss, more = self._run(self._gradients, images, labels, total)
         if gradients is not None:
             more = self._run(_add_lists, gradients, more)

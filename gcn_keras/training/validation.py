@@ -13,7 +13,7 @@ from gcn_keras.training.devices import Team
 
 
 def predictor(team: Team, model):
-    """A function from pictures to label maps that keeps every local replica at work.
+    """A function from images to label maps that keeps every local replica at work.
 
     Args:
         team: of this run.
@@ -57,7 +57,7 @@ def evaluate_in_team(
         predict: from `predictor`.
         dataset: `pipelines.datasets.PreparedDataset`.
         split: one of its splits.
-        heed: is called between the pictures and may raise what is to end this.
+        heed: is called between the images and may raise what is to end this.
         measures: as of `evaluate_model`, with `counts`, an int64 array; every worker gets the sum.
     """
     matrix = ConfusionMatrix(dataset.num_classes)

@@ -24,7 +24,7 @@ def decode_label(encoded: tf.Tensor) -> tf.Tensor:
     Raises:
         DecodeError: the bytes are no such file, or damaged.
     """
-    # The decoder takes any picture, and turns colours, and other depths, into other values.
+    # The decoder takes any image, and turns colours, and other depths, into other values.
     head = tf.strings.join([tf.strings.substr(encoded, 0, 26), "\0" * 26])
     start, kind = tf.strings.substr(head, 0, 8), tf.strings.substr(head, 24, 2)
     tf.debugging.Assert(

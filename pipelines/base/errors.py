@@ -3,7 +3,10 @@
 Every message is one sentence or two: what was wrong, the value received, what to do.
 """
 
+import contextlib
+import re
 import sys
+from collections.abc import Callable, Iterator
 
 
 class UserError(Exception):
@@ -13,9 +16,49 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """An option or argument that cannot be meant: exit status 2."""
+    """An invalid option or argument: exit status 2."""
 
     exit_status = 2
+
+
+class ArgumentError(UsageError, ValueError):
+    """An invalid argument of a function, in the function's own words.
+
+        ArgumentError("overlap", "needs {tile}, got 3")
+
+    reads "overlap needs tile, got 3", and at a command "--overlap needs --tile, got 3".
+
+    Args:
+        argument: its name; with dots that of a field inside it: "crf.sigma".
+        reason: what is wrong, the value received, what to do. Names of other arguments stand in
+            braces.
+    """
+
+    def __init__(self, argument: str, reason: str):
+        self.argument, self.reason = argument, reason
+        plain = _OTHERS.sub(lambda match: match[1], reason)
+        super().__init__(f"{argument} {plain}")
+
+    def of_option(self) -> str:
+        """The same sentence in the words of a command."""
+        reason = _OTHERS.sub(lambda match: _option(match[1]), self.reason)
+        return f"{_option(self.argument)} {reason}"
+
+
+_OTHERS = re.compile(r"\{([a-z_.]+)\}")
+
+
+def _option(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}"
+
+
+@contextlib.contextmanager
+def as_options() -> Iterator[None]:
+    """Within its block an `ArgumentError` becomes a `UsageError` in the words of a command."""
+    try:
+        yield
+    except ArgumentError as error:
+        raise UsageError(error.of_option()) from error
 
 
 class Interrupted(Exception):
@@ -30,7 +73,7 @@ class Interrupted(Exception):
         self.exit_status = 128 + number
 
 
-def run_command(main) -> None:
+def run_command(main: Callable[[], int | None]) -> None:
     """Calls `main()` and ends the process; a `UserError` becomes one line on standard error, and
     `Interrupted` one that says how to go on.
 
@@ -38,7 +81,8 @@ def run_command(main) -> None:
         main: a function without arguments that returns an exit status, or None for 0.
     """
     try:
-        sys.exit(main() or 0)
+        with as_options():
+            sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)

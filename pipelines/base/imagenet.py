@@ -1,4 +1,4 @@
-"""What ImageNet's pixels are like; pictures are padded and normalised with it."""
+"""What ImageNet's pixels are like; images are padded and normalised with it."""
 
 # Mean and standard deviation of the training set, RGB, on the scale 0…255.
 MEAN_RGB = (123.68, 116.779, 103.939)

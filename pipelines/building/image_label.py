@@ -138,7 +138,7 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} has 16 bits a channel; an index mask has 8")
     if colour_type in _COLOUR_TYPES:
         raise UserError(
-            f"{path} is a {_COLOUR_TYPES[colour_type]} picture; an index mask has one channel "
+            f"{path} is a {_COLOUR_TYPES[colour_type]} image; an index mask has one channel "
             "whose values are the classes"
         )
     if colour_type == _GRAY and bit_depth < 8:

@@ -1,4 +1,4 @@
-"""Data sets of pictures with one class each, as TFDS prepares them; ImageNet above all.
+"""Data sets of images with one class each, as TFDS prepares them; ImageNet above all.
 
 They lie in DATA_DIR/NAME/VERSION, where TFDS puts them. TensorFlow is imported by the functions,
 not with this module.
@@ -100,10 +100,10 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
 
     Returns:
         A data set whose `parse` gives `image`, the bytes of a JPEG or PNG file, `label`, an int64
-        scalar (a picture without one is an error), and `image_id`, a string. It has no palette.
+        scalar (an image without one is an error), and `image_id`, a string. It has no palette.
 
     Raises:
-        UserError: it is not prepared, damaged, or no set of pictures with one class each.
+        UserError: it is not prepared, damaged, or no set of images with one class each.
     """
     folder = check_prepared(name, data_dir)
     import tensorflow as tf
@@ -121,7 +121,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         ) from error
     if not _is_classified(features):
         raise UserError(
-            f"{name!r} is no set of pictures with one class each: it needs the features image and "
+            f"{name!r} is no set of images with one class each: it needs the features image and "
             f"label, and has {', '.join(sorted(features))}"
         )
     if file_format != tfds.core.FileFormat.TFRECORD:
@@ -134,7 +134,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         parsed = features.deserialize_example(
             record, decoders={"image": tfds.decode.SkipDecoding()}
         )
-        tf.debugging.Assert(parsed["label"] >= 0, ["a picture has no class"])
+        tf.debugging.Assert(parsed["label"] >= 0, ["an image has no class"])
         image_id = parsed.get("file_name", tf.constant(""))
         return {"image": parsed["image"], "label": parsed["label"], "image_id": image_id}
 

@@ -38,7 +38,7 @@ BALANCE = "splits without a usable label"
 KINDS = (RECORDS, COUNTS, IMAGES, LABELS, SIZES, LEAKS, BALANCE)
 
 HELD_OUT = ("val", "validation", "minival", "test")
-SAMPLE_SIDE = 240  # longest side of a picture on the contact sheet
+SAMPLE_SIDE = 240  # longest side of an image on the contact sheet
 
 _AHEAD = 4  # examples in work for each thread
 _PNG_PALETTE = 3  # colour type

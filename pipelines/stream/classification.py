@@ -1,4 +1,4 @@
-"""From TFRecords of pictures with one class each to batches, with tf.data."""
+"""From TFRecords of images with one class each to batches, with tf.data."""
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ from pipelines.stream.segmentation import (
 
 # Of a crop's sides, relative to those of the crop: the field's habit since Inception.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
-# Share of a picture's shorter side that the central crop shows: 224 of 256.
+# Share of an image's shorter side that the central crop shows: 224 of 256.
 CENTRAL_SHARE = 224 / 256
 
 
@@ -40,7 +40,7 @@ def training_batches(
     Args:
         dataset: from `pipelines.datasets.classification.load`.
         crop: height and width of the batches, pixels.
-        area: smallest and largest share of a picture that a crop shows.
+        area: smallest and largest share of an image that a crop shows.
         split and all others: as of `pipelines.stream.segmentation.training_batches`.
 
     Returns:
@@ -85,12 +85,12 @@ def evaluation_batches(
     batch_size: int,
     part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """The central crop of every picture of a split once, in a fixed order.
+    """The central crop of every image of a split once, in a fixed order.
 
     Args:
         dataset, split, crop: as of `training_batches`.
-        batch_size: pictures in a batch; the last one may be smaller.
-        part: (index, count): only every count-th picture, for processes that measure together.
+        batch_size: images in a batch; the last one may be smaller.
+        part: (index, count): only every count-th image, for processes that measure together.
 
     Returns:
         A data set of (images, labels): uint8 `[n, h, w, 3]` RGB, int64 `[n]`.
@@ -120,15 +120,15 @@ def random_resized_crop(
     flip: bool = True,
     jitter: float = 0.0,
 ) -> tf.Tensor:
-    """A random part of a picture, resized to the crop; of a JPEG only that part is decoded.
+    """A random part of an image, resized to the crop; of a JPEG only that part is decoded.
 
     Args:
         encoded: scalar string, JPEG or PNG.
         seed: integers `[2]`; the same seed gives the same crop.
         crop: height and width of the result.
-        area: smallest and largest share of the picture that is shown. Its sides' ratio differs
+        area: smallest and largest share of the image that is shown. Its sides' ratio differs
             from the crop's by a factor in `ASPECT_RATIOS`. Where no such part is found the whole
-            picture is shown.
+            image is shown.
         flip: whether half of the crops are mirrored.
         jitter: strength of the colour jitter, 0 for none.
 
@@ -153,7 +153,7 @@ def random_resized_crop(
 def random_window(
     size: tf.Tensor, seed: tf.Tensor, crop: tuple[int, int], area: tuple[float, float]
 ) -> crops.Window:
-    """Draws what a crop shows of a picture of `size`, int32 `[2]`; see `random_resized_crop`."""
+    """Draws what a crop shows of an image of `size`, int32 `[2]`; see `random_resized_crop`."""
     ratio = crop[1] / crop[0]
     begin, shown, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.concat([size, [3]], axis=0),
@@ -167,9 +167,9 @@ def random_window(
 
 
 def central_crop(encoded: tf.Tensor, crop: tuple[int, int]) -> tf.Tensor:
-    """The middle of a picture, resized to the crop.
+    """The middle of an image, resized to the crop.
 
-    As from a picture whose shorter side was resized to 256, of which the middle 224 are taken.
+    As from an image whose shorter side was resized to 256, of which the middle 224 are taken.
 
     Args:
         encoded: scalar string, JPEG or PNG.
@@ -187,7 +187,7 @@ def central_crop(encoded: tf.Tensor, crop: tuple[int, int]) -> tf.Tensor:
 
 
 def central_window(size: tf.Tensor, crop: tuple[int, int]) -> crops.Window:
-    """What the central crop shows of a picture of `size`, int32 `[2]`."""
+    """What the central crop shows of an image of `size`, int32 `[2]`."""
     factor = CENTRAL_SHARE * tf.reduce_min(tf.cast(size, tf.float32) / crop)
     shown = tf.maximum(1, tf.cast(tf.round(factor * crop), tf.int32))
     top, left = tf.unstack((size - shown) // 2)

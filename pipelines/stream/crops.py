@@ -3,7 +3,7 @@
 Pure functions: every draw comes from an explicit `seed`, two integers, through stateless ops.
 Images are uint8 `[H, W, 3]` RGB, label maps uint8 `[H, W]` with 255 for void.
 
-A training example is made from a window of the source: the part of the picture that the crop
+A training example is made from a window of the source: the part of the image that the crop
 will show, in whole source pixels. It is cut from image and labels alike, then both are resized
 to the crop, so the two cannot come apart, and of a JPEG nothing but the window is decoded.
 """
@@ -172,7 +172,7 @@ def to_uint8(image: tf.Tensor) -> tf.Tensor:
     """Rounds and clips float32 to uint8; uint8 stays as it is."""
     if image.dtype == tf.uint8:
         return image
-    # Half is added first, and the cast cuts: two passes over the picture instead of four.
+    # Half is added first, and the cast cuts: two passes over the image instead of four.
     shifted = tf.raw_ops.ClipByValue(t=image + 0.5, clip_value_min=0.0, clip_value_max=255.0)
     return tf.cast(shifted, tf.uint8)
 
@@ -222,21 +222,21 @@ def pad(
 
 
 def check_fits(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> None:
-    """Refuses a picture that is larger than the crop.
+    """Refuses an image that is larger than the crop.
 
     Args:
-        size: int32 `[2]`, height and width of the picture.
+        size: int32 `[2]`, height and width of the image.
         crop: height and width of the crop.
-        image_id: names the picture, scalar string.
+        image_id: names the image, scalar string.
 
     Raises:
-        DecodeError: naming the picture, its size and the crop.
+        DecodeError: naming the image, its size and the crop.
     """
     height, width = tf.unstack(tf.strings.as_string(size))
     # Without quotes, which TensorFlow would show as \'.
     message = tf.strings.join(
         [
-            *("picture ", image_id, " is ", height, " x ", width, " pixels (height x width), "),
+            *("image ", image_id, " is ", height, " x ", width, " pixels (height x width), "),
             f"larger than the crop of {crop[0]} x {crop[1]}; mode pad cuts nothing: give a larger "
             "crop, or mode crop",
         ]
@@ -266,18 +266,18 @@ def random_crop(
         encoded_label: scalar string, grayscale PNG of indices, of the image's size.
         seed: integers `[2]`; the same seed gives the same example.
         crop: height and width of the result.
-        mode: "crop" cuts what is larger than the crop; "pad" shows the whole picture, at a random
+        mode: "crop" cuts what is larger than the crop; "pad" shows the whole image, at a random
             place in the crop, and refuses a larger one. It needs a scale of (1, 1).
-        scale: smallest and largest scale of the picture.
+        scale: smallest and largest scale of the image.
         flip: whether half of the examples are mirrored.
         jitter: strength of the colour jitter, 0 for none.
-        image_id: names the picture in errors, scalar string.
+        image_id: names the image in errors, scalar string.
 
     Returns:
         uint8 `[*crop, 3]` and uint8 `[*crop]`, static shapes.
 
     Raises:
-        DecodeError: bytes that are damaged, image and label differ in size, or the picture is
+        DecodeError: bytes that are damaged, image and label differ in size, or the image is
             larger than the crop in mode "pad".
     """
     # All draws at once and whether used or not, so that one option does not shift the others.

@@ -84,9 +84,9 @@ def training_batches(
         split: one of `dataset.splits`.
         crop: height and width of the batches, pixels.
         batch_size: examples in a batch; all batches are full.
-        mode: "crop" cuts from pictures that are larger than `crop`; "pad" shows whole pictures,
+        mode: "crop" cuts from images that are larger than `crop`; "pad" shows whole images,
             unscaled, and a larger one is an error that names it. Both pad smaller ones.
-        scale: smallest and largest factor by which pictures are scaled, drawn uniformly.
+        scale: smallest and largest factor by which images are scaled, drawn uniformly.
         flip: whether half of the examples are mirrored left to right.
         jitter: strength of the colour jitter, 0 (none) … 1.
         seed: any integer.

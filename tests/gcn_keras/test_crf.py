@@ -79,7 +79,7 @@ def test_it_is_the_mean_field(parameters):
     np.testing.assert_array_equal(refined.argmax(-1)[clear], expected.argmax(-1)[clear])
 
 
-def test_it_follows_the_picture():
+def test_it_follows_the_image():
     image, probabilities, label = scene()
     before = (probabilities.argmax(-1) == label).mean()
     after = (dense_crf.refine(image, probabilities, COLOURED).argmax(-1) == label).mean()
@@ -87,7 +87,7 @@ def test_it_follows_the_picture():
 
 
 def test_axes_are_not_swapped():
-    """One sure pixel pulls its neighbours along, and those of a picture that is not square."""
+    """One sure pixel pulls its neighbours along, and those of an image that is not square."""
     probabilities = np.full((6, 11, 2), 0.5, np.float32)
     probabilities[4, 8] = 0.001, 0.999
     parameters = Parameters(sigma=1, bilateral_weight=0, iterations=1)
@@ -163,7 +163,7 @@ def test_options_are_those_of_evaluate():
     )
 
 
-def test_each_picture_meets_every_candidate(monkeypatch):
+def test_each_image_meets_every_candidate(monkeypatch):
     image, probabilities, label = scene()
     examples = [{"image": image, "label": label.astype(np.uint8)}] * 2
     monkeypatch.setattr(

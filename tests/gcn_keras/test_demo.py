@@ -57,7 +57,7 @@ def test_shares_by_hand():
     assert list(demo.class_shares(labels)) == [1, 0, 2]
 
 
-def test_large_pictures_are_shrunk():
+def test_large_images_are_shrunk():
     assert demo.shrink(np.zeros((30, 60, 3), np.uint8), 20).shape == (10, 20, 3)
     small = np.zeros((5, 6, 3), np.uint8)
     assert demo.shrink(small, 20) is small
@@ -74,15 +74,15 @@ def test_answer_holds_the_photo_its_colours_and_the_legend():
     assert colours[5, 15].tolist() == [*LEGEND.palette[0], 255]
     # 19 of 20 rows, a quarter of each.
     assert re.findall(r"class='share'>([^<]+)<", legend) == ["71.2 %", "23.8 %"]
-    assert "a &lt;b&gt;sky&lt;/b&gt;" in legend and "Not in this picture" in legend
+    assert "a &lt;b&gt;sky&lt;/b&gt;" in legend and "Not in this image" in legend
 
 
 def test_uploads_are_deleted_and_bad_ones_named(tmp_path):
     desk = demo.Desk(Bright(), [])
     text = tmp_path / "notes.txt"
-    text.write_text("no picture")
+    text.write_text("no image")
     stage, legend, field = desk.answer_upload(str(text))
-    assert "notes.txt is not a picture" in stage and str(tmp_path) not in stage
+    assert "notes.txt is not an image" in stage and str(tmp_path) not in stage
     assert (legend, field) == ("", None) and not text.exists()
     for index in (-1, 0, "0", None):
         assert "There is no example" in demo.Desk(Bright(), []).answer_example(index)[0]
@@ -171,10 +171,10 @@ class TestInABrowser:
         page.wait_for_function(f"{opacity} === '0.8'")
 
     def test_a_text_file_gets_a_sentence(self, page, tmp_path):
-        (tmp_path / "notes.jpg").write_text("no picture")
+        (tmp_path / "notes.jpg").write_text("no image")
         page.set_input_files("#photo input[type=file]", tmp_path / "notes.jpg")
         page.wait_for_selector("#stage .message.error")
         said = page.inner_text("#stage .message.error")
-        assert said == "notes.jpg is not a picture in a format that can be read."
+        assert said == "notes.jpg is not an image in a format that can be read."
         page.locator("#examples button").first.click()  # and the page goes on
         page.wait_for_selector("#stage img.colours")

@@ -14,7 +14,7 @@ from places import REPOSITORY
 from gcn_keras import export as export_command
 from gcn_keras import segment
 from gcn_keras.deployment import forms, quantization
-from gcn_keras.deployment.forms import representative_pictures
+from gcn_keras.deployment.forms import representative_images
 from gcn_keras.evaluation.measure import evaluate_model
 from gcn_keras.export import export
 from gcn_keras.inference.legend import Legend
@@ -29,7 +29,7 @@ LEGEND = Legend(CLASSES, labels.palette(3, "camvid"))
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
-    """Pictures of three stripes, in colours that are their classes; some labels are wrong."""
+    """Images of three stripes, in colours that are their classes; some labels are wrong."""
     folder = tmp_path_factory.mktemp("export")
     random = np.random.default_rng(0)
     for number, (height, width) in enumerate([(32, 32), (40, 64), (20, 24), (32, 33)] * 3):
@@ -82,7 +82,7 @@ class TestRefuses:
         [
             (
                 {"formats": ("tflite-int8",), "size": (32, 32)},
-                "tflite-int8 needs --dataset: the ranges of its integers are measured on pictures "
+                "tflite-int8 needs --dataset: the ranges of its integers are measured on images "
                 "of the training split",
             ),
             ({"budget": 0.5}, "--budget needs --dataset: mean IoU is measured on it"),
@@ -106,12 +106,12 @@ class TestRefuses:
             ({"formats": ()}, "--formats must name at least one"),
             (
                 {"formats": ("tflite",)},
-                "TFLite files take pictures of one size, and this model takes any: name it by "
+                "TFLite files take images of one size, and this model takes any: name it by "
                 "--size H W",
             ),
             (
                 {"formats": ("savedmodel", "tflite-fp16")},
-                "TFLite files take pictures of one size, and this model takes any: name it by "
+                "TFLite files take images of one size, and this model takes any: name it by "
                 "--size H W",
             ),
         ],
@@ -186,7 +186,7 @@ class TestRefuses:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
             "error: tflite-int8 needs --dataset: the ranges of its integers are measured on "
-            "pictures of the training split\n"
+            "images of the training split\n"
         )
 
 
@@ -347,14 +347,14 @@ class TestParts:
             session.run(["labels"], {"images": image})[0], image.argmax(axis=-1)
         )
 
-    def test_representative_pictures(self, data_dir):
-        """Windows of larger pictures, smaller ones padded with the mean pixel, none resized."""
+    def test_representative_images(self, data_dir):
+        """Windows of larger images, smaller ones padded with the mean pixel, none resized."""
         prepared = datasets.load("image_folder", data_dir)
         sources = [
             np.array(Image.open(path))
             for path in sorted((data_dir.parent / "source" / "train" / "images").iterdir())
         ]
-        found = representative_pictures(prepared, (32, 40))
+        found = representative_images(prepared, (32, 40))
         assert len(found) == 8
         for given in found:
             assert given.shape == (1, 32, 40, 3) and given.dtype == np.uint8

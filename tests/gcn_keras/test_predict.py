@@ -19,7 +19,7 @@ PALETTE = voc_colour_map()
 
 
 def bright(images: np.ndarray) -> np.ndarray:
-    """Stands for a model: class 1 is what is bright; a picture three pixels high is refused."""
+    """Stands for a model: class 1 is what is bright; an image three pixels high is refused."""
     if images.shape[1] == 3:
         raise UserError("the server is down")
     return (images.mean(axis=-1) > 128).astype(np.uint8)
@@ -30,10 +30,10 @@ def save(path, height: int, value: int):
     return path
 
 
-def test_a_picture_that_the_model_refuses_is_left_out(tmp_path, capsys):
-    pictures = [save(tmp_path / f"{h}.png", h, v) for h, v in ((4, 10), (3, 0), (5, 250))]
-    assert predict_files(bright, pictures, tmp_path, PALETTE, 0.5) == 1
-    assert f"error: {pictures[1]}: the server is down" in capsys.readouterr().err
+def test_a_image_that_the_model_refuses_is_left_out(tmp_path, capsys):
+    images = [save(tmp_path / f"{h}.png", h, v) for h, v in ((4, 10), (3, 0), (5, 250))]
+    assert predict_files(bright, images, tmp_path, PALETTE, 0.5) == 1
+    assert f"error: {images[1]}: the server is down" in capsys.readouterr().err
     assert not (tmp_path / "3_labels.png").exists()
     for name, shape, label in (("4", (4, 6), 0), ("5", (5, 6), 1)):
         labels = np.asarray(Image.open(tmp_path / f"{name}_labels.png"))
@@ -61,7 +61,7 @@ def test_a_video_that_fails_is_left_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 2, "name at least one picture or folder of pictures, or --video FILE"),
+        ([], 2, "name at least one image or folder of images, or --video FILE"),
         (["a.jpg", "--opacity", "1.5"], 2, "--opacity must be in 0…1, got 1.5"),
         (["a.jpg", "--frame-labels"], 2, "--frame-labels is about videos"),
         (["--video", "none.mp4"], 2, "--video none.mp4 does not exist"),
@@ -88,8 +88,8 @@ def test_colours_come_from_the_legend_beside_the_model(tmp_path):
     gcn(num_classes=2, backbone="resnet14_tiny", kernel_size=3).save(model)
     legend = {"class_names": ["ground", "sky"], "palette": [[1, 2, 3], [4, 5, 6]]}
     (tmp_path / "labels.json").write_text(json.dumps(legend))
-    picture = save(tmp_path / "photo.png", 40, 90)
-    done = predict(model, picture, "--out", tmp_path / "out")
+    image = save(tmp_path / "photo.png", 40, 90)
+    done = predict(model, image, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "out" / "photo_labels.png") as labels:
         assert labels.size == (6, 40) and labels.getpalette()[:6] == [1, 2, 3, 4, 5, 6]

@@ -32,12 +32,12 @@ from gcn_keras.receptive_field import class_index, table
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.labels import voc_colour_map
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 AT = (16, 12)
 
 
 def model_of(block, weight: float) -> keras.Model:
-    """A model of pictures of any size, all of whose kernels hold one weight."""
+    """A model of images of any size, all of whose kernels hold one weight."""
     image = keras.Input((None, None, 3))
     model = keras.Model(image, block(image))
     model.set_weights([np.full(array.shape, weight) for array in model.get_weights()])
@@ -109,7 +109,7 @@ class TestMean:
 
 
 class TestPatches:
-    def test_positions_count_from_the_point_and_touch_the_picture(self):
+    def test_positions_count_from_the_point_and_touch_the_image(self):
         assert patch_centres(10, 4, 3, 3).tolist() == [1, 4, 7, 10]  # 10 covers pixel 9
         assert patch_centres(10, 0, 5, 2).tolist() == [-2, 0, 2, 4, 6, 8, 10]
         assert patch_centres(3, 1, 1, 1).tolist() == [0, 1, 2]
@@ -130,7 +130,7 @@ class TestPatches:
 class TestEffective:
     @pytest.mark.parametrize("at", [AT, (0, 31)])
     def test_a_convolution_has_its_window(self, at):
-        field = effective_receptive_field(convolution(5), PICTURE, at, 1)
+        field = effective_receptive_field(convolution(5), IMAGE, at, 1)
         # Three channels of weight 0.5.
         assert field.tolist() == (1.5 * window(32, 32, at, 5)).tolist()
         assert field.dtype == np.float32
@@ -139,19 +139,19 @@ class TestEffective:
 
     def test_the_paper_s_block_has_the_window_of_its_kernel(self):
         model = model_of(lambda x: blocks.global_convolution(x, 2, 7, "gcn"), 0.5)
-        field = effective_receptive_field(model, PICTURE, AT, 0)
-        # Two branches of two channels: 2 · 2 · 0.5², in each of three channels of the picture.
+        field = effective_receptive_field(model, IMAGE, AT, 0)
+        # Two branches of two channels: 2 · 2 · 0.5², in each of three channels of the image.
         assert field.tolist() == (3.0 * window(32, 32, AT, 7)).tolist()
 
-    def test_a_picture_of_any_size(self):
-        field = effective_receptive_field(convolution(5), PICTURE[:30, :21], (29, 20), 1)
+    def test_a_image_of_any_size(self):
+        field = effective_receptive_field(convolution(5), IMAGE[:30, :21], (29, 20), 1)
         assert field.tolist() == (1.5 * window(30, 21, (29, 20), 5)).tolist()
 
     def test_the_gradient_is_by_the_raw_pixel(self):
         image = keras.Input((None, None, 3))
         normalised = layers.Normalization(mean=[0.0] * 3, variance=[16.0] * 3)(image)
         outputs = layers.Conv2D(2, 1, kernel_initializer="ones")(normalised)
-        field = effective_receptive_field(keras.Model(image, outputs), PICTURE, AT, 0)
+        field = effective_receptive_field(keras.Model(image, outputs), IMAGE, AT, 0)
         assert field[AT] == field.sum() == 0.75
 
     def test_batch_norm_uses_its_moving_statistics(self):
@@ -159,7 +159,7 @@ class TestEffective:
         norm = layers.BatchNormalization(epsilon=0.0)
         model = keras.Model(image, layers.Conv2D(2, 1, kernel_initializer="ones")(norm(image)))
         norm.moving_variance.assign([4.0] * 3)
-        field = effective_receptive_field(model, PICTURE, AT, 0)
+        field = effective_receptive_field(model, IMAGE, AT, 0)
         assert field[AT] == field.sum() == 1.5
 
     def test_the_predicted_class_is_the_default(self):
@@ -167,68 +167,68 @@ class TestEffective:
         kernel = np.zeros((1, 1, 3, 2))
         kernel[..., 0], kernel[..., 1] = -1.0, 2.0
         model.set_weights([kernel, np.zeros(2)])
-        assert predicted_class(model, PICTURE, AT) == 1
-        assert effective_receptive_field(model, PICTURE, AT)[AT] == 6.0
-        assert effective_receptive_field(model, PICTURE, AT, 0)[AT] == 3.0
+        assert predicted_class(model, IMAGE, AT) == 1
+        assert effective_receptive_field(model, IMAGE, AT)[AT] == 6.0
+        assert effective_receptive_field(model, IMAGE, AT, 0)[AT] == 3.0
 
 
 class TestValid:
     def test_a_model_that_sees_one_pixel(self):
-        field = valid_receptive_field(convolution(1), PICTURE, AT, 0, patch=5, stride=1)
+        field = valid_receptive_field(convolution(1), IMAGE, AT, 0, patch=5, stride=1)
         # Patches centred up to 2 pixels away touch the point; they cover up to 4.
         assert ((field > 0) == window(32, 32, AT, 9)).all()
         assert field.dtype == np.float32
 
     def test_patches_side_by_side(self):
-        field = valid_receptive_field(convolution(1), PICTURE, AT, 0, patch=5, stride=5)
+        field = valid_receptive_field(convolution(1), IMAGE, AT, 0, patch=5, stride=5)
         # One patch touches the point. The noise of that position moves the sum of its channels.
         rows, columns = patch_centres(32, 16, 5, 5), patch_centres(32, 12, 5, 5)
         before = rows.tolist().index(16) * len(columns) + columns.tolist().index(12)
         rng = np.random.default_rng(0)
         noise = [rng.integers(0, 256, (5, 5, 3), np.uint8) for _ in range(before + 1)][-1]
-        move = abs(0.5 * noise[2, 2].sum(dtype=float) - 0.5 * PICTURE[AT].sum(dtype=float))
+        move = abs(0.5 * noise[2, 2].sum(dtype=float) - 0.5 * IMAGE[AT].sum(dtype=float))
         assert field.tolist() == (move * window(32, 32, AT, 5)).tolist()
 
     def test_a_patch_reaches_over_the_border(self):
         at = (31, 0)
-        field = valid_receptive_field(convolution(1), PICTURE, at, 0, patch=5, stride=1)
+        field = valid_receptive_field(convolution(1), IMAGE, at, 0, patch=5, stride=1)
         assert ((field > 0) == window(32, 32, at, 9)).all()
 
     def test_a_convolution_is_widened_by_the_patch(self):
-        field = valid_receptive_field(convolution(7), PICTURE, AT, 0, patch=3, stride=1)
+        field = valid_receptive_field(convolution(7), IMAGE, AT, 0, patch=3, stride=1)
         assert ((field > 0) == window(32, 32, AT, 7 + 2 * 2)).all()
 
     def test_batches_do_not_change_the_noise(self):
         options = {"patch": 7, "stride": 4, "draws": 2, "seed": 3}
         fields = [
-            valid_receptive_field(convolution(3), PICTURE, AT, 0, batch=batch, **options)
+            valid_receptive_field(convolution(3), IMAGE, AT, 0, batch=batch, **options)
             for batch in (1, 7, None)
         ]
         assert fields[0].tolist() == fields[1].tolist() == fields[2].tolist()
-        other = valid_receptive_field(convolution(3), PICTURE, AT, 0, **{**options, "seed": 4})
+        other = valid_receptive_field(convolution(3), IMAGE, AT, 0, **{**options, "seed": 4})
         assert other.tolist() != fields[0].tolist()
 
     def test_the_mean_of_the_draws(self):
         options = {"patch": 3, "stride": 3}
-        one = valid_receptive_field(convolution(1), PICTURE, AT, 0, **options)
-        two = valid_receptive_field(convolution(1), PICTURE, AT, 0, draws=2, **options)
+        one = valid_receptive_field(convolution(1), IMAGE, AT, 0, **options)
+        two = valid_receptive_field(convolution(1), IMAGE, AT, 0, draws=2, **options)
         rng = np.random.default_rng(0)
         count = len(patch_centres(32, 16, 3, 3)) * len(patch_centres(32, 12, 3, 3))
         place = patch_centres(32, 16, 3, 3).tolist().index(16) * len(patch_centres(32, 12, 3, 3))
         place += patch_centres(32, 12, 3, 3).tolist().index(12)
         noise = [rng.integers(0, 256, (3, 3, 3), np.uint8) for _ in range(2 * count)]
-        whole = PICTURE[AT].sum(dtype=float)
+        whole = IMAGE[AT].sum(dtype=float)
         moves = [abs(noise[i][1, 1].sum(dtype=float) - whole) / 2 for i in (place, place + count)]
         assert one[AT] == moves[0] and two[AT] == np.mean(moves)
 
-    def test_the_picture_is_left_as_it_was(self):
-        image = PICTURE.copy()
+    def test_the_image_is_left_as_it_was(self):
+        image = IMAGE.copy()
         valid_receptive_field(convolution(1), image, AT, 0, stride=1)
-        assert (image == PICTURE).all()
+        assert (image == IMAGE).all()
 
 
 class TestRefused:
-    def refused(self, message: str, kind=UsageError, image=PICTURE, at=AT, index=0, **options):
+    def refused(self, message: str, kind=UsageError, image=IMAGE, at=AT, index=0, **options):
         with pytest.raises(kind) as caught:
             valid_receptive_field(convolution(1), image, at, index, **options)
         assert str(caught.value) == message
@@ -241,32 +241,32 @@ class TestRefused:
             patch=3,
             stride=4,
         )
-        self.refused("the patch must fit into the picture of 32×32 pixels, got 33", patch=33)
+        self.refused("the patch must fit into the image of 32×32 pixels, got 33", patch=33)
         self.refused("the draws of noise must be at least 1, got 0", draws=0)
         self.refused("the seed must be at least 0, got -1", seed=-1)
-        self.refused("the batch must be at least 1 picture, got 0", batch=0)
+        self.refused("the batch must be at least 1 image, got 0", batch=0)
 
     def test_point_and_class(self):
-        message = "the point 32,0 lies outside of the picture: Y must be in 0…31 and X in 0…31"
+        message = "the point 32,0 lies outside of the image: Y must be in 0…31 and X in 0…31"
         self.refused(message, at=(32, 0))
         self.refused("the class must be in 0…1, got 2", index=2)
 
-    def test_arrays_that_are_no_pictures(self):
+    def test_arrays_that_are_no_images(self):
         message = "image must be uint8 of shape [H, W, 3], received uint8 of (32, 32)"
-        self.refused(message, ValueError, image=PICTURE[..., 0])
+        self.refused(message, ValueError, image=IMAGE[..., 0])
         message = "image must be uint8 of shape [H, W, 3], received float32 of (32, 32, 3)"
-        self.refused(message, ValueError, image=PICTURE.astype(np.float32))
+        self.refused(message, ValueError, image=IMAGE.astype(np.float32))
 
     def test_a_model_of_one_size(self):
         image = keras.Input((64, 64, 3))
         model = keras.Model(image, layers.Conv2D(2, 1)(image))
-        message = "^the model takes pictures of 64×64 pixels only, and this one has 32×32$"
+        message = "^the model takes images of 64×64 pixels only, and this one has 32×32$"
         with pytest.raises(UserError, match=message):
-            effective_receptive_field(model, PICTURE, AT, 0)
+            effective_receptive_field(model, IMAGE, AT, 0)
 
-    def test_a_score_that_does_not_depend_on_the_picture(self):
+    def test_a_score_that_does_not_depend_on_the_image(self):
         with pytest.raises(UserError) as caught:
-            measure(model_of(layers.Conv2D(2, 1), 0.0), PICTURE, AT, 0, Path("a.png"), stride=1)
+            measure(model_of(layers.Conv2D(2, 1), 0.0), IMAGE, AT, 0, Path("a.png"), stride=1)
         assert str(caught.value) == (
             "the effective receptive field of a.png at 16,12 is 0 everywhere or not finite: "
             "the score of class 0 tells nothing there"
@@ -275,7 +275,7 @@ class TestRefused:
     def test_another_backend(self, monkeypatch):
         monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
         with pytest.raises(UserError) as caught:
-            effective_receptive_field(convolution(1), PICTURE, AT, 0)
+            effective_receptive_field(convolution(1), IMAGE, AT, 0)
         assert str(caught.value) == (
             "the effective receptive field takes TensorFlow's gradients, and Keras computes with "
             "jax: set KERAS_BACKEND=tensorflow"
@@ -317,7 +317,7 @@ class TestFigure:
         return {"valid": 2.0 * window(32, 32, AT, 7), "effective": 1.0 * window(32, 32, (0, 0), 5)}
 
     def test_squares_and_numbers(self):
-        figure = receptive_field_figure(PICTURE, self.fields(), AT, "photo.png", "sky")
+        figure = receptive_field_figure(IMAGE, self.fields(), AT, "photo.png", "sky")
         photo, valid, effective = figure.axes
         # 49 pixels: 50 % is 24.5, of which 5×5 holds 25; 95 % is 46.55.
         boxes = [p.get_bbox().bounds for p in valid.patches if p.get_gid() == "square"]
@@ -326,24 +326,24 @@ class TestFigure:
         # Rows 0…2 lie 16, 15 and 14 above the point, with 3 of 9 pixels each.
         assert [text.get_text() for text in effective.texts] == ["50%: 31 px · 95%: 33 px"]
         assert photo.get_title("left") == "photo.png\n" and photo.texts[0].get_text() == "sky"
-        assert photo.images[0].get_array().tolist() == PICTURE.tolist()
+        assert photo.images[0].get_array().tolist() == IMAGE.tolist()
 
-    def test_where_the_field_is_0_the_dimmed_gray_picture_shows(self):
-        figure = receptive_field_figure(np.full_like(PICTURE, 100), self.fields(), AT)
+    def test_where_the_field_is_0_the_dimmed_gray_image_shows(self):
+        figure = receptive_field_figure(np.full_like(IMAGE, 100), self.fields(), AT)
         shown = figure.axes[1].images[0].get_array()
         outside = ~window(32, 32, AT, 7)
         assert np.allclose(shown[outside], 100 / 255 * 0.55)
         assert np.allclose(shown[AT], [0.987, 0.991, 0.750], atol=1e-3)  # the end of magma
 
-    def test_panels_show_squares_that_reach_over_the_picture(self):
+    def test_panels_show_squares_that_reach_over_the_image(self):
         figure = receptive_field_figure(None, {"valid": np.ones((8, 8))}, (0, 0))
         (axes,) = figure.axes
         # The 95 % square around the corner is 15 wide: from -7 to 7.
         assert axes.get_xlim() == (-8.5, 8.5) and axes.get_ylim() == (8.5, -8.5)
 
     def test_sizes_that_differ(self):
-        with pytest.raises(ValueError, match="^fields and picture must be of one size, received "):
-            receptive_field_figure(PICTURE, {"valid": np.ones((8, 8))}, (0, 0))
+        with pytest.raises(ValueError, match="^fields and image must be of one size, received "):
+            receptive_field_figure(IMAGE, {"valid": np.ones((8, 8))}, (0, 0))
 
 
 def command(*arguments):
@@ -358,8 +358,8 @@ def command(*arguments):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    save_png(PICTURE, tmp_path / "photo.png")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    save_png(IMAGE, tmp_path / "photo.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "model.keras").write_bytes(b"not looked into")
     return tmp_path
 
@@ -367,7 +367,7 @@ def folder(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["model.keras"], 2, "name at least one picture or folder of pictures"),
+        (["model.keras"], 2, "name at least one image or folder of images"),
         (
             ["none.keras", "photo.png"],
             1,
@@ -377,7 +377,7 @@ def folder(tmp_path) -> Path:
         (
             ["model.keras", "broken.png"],
             1,
-            "{}/broken.png is not a picture in a format that can be read.",
+            "{}/broken.png is not an image in a format that can be read.",
         ),
         (
             ["model.keras", "photo.png", "--at", "4,32"],
@@ -402,7 +402,7 @@ def folder(tmp_path) -> Path:
         (
             ["model.keras", "photo.png", "--patch", "41"],
             2,
-            "the patch must fit into the picture of 32×32 pixels, got 41",
+            "the patch must fit into the image of 32×32 pixels, got 41",
         ),
         (
             ["model.keras", "photo.png", "--json", "none/x.json"],
@@ -412,13 +412,13 @@ def folder(tmp_path) -> Path:
         (
             ["model.keras", "photo.png", "copy.png", "third.png", "--at", "1,1", "--at", "2,2"],
             2,
-            "give --at once for all pictures or once for each: there are 3 pictures and 2 points",
+            "give --at once for all images or once for each: there are 3 images and 2 points",
         ),
     ],
 )
 def test_bad_arguments(folder, arguments, status, message):
-    save_png(PICTURE, folder / "copy.png")
-    save_png(PICTURE, folder / "third.png")
+    save_png(IMAGE, folder / "copy.png")
+    save_png(IMAGE, folder / "third.png")
     files = (".keras", ".png", ".json")
     done = command(*(folder / a if a.endswith(files) else a for a in arguments))
     assert done.returncode == status
@@ -447,12 +447,12 @@ def test_end_to_end(folder):
     first, second = summary["points"]
     assert first["at"] == [16, 12] and second["at"] == [3, 30]
     assert (first["class"], first["patch"], first["stride"]) == ("sky", 9, 9)
-    field = effective_receptive_field(model, PICTURE, (16, 12), 1)
+    field = effective_receptive_field(model, IMAGE, (16, 12), 1)
     assert first["effective"] == {
         "50": square_side(field, (16, 12), 0.5),
         "95": square_side(field, (16, 12), 0.95),
     }
-    field = valid_receptive_field(model, PICTURE, (3, 30), 1, patch=9, stride=9)
+    field = valid_receptive_field(model, IMAGE, (3, 30), 1, patch=9, stride=9)
     assert second["valid"]["95"] == square_side(field, (3, 30), 0.95)
     lines = done.stdout.splitlines()
     assert lines[0] == "side in pixels of the square that holds     50%     95%"

@@ -73,7 +73,7 @@ def test_a_file_of_another_size(tmp_path):
     gcn(3, "resnet14_tiny", 3, input_shape=(64, 64, 3)).save(path)
     with pytest.raises(UserError) as caught:
         summary(path, size=(128, 64))
-    assert str(caught.value) == f"{path} is for pictures of 64×64, not of 128×64: give --size 64 64"
+    assert str(caught.value) == f"{path} is for images of 64×64, not of 128×64: give --size 64 64"
 
 
 def test_a_file_of_something_else(tmp_path):
@@ -82,7 +82,7 @@ def test_a_file_of_something_else(tmp_path):
     keras.Model(x, keras.layers.Dense(3)(x)).save(path)
     with pytest.raises(UserError) as caught:
         summary(path)
-    assert str(caught.value) == f"{path} takes no pictures: its input is (None, 7)"
+    assert str(caught.value) == f"{path} takes no images: its input is (None, 7)"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_colour_mask_taken_for_an_index_mask(prepared):
     rewrite(prepared, "val", lambda e: {"label": rgb})
     found = texts(examine.examine(prepared, "val"), examine.LABELS)
     assert sorted(found) == [
-        f"val: the label of {name!r} is a RGB picture; an index mask has one channel whose values "
+        f"val: the label of {name!r} is a RGB image; an index mask has one channel whose values "
         "are the classes"
         for name in "xy"
     ]

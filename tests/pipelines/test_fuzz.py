@@ -74,7 +74,7 @@ def test_files_through_preparation(fuzzed, kind):
         assert checked == {"refused": 2 * PER_KIND} and prepared == {"skipped": PER_KIND}
     elif kind == "appended":  # which no decoder looks at
         assert checked == {"accepted": 2 * PER_KIND} and prepared == {"accepted": PER_KIND}
-    else:  # some pixels changed; or another picture of the same size
+    else:  # some pixels changed; or another image of the same size
         assert checked["refused"] > checked["accepted"] > 0
         assert prepared["skipped"] > prepared["accepted"] > 0
 

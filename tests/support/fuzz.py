@@ -69,13 +69,13 @@ def label_map(number: int) -> np.ndarray:
 
 
 def intact_image(number: int, subject: str) -> bytes:
-    picture = Image.fromarray(noise(*SIZE, number))
+    image = Image.fromarray(noise(*SIZE, number))
     if subject.endswith("gray"):
-        picture = picture.convert("L")
+        image = image.convert("L")
     if subject.endswith("palette"):
-        picture = picture.quantize(16)
+        image = image.quantize(16)
     buffer = io.BytesIO()
-    picture.save(buffer, **IMAGES[subject])
+    image.save(buffer, **IMAGES[subject])
     return buffer.getvalue()
 
 
@@ -129,7 +129,7 @@ def damaged(data: bytes, kind: str, rng: np.random.Generator) -> bytes:
     choice = rng.integers(len(formats) + 2)
     if choice < len(formats):
         return encoded(noise(*SIZE, 7), formats[choice])
-    return rng.bytes(200) if choice == len(formats) else b"no picture at all\n"
+    return rng.bytes(200) if choice == len(formats) else b"no image at all\n"
 
 
 def with_size(data: bytes, height: int, width: int) -> bytes:

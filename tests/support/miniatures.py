@@ -83,8 +83,8 @@ def write_cityscapes(folder: Path, size=(32, 64)) -> Path:
             seed += 1
             name = f"{city}_{number:06}_000019"
             waves = [np.cos((rows * seed + columns * k) / 20) for k in (1, 2, 3)]
-            picture = (128 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
-            save(folder / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", picture)
+            image = (128 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
+            save(folder / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", image)
             labels = {}
             if split == "test":  # published are the ego vehicle, the border and what is beyond
                 labels["gtFine"] = np.tile(np.array([[1, 2, 3, 0]], np.uint8), (height, width // 4))
@@ -95,7 +95,7 @@ def write_cityscapes(folder: Path, size=(32, 64)) -> Path:
             for kind, label in labels.items():
                 start = folder / kind / split / city / f"{name}_{kind}"
                 save(Path(f"{start}_labelIds.png"), label)
-                save(Path(f"{start}_color.png"), picture)
+                save(Path(f"{start}_color.png"), image)
                 Path(f"{start}_polygons.json").write_text("{}")
     for file in ("license.txt", "README"):
         (folder / file).write_text("")
@@ -103,7 +103,7 @@ def write_cityscapes(folder: Path, size=(32, 64)) -> Path:
 
 
 # The lists of a miniature VOC 2012 and SBD. Real ids; 2008_000008 is in the SBD's list and not in
-# VOC's segmentation lists, and 2009_000001's picture comes only with the SBD.
+# VOC's segmentation lists, and 2009_000001's image comes only with the SBD.
 VOC = {
     "train": ["2007_000032", "2007_000039"],
     "val": ["2007_000033", "2007_000042", "2007_000061"],
@@ -141,8 +141,8 @@ def write_voc(folder: Path, test: bool = True) -> Path:
     for split, ids in listed.items():
         if split != "test" or test:
             (lists / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
-    pictures = listed["trainval"] + ["2008_000008"] + (listed["test"] if test else [])
-    for seed, image_id in enumerate(pictures):
+    images = listed["trainval"] + ["2008_000008"] + (listed["test"] if test else [])
+    for seed, image_id in enumerate(images):
         save(root / "JPEGImages" / f"{image_id}.jpg", noise(6, 9, seed), quality=90)
         (root / "Annotations").mkdir(exist_ok=True)
         (root / "Annotations" / f"{image_id}.xml").write_text("<annotation/>")

@@ -21,7 +21,7 @@ SMALL = ("--backbone", "resnet_nearsighted", "--block", "conv1x1", "--no-boundar
 
 
 def prepare_halves(folder: Path) -> Path:
-    """Pictures with a dark left and a bright right side: eight to train on, four to measure.
+    """Images with a dark left and a bright right side: eight to train on, four to measure.
 
     Returns:
         The data directory, folder/data, in which they are `image_folder`.

@@ -6,7 +6,7 @@ TensorFlow Serving's json_tensor.cc, http_rest_api_handler.cc and http_server.cc
 batching, its loading and unloading of versions, its C++.
 
     with StandIn({"shapes": Path("saved_models/shapes")}) as server:
-        Client(f"{server.http}/v1/models/shapes").segment(picture)
+        Client(f"{server.http}/v1/models/shapes").segment(image)
 """
 
 import base64

@@ -23,7 +23,7 @@ CLASSES = 3
 
 
 def batches(accumulate: int = 1):
-    """Ten batches of noise with structure; void takes from none to all of a picture."""
+    """Ten batches of noise with structure; void takes from none to all of an image."""
     random = np.random.default_rng(0)
     for _ in range(STEPS):
         images = random.integers(0, 256, (BATCH, 64, 64, 3)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Receptive fields drawn over the picture, as in the paper's Figure 3."""
+"""Receptive fields drawn over the image, as in the paper's Figure 3."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ PANEL = 3.4  # inches of the wider side of a panel
 HEAD = 38  # characters that fit above one
 # The photo under a field is gray and dimmed, so that every hue is the field's.
 PHOTO_DIMMED_TO = 0.55
-BEYOND = "#a8a8a8"  # where a square reaches over the picture
+BEYOND = "#a8a8a8"  # where a square reaches over the image
 DASHES = ("-", (0, (5, 2.5)))  # of the square of each share
 
 
@@ -27,7 +27,7 @@ def plot_receptive_fields(
     fields: Mapping[str, np.ndarray],
     at: tuple[int, int],
     path,
-    title: str = "picture and point",
+    title: str = "image and point",
     caption: str = "",
 ) -> None:
     """Draws fields into a PNG; see `receptive_field_figure`.
@@ -49,21 +49,21 @@ def receptive_field_figure(
     image: np.ndarray | None,
     fields: Mapping[str, np.ndarray],
     at: tuple[int, int],
-    title: str = "picture and point",
+    title: str = "image and point",
     caption: str = "",
 ) -> Figure:
-    """The picture, and beside it each field as a heat map over the picture made gray.
+    """The image, and beside it each field as a heat map over the image made gray.
 
     A pixel's colour and opacity follow the square root of its share of the field's maximum: fields
     fall off steeply, and a linear scale would show their peak alone. The point is a white dot,
     around it the smallest squares that hold each of `SHARES`; their sides stand above the panel.
-    A square that reaches over the picture widens its panel.
+    A square that reaches over the image widens its panel.
 
     Args:
-        image: uint8 `[H, W, 3]`, RGB; None for fields without a picture, such as a mean of several.
+        image: uint8 `[H, W, 3]`, RGB; None for fields without an image, such as a mean of several.
         fields: `[H, W]` each, by name, at least 0 and not 0 everywhere.
         at: the point, (y, x).
-        title, caption: two lines above the picture, such as its file's name and the score.
+        title, caption: two lines above the image, such as its file's name and the score.
 
     Returns:
         The figure.
@@ -74,7 +74,7 @@ def receptive_field_figure(
     shapes = [field.shape for field in fields.values()]
     shapes += [] if image is None else [image.shape[:2]]
     if not fields or len(set(shapes)) != 1:
-        raise ValueError(f"fields and picture must be of one size, received {shapes}")
+        raise ValueError(f"fields and image must be of one size, received {shapes}")
     height, width = shapes[0]
     sides = {
         name: [square_side(field, at, share) for share in SHARES] for name, field in fields.items()
@@ -113,7 +113,7 @@ def receptive_field_figure(
 
 
 def _view(size, at, side) -> tuple[tuple[int, int], tuple[int, int]]:
-    """What the panels show, x and y from … to: the picture, and the largest square around at."""
+    """What the panels show, x and y from … to: the image, and the largest square around at."""
     radius = side // 2
     (height, width), (y, x) = size, at
     margin = max(1, max(size) // 100)  # room for the line of a square that ends at the border
@@ -123,7 +123,7 @@ def _view(size, at, side) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _heat(field: np.ndarray, image: np.ndarray | None) -> np.ndarray:
-    """The field's colours over the dimmed gray picture, or over black: float `[H, W, 3]`, 0…1."""
+    """The field's colours over the dimmed gray image, or over black: float `[H, W, 3]`, 0…1."""
     strength = np.sqrt(field / field.max())[..., None]
     ground = 0.0
     if image is not None:
@@ -162,7 +162,7 @@ def _mark(axes, at) -> None:
 
 
 def _legend() -> Sequence[Line2D]:
-    """Dark lines on the page for the white ones on the pictures."""
+    """Dark lines on the page for the white ones on the images."""
     point = Line2D(
         [], [], linestyle="none", marker="o", markersize=5, markerfacecolor="white",
         markeredgecolor="black", label="the point whose score is meant",

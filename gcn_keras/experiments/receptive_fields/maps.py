@@ -1,6 +1,6 @@
 """Which pixels drive a score: the effective and the valid receptive field (Figure 3 of the paper).
 
-The score is the logit of one class at a point of the picture, by default of the class that the
+The score is the logit of one class at a point of the image, by default of the class that the
 model predicts there. Two maps say which pixels drive it:
 
 - the effective receptive field (Luo et al. 2016): |d score / d pixel|, summed over the channels;
@@ -8,7 +8,7 @@ model predicts there. Two maps say which pixels drive it:
   patch of noise covers the pixel.
 
 Their size is the side of the smallest square around the point that holds 50 or 95 % of the map.
-Both average over pictures: the maps are laid over each other by their points. Nothing is cut off
+Both average over images: the maps are laid over each other by their points. Nothing is cut off
 below a threshold: where a model is blind the score does not move at all, and what it moves a little
 over a wide area belongs to the field.
 """
@@ -25,7 +25,7 @@ from pipelines.base.errors import UsageError, UserError
 
 FIELDS = ("effective", "valid")
 SHARES = (0.5, 0.95)
-# Occluded pictures go through the model together: at most so many pixels, unless a batch is given.
+# Occluded images go through the model together: at most so many pixels, unless a batch is given.
 BATCH_PIXELS = 2**20
 
 
@@ -45,8 +45,8 @@ def effective_receptive_field(model, image, at, class_index: int | None = None) 
         float32 `[H, W]`, at least 0, in logits for each step of a pixel's value.
 
     Raises:
-        ValueError: `image` is no picture.
-        UserError: the point, the class or the picture's size does not fit; Keras computes with
+        ValueError: `image` is no image.
+        UserError: the point, the class or the image's size does not fit; Keras computes with
             something else than TensorFlow.
     """
     import keras
@@ -84,30 +84,30 @@ def valid_receptive_field(
 ) -> np.ndarray:
     """How much the score moves when noise covers a pixel (Zhou et al. 2014; the paper's Figure 3).
 
-    A square patch of uniform noise, 0…255 in each pixel and channel, is slid over the picture. Its
+    A square patch of uniform noise, 0…255 in each pixel and channel, is slid over the image. Its
     positions are `stride` apart, count from the point, and reach as far over the border as the
-    patch still touches the picture, so that border and middle are covered equally often. The
-    move of a position is the mean of |score - score of the whole picture| over `draws` of noise;
+    patch still touches the image, so that border and middle are covered equally often. The
+    move of a position is the mean of |score - score of the whole image| over `draws` of noise;
     a pixel's is the mean over the positions whose patch covers it. So a model that sees one pixel
     has a field of 2 patch - 1 pixels: the method does not resolve less than a patch.
 
     Args:
         model, image, at, class_index: as of `effective_receptive_field`.
-        patch: side of the patch in pixels, odd; None for a twentieth of the picture's
+        patch: side of the patch in pixels, odd; None for a twentieth of the image's
             shorter side: Zhou et al. took 11 of 227 pixels.
         stride: pixels from one position to the next, at most `patch`; None for a third of it,
             rounded down: Zhou et al. took 3 for 11, which makes about 5,000 positions.
         draws: of noise, at each position.
         seed: of the noise, which does not depend on `batch`.
-        batch: pictures at a time; None for as many as have BATCH_PIXELS.
+        batch: images at a time; None for as many as have BATCH_PIXELS.
         description: shows a progress bar with this text on standard error; None shows none.
 
     Returns:
         float32 `[H, W]`, at least 0, in logits.
 
     Raises:
-        ValueError: `image` is no picture.
-        UserError: the point, the class or the picture's size does not fit; an option that cannot
+        ValueError: `image` is no image.
+        UserError: the point, the class or the image's size does not fit; an option that cannot
             be meant.
     """
     height, width = _check(model, image, at, class_index)
@@ -120,8 +120,8 @@ def valid_receptive_field(
     rows = patch_centres(height, at[0], patch, stride)
     columns = patch_centres(width, at[1], patch, stride)
     rng = np.random.default_rng(seed)
-    pictures = np.repeat(image[None], batch, axis=0)
-    whole = _scores(model, pictures, at, class_index)[0]
+    images = np.repeat(image[None], batch, axis=0)
+    whole = _scores(model, images, at, class_index)[0]
     moves = []
     positions = itertools.product(range(draws), rows, columns)
     bar = tqdm(
@@ -133,10 +133,10 @@ def valid_receptive_field(
     )
     with bar:
         while chunk := list(itertools.islice(positions, batch)):
-            pictures[:] = image  # the last batch is filled up with it
-            for picture, (_, row, column) in zip(pictures, chunk, strict=False):
-                _cover(picture, row, column, rng.integers(0, 256, (patch, patch, 3), np.uint8))
-            scores = _scores(model, pictures, at, class_index)[: len(chunk)]
+            images[:] = image  # the last batch is filled up with it
+            for covered, (_, row, column) in zip(images, chunk, strict=False):
+                _cover(covered, row, column, rng.integers(0, 256, (patch, patch, 3), np.uint8))
+            scores = _scores(model, images, at, class_index)[: len(chunk)]
             moves.append(np.abs(scores.astype(np.float64) - whole))
             bar.update(len(chunk))
     moves = np.concatenate(moves).reshape(draws, len(rows), len(columns)).mean(axis=0)
@@ -158,7 +158,7 @@ def square_side(field: np.ndarray, at: tuple[int, int], share: float) -> int:
     """The smallest square around a point that holds a share of a map.
 
     The square may reach over the border, where there is nothing to hold: the side of a field that
-    fills the picture depends on where the point lies.
+    fills the image depends on where the point lies.
 
     Args:
         field: `[H, W]`, at least 0.
@@ -188,7 +188,7 @@ def recentred_mean(
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """The mean of maps that are laid over each other by their points.
 
-    A pixel is averaged over the maps that have it: pictures may differ in size, points in place.
+    A pixel is averaged over the maps that have it: images may differ in size, points in place.
 
     Args:
         fields: `[H, W]` each.
@@ -212,17 +212,17 @@ def recentred_mean(
 def patch_and_stride(
     height: int, width: int, patch: int | None = None, stride: int | None = None
 ) -> tuple[int, int]:
-    """Side and stride of the patch on a picture, where None stands for the default.
+    """Side and stride of the patch on an image, where None stands for the default.
 
     Raises:
-        UsageError: the patch is larger than the picture.
+        UsageError: the patch is larger than the image.
     """
     shorter = min(height, width)
     if patch is None:
         patch = max(1, 2 * round((shorter / 20 - 1) / 2) + 1)  # the nearest odd number
     if patch > shorter:
         raise UsageError(
-            f"the patch must fit into the picture of {height}×{width} pixels, got {patch}"
+            f"the patch must fit into the image of {height}×{width} pixels, got {patch}"
         )
     return patch, max(1, patch // 3) if stride is None else stride
 
@@ -236,7 +236,7 @@ def patch_centres(length: int, point: int, patch: int, stride: int) -> np.ndarra
         patch, stride: in pixels.
 
     Returns:
-        Every such coordinate whose patch touches the picture, int `[N]`, ascending.
+        Every such coordinate whose patch touches the image, int `[N]`, ascending.
     """
     radius = patch // 2
     first = point - (point + radius) // stride * stride
@@ -256,7 +256,7 @@ def spread(
         moves: `[len(rows), len(columns)]`.
         rows, columns: where the patches are centred, at most `patch` pixels apart.
         patch: their side.
-        size: height and width of the picture.
+        size: height and width of the image.
 
     Returns:
         float64 `[H, W]`.
@@ -291,11 +291,11 @@ def check_occlusion(
     if seed < 0:
         raise UsageError(f"the seed must be at least 0, got {seed}")
     if batch is not None and batch < 1:
-        raise UsageError(f"the batch must be at least 1 picture, got {batch}")
+        raise UsageError(f"the batch must be at least 1 image, got {batch}")
 
 
-def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the picture") -> None:
-    """Refuses a point outside of a picture.
+def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the image") -> None:
+    """Refuses a point outside of an image.
 
     Raises:
         UsageError: naming the point and what it can be.
@@ -309,7 +309,7 @@ def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the pic
 
 
 def _check(model, image, at, class_index) -> tuple[int, int]:
-    """Checks the arguments that both fields take, and gives the picture's height and width."""
+    """Checks the arguments that both fields take, and gives the image's height and width."""
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(
             f"image must be uint8 of shape [H, W, 3], received {image.dtype} of {image.shape}"
@@ -320,7 +320,7 @@ def _check(model, image, at, class_index) -> tuple[int, int]:
     taken = model.input.shape[1:3]
     if any(want not in (None, side) for want, side in zip(taken, padded, strict=True)):
         raise UserError(
-            f"the model takes pictures of {taken[0]}×{taken[1]} pixels only, and this one has "
+            f"the model takes images of {taken[0]}×{taken[1]} pixels only, and this one has "
             f"{height}×{width}"
         )
     num_classes = model.output.shape[-1]
@@ -329,18 +329,18 @@ def _check(model, image, at, class_index) -> tuple[int, int]:
     return height, width
 
 
-def _cover(picture: np.ndarray, row: int, column: int, noise: np.ndarray) -> None:
-    """Puts noise `[P, P, 3]` centred at a pixel into a picture; what reaches over it is cut off."""
+def _cover(covered: np.ndarray, row: int, column: int, noise: np.ndarray) -> None:
+    """Puts noise `[P, P, 3]` centred at a pixel into an image; what reaches over it is cut off."""
     top, left = row - len(noise) // 2, column - len(noise) // 2
-    height, width = picture.shape[:2]
+    height, width = covered.shape[:2]
     noise = noise[max(0, -top) : height - top, max(0, -left) : width - left]
     top, left = max(0, top), max(0, left)
-    picture[top : top + noise.shape[0], left : left + noise.shape[1]] = noise
+    covered[top : top + noise.shape[0], left : left + noise.shape[1]] = noise
 
 
-def _scores(model, pictures: np.ndarray, at, class_index: int) -> np.ndarray:
-    """The score of each picture, float32 `[B]`."""
-    return model.predict_on_batch(pad_to_stride(pictures))[:, at[0], at[1], class_index]
+def _scores(model, images: np.ndarray, at, class_index: int) -> np.ndarray:
+    """The score of each image, float32 `[B]`."""
+    return model.predict_on_batch(pad_to_stride(images))[:, at[0], at[1], class_index]
 
 
 def measure(
@@ -351,11 +351,11 @@ def measure(
     path: Path,
     **options,
 ) -> dict[str, np.ndarray]:
-    """Both fields of a picture, by their names in FIELDS.
+    """Both fields of an image, by their names in FIELDS.
 
     Args:
         model, image, at, class_index: as of `effective_receptive_field`.
-        path: the picture's file, for messages.
+        path: the image's file, for messages.
         options: of `valid_receptive_field`.
 
     Raises:

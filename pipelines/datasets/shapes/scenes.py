@@ -10,7 +10,7 @@ import numpy as np
 CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross", "ring")
 VOID = 255
 
-# Sizes as fractions of the picture's side. The diameter is that of the circle around the object;
+# Sizes as fractions of the image's side. The diameter is that of the circle around the object;
 # its density grows linearly with it, because the question is about large objects.
 DIAMETERS = (0.1, 0.95)
 OBJECT_COUNTS, OBJECT_COUNT_SHARES = (1, 2, 3), (0.6, 0.3, 0.1)
@@ -28,26 +28,26 @@ def render_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray,
 
     Args:
         rng: the only source of randomness; equal generators give equal scenes.
-        size: side of the square picture in pixels.
+        size: side of the square image in pixels.
 
     Returns:
-        The picture, uint8 `[size, size, 3]` RGB, and the labels, uint8 `[size, size]`: an index
+        The image, uint8 `[size, size, 3]` RGB, and the labels, uint8 `[size, size]`: an index
         into `CLASS_NAMES`, or 255 (void) on the outlines.
     """
     y, x = np.mgrid[0:size, 0:size] + 0.5
     objects = _place_objects(rng, x, y, size)
     colours = _contrasting_colours(rng, len(objects) + 1)
 
-    picture = _texture(rng, x, y, colours[0], size)
+    image = _texture(rng, x, y, colours[0], size)
     labels = np.zeros((size, size), np.uint8)
     for colour, (label, distance) in zip(colours[1:], objects, strict=True):
         cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # one pixel of anti-aliasing
-        picture = cover * _texture(rng, x, y, colour, size) + (1.0 - cover) * picture
+        image = cover * _texture(rng, x, y, colour, size) + (1.0 - cover) * image
         labels[distance < 0] = label
         labels[np.abs(distance) < VOID_HALF_WIDTH] = VOID
 
-    picture += rng.normal(0.0, rng.uniform(1.0, 6.0), picture.shape)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8), labels
+    image += rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), labels
 
 
 def _place_objects(rng, x, y, size) -> list[tuple[int, np.ndarray]]:
@@ -58,7 +58,7 @@ def _place_objects(rng, x, y, size) -> list[tuple[int, np.ndarray]]:
         label = int(rng.integers(1, len(CLASS_NAMES)))
         smallest, largest = DIAMETERS
         radius = 0.5 * size * (smallest + (largest - smallest) * np.sqrt(rng.uniform()))
-        # The centre lies where at least most of the object stays inside the picture.
+        # The centre lies where at least most of the object stays inside the image.
         margin = min(0.8 * radius, 0.5 * size)
         centre = rng.uniform(margin, size - margin, 2)
         distance = _signed_distance(CLASS_NAMES[label], rng, x, y, centre, radius)

@@ -11,7 +11,7 @@ class TfdsOptions:
     """Options of `python -m pipelines.prepare tfds:NAME`.
 
     Attributes:
-        image_feature: the feature that holds the picture; None where only one can.
+        image_feature: the feature that holds the image; None where only one can.
         label_feature: the feature that holds the mask; None where only one can.
         first_label: the mask's value of the first class; lower values become void (255).
         class_names: file with the classes' names, one a line; None counts the classes.

@@ -1,4 +1,4 @@
-"""Any TFDS set with a picture and a mask, checked and recorded as the sets of this project are."""
+"""Any TFDS set with an image and a mask, checked and recorded as the sets of this project are."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -109,12 +109,12 @@ def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
 
 
 def pick_features(name: str, features, options: TfdsOptions) -> tuple[str, str]:
-    """The features that hold picture and mask.
+    """The features that hold image and mask.
 
     Args:
         name: of the set, for messages.
         features: its `tfds.features.FeaturesDict`.
-        options: names that were given are taken; otherwise the picture is the feature `image` or
+        options: names that were given are taken; otherwise the image is the feature `image` or
             the only one with three channels, the mask the only other image.
 
     Raises:
@@ -183,14 +183,14 @@ def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, d
         The key and the example as `records.features` wants it.
 
     Raises:
-        UserError: picture or mask cannot be used; the message names the example and says why.
+        UserError: image or mask cannot be used; the message names the example and says why.
     """
-    picture, mask = f"the picture of {item.name}", f"the mask of {item.name}"
-    height, width = image_label.check_image(picture, item.image)
+    image, mask = f"the image of {item.name}", f"the mask of {item.name}"
+    height, width = image_label.check_image(image, item.image)
     values = image_label.decode_mask(mask, item.label)
     if values.shape != (height, width):
         raise UserError(
-            f"{mask} is {values.shape[1]}x{values.shape[0]} pixels, but the picture is "
+            f"{mask} is {values.shape[1]}x{values.shape[0]} pixels, but the image is "
             f"{width}x{height}"
         )
     strays = np.setdiff1d(values, [*range(first_label + num_classes), IGNORE])

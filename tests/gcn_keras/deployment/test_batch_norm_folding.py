@@ -42,7 +42,7 @@ def batch_norms(model) -> list[str]:
     return [layer.name for layer in model.layers if "BatchNorm" in type(layer).__name__]
 
 
-def picture(*shape, seed=1) -> np.ndarray:
+def image(*shape, seed=1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype("float32")
 
 
@@ -69,7 +69,7 @@ def test_every_backbone_folds_completely(backbone):
     kept = {layer.name for layer in folded.layers}
     assert kept == {layer.name for layer in model.layers} - set(batch_norms(model))
     assert (folded.name, folded.output_shape) == (model.name, model.output_shape)
-    images = picture(2, 64, 96)
+    images = image(2, 64, 96)
     expected = outputs(model, images)
     assert expected.std() > 0.1
     # Rounding adds up with depth, and processors differ: the logits of resnet50, up to 19, are
@@ -105,7 +105,7 @@ def test_batch_norms_without_scale_or_shift(scale, center, bias):
     batch_norm.set_weights([random.uniform(1, 2, 4) for _ in batch_norm.get_weights()])
     folded = fold_batch_norm(model)
     assert not batch_norms(folded) and folded.layers[1].use_bias
-    images = picture(1, 5, 6) / 255
+    images = image(1, 5, 6) / 255
     np.testing.assert_allclose(outputs(folded, images), outputs(model, images), atol=1e-5)
 
 
@@ -188,7 +188,7 @@ def test_other_batch_norms_stay(function):
     model = keras.Model(x, function(x))
     folded = fold_batch_norm(model)
     assert batch_norms(folded) == batch_norms(model) != []
-    images = picture(2, 6, 6) / 255
+    images = image(2, 6, 6) / 255
     expected = outputs(model, images)
     np.testing.assert_allclose(outputs(folded, images), expected, rtol=1e-6, atol=1e-6)
 
@@ -199,7 +199,7 @@ def test_a_convolution_that_is_an_output_stays():
     model = keras.Model(x, [y, norm()(y)])
     folded = fold_batch_norm(model)
     assert len(batch_norms(folded)) == 1
-    images = picture(1, 6, 6) / 255
+    images = image(1, 6, 6) / 255
     for now, was in zip(folded(images), model(images), strict=True):
         np.testing.assert_allclose(now, was, rtol=1e-6, atol=1e-6)
 
@@ -242,7 +242,7 @@ def test_mixed_precision_is_deployed_in_float32(policy):
     folded = fold_batch_norm(model)
     assert {layer.compute_dtype for layer in folded.layers} == {"float32"}
     assert not batch_norms(folded)
-    images = picture(1, 64, 64)
+    images = image(1, 64, 64)
     np.testing.assert_allclose(outputs(folded, images), outputs(plain, images), atol=1e-4)
 
 

@@ -19,7 +19,7 @@ from pipelines.base.errors import UsageError, UserError
 SIZE = (32, 32)
 
 
-def pictures(count) -> list[np.ndarray]:
+def images(count) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     return [random.integers(0, 256, (1, *SIZE, 3)).astype(np.uint8) for _ in range(count)]
 
@@ -41,17 +41,17 @@ WIDE = [[1, 0, 0, -1000], [0, 1, 0, 0], [0, 0, 1, 0]]
 
 
 def mean_iou(segment_batch) -> float:
-    """On pictures whose true labels are their largest channels."""
+    """On images whose true labels are their largest channels."""
     matrix = ConfusionMatrix(4)
-    for picture in pictures(4):
-        matrix.update(picture.argmax(axis=-1), segment_batch(picture))
+    for image in images(4):
+        matrix.update(image.argmax(axis=-1), segment_batch(image))
     return matrix.mean_iou
 
 
 def fit(model, budget, reference=1.0, **options):
     lines = []
     result = fit_budget(
-        model, SIZE, iter(pictures(4)), mean_iou, reference, budget, say=lines.append, **options
+        model, SIZE, iter(images(4)), mean_iou, reference, budget, say=lines.append, **options
     )
     return result, lines
 
@@ -79,7 +79,7 @@ def test_markdown():
          "latency_ms": 3.0, "iou": {"sky": 0.4824, "road": 1.0, "car": 0.0}},
     ]  # fmt: skip
     assert markdown(rows).splitlines() == [
-        "| model | mean IoU % | loss, points | MiB | ms a picture | sky | road | car |",
+        "| model | mean IoU % | loss, points | MiB | ms an image | sky | road | car |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| a.keras | 75.0 | 0.0 | 5.25 | 12.3 | 50.0 | 100.0 | absent |",
         "| grpc://h:8500/a | 74.1 | 0.9 | – | 3.0 | 48.2 | 100.0 | 0.0 |",
@@ -157,7 +157,7 @@ class TestFitBudget:
 
 @pytest.mark.slow
 def test_report(tmp_path):
-    """Four pictures of red, green and blue stripes; one label in eight is of another class."""
+    """Four images of red, green and blue stripes; one label in eight is of another class."""
     for number in range(8):
         folder = tmp_path / "source" / ("train" if number < 4 else "val")
         stripes = np.arange(32).reshape(1, 32) * np.ones((32, 1), int) // 8 % 3

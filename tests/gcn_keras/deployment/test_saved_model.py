@@ -219,7 +219,7 @@ class TestSignatures:
             assert signatures[name].structured_input_signature[1] == taken
             found = {key: f"{x.dtype.name} {x.shape.rank}" for key, x in outputs.items()}
             assert found == given
-        # The number of classes can be told without a picture.
+        # The number of classes can be told without an image.
         assert signatures["logits"].structured_outputs["logits"].shape[-1] == 3
 
     def test_by_hand(self, identity, tmp_path):
@@ -251,7 +251,7 @@ class TestSignatures:
         "sizes", [[(40, 33)] * 3, [(40, 33), (33, 40)], [(64, 64), (1, 70), (64, 64)], [(5, 5)], []]
     )
     def test_serve_bytes_is_segment_of_each(self, network, signatures, tmp_path, sizes):
-        """JPEG and PNG in turns; each picture as if it had come alone."""
+        """JPEG and PNG in turns; each image as if it had come alone."""
         contents, expected = [], []
         for number, size in enumerate(sizes):
             path = tmp_path / f"{number}.{'jpg' if number % 2 else 'png'}"
@@ -268,9 +268,9 @@ class TestSignatures:
     @pytest.mark.parametrize(
         "content, message",
         [
-            (b"", "a picture is no JPEG or PNG file"),
-            (b"GIF89a" + bytes(30), "a picture is no JPEG or PNG file"),
-            (encoded(picture(9, 9), "png")[:20], "a picture is no JPEG or PNG file"),
+            (b"", "an image is no JPEG or PNG file"),
+            (b"GIF89a" + bytes(30), "an image is no JPEG or PNG file"),
+            (encoded(picture(9, 9), "png")[:20], "an image is no JPEG or PNG file"),
             (encoded(picture(9, 9), "png")[:200], "Invalid PNG data, size 200"),
             (encoded(picture(9, 9), "jpeg")[:100], "Invalid JPEG data, size 100"),
         ],
@@ -292,7 +292,7 @@ class TestSignatures:
             content = content[:at] + (10000).to_bytes(2, "big") * 2 + content[at + 4 :]
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             serve_bytes(signatures, [content])
-        expected = "[a picture has] [100000000] [pixels: at most 67108864 are served]"
+        expected = "[an image has] [100000000] [pixels: at most 67108864 are served]"
         assert expected in caught.value.message
 
     def test_weights_lie_there_once(self, network, folder):

@@ -20,7 +20,7 @@ OPERATIONS = {"CONV_2D", "TRANSPOSE_CONV", "ADD", "SUB", "MUL", "ARG_MAX", "CAST
 PADDING = {"CONCATENATION", "SLICE"}
 
 
-def pictures(count, height, width, low=0, high=256) -> list[np.ndarray]:
+def images(count, height, width, low=0, high=256) -> list[np.ndarray]:
     random = np.random.default_rng(0)
     return [
         random.integers(low, high, (1, height, width, 3)).astype(np.uint8) for _ in range(count)
@@ -54,7 +54,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def calibrated(network):
-    return tflite.calibrate(network, (64, 64), pictures(3, 64, 64))
+    return tflite.calibrate(network, (64, 64), images(3, 64, 64))
 
 
 def opened(content, tmp_path) -> TFLiteSegmenter:
@@ -78,35 +78,35 @@ def float_operations(content) -> set[str]:
 @pytest.mark.parametrize("kind", tflite.KINDS)
 @pytest.mark.parametrize("size", [(32, 64), (33, 50), (1, 1)], ids=str)
 def test_labels_are_exact_where_integers_are(channels, kind, size, tmp_path):
-    given = pictures(3, *size)
+    given = images(3, *size)
     content = tflite.convert(channels, kind, size, given)
     segmenter = opened(content, tmp_path)
     assert segmenter.size == size
-    for picture in given:
-        np.testing.assert_array_equal(segmenter.segment(picture), picture.argmax(axis=-1))
+    for image in given:
+        np.testing.assert_array_equal(segmenter.segment(image), image.argmax(axis=-1))
 
 
 @pytest.mark.parametrize("kind, agreeing", [("tflite", 1), ("tflite-fp16", 0.99)])
 def test_labels_of_a_network_with_padding(network, kind, agreeing, tmp_path):
     """50×37 is padded to 64×64 with the mean pixel, as `segment` does."""
     segmenter = opened(tflite.convert(network, kind, (50, 37)), tmp_path)
-    picture = pictures(1, 50, 37)[0]
-    expected = segment(network, picture)
+    image = images(1, 50, 37)[0]
+    expected = segment(network, image)
     assert len(np.unique(expected)) > 1
-    assert np.mean(segmenter.segment(picture) == expected) >= agreeing
+    assert np.mean(segmenter.segment(image) == expected) >= agreeing
 
 
 def test_int8_labels_of_a_network(network, tmp_path):
-    given = pictures(4, 50, 37)
+    given = images(4, 50, 37)
     segmenter = opened(tflite.convert(network, "tflite-int8", (50, 37), given), tmp_path)
-    equal = [segmenter.segment(picture) == segment(network, picture) for picture in given]
+    equal = [segmenter.segment(image) == segment(network, image) for image in given]
     assert np.mean(equal) > 0.9
 
 
 @pytest.mark.parametrize("size", [(64, 64), (50, 37)], ids=str)
 @pytest.mark.parametrize("kind", tflite.KINDS)
 def test_operations_and_interface(network, kind, size):
-    content = tflite.convert(network, kind, size, pictures(1, *size))
+    content = tflite.convert(network, kind, size, images(1, *size))
     counts = tflite.op_counts(content)
     expected = OPERATIONS | (PADDING if size == (50, 37) else set())
     if kind == "tflite-fp16":
@@ -126,10 +126,10 @@ def test_operations_and_interface(network, kind, size):
     assert (given["dtype"], given["shape"].tolist()) == (np.uint8, [1, *size])
 
 
-def test_pixels_go_in_as_they_are_whatever_the_pictures_reach(channels, tmp_path):
-    """Representative pictures of 40…199 only; white and black are still told apart."""
+def test_pixels_go_in_as_they_are_whatever_the_images_reach(channels, tmp_path):
+    """Representative images of 40…199 only; white and black are still told apart."""
     size = (33, 40)
-    content = tflite.convert(channels, "tflite-int8", size, pictures(2, *size, 40, 200))
+    content = tflite.convert(channels, "tflite-int8", size, images(2, *size, 40, 200))
     interpreter = Interpreter(model_content=content)
     assert interpreter.get_input_details()[0]["quantization"] == (1.0, 0)
     int8 = [t for t in tensors(content) if t.type == 9 and list(t.shape) == [1, 64, 64, 3]]
@@ -175,9 +175,9 @@ class TestFloatLayers:
         content = calibrated.quantize(["*"])
         operations = list(tflite._operations(tflite._read(content)))
         assert not [name for name, inputs, _ in operations if any(t.type == 9 for t in inputs)]
-        picture = pictures(1, 64, 64)[0]
-        labels = opened(content, tmp_path).segment(picture)
-        np.testing.assert_array_equal(labels, segment(network, picture))
+        image = images(1, 64, 64)[0]
+        labels = opened(content, tmp_path).segment(image)
+        np.testing.assert_array_equal(labels, segment(network, image))
 
     def test_the_argmax_goes_with_the_layer_that_feeds_it(self, calibrated):
         model = tflite._read(calibrated.quantize(["br_up2_sum"]))
@@ -191,7 +191,7 @@ class TestFloatLayers:
         x = y = keras.Input((None, None, 3))
         for name in ("conv", "conv_1", "conv_1_1", "conv_2"):
             y = keras.layers.Conv2D(3, 3, padding="same", name=name)(y)
-        nodes = tflite.calibrate(keras.Model(x, y), (32, 32), pictures(1, 32, 32)).nodes
+        nodes = tflite.calibrate(keras.Model(x, y), (32, 32), images(1, 32, 32)).nodes
         written = [nodes[name][0] for name in ("conv", "conv_1", "conv_1_1", "conv_2")]
         assert len(set(written)) == 4
         assert [len(names) for names in nodes.values()] == [0, 1, 1, 1, 3]  # argmax and uint8, too
@@ -209,14 +209,14 @@ def test_16_bit_training_does_not_matter(channels, tmp_path):
     identity.set_weights(channels.get_weights())
     content = tflite.convert(model, "tflite", (32, 32))
     assert {t.type for t in tensors(content)} <= {0, 2, 3}  # float32, int32, uint8
-    picture = pictures(1, 32, 32)[0]
-    labels = opened(content, tmp_path).segment(picture)
-    np.testing.assert_array_equal(labels, picture.argmax(axis=-1))
+    image = images(1, 32, 32)[0]
+    labels = opened(content, tmp_path).segment(image)
+    np.testing.assert_array_equal(labels, image.argmax(axis=-1))
 
 
 def test_the_converter_is_silent(channels, capfd):
     for kind in tflite.KINDS:
-        tflite.convert(channels, kind, (32, 32), pictures(1, 32, 32))
+        tflite.convert(channels, kind, (32, 32), images(1, 32, 32))
     assert capfd.readouterr() == ("", "")
 
 
@@ -226,21 +226,21 @@ class TestRefusals:
             tflite.convert(channels, "tflite-int4", (32, 32))
 
     @pytest.mark.parametrize("given", [None, [], iter(())], ids=["None", "list", "iterator"])
-    def test_int8_without_pictures(self, channels, given):
-        with pytest.raises(ValueError, match="int8 needs representative pictures .* none"):
+    def test_int8_without_images(self, channels, given):
+        with pytest.raises(ValueError, match="int8 needs representative images .* none"):
             tflite.convert(channels, "tflite-int8", (32, 32), given)
 
     @pytest.mark.parametrize(
-        "picture, received",
+        "image, received",
         [
             (np.zeros((1, 32, 32, 3), np.float32), r"float32 \[1, 32, 32, 3\]"),
             (np.zeros((32, 32, 3), np.uint8), r"uint8 \[32, 32, 3\]"),
             (np.zeros((1, 32, 33, 3), np.uint8), r"uint8 \[1, 32, 33, 3\]"),
         ],
     )
-    def test_pictures_of_another_form(self, channels, picture, received):
+    def test_images_of_another_form(self, channels, image, received):
         with pytest.raises(ValueError, match=rf"uint8 \[1, 32, 32, 3\], received {received}"):
-            tflite.convert(channels, "tflite-int8", (32, 32), [picture])
+            tflite.convert(channels, "tflite-int8", (32, 32), [image])
 
     def test_a_size(self, channels):
         with pytest.raises(UserError) as caught:
@@ -252,7 +252,7 @@ class TestRefusals:
         with pytest.raises(UserError) as caught:
             tflite.convert(model, "tflite", (65, 64))
         assert str(caught.value) == (
-            "the model takes pictures of 64x64 only, so it cannot be converted for 65x64"
+            "the model takes images of 64x64 only, so it cannot be converted for 65x64"
         )
 
     def test_what_the_converter_cannot(self, capfd):

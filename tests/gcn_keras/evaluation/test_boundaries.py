@@ -24,7 +24,7 @@ def array(values) -> np.ndarray:
     return np.array(values, np.uint8)
 
 
-def random_pictures(seed=0, count=6, classes=3) -> tuple[np.ndarray, np.ndarray]:
+def random_images(seed=0, count=6, classes=3) -> tuple[np.ndarray, np.ndarray]:
     """Labels of blotches with void between and in them, and predictions that mostly agree."""
     random = np.random.default_rng(seed)
     coarse = random.choice([*range(classes), 255], (count, 4, 5))
@@ -51,7 +51,7 @@ class TestVoid:
             assert (fill_void(np.full((2, 3), value, np.uint8)) == value).all()
 
     def test_by_definition(self):
-        for label in random_pictures()[0]:
+        for label in random_images()[0]:
             filled, there = fill_void(label), np.argwhere(label != 255)
             for pixel in np.ndindex(label.shape):
                 distances = np.hypot(*(there - pixel).T)
@@ -127,7 +127,7 @@ class TestBands:
         assert found.counts.tolist() == [[[0, 0], [0, 0]], [[0, 16], [0, 0]]]
 
     def test_by_definition(self):
-        labels, predictions = random_pictures()
+        labels, predictions = random_images()
         found = BandMatrices(3, (1, 2, 4))
         found.update(labels, predictions)
         expected = np.zeros_like(found.counts)
@@ -144,7 +144,7 @@ class TestBands:
         np.testing.assert_array_equal(found.counts, expected)
 
     def test_parts_of_a_data_set_add_up(self):
-        labels, predictions = random_pictures()
+        labels, predictions = random_images()
         matrix = ConfusionMatrix(3)
         matrix.update(labels, predictions)
         for make in (lambda: BandMatrices(3, (2, 5)), lambda: ContourCounts(3, 0.1)):
@@ -194,7 +194,7 @@ class TestContours:
             square = np.ones((3, 3))
             return region & ~ndimage.binary_erosion(region, square, iterations=distance)
 
-        labels, predictions = random_pictures(classes=4)
+        labels, predictions = random_images(classes=4)
         diagonal = math.hypot(*labels.shape[1:])
         found, expected = ContourCounts(4, distance / diagonal), np.zeros((3, 4), np.int64)
         found.update(labels, predictions)
@@ -244,7 +244,7 @@ class TestReport:
             "        1           –           –",
             "        3        62.5        45.0",
         ]
-        # Of a picture two pixels high all pixels are in the bands.
+        # Of an image two pixels high all pixels are in the bands.
         assert found.summary(("a", "b")) == {
             "boundaries": {
                 "width": 2,

@@ -1,4 +1,4 @@
-"""One confusion matrix a data set, on pictures whose figures are worked out by hand."""
+"""One confusion matrix a data set, on images whose figures are worked out by hand."""
 
 import numpy as np
 import pytest
@@ -60,15 +60,15 @@ def test_a_class_only_predicted_is_not_absent():
     assert found.mean_iou == 1 / 4
 
 
-def test_over_the_data_set_and_not_over_pictures():
-    # One large picture, all right, and a small one, all wrong.
+def test_over_the_data_set_and_not_over_images():
+    # One large image, all right, and a small one, all wrong.
     large = (np.zeros((1, 8)), np.zeros((1, 8)))
     small = (np.array([[0, 1]]), np.array([[1, 0]]))
     found = matrix(large, small, classes=2)
     assert found.iou.tolist() == [8 / 10, 0]
     assert found.mean_iou == pytest.approx(0.4)
-    pictures = [matrix(pair, classes=2).mean_iou for pair in (large, small)]
-    assert pictures == [1, 0] and np.mean(pictures) != found.mean_iou
+    images = [matrix(pair, classes=2).mean_iou for pair in (large, small)]
+    assert images == [1, 0] and np.mean(images) != found.mean_iou
 
 
 def test_shape_and_order_of_the_pixels_do_not_matter():

@@ -51,7 +51,7 @@ def data_dir(streets, tmp_path_factory) -> Path:
 
 
 def guess_streets(images: np.ndarray) -> np.ndarray:
-    """The classes that `write_cityscapes` paints in its first pictures, some of them wrong."""
+    """The classes that `write_cityscapes` paints in its first images, some of them wrong."""
     classes = train_ids(np.arange(images.shape[2], dtype=np.uint8) % 34)
     classes = np.broadcast_to(np.where(classes == 255, 18, classes), images.shape[:3])
     return np.where(images[..., 0] > 100, classes, (classes + 1) % 17).astype(np.uint8)
@@ -224,7 +224,7 @@ class TestRefusals:
                 "a.tgz",
                 5,
                 UsageError,
-                "--submission needs every picture of the split: omit --limit 5",
+                "--submission needs every image of the split: omit --limit 5",
             ),
             ("no/a.tgz", None, UserError, "--submission no/a.tgz: there is no folder no"),
         ],

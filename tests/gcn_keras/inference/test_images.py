@@ -106,24 +106,24 @@ class TestLoadImageRefuses:
         assert self.message(path / "b.png").endswith("does not exist.")
 
     def test_folder(self, tmp_path):
-        assert "is a folder, not a picture" in self.message(tmp_path)
+        assert "is a folder, not an image" in self.message(tmp_path)
 
     def test_empty(self, tmp_path):
         path = tmp_path / "a.png"
         path.touch()
         assert "is empty (0 bytes)" in self.message(path)
 
-    def test_no_picture(self, tmp_path):
+    def test_no_image(self, tmp_path):
         path = tmp_path / "a.png"
-        path.write_text("not a picture\n")
-        assert "is not a picture" in self.message(path)
+        path.write_text("not an image\n")
+        assert "is not an image" in self.message(path)
 
     @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "bmp"])
     def test_truncated(self, tmp_path, ending):
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         path = saved(Image.fromarray(noise), tmp_path / f"a.{ending}")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        assert "is a truncated or damaged picture" in self.message(path)
+        assert "is a truncated or damaged image" in self.message(path)
 
     def test_decompression_bomb(self, tmp_path, monkeypatch):
         path = saved(picture([[RED] * 9]), tmp_path / "a.png")
@@ -162,8 +162,8 @@ class TestFindImages:
             find_images([folder, folder / "nowhere"])
         assert caught.value.exit_status == 2
 
-    def test_refuses_a_folder_without_pictures(self, folder):
-        with pytest.raises(UsageError, match=r"\.thumbs/empty has no picture: .*\.jpg"):
+    def test_refuses_a_folder_without_images(self, folder):
+        with pytest.raises(UsageError, match=r"\.thumbs/empty has no image: .*\.jpg"):
             (folder / ".thumbs/empty").mkdir()
             find_images([folder / ".thumbs/empty"])
 

@@ -1,4 +1,4 @@
-"""Pictures of any size in, label maps of the same size out."""
+"""Images of any size in, label maps of the same size out."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ MEAN_PIXEL = (124, 117, 104)
 
 
 class RedModel:
-    """Stands for a network: the class is red // 50, so that labels are known of any picture."""
+    """Stands for a network: the class is red // 50, so that labels are known of any image."""
 
     def __init__(self):
         self.batches = []
@@ -41,7 +41,7 @@ def test_any_size_comes_back(shape, dtype):
     np.testing.assert_array_equal(labels, picture(*shape)[..., 0] // 50)
 
 
-def test_pictures_of_different_sizes():
+def test_images_of_different_sizes():
     images = [picture(5, 40, seed=1), picture(33, 32, seed=2), picture(2, 7, 9, seed=3)]
     for given in (images, tuple(images)):
         labels = segment(RedModel(), given)
@@ -79,7 +79,7 @@ def test_the_stride_is_that_of_the_coarsest_backbone():
     assert all(STRIDE % (8 * p2) == 0 for p2 in pyramids.P2_STRIDES.values())
 
 
-def test_labels_are_the_models_on_the_padded_picture():
+def test_labels_are_the_models_on_the_padded_image():
     keras.utils.set_random_seed(0)
     model = gcn(5, "resnet_nearsighted", 3)
     image = picture(50, 37)
@@ -92,11 +92,11 @@ def test_labels_are_the_models_on_the_padded_picture():
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (5, 5, 4), (5, 0, 3), (1, 1, 5, 5, 3), (3,)])
-def test_what_is_no_picture(shape):
+def test_what_is_no_image(shape):
     model = RedModel()
     with pytest.raises(ValueError) as caught:
         segment(model, np.zeros(shape, np.uint8))
     assert str(caught.value) == (
-        f"images must be [H, W, 3], [B, H, W, 3] or a list of pictures, received shape {shape}"
+        f"images must be [H, W, 3], [B, H, W, 3] or a list of images, received shape {shape}"
     )
     assert not model.batches

@@ -58,7 +58,7 @@ def test_mirrored_looks_are_mirrored_back(image):
     np.testing.assert_allclose(scores[4, 0], (left + right) / 2, rtol=1e-5)
 
 
-def test_scales_are_averaged_at_the_pictures_size():
+def test_scales_are_averaged_at_the_images_size():
     """A model that answers by the size that it sees: probabilities 1/2 and sigmoid(1)."""
     sizes = []
 
@@ -144,7 +144,7 @@ def test_where_tiles_overlap_their_mean_counts():
 
 
 @pytest.mark.parametrize("size", [(8, 8), (3, 40), (5, 2)])
-def test_a_picture_smaller_than_a_tile(size):
+def test_a_image_smaller_than_a_tile(size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     shapes = []
 
@@ -183,7 +183,7 @@ def test_memory_is_that_of_one_map_and_a_tile():
         return np.zeros((*images.shape[:3], 8), np.float32)
 
     def peak(chosen) -> float:
-        """In maps of the picture, float32 [256, 512, 8]."""
+        """In maps of the image, float32 [256, 512, 8]."""
         tracemalloc.start()
         try:
             multi_scale.probabilities(logits, image, chosen)
@@ -193,7 +193,7 @@ def test_memory_is_that_of_one_map_and_a_tile():
 
     tiles = {"tile": (64, 64), "overlap": 16, "flip": True}
     assert peak(Looks(**tiles)) < 1.25
-    # A scaled picture has a map of its own, here of a quarter of the size; and to resize that, one
+    # A scaled image has a map of its own, here of a quarter of the size; and to resize that, one
     # class at a time, takes two maps of one class.
     assert peak(Looks(scales=(0.5, 1), **tiles)) < 1 + 1 / 4 + 2 / 8 + 0.1
     assert set(most) == {(1, 64, 64)}
@@ -257,7 +257,7 @@ def test_looks_of_a_network_by_hand(model, image):
     np.testing.assert_allclose(scores, expected / 4, atol=1e-5)
 
 
-def test_pictures_come_back_as_they_came(model, image):
+def test_images_come_back_as_they_came(model, image):
     [alone] = scores = gcn_keras.probabilities(model, [image])
     assert isinstance(scores, list) and alone.shape == (13, 22, 3)
     np.testing.assert_array_equal(alone.argmax(axis=-1), segment(model, image))
@@ -294,9 +294,9 @@ def test_looks_that_cannot_be_meant(model, image, looks_at, message):
         (np.zeros((1, 0, 4, 3), np.uint8), "uint8 of shape (0, 4, 3)"),
     ],
 )
-def test_what_is_no_picture(model, images, received):
+def test_what_is_no_image(model, images, received):
     with pytest.raises(ValueError) as caught:
         gcn_keras.probabilities(model, images)
     assert str(caught.value) == (
-        f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of pictures, received {received}"
+        f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of images, received {received}"
     )

@@ -35,7 +35,7 @@ def test_the_default_asks_the_model_itself():
         assert options.segment_function(segmenter, procedure, "a.tflite") is segmenter.segment
 
 
-def test_pictures_of_a_batch():
+def test_images_of_a_batch():
     segment = options.segment_function(
         SimpleNamespace(logits=of_columns), Procedure(scales=(1.0, 1.5)), "a"
     )

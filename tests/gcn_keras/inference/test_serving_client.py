@@ -29,7 +29,7 @@ from gcn_keras.inference import serving_client
 from gcn_keras.inference.images import load_image
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
-from gcn_keras.inference.serving_client import Client, encode_picture, read_picture
+from gcn_keras.inference.serving_client import Client, encode_image, read_image
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError
 
@@ -131,7 +131,7 @@ def saved(pixels, path, **options) -> Path:
 
 
 def sent(server) -> list[list[bytes]]:
-    """The encoded pictures of each request."""
+    """The encoded images of each request."""
     return [request["bytes"].numpy().tolist() for request in server.requests]
 
 
@@ -148,7 +148,7 @@ def png(pixels) -> bytes:
     return file.getvalue()
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (3, 5, 7, 3), (1, 40, 33, 3)])
     def test_batch(self, server, kind, shape):
         images = np.stack([picture(*shape[1:3], seed) for seed in range(shape[0])])
@@ -159,7 +159,7 @@ class TestPictures:
         assert [len(request) for request in sent(server)] == [shape[0]]
         assert (client.legend, client.num_classes) == (None, None)
 
-    def test_one_picture(self, server, kind):
+    def test_one_image(self, server, kind):
         image = picture(4, 6)
         labels = Client(address(server, kind)).segment(image)
         np.testing.assert_array_equal(labels, image.argmax(axis=-1))
@@ -175,12 +175,12 @@ class TestPictures:
         assert [len(request) for request in sent(server)] == [4]
         assert Client(address(server, kind)).segment([]) == []
 
-    def test_many_pictures_are_several_requests(self, server, kind, monkeypatch):
+    def test_many_images_are_several_requests(self, server, kind, monkeypatch):
         images = np.stack([picture(2, 3, seed) for seed in range(18)])
         client = Client(address(server, kind))
         np.testing.assert_array_equal(client.segment(images), images.argmax(axis=-1))
         assert [len(request) for request in sent(server)] == [8, 8, 2]
-        sizes = [len(encode_picture(image).data) for image in images[:3]]
+        sizes = [len(encode_image(image).data) for image in images[:3]]
         monkeypatch.setattr(serving_client, "REQUEST_BYTES", sizes[0] + sizes[1])
         server.behave()
         client.segment(images[:3])
@@ -219,11 +219,11 @@ class TestPictures:
             ([np.zeros((2, 2, 3), np.uint8), np.zeros((2, 0, 3), np.uint8)], "uint8 [2, 0, 3]"),
         ],
     )
-    def test_refuses_what_is_no_picture(self, server, images, received):
+    def test_refuses_what_is_no_image(self, server, images, received):
         with pytest.raises(ValueError) as caught:
             Client(address(server, "http")).segment(images)
         assert str(caught.value) == (
-            "pictures must be uint8 [H, W, 3] with at least one pixel, or a batch of them, "
+            "images must be uint8 [H, W, 3] with at least one pixel, or a batch of them, "
             f"received {received}"
         )
         assert server.requests == []
@@ -260,7 +260,7 @@ class TestFiles:
         assert data.startswith(b"\x89PNG")
         exif[0x0112] = 1
         saved(pixels, path, exif=exif)
-        assert read_picture(path).data == path.read_bytes()
+        assert read_image(path).data == path.read_bytes()
 
     def test_transparency_lies_over_white(self, server, tmp_path):
         # Stored red, seen white: of equal channels, argmax names the first.
@@ -278,7 +278,7 @@ class TestFiles:
 
     def test_16_bit_is_scaled_here(self, tmp_path):
         path = saved(np.array([[129, 25700]], np.uint16), tmp_path / "a.png")
-        with Image.open(io.BytesIO(read_picture(path).data)) as image:
+        with Image.open(io.BytesIO(read_image(path).data)) as image:
             assert np.array(image).tolist() == [[[1] * 3, [100] * 3]]
 
     def test_bad_ones_are_not_sent(self, server, kind, tmp_path, monkeypatch):
@@ -286,12 +286,12 @@ class TestFiles:
         truncated = tmp_path / "truncated.jpg"
         truncated.write_bytes(good.read_bytes()[:-200])
         (tmp_path / "empty.png").touch()
-        (tmp_path / "text.png").write_text("not a picture\n")
+        (tmp_path / "text.png").write_text("not an image\n")
         client = Client(address(server, kind))
         for name, message in (
-            ("truncated.jpg", "is a truncated or damaged picture"),
-            ("empty.png", "is empty (0 bytes), not a picture."),
-            ("text.png", "is not a picture in a format that can be read."),
+            ("truncated.jpg", "is a truncated or damaged image"),
+            ("empty.png", "is empty (0 bytes), not an image."),
+            ("text.png", "is not an image in a format that can be read."),
             ("none.png", "does not exist."),
         ):
             assert refusal(client, tmp_path / name).startswith(f"{tmp_path / name} {message}")
@@ -463,9 +463,9 @@ class TestOtherServers:
     @pytest.mark.parametrize(
         "labels, what",
         [
-            ([], "0 label maps for 1 pictures"),
-            ([png(picture(4, 6)[..., 0])] * 2, "2 label maps for 1 pictures"),
-            ([png(np.zeros((6, 4), np.uint8))], "a label map of 4x6 for a picture of 6x4"),
+            ([], "0 label maps for 1 images"),
+            ([png(picture(4, 6)[..., 0])] * 2, "2 label maps for 1 images"),
+            ([png(np.zeros((6, 4), np.uint8))], "a label map of 4x6 for an image of 6x4"),
             ([png(picture(4, 6))], "a PNG of mode RGB, not of 8-bit indices"),
             ([png(np.zeros((4, 6), np.uint16))], "a PNG of mode I;16, not of 8-bit indices"),
             ([b""], "a damaged PNG, or none: "),
@@ -691,10 +691,10 @@ def test_a_network_of_this_project(tmp_path, monkeypatch):
     network = gcn(3, "resnet14_tiny", kernel_size=3)
     export_saved_model(network, tmp_path / "network", Legend.unnamed(3))
     saved_model = open_segmenter(tmp_path / "network")
-    pictures = [picture(40, 33), picture(64, 64, 1), picture(1, 70, 2)]
-    expected = [saved_model.segment(image[None])[0] for image in pictures]
+    images = [picture(40, 33), picture(64, 64, 1), picture(1, 70, 2)]
+    expected = [saved_model.segment(image[None])[0] for image in images]
     assert len(np.unique(np.concatenate(expected, axis=None))) > 1
-    image = Image.fromarray(pictures[0])
+    image = Image.fromarray(images[0])
     files = {
         "a.jpg": image,
         "gray.jpg": image.convert("L"),
@@ -707,7 +707,7 @@ def test_a_network_of_this_project(tmp_path, monkeypatch):
     with StandIn({"network": tmp_path / "network"}) as server:
         for kind in ("http", "grpc"):
             client = Client(address(server, kind, "network"), legend=saved_model.legend)
-            for labels, wanted in zip(client.segment(pictures), expected, strict=True):
+            for labels, wanted in zip(client.segment(images), expected, strict=True):
                 np.testing.assert_array_equal(labels, wanted)
             # TensorFlow decodes what is sent as it is, and Pillow the same.
             for path in (tmp_path / name for name in files):
@@ -716,9 +716,9 @@ def test_a_network_of_this_project(tmp_path, monkeypatch):
             server.behave()
             # What the server refuses: 40 is no file.
             monkeypatch.setattr(
-                serving_client, "encode_picture", lambda _: serving_client.Picture(b"40", 1, 1)
+                serving_client, "encode_image", lambda _: serving_client.EncodedImage(b"40", 1, 1)
             )
-            message = refusal(client, [pictures[0]])
+            message = refusal(client, [images[0]])
             monkeypatch.undo()
             assert message.startswith(f"{client.address} refused the request (")
             assert message.endswith(")") and "JPEG" in message and "stack" not in message
@@ -760,7 +760,7 @@ class TestCommands:
         out = tmp_path / "out"
         done = run("-m", "gcn_keras.predict", address(server, kind), folder, "--out", out)
         assert done.returncode == 1, done.stderr
-        assert f"error: {folder / 'bad.jpg'} is a truncated or damaged picture" in done.stderr
+        assert f"error: {folder / 'bad.jpg'} is a truncated or damaged image" in done.stderr
         assert "Traceback" not in done.stderr
         assert {path.name for path in out.glob("*_labels.png")} == {
             "0_labels.png",

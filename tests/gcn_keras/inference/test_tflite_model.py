@@ -1,4 +1,4 @@
-"""TFLite files on LiteRT: any size of picture, what lies beside them, and what is no model."""
+"""TFLite files on LiteRT: any size of image, what lies beside them, and what is no model."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def picture(*shape) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def content() -> bytes:
-    """Stands for a network on pictures of 32×48: a pixel's class is its largest channel."""
+    """Stands for a network on images of 32×48: a pixel's class is its largest channel."""
     x = keras.Input((None, None, 3))
     identity = keras.layers.Conv2D(3, 1, use_bias=False)
     model = keras.Model(x, identity(x))
@@ -134,7 +134,7 @@ def test_legend_beside(path):
         (picture(1, 32, 48).astype(float), r"float64 \(1, 32, 48, 3\)"),
     ],
 )
-def test_what_is_no_picture(path, images, received):
+def test_what_is_no_image(path, images, received):
     with pytest.raises(
         ValueError, match=rf"images must be uint8 \[B, H, W, 3\], received {received}"
     ):
@@ -182,17 +182,17 @@ class TestWhatIsNoModel:
 
 def test_predict_needs_neither_tensorflow_nor_keras(path, tmp_path):
     image = picture(40, 50)
-    Image.fromarray(image).save(tmp_path / "picture.png")
+    Image.fromarray(image).save(tmp_path / "image.png")
     code = (
         "import sys, gcn_keras.predict as p\n"
         "assert not p.main()\n"
         "print(sorted({'tensorflow', 'keras', 'tensorflow_datasets'} & set(sys.modules)))"
     )
     out = tmp_path / "out"
-    command = [sys.executable, "-c", code, path, tmp_path / "picture.png", "--out", out]
+    command = [sys.executable, "-c", code, path, tmp_path / "image.png", "--out", out]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert "INFO" not in done.stderr
-    labels = np.asarray(Image.open(out / "picture_labels.png"))
+    labels = np.asarray(Image.open(out / "image_labels.png"))
     np.testing.assert_array_equal(labels, image.argmax(axis=-1))

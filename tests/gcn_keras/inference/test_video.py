@@ -14,7 +14,7 @@ COLOURS = palette(2)
 
 
 def frame(number: int) -> np.ndarray:
-    """A gray picture with a white square that moves by four pixels a frame."""
+    """A gray image with a white square that moves by four pixels a frame."""
     pixels = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
     pixels[8:24, 4 * number : 4 * number + 16] = 255
     return pixels
@@ -68,7 +68,7 @@ def test_batches_are_bounded_in_frames_and_in_pixels(monkeypatch):
     monkeypatch.setattr(video, "BATCH_PIXELS", 25)
     batches = list(video.in_batches(frames))
     assert [len(batch) for batch in batches] == [2, 2, 2, 2, 2, 1]
-    assert [int(picture[0, 0, 0]) for batch in batches for picture in batch] == list(range(11))
+    assert [int(image[0, 0, 0]) for batch in batches for image in batch] == list(range(11))
     monkeypatch.setattr(video, "BATCH_PIXELS", 3)  # a single frame has more
     assert [len(batch) for batch in video.in_batches(frames)] == [1] * 11
 
@@ -107,7 +107,7 @@ def test_paths_that_can_be_no_video_are_refused(tmp_path):
     for path, message in (
         (tmp_path, "is a folder"),
         (tmp_path / "absent.mp4", "does not exist"),
-        (tmp_path / "photo.jpg", "is a picture"),
+        (tmp_path / "photo.jpg", "is an image"),
     ):
         with pytest.raises(UsageError, match=message):
             video.check_video(path)

@@ -66,12 +66,12 @@ class ModelTests:
         assert np.isfinite(result).all() and result.std() > 0
         assert not np.array_equal(result[0], result[1])
 
-    def test_uint8_and_float_pictures_are_the_same(self, model):
+    def test_uint8_and_float_images_are_the_same(self, model):
         images = pictures(self.stride, 2 * self.stride)
         expected = logits(model, images)
         np.testing.assert_array_equal(logits(model, images.astype(np.float32)), expected)
 
-    def test_any_size_and_raw_pictures_go_in(self, model):
+    def test_any_size_and_raw_images_go_in(self, model):
         assert model.input_shape == (None, None, None, 3)
         assert model.output_shape == (None, None, None, CLASSES)
 
@@ -174,7 +174,7 @@ class TestStack(ModelTests):
 
 
 class TestNearsighted(ModelTests):
-    """P2 at half the picture's resolution: one doubling is left above it."""
+    """P2 at half the image's resolution: one doubling is left above it."""
 
     options = dict(backbone="resnet_nearsighted", kernel_size=3)
     stride = 16
@@ -562,7 +562,7 @@ class TestImageNetWeights:
         assert str(caught.value).startswith(f"{path} holds no weights of resnet50 without top: ")
 
 
-PLAIN_KERAS = ("blocks", "backbones", "model", "classifier", "costs")
+PLAIN_KERAS = ("blocks", "backbones", "gcn", "classifier", "costs")
 
 
 @pytest.mark.parametrize("module", PLAIN_KERAS)

@@ -7,7 +7,7 @@ from gcn_keras.plots.curves import curves_figure, plot_curves, plot_trimap, trim
 from gcn_keras.plots.samples import (
     ERROR_COLOUR,
     VOID_COLOUR,
-    error_picture,
+    error_image,
     plot_samples,
     samples_figure,
 )
@@ -15,7 +15,7 @@ from pipelines.base.errors import UserError
 
 NAMES = ["_background", "disc", "square", "cost in $"]
 PALETTE = np.stack([np.arange(256), 255 - np.arange(256), np.full(256, 7)], 1).astype(np.uint8)
-SIDE, SHOWN = 128, 256  # pictures of 128 pixels are shown at twice their size
+SIDE, SHOWN = 128, 256  # images of 128 pixels are shown at twice their size
 
 
 def sample():
@@ -40,13 +40,13 @@ def count(pixels: np.ndarray, colour) -> int:
     return int((pixels == np.array(colour)).all(axis=-1).sum())
 
 
-class TestErrorPicture:
+class TestErrorImage:
     def test_each_kind_of_pixel(self):
         image = np.array([[(90, 120, 150)] * 4], np.uint8)  # the mean is 120, dimmed 54
         label = np.array([[1, 1, 255, 255]], np.uint8)
         prediction = np.array([[1, 2, 1, 0]], np.uint8)
         expected = [[[54] * 3, list(ERROR_COLOUR), list(VOID_COLOUR), list(VOID_COLOUR)]]
-        assert error_picture(image, label, prediction).tolist() == expected
+        assert error_image(image, label, prediction).tolist() == expected
 
 
 class TestSamples:
@@ -76,7 +76,7 @@ class TestSamples:
         assert count(errors, ERROR_COLOUR) == 4 * 16 * 8
         assert count(errors[:32, :16], ERROR_COLOUR) == 4 * 16 * 8
 
-    def test_every_picture_shows_its_pixels(self, tmp_path):
+    def test_every_image_shows_its_pixels(self, tmp_path):
         image, label, prediction = sample()
         pixels = self.drawn(tmp_path, (image, label, prediction))
         assert count(pixels, (100, 100, 100)) >= SHOWN * SHOWN
@@ -90,7 +90,7 @@ class TestSamples:
         assert one.shape[1] == three.shape[1] == 4 * SHOWN + 3 * 13 + 2 * 26
         assert three.shape[0] - one.shape[0] == 2 * (SHOWN + 26 + 13)
 
-    def test_pictures_of_different_sizes(self, tmp_path):
+    def test_images_of_different_sizes(self, tmp_path):
         shapes = [(128, 128), (360, 480), (900, 300)]  # shown doubled, as they are, reduced
         rows = [(np.zeros((*s, 3), np.uint8), *np.zeros((2, *s), np.uint8)) for s in shapes]
         pixels = self.drawn(tmp_path, *rows)
@@ -145,11 +145,11 @@ class TestSamples:
 
     def test_refuses_what_does_not_fit(self, tmp_path):
         image, label, prediction = sample()
-        with pytest.raises(ValueError, match="no picture to draw"):
+        with pytest.raises(ValueError, match="no image to draw"):
             samples_figure([], [], [], NAMES, PALETTE)
-        with pytest.raises(ValueError, match="picture 0, its label and prediction differ in size"):
+        with pytest.raises(ValueError, match="image 0, its label and prediction differ in size"):
             samples_figure([image], [label[1:]], [prediction], NAMES, PALETTE)
-        with pytest.raises(ValueError, match="1 titles for 2 pictures"):
+        with pytest.raises(ValueError, match="1 titles for 2 images"):
             samples_figure([image] * 2, [label] * 2, [label] * 2, NAMES, PALETTE, titles=["one"])
         with pytest.raises(ValueError, match=r"the indices \[3\] occur, but there are 2 classes"):
             samples_figure([image], [label], [prediction], NAMES[:2], PALETTE)

@@ -13,7 +13,7 @@ import types
 import keras
 import numpy as np
 import pytest
-from classified_pictures import BRIGHT, CLASSES, DARK, Imagenet2012, write_pictures
+from classified_images import BRIGHT, CLASSES, DARK, Imagenet2012, write_images
 from small_runs import REPOSITORY, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES
@@ -45,7 +45,7 @@ class TestAccuracy:
 
 
 class TestClassifier:
-    def test_pictures_in_logits_out(self):
+    def test_images_in_logits_out(self):
         model = classifier(1000, TINY)
         assert model.input_shape == (None, None, None, 3) and model.output_shape == (None, 1000)
         assert model.name == "classifier_resnet14_tiny"
@@ -104,7 +104,7 @@ def test_all_layers_of_the_backbone_are_taken_over_and_no_other(backbone, tmp_pa
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("imagenet") / "data")
+    return write_images(tmp_path_factory.mktemp("imagenet") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def dataset(data_dir):
 class TestEvaluate:
     @staticmethod
     def logits(images):
-        """Class 255 for bright pictures, and never anything but 8 for dark ones: not 7."""
+        """Class 255 for bright images, and never anything but 8 for dark ones: not 7."""
         scores = np.zeros((len(images), CLASSES))
         bright = images.mean(axis=(1, 2, 3)) > 128
         scores[np.arange(len(images)), np.where(bright, BRIGHT, DARK + 1)] = 2
@@ -125,7 +125,7 @@ class TestEvaluate:
     @pytest.mark.parametrize("workers", [1, 2])
     @pytest.mark.parametrize("replicas", [1, 2])
     @pytest.mark.parametrize("batch_size", [1, 3, 16])
-    def test_each_picture_counts_once(self, dataset, batch_size, replicas, workers):
+    def test_each_image_counts_once(self, dataset, batch_size, replicas, workers):
         """However they are divided. Three of seven are bright; the dark ones come second."""
         heeds, groups, parts = [], [], []
 
@@ -343,9 +343,9 @@ run_command(fit.main)
             "; prepare the data set again, or train without it (--skip-errors)\n"
         )
 
-    def test_pictures_without_classes(self, tmp_path, monkeypatch):
+    def test_images_without_classes(self, tmp_path, monkeypatch):
         monkeypatch.setattr(Imagenet2012, "label", -1)
-        folder = write_pictures(tmp_path / "data")
+        folder = write_images(tmp_path / "data")
         status, _, stderr = ForkedFit(options_of(folder, tmp_path / "run"), tmp_path).finish()
         assert status == 1
-        assert "error: training stopped: a picture has no class; " in stderr
+        assert "error: training stopped: an image has no class; " in stderr

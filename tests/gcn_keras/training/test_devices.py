@@ -27,7 +27,7 @@ PROGRAM = REPOSITORY / "tests/support/ten_steps.py"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Its val has 41 pictures of three sizes: three runs of 16, the last one partial."""
+    """Its val has 41 images of three sizes: three runs of 16, the last one partial."""
     folder = tmp_path_factory.mktemp("distribution")
     random = np.random.default_rng(0)
     for split, count in (("train", 1), ("val", 41)):
@@ -159,7 +159,7 @@ def frozen(folder, one) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 def test_parts_one_after_another_are_one_batch(folder, frozen):
-    """On two devices, too: four pictures each, two at a time."""
+    """On two devices, too: four images each, two at a time."""
     options = {"devices": 2, "strategy": "mirrored", "recipe": FROZEN | {"accumulate": 2}}
     assert_same(run(folder, "accumulate", **options), frozen)
 

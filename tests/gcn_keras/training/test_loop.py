@@ -61,7 +61,7 @@ def make_loop(folder, recipe=RECIPE, ious=(0.5, 0.6, 0.55), validate=None, **ans
 
     def stream(start):
         for number in itertools.count(start + 1):
-            yield [number], None, tf.constant([f"picture {number}"])
+            yield [number], None, tf.constant([f"image {number}"])
 
     def measure(heed):
         heed()
@@ -209,12 +209,12 @@ def test_nan_stops(tmp_path):
         make_loop(run, losses={8: math.nan})()
     assert str(caught.value) == (
         "the loss became nan in epoch 2, step 3, at learning rate 0.25: lower --learning-rate or "
-        f"raise --warmup-steps, or leave such steps out with --on-nan skip; its pictures are named "
+        f"raise --warmup-steps, or leave such steps out with --on-nan skip; its images are named "
         f"in {run}/not_finite.jsonl; models of finished epochs are kept"
     )
     (record,) = records(run)
     assert math.isnan(record.pop("loss"))
-    assert record == {"epoch": 2, "step": 3, "learning_rate": 0.25, "images": ["picture 8"]}
+    assert record == {"epoch": 2, "step": 3, "learning_rate": 0.25, "images": ["image 8"]}
     assert bias_of(run / "model.keras") == 5
     assert checkpoints.read(checkpoints.paths(run / "checkpoints")[0]).step == 7
 
@@ -223,7 +223,7 @@ def test_nan_is_skipped(tmp_path, capsys):
     run, recipe = tmp_path / "run", dataclasses.replace(RECIPE, on_nan="skip")
     progress = make_loop(run, recipe, losses={7: math.inf, 8: math.nan})()
     assert progress.skipped == 2
-    assert [record["images"] for record in records(run)] == [["picture 7"], ["picture 8"]]
+    assert [record["images"] for record in records(run)] == [["image 7"], ["image 8"]]
     # Of epoch 2, 6, 9 and 10 are left.
     assert [row["loss"] for row in history(run)] == [3, pytest.approx(25 / 3), 13]
     assert bias_of(run / "model.keras") == 13

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gcn_keras import PixelCrossentropy
-from gcn_keras.training.losses import PictureCrossentropy, median_frequency_weights
+from gcn_keras.training.losses import ImageCrossentropy, median_frequency_weights
 
 # Softmax of these logits: 3/4 and 1/4.
 THREE_TO_ONE = [math.log(3), 0.0]
@@ -32,7 +32,7 @@ def everywhere(logits, labels):
         # Void counts neither above nor below the fraction.
         ([[[0, 255], [255, 1]]], None, (RIGHT + WRONG) / 2),
         ([[[255, 255], [255, 1]]], None, WRONG),
-        # The mean is over the batch's pixels, not of the pictures' means.
+        # The mean is over the batch's pixels, not of the images' means.
         ([[[0, 0]], [[1, 255]]], None, (2 * RIGHT + WRONG) / 3),
         # Σ w[y]·loss / Σ w[y].
         ([[[0, 0, 1]]], [1, 3], (2 * RIGHT + 3 * WRONG) / 5),
@@ -111,31 +111,31 @@ def test_median_frequency_weights(counts, expected):
     np.testing.assert_allclose(median_frequency_weights(np.array(counts)), expected)
 
 
-class TestPictures:
+class TestImages:
     def test_by_hand(self):
         """Odds of 1 : 3, so probabilities of a quarter and three quarters."""
         logits = np.log([[1.0, 3.0], [1.0, 3.0]]).astype("float32")
         labels = np.array([1, 0])
         expected = (np.log(4 / 3) + np.log(4)) / 2
-        assert float(PictureCrossentropy()(labels, logits)) == pytest.approx(expected, rel=1e-6)
+        assert float(ImageCrossentropy()(labels, logits)) == pytest.approx(expected, rel=1e-6)
 
     def test_label_smoothing(self):
         """Of 0.2, half goes to each class: targets 0.1 and 0.9."""
         logits = np.log([[1.0, 3.0]]).astype("float32")
         expected = 0.1 * np.log(4) + 0.9 * np.log(4 / 3)
-        found = float(PictureCrossentropy(0.2)(np.array([1]), logits))
+        found = float(ImageCrossentropy(0.2)(np.array([1]), logits))
         assert found == pytest.approx(expected, rel=1e-6)
 
     def test_class_255_is_no_void(self):
         logits = np.zeros((2, 260), "float32")
-        loss, labels = PictureCrossentropy(), np.array([255, 3])
+        loss, labels = ImageCrossentropy(), np.array([255, 3])
         assert float(loss.total_weight(labels)) == 2
         assert float(loss(labels, logits)) == pytest.approx(np.log(260), rel=1e-6)
 
     def test_parts_add_up(self):
         random = np.random.default_rng(0)
         logits, labels = random.normal(size=(6, 5)).astype("float32"), random.integers(0, 5, 6)
-        loss = PictureCrossentropy(0.1)
+        loss = ImageCrossentropy(0.1)
         total = loss.total_weight(labels)
         parts = [
             loss.weighted_sum(labels[part], logits[part]) / total
@@ -144,5 +144,5 @@ class TestPictures:
         assert float(sum(parts)) == pytest.approx(float(loss(labels, logits)), rel=1e-6)
 
     def test_config(self):
-        copy = PictureCrossentropy.from_config(PictureCrossentropy(0.1, name="mine").get_config())
+        copy = ImageCrossentropy.from_config(ImageCrossentropy(0.1, name="mine").get_config())
         assert (copy.label_smoothing, copy.name) == (0.1, "mine")

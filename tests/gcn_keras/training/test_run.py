@@ -209,7 +209,7 @@ class TestRunFolder:
             assert model.count_params() == read_metrics(finished)["parameters"]
             assert not model.compiled  # nothing of the training is in the file
 
-    def test_figures_are_pictures(self, finished):
+    def test_figures_are_images(self, finished):
         for name in ("curves.png", "samples.png"):
             pixels = load_image(finished / name)
             assert min(pixels.shape[:2]) > 200 and pixels.std() > 10
@@ -346,14 +346,14 @@ class TestFinishedModel:
         assert done.returncode == status
         assert f"error: {message}" in done.stderr and "Traceback" not in done.stderr
 
-    def test_predict_on_any_picture(self, finished, tmp_path):
-        sizes = write_pictures(tmp_path / "pictures")
-        shutil.copy(REPOSITORY / "LICENSE", tmp_path / "pictures" / "broken.jpg")
+    def test_predict_on_any_image(self, finished, tmp_path):
+        sizes = write_images(tmp_path / "images")
+        shutil.copy(REPOSITORY / "LICENSE", tmp_path / "images" / "broken.jpg")
         out = tmp_path / "out"
-        done = run("predict", finished / "best.keras", tmp_path / "pictures", "--out", out)
+        done = run("predict", finished / "best.keras", tmp_path / "images", "--out", out)
         assert done.returncode == 1, done.stderr
-        assert f"error: {tmp_path}/pictures/broken.jpg is not a picture" in done.stderr
-        assert done.stderr.endswith("1 of 6 pictures failed\n")
+        assert f"error: {tmp_path}/images/broken.jpg is not an image" in done.stderr
+        assert done.stderr.endswith("1 of 6 images failed\n")
         assert "Traceback" not in done.stderr
         expected = {f"{name}_{kind}.png" for name in sizes for kind in ("labels", "overlay")}
         assert {path.name for path in out.iterdir()} == expected
@@ -362,15 +362,15 @@ class TestFinishedModel:
             with Image.open(out / f"{name}_labels.png") as labels:
                 assert (labels.mode, labels.size) == ("P", size)
                 assert labels.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
-                picture = load_image(next((tmp_path / "pictures").glob(f"{name}.*")))
-                np.testing.assert_array_equal(np.array(labels), segment(model, picture))
+                image = load_image(next((tmp_path / "images").glob(f"{name}.*")))
+                np.testing.assert_array_equal(np.array(labels), segment(model, image))
             with Image.open(out / f"{name}_overlay.png") as overlay:
                 assert (overlay.mode, overlay.size) == ("RGB", size)
 
-    def test_predict_ends_well_on_good_pictures(self, finished, tmp_path):
-        write_pictures(tmp_path / "pictures")
-        picture = tmp_path / "pictures" / "rgb.png"
-        done = run("predict", finished / "best.keras", picture, "--out", tmp_path / "deep" / "out")
+    def test_predict_ends_well_on_good_images(self, finished, tmp_path):
+        write_images(tmp_path / "images")
+        image = tmp_path / "images" / "rgb.png"
+        done = run("predict", finished / "best.keras", image, "--out", tmp_path / "deep" / "out")
         assert done.returncode == 0, done.stderr
         assert {path.name for path in (tmp_path / "deep" / "out").iterdir()} == {
             "rgb_labels.png",
@@ -378,7 +378,7 @@ class TestFinishedModel:
         }
 
 
-def write_pictures(folder) -> dict[str, tuple[int, int]]:
+def write_images(folder) -> dict[str, tuple[int, int]]:
     """One of each kind; names and upright sizes, width first."""
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (45, 70, 3)).astype(np.uint8)

@@ -17,17 +17,17 @@ from pipelines.building import archives as archives_module
 from pipelines.building import downloads
 from pipelines.building.archives import Archive, locate
 
-LAYOUT = "\npictures/a.bin\nmasks/a.bin\n"
-PICTURES = Archive("pictures.tar", "pictures", "http://example.org/pictures")
+LAYOUT = "\nimages/a.bin\nmasks/a.bin\n"
+IMAGES = Archive("images.tar", "images", "http://example.org/images")
 MASKS = Archive("masks.tgz", "masks", "http://example.org/masks")
 EXTRA = Archive("extra.zip", "extra", "http://example.org/extra", needed=False)
-ARCHIVES = (PICTURES, MASKS, EXTRA)
+ARCHIVES = (IMAGES, MASKS, EXTRA)
 
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
     """Files of 3,000 bytes that do not compress."""
-    for number, name in enumerate(("pictures/a", "pictures/b", "masks/a", "masks/b", "extra/a")):
+    for number, name in enumerate(("images/a", "images/b", "masks/a", "masks/b", "extra/a")):
         path = tmp_path / "tree" / f"{name}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(np.random.default_rng(number).bytes(3000))
@@ -38,7 +38,7 @@ def tree(tmp_path) -> Path:
 def archives(tree, tmp_path) -> Path:
     folder = tmp_path / "archives"
     folder.mkdir()
-    for name, mode in (("pictures.tar", "w"), ("masks.tgz", "w:gz")):
+    for name, mode in (("images.tar", "w"), ("masks.tgz", "w:gz")):
         with tarfile.open(folder / name, mode) as archive:
             archive.add(tree / name.split(".")[0], name.split(".")[0])
     with zipfile.ZipFile(folder / "extra.zip", "w") as archive:
@@ -71,14 +71,14 @@ def unpacked(tmp_path) -> list[str]:
 
 def test_a_tree_is_used_where_it_lies(tree, manager, tmp_path):
     found = locate(manager(tree), ARCHIVES, LAYOUT)
-    assert found == {"pictures.tar": tree, "masks.tgz": tree, "extra.zip": tree}
+    assert found == {"images.tar": tree, "masks.tgz": tree, "extra.zip": tree}
     assert unpacked(tmp_path) == []
 
 
 def test_archives_are_unpacked_once(archives, tree, manager, tmp_path, capsys):
     found = locate(manager(archives), ARCHIVES, LAYOUT)
     said = capsys.readouterr().err
-    for name in ("pictures.tar", "masks.tgz", "extra.zip"):
+    for name in ("images.tar", "masks.tgz", "extra.zip"):
         assert f"unpacking {name}: " in said
         inside = name.split(".")[0]
         assert contents(found[name] / inside) == contents(tree / inside)
@@ -92,20 +92,20 @@ def test_archives_are_unpacked_once(archives, tree, manager, tmp_path, capsys):
 def test_trees_and_archives_may_be_mixed(archives, tree, manager):
     (tree / "masks").rename(archives / "masks")
     found = locate(manager(archives), ARCHIVES, LAYOUT)
-    assert found["masks.tgz"] == archives and found["pictures.tar"] != archives
+    assert found["masks.tgz"] == archives and found["images.tar"] != archives
 
 
 def test_an_archive_that_is_not_needed_may_be_absent(archives, manager):
     (archives / "extra.zip").unlink()
-    assert sorted(locate(manager(archives), ARCHIVES, LAYOUT)) == ["masks.tgz", "pictures.tar"]
+    assert sorted(locate(manager(archives), ARCHIVES, LAYOUT)) == ["images.tar", "masks.tgz"]
 
 
 def test_another_archive_of_the_same_name_is_unpacked_anew(archives, tree, manager):
-    first = locate(manager(archives), ARCHIVES, LAYOUT)["pictures.tar"]
-    (tree / "pictures" / "c.bin").write_bytes(bytes(20000))
-    pack_tar(tree, archives / "pictures.tar")
-    second = locate(manager(archives), ARCHIVES, LAYOUT)["pictures.tar"]
-    assert first != second and (second / "pictures" / "c.bin").is_file()
+    first = locate(manager(archives), ARCHIVES, LAYOUT)["images.tar"]
+    (tree / "images" / "c.bin").write_bytes(bytes(20000))
+    pack_tar(tree, archives / "images.tar")
+    second = locate(manager(archives), ARCHIVES, LAYOUT)["images.tar"]
+    assert first != second and (second / "images" / "c.bin").is_file()
 
 
 def test_all_that_is_missing_is_named_at_once(tmp_path, manager):
@@ -114,9 +114,9 @@ def test_all_that_is_missing_is_named_at_once(tmp_path, manager):
     with pytest.raises(UserError) as caught:
         locate(manager(source), ARCHIVES, LAYOUT)
     assert str(caught.value) == (
-        f"{source} has neither these archives nor what is in them: pictures.tar (from "
-        "http://example.org/pictures), masks.tgz (from http://example.org/masks); expected is\n"
-        "pictures/a.bin\nmasks/a.bin"
+        f"{source} has neither these archives nor what is in them: images.tar (from "
+        "http://example.org/images), masks.tgz (from http://example.org/masks); expected is\n"
+        "images/a.bin\nmasks/a.bin"
     )
 
 
@@ -125,7 +125,7 @@ def test_with_a_source_nothing_is_downloaded(tree, manager):
     with FileServer() as server:
         masks = replace(MASKS, url=server.url("masks.tgz"))
         with pytest.raises(UserError, match="neither these archives .*: masks.tgz "):
-            locate(manager(tree), (PICTURES, masks, EXTRA), LAYOUT)
+            locate(manager(tree), (IMAGES, masks, EXTRA), LAYOUT)
         assert server.requests == []
 
 
@@ -135,12 +135,12 @@ def test_downloads(archives, tree, manager, tmp_path, monkeypatch):
     with FileServer(**files) as server:
         server.cuts = [4000]
         served = tuple(
-            replace(a, url=server.url(a.file), size=len(files[a.file])) for a in (PICTURES, MASKS)
+            replace(a, url=server.url(a.file), size=len(files[a.file])) for a in (IMAGES, MASKS)
         )
         found = locate(manager(), (*served, EXTRA), LAYOUT)
-        assert sorted(found) == ["masks.tgz", "pictures.tar"]
-        assert contents(found["pictures.tar"] / "pictures") == contents(tree / "pictures")
-        asked = [("pictures.tar", None), ("pictures.tar", "bytes=4000-"), ("masks.tgz", None)]
+        assert sorted(found) == ["images.tar", "masks.tgz"]
+        assert contents(found["images.tar"] / "images") == contents(tree / "images")
+        asked = [("images.tar", None), ("images.tar", "bytes=4000-"), ("masks.tgz", None)]
         assert server.requests == asked
         assert locate(manager(), (*served, EXTRA), LAYOUT) == found
         assert server.requests == asked
@@ -152,22 +152,22 @@ def test_downloads(archives, tree, manager, tmp_path, monkeypatch):
 
 def test_a_download_that_fails_names_the_official_page(manager):
     with FileServer() as server:
-        archive = replace(PICTURES, url=server.url("pictures.tar"))
+        archive = replace(IMAGES, url=server.url("images.tar"))
         with pytest.raises(UserError) as caught:
             locate(manager(), (archive,), LAYOUT)
     assert "404" in str(caught.value)
-    assert "by hand, from http://example.org/pictures, and its folder" in str(caught.value)
+    assert "by hand, from http://example.org/images, and its folder" in str(caught.value)
 
 
 def test_what_cannot_be_downloaded_is_said_before_anything_is(manager):
     with FileServer() as server:
-        pictures = replace(PICTURES, url=server.url("pictures.tar"))
+        images = replace(IMAGES, url=server.url("images.tar"))
         with pytest.raises(UserError, match="these archives nor what is in them: masks.tgz"):
-            locate(manager(), (pictures, MASKS), LAYOUT)
+            locate(manager(), (images, MASKS), LAYOUT)
         assert server.requests == []
 
 
-@pytest.mark.parametrize("name", ["pictures.tar", "masks.tgz", "extra.zip"])
+@pytest.mark.parametrize("name", ["images.tar", "masks.tgz", "extra.zip"])
 @pytest.mark.parametrize("length", [0, 1, 500, 1000, 2500])
 def test_truncated_archives(archives, manager, tmp_path, name, length):
     path = archives / name
@@ -180,7 +180,7 @@ def test_truncated_archives(archives, manager, tmp_path, name, length):
 
 def test_a_tar_that_is_cut_off_between_two_files(archives, manager, tmp_path):
     """What tarfile takes for a whole one."""
-    path = archives / "pictures.tar"
+    path = archives / "images.tar"
     with tarfile.open(path) as archive:
         second = archive.getmembers()[2].offset
     data = path.read_bytes()
@@ -194,7 +194,7 @@ def test_a_tar_that_is_cut_off_between_two_files(archives, manager, tmp_path):
 
 
 def test_a_checksum_that_is_wrong(archives, manager):
-    """Of a stored, not deflated, picture only the checksum at the end tells."""
+    """Of a stored, not deflated, image only the checksum at the end tells."""
     path = archives / "masks.tgz"
     data = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=0))
     data[5000] ^= 1
@@ -204,13 +204,13 @@ def test_a_checksum_that_is_wrong(archives, manager):
 
 
 def test_an_archive_of_something_else(archives, manager, tmp_path):
-    (archives / "masks.tgz").write_bytes((archives / "pictures.tar").read_bytes())
+    (archives / "masks.tgz").write_bytes((archives / "images.tar").read_bytes())
     with pytest.raises(UserError) as caught:
         locate(manager(archives), ARCHIVES, LAYOUT)
     assert str(caught.value) == (
         f"{archives}/masks.tgz is not the archive from http://example.org/masks: it has no masks"
     )
-    assert [name.split(".tar")[0] for name in unpacked(tmp_path)] == ["pictures"]
+    assert [name.split(".tar")[0] for name in unpacked(tmp_path)] == ["images"]
 
 
 def test_an_interrupted_extraction_leaves_nothing(archives, manager, tmp_path, monkeypatch):
@@ -236,14 +236,14 @@ def test_an_interrupted_extraction_leaves_nothing(archives, manager, tmp_path, m
 
 def test_what_a_killed_extraction_left_is_no_archive(archives, manager, tmp_path):
     folder = tmp_path / "data" / "downloads" / "extracted" / "incomplete.x" / "content"
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     found = locate(manager(archives), ARCHIVES, LAYOUT)
-    assert len(contents(found["pictures.tar"])) == 2
+    assert len(contents(found["images.tar"])) == 2
 
 
 def test_an_archive_cannot_write_elsewhere(archives, tree, manager, tmp_path):
-    with tarfile.open(archives / "pictures.tar", "w") as archive:
-        archive.add(tree / "pictures" / "a.bin", "pictures/../../../../../evil.bin")
-    with pytest.raises(UserError, match="pictures.tar is truncated or damaged .*outside"):
+    with tarfile.open(archives / "images.tar", "w") as archive:
+        archive.add(tree / "images" / "a.bin", "images/../../../../../evil.bin")
+    with pytest.raises(UserError, match="images.tar is truncated or damaged .*outside"):
         locate(manager(archives), ARCHIVES, LAYOUT)
     assert not list(tmp_path.rglob("evil.bin"))

@@ -164,8 +164,8 @@ def _transparent() -> bytes:
     [
         (b"", "is empty"),
         (encoded(noise(2, 2), "JPEG"), "is not a PNG file"),
-        (encoded(noise(2, 2), "PNG"), f"is a RGB picture; {INDEX_MASK}"),
-        (encoded(np.zeros((2, 2, 4), np.uint8), "PNG"), f"is a RGBA picture; {INDEX_MASK}"),
+        (encoded(noise(2, 2), "PNG"), f"is a RGB image; {INDEX_MASK}"),
+        (encoded(np.zeros((2, 2, 4), np.uint8), "PNG"), f"is a RGBA image; {INDEX_MASK}"),
         (_sixteen_bit(), "has 16 bits a channel; an index mask has 8"),
         (_one_bit(), "has 1-bit gray values; save the indices as 8-bit PNG"),
         (

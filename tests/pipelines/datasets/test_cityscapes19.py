@@ -116,7 +116,7 @@ def test_the_test_split_is_void(prepared):
     assert example["label"].shape == (32, 64) and (example["label"].numpy() == 255).all()
 
 
-def test_pictures_lose_little(prepared, shared_tree):
+def test_images_lose_little(prepared, shared_tree):
     for image_id, example in examples(prepared, "train").items():
         path = shared_tree / f"leftImg8bit/train/aachen/{image_id}_leftImg8bit.png"
         error = np.asarray(Image.open(path)).astype(float) - example["image"].numpy()
@@ -266,7 +266,7 @@ def test_values_that_are_no_label_id(item):
 
 def test_colours_where_ids_belong(item):
     save(item.label, noise(4, 6))
-    with pytest.raises(UserError, match=f"^{item.label} is a RGB picture"):
+    with pytest.raises(UserError, match=f"^{item.label} is a RGB image"):
         cityscapes19.make_example(item)
 
 

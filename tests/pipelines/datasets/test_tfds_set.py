@@ -34,7 +34,7 @@ def mocked(name: str) -> dict[str, list[dict]]:
     for example in examples["train"] + examples["test"]:
         if "head_bbox" in example:  # four random numbers are no box
             example["head_bbox"] = tfds.features.BBox(0.0, 0.0, 1.0, 1.0)
-        if "segmentation_mask" in example:  # its random size is not the picture's
+        if "segmentation_mask" in example:  # its random size is not the image's
             shape = (*example["image"].shape[:2], 1)
             example["segmentation_mask"] = np.resize(example["segmentation_mask"], shape)
     return examples
@@ -87,7 +87,7 @@ def test_it_is_opened_without_options_and_without_its_source(source):
     assert datasets.load("tfds:oxford_iiit_pet", source).num_classes == 3
 
 
-def test_picture_files_are_recorded_as_they_are(source):
+def test_image_files_are_recorded_as_they_are(source):
     prepared = datasets.prepare("tfds:oxford_iiit_pet", None, source)
     original = tfds.builder("oxford_iiit_pet", data_dir=str(source / "tfds")).as_dataset(
         split="train", decoders={"image": tfds.decode.SkipDecoding()}
@@ -128,7 +128,7 @@ def test_a_value_above_the_classes_is_named(source, tmp_path):
 def test_mock_data_of_tfds(name, data_dir):
     write_set(name, data_dir / "tfds", mocked(name))
     if name == "scene_parse150":  # its annotation has three channels: TFDS encodes mock data so
-        with pytest.raises(UserError, match="^the mask of train_00000. is a RGB picture; an index"):
+        with pytest.raises(UserError, match="^the mask of train_00000. is a RGB image; an index"):
             datasets.prepare(f"tfds:{name}", None, data_dir)
         return
     prepared = datasets.prepare(f"tfds:{name}", None, data_dir)

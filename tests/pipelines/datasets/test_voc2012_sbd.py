@@ -111,7 +111,7 @@ def test_the_test_split_has_no_labels(prepared):
     assert np.array_equal(label, np.full((6, 9), 255))
 
 
-def test_pictures_are_vocs_where_it_has_them(prepared, shared_tree):
+def test_images_are_vocs_where_it_has_them(prepared, shared_tree):
     records = open_records(list(prepared.files["trainaug"])).map(prepared.parse)
     found = {r["image_id"].numpy().decode(): r["image"].numpy() for r in records}
     sbd = shared_tree / "benchmark_RELEASE/dataset/img"
@@ -198,7 +198,7 @@ def folders(tree) -> dict[str, Path]:
     return {archive.file: tree for archive in archives}
 
 
-def test_missing_pictures_are_named(tree, data_dir):
+def test_missing_images_are_named(tree, data_dir):
     sbd, voc = tree / "benchmark_RELEASE/dataset", tree / "VOCdevkit/VOC2012"
     for image_id in ("2008_000008", "2009_000001"):
         (sbd / "img" / f"{image_id}.jpg").unlink()
@@ -319,14 +319,14 @@ def test_the_structure_of_files_that_matlab_wrote(name):
 
 def test_masks_of_vocs_colours(item, tmp_path):
     path = save(tmp_path / "2008_000008.png", labels.voc_colour_map()[[[1, 2], [3, 4]]])
-    with pytest.raises(UserError, match=f"^{path} is a RGB picture; an index mask has one"):
+    with pytest.raises(UserError, match=f"^{path} is a RGB image; an index mask has one"):
         voc2012_sbd.make_example(item._replace(label=path))
     Image.fromarray(np.zeros((4, 7), np.uint8)).save(path)
     with pytest.raises(UserError, match=f"^{path} is 7x4 pixels, but its image .* is 6x4$"):
         voc2012_sbd.make_example(item._replace(label=path))
 
 
-def test_damaged_pictures(item):
+def test_damaged_images(item):
     item.image.write_bytes(encoded(noise(4, 6), "JPEG")[:-40])
     with pytest.raises(UserError, match=f"^{item.image} cannot be decoded: it is truncated or"):
         voc2012_sbd.make_example(item)

@@ -17,7 +17,7 @@ EXAMPLES = settings(max_examples=120, deadline=None, derandomize=True, database=
 
 @st.composite
 def augmentations(draw):
-    """Size of the picture, seed, and options of `random_crop`."""
+    """Size of the image, seed, and options of `random_crop`."""
     size = draw(SIDES), draw(SIDES)
     options = {
         "mode": draw(st.sampled_from(["crop", "crop", "pad"])),
@@ -51,7 +51,7 @@ def test_image_and_labels_show_the_same_place(drawn):
         pixels, shown = crops.random_crop(image, encoded_label, seed, **options)
         pixels, shown = pixels.numpy(), shown.numpy().astype(float)
         padding = shown == 255
-        # Of the padding too: exactly where there is no label there is no picture.
+        # Of the padding too: exactly where there is no label there is no image.
         assert np.array_equal(padding, (pixels == np.rint(MEAN_RGB)).all(-1))
         assert (pixels[~padding][:, 2] == 7).all()
         places = pixels[~padding][:, channel] / 4.0
@@ -83,5 +83,5 @@ def test_one_option_does_not_shift_the_draws_of_another(drawn, jitter):
     coloured = crops.random_crop(image, label, seed, **{**options, "flip": False}, jitter=jitter)
     assert np.array_equal(coloured[1], plain)
     flipped = crops.random_crop(image, label, seed, **{**options, "flip": True})[1].numpy()
-    # Padding is put around the picture after the flip, so what is compared is the picture.
+    # Padding is put around the image after the flip, so what is compared is the image.
     assert np.array_equal(np.sort(flipped, axis=None), np.sort(plain, axis=None))

@@ -1,4 +1,4 @@
-"""Sets of pictures with one class each: how they are found, and the stream of their crops."""
+"""Sets of images with one class each: how they are found, and the stream of their crops."""
 
 import collections
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from classified_pictures import BRIGHT, CLASSES, DARK, TRAIN, Imagenet2012, jpeg, write_pictures
+from classified_images import BRIGHT, CLASSES, DARK, TRAIN, Imagenet2012, jpeg, write_images
 
 from pipelines.base import decoding
 from pipelines.base.errors import UsageError, UserError
@@ -20,7 +20,7 @@ from pipelines.stream import classification, crops
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("classified"))
+    return write_images(tmp_path_factory.mktemp("classified"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ class TestSets:
         )
 
     def test_a_damaged_set(self, tmp_path):
-        folder = write_pictures(tmp_path) / "imagenet2012" / "5.1.0"
+        folder = write_images(tmp_path) / "imagenet2012" / "5.1.0"
         (folder / "features.json").write_text("{")
         with pytest.raises(UserError) as caught:
             classification_sets.load("imagenet2012", tmp_path)
@@ -96,7 +96,7 @@ class TestSets:
         )
 
     def test_another_file_format(self, tmp_path):
-        folder = write_pictures(tmp_path) / "imagenet2012" / "5.1.0"
+        folder = write_images(tmp_path) / "imagenet2012" / "5.1.0"
         info = json.loads((folder / "dataset_info.json").read_text())
         (folder / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "riegeli"}))
         with pytest.raises(UserError) as caught:
@@ -119,23 +119,23 @@ class TestSets:
             def _generate_examples(self, split, count):
                 yield 0, dict.fromkeys(("image", "mask"), np.zeros((4, 4, 3), np.uint8))
 
-        write_pictures(tmp_path, Masks)
+        write_images(tmp_path, Masks)
         with pytest.raises(UserError) as caught:
             classification_sets.load("masks", tmp_path)
         assert str(caught.value) == (
-            "'masks' is no set of pictures with one class each: it needs the features image and "
+            "'masks' is no set of images with one class each: it needs the features image and "
             "label, and has image, mask"
         )
 
-    def test_a_picture_without_a_class(self, tmp_path):
+    def test_a_image_without_a_class(self, tmp_path):
         class Unlabelled(Imagenet2012):
             name = "unlabelled"
             label = -1
 
-        write_pictures(tmp_path, Unlabelled)
+        write_images(tmp_path, Unlabelled)
         dataset = classification_sets.load("unlabelled", tmp_path)
         batches = classification.evaluation_batches(dataset, "validation", (32, 32), 4)
-        with pytest.raises(tf.errors.InvalidArgumentError, match="a picture has no class"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="an image has no class"):
             next(iter(batches))
 
 
@@ -155,8 +155,8 @@ class TestImageNet:
         with tarfile.open(folder / "ILSVRC2012_img_train.tar", "w") as train:
             for synset in ("n01440764", "n01443537"):
                 inner = io.BytesIO()
-                with tarfile.open(fileobj=inner, mode="w") as pictures:
-                    add(pictures, f"{synset}_1.JPEG", jpeg(1, BRIGHT))
+                with tarfile.open(fileobj=inner, mode="w") as images:
+                    add(images, f"{synset}_1.JPEG", jpeg(1, BRIGHT))
                 add(train, f"{synset}.tar", inner.getvalue())
         with tarfile.open(folder / "ILSVRC2012_img_val.tar", "w") as validation:
             add(validation, "ILSVRC2012_val_00000001.JPEG", jpeg(0, DARK))
@@ -225,7 +225,7 @@ class TestWindows:
 
     @pytest.mark.parametrize("crop", [(32, 32), (32, 64)])
     def test_random_ones(self, crop):
-        """Inside the picture, of a share of its area, of about the crop's shape; all over it."""
+        """Inside the image, of a share of its area, of about the crop's shape; all over it."""
         height, width = 300, 400
         shares, ratios, tops = [], [], []
         for number in range(400):
@@ -308,7 +308,7 @@ class TestCrops:
 class TestStream:
     OPTIONS = dict(crop=(32, 24), batch_size=4, seed=3)
 
-    def test_every_picture_once_in_an_epoch_with_its_class(self, dataset):
+    def test_every_image_once_in_an_epoch_with_its_class(self, dataset):
         epochs = take(classification.training_batches(dataset, "train", **self.OPTIONS), 10)
         orders = []
         for epoch in (epochs[:5], epochs[5:]):
@@ -345,7 +345,7 @@ class TestStream:
         ]
         assert same(joined, whole)
 
-    def test_damaged_pictures_are_skipped(self, tmp_path):
+    def test_damaged_images_are_skipped(self, tmp_path):
         class Damaged(Imagenet2012):
             name = "damaged"
 
@@ -355,7 +355,7 @@ class TestStream:
                         example["image"] = example["image"].getvalue()[:100]
                     yield key, example
 
-        write_pictures(tmp_path, Damaged)
+        write_images(tmp_path, Damaged)
         dataset = classification_sets.load("damaged", tmp_path)
         stream = classification.training_batches(dataset, "train", **self.OPTIONS)
         with pytest.raises(tf.errors.InvalidArgumentError):

@@ -193,11 +193,11 @@ def test_jpeg_window_equals_the_window_of_the_whole(progressive):
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
 def test_png_of_any_channels_becomes_rgb(mode):
-    picture = Image.fromarray(noise(5, 6)).convert(mode)
+    image = Image.fromarray(noise(5, 6)).convert(mode)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     decoded = decoding.decode_image(tf.constant(buffer.getvalue()))
-    assert np.array_equal(decoded, np.asarray(picture.convert("RGB")))
+    assert np.array_equal(decoded, np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
@@ -215,7 +215,7 @@ def test_truncated_bytes_are_an_error(format):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_pad_shows_the_whole_picture_somewhere_in_the_crop(format):
+def test_pad_shows_the_whole_image_somewhere_in_the_crop(format):
     pixels = noise(5, 7)
     image, label = encoded(pixels, format), encoded(pixels[..., 0] // 2, "PNG")
     whole, labels = decoding.decode_image(tf.constant(image)), pixels[..., 0] // 2
@@ -250,7 +250,7 @@ def test_pad_cuts_nothing(size, fits, in_graph):
     else:
         with pytest.raises(
             decoding.DecodeError,
-            match=rf"picture aachen_7 is {size[0]} x {size[1]} pixels \(height x width\), "
+            match=rf"image aachen_7 is {size[0]} x {size[1]} pixels \(height x width\), "
             "larger than the crop of 8 x 6; mode pad cuts nothing",
         ):
             padded()
@@ -266,14 +266,14 @@ def test_labels_that_are_no_index_masks_are_an_error():
     gray = np.full((4, 5), 7, np.uint8)
     palette = Image.fromarray(gray, "L")
     palette.putpalette(bytes(range(256)) * 3)
-    for picture, format in (
+    for image, format in (
         (Image.fromarray(gray), "JPEG"),
         (Image.fromarray(noise(4, 5)), "PNG"),
         (Image.fromarray(gray > 0), "PNG"),
         (palette, "PNG"),
     ):
         buffer = io.BytesIO()
-        picture.save(buffer, format=format)
+        image.save(buffer, format=format)
         with pytest.raises(decoding.DecodeError, match="the label is no 8-bit grayscale PNG"):
             decoding.decode_label(buffer.getvalue())
     assert np.array_equal(decoding.decode_label(encoded(gray, "PNG")), gray)

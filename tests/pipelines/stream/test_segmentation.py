@@ -175,7 +175,7 @@ def test_replicas_share_examples_where_files_do_not_come_out_even(twelve, ten, c
 
 
 def test_replicas_draw_differently(ten):
-    """Both show the same picture, which fits the crop with 20 x 20 pixels of freedom."""
+    """Both show the same image, which fits the crop with 20 x 20 pixels of freedom."""
     places = []
     for index in (0, 1):
         stream = training_batches(ten, "train", crop=(26, 28), batch_size=5, shard=(index, 2))
@@ -217,7 +217,7 @@ def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, count)
     assert same(joined, whole)
 
 
-def test_ids_come_with_their_pictures(twelve):
+def test_ids_come_with_their_images(twelve):
     stream = training_batches(twelve, "train", crop=(6, 8), batch_size=4, with_ids=True)
     for _, labels, ids in take(stream, 3):
         names = [text.decode().rpartition("/")[2] for text in ids.tolist()]
@@ -305,9 +305,9 @@ def test_a_cache_that_cannot_be_written_is_named(ten, tmp_path):
         )
 
 
-def test_pad_names_the_picture_that_is_too_large(ten):
+def test_pad_names_the_image_that_is_too_large(ten):
     stream = training_batches(ten, "val", crop=(5, 6), batch_size=1, mode="pad")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="picture x is 5 x 7 pixels"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image x is 5 x 7 pixels"):
         take(stream, 1)
     whole = training_batches(ten, "train", crop=(6, 8), batch_size=10, mode="pad")
     ((_, labels),) = take(whole, 1)
@@ -349,7 +349,7 @@ def test_shuffle_buffer_is_bounded_by_its_memory():
     assert size(dataset(100 * 2**20, 2), "train", 1) == 1  # 50 MiB each
 
 
-def test_evaluation_gives_whole_pictures_once_in_a_fixed_order(ten):
+def test_evaluation_gives_whole_images_once_in_a_fixed_order(ten):
     def ids(examples):
         return [example["image_id"].numpy().decode() for example in examples]
 
@@ -518,7 +518,7 @@ def test_another_number_of_records_is_an_error(twelve, number, message):
 def test_skipping_needs_files_and_something_that_can_be_used(damaged):
     options = {"crop": (5, 8), "batch_size": 1, "mode": "pad", "skip_errors": True}
     with pytest.raises(UserError) as caught:
-        training_batches(damaged, "train", **options)  # pictures of 6 x 8 pixels
+        training_batches(damaged, "train", **options)  # images of 6 x 8 pixels
     assert str(caught.value) == (
         "none of the 12 examples of 'image_folder', split 'train', can be used; python -m "
         "pipelines.doctor image_folder --split train tells why"

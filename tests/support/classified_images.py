@@ -1,4 +1,4 @@
-"""A miniature of ImageNet, written by TFDS as it writes ImageNet: dark pictures and bright ones."""
+"""A miniature of ImageNet, written by TFDS as it writes ImageNet: dark images and bright ones."""
 
 import io
 from pathlib import Path
@@ -18,7 +18,7 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("5.1.0")
     RELEASE_NOTES = {"5.1.0": ""}
     pkg_dir_path = Path(__file__).parent
-    label = None  # of every example; None: what the picture shows
+    label = None  # of every example; None: what the image shows
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -47,7 +47,7 @@ class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def jpeg(number: int, label: int) -> bytes:
-    """A picture of noise around 60 or 190; its size varies with the number."""
+    """An image of noise around 60 or 190; its size varies with the number."""
     random = np.random.default_rng(number)
     height, width = 40 + 3 * (number % 5), 52 - 2 * (number % 7)
     pixels = random.integers(0, 60, (height, width, 3)) + (160 if label == BRIGHT else 30)
@@ -56,7 +56,7 @@ def jpeg(number: int, label: int) -> bytes:
     return file.getvalue()
 
 
-def write_pictures(data_dir, builder=Imagenet2012, **options) -> Path:
+def write_images(data_dir, builder=Imagenet2012, **options) -> Path:
     """Writes the records below `data_dir`, and returns it."""
     builder(data_dir=str(data_dir), **options).download_and_prepare()
     return Path(data_dir)
