@@ -17,7 +17,7 @@ import tyro
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.runs import Experiments, split_options
 from gcn_keras.experiments.table import rows_of, run_rows, write_table
-from gcn_keras.models import pyramids
+from gcn_keras.models import backbones
 from gcn_keras.recipes import catalogue, command_line
 from pipelines.base.errors import UsageError, run_command
 
@@ -31,7 +31,7 @@ def parse_weights(pairs: tuple[str, ...]) -> dict[str, str]:
     weights = {}
     for pair in pairs:
         backbone, equals, path = pair.partition("=")
-        if not equals or backbone not in pyramids.P2_STRIDES:
+        if not equals or backbone not in backbones.NAMES:
             raise UsageError(f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {pair!r}")
         if path != "imagenet" and not Path(path).is_file():
             raise UsageError(f"--weights {pair}: there is no such file")

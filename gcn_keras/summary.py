@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gcn_keras.inference.padding import STRIDE
-from gcn_keras.models.pyramids import P2_STRIDES
+from gcn_keras.models import backbones
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import check_target, replacing
@@ -16,7 +16,7 @@ from pipelines.base.labels import IGNORE
 
 def summary(
     model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="MODEL")] = None,
-    backbone: Literal[tuple(P2_STRIDES)] | None = None,
+    backbone: Literal[backbones.NAMES] | None = None,
     block: Literal["gcn", "conv1x1", "conv", "stack"] | None = None,
     kernel_size: tuple[int, ...] | None = None,
     classes: int | None = None,

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gcn_keras.models.pyramids import P5_CHANNELS
+from gcn_keras.models.backbones import BACKBONES
 from gcn_keras.recipes.recipe import Recipe
 
 # What a row is measured by, as it is written into runs.csv, and as it is called.
@@ -311,5 +311,5 @@ def table(name: str, recipe: Recipe) -> Table:
         raise ValueError(f"unknown table {name!r}: choose one of {', '.join(NAMES)}")
     found = _TABLES[name]
     if name == "table4":
-        found = dataclasses.replace(found, rows=_widths(P5_CHANNELS[recipe.backbone]))
+        found = dataclasses.replace(found, rows=_widths(BACKBONES[recipe.backbone].channels[-1]))
     return found

@@ -5,10 +5,12 @@ made of built-in layers only, so `model.summary()` reads like the paper's figure
 model loads in plain Keras. `name` is the prefix of the names of a block's layers.
 """
 
-from keras import layers
+import keras
 
 
-def global_convolution(x, filters: int, kernel_size: int, name: str):
+def global_convolution(
+    x: keras.KerasTensor, filters: int, kernel_size: int, name: str
+) -> keras.KerasTensor:
     """Global Convolutional Network block: a k×k view for O(2/k) of its cost (Figure 2 B).
 
     Two separable branches, k×1 then 1×k and 1×k then k×1, are summed. There is no nonlinearity
@@ -31,10 +33,10 @@ def global_convolution(x, filters: int, kernel_size: int, name: str):
     right = _convolution(filters, (1, k), f"{name}_right_1")(x)
     right = _convolution(filters, (k, 1), f"{name}_right_2")(right)
 
-    return layers.Add(name=f"{name}_sum")([left, right])
+    return keras.layers.Add(name=f"{name}_sum")([left, right])
 
 
-def boundary_refinement(x, name: str):
+def boundary_refinement(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Boundary Refinement block: S + conv3×3(ReLU(conv3×3(S))) (Figure 2 C).
 
     The last convolution starts at zero, so that before training the block passes scores through
@@ -50,12 +52,14 @@ def boundary_refinement(x, name: str):
     """
     channels = x.shape[-1]
     residual = _convolution(channels, (3, 3), f"{name}_conv1")(x)
-    residual = layers.ReLU(name=f"{name}_relu")(residual)
+    residual = keras.layers.ReLU(name=f"{name}_relu")(residual)
     residual = _convolution(channels, (3, 3), f"{name}_conv2", "zeros")(residual)
-    return layers.Add(name=f"{name}_sum")([x, residual])
+    return keras.layers.Add(name=f"{name}_sum")([x, residual])
 
 
-def plain_convolution(x, filters: int, kernel_size: int, name: str):
+def plain_convolution(
+    x: keras.KerasTensor, filters: int, kernel_size: int, name: str
+) -> keras.KerasTensor:
     """One k×k convolution: GCN's rival in Table 2 and, with k = 1, the baseline of Table 1.
 
     Args:
@@ -71,7 +75,9 @@ def plain_convolution(x, filters: int, kernel_size: int, name: str):
     return _convolution(filters, (k, k), f"{name}_conv")(x)
 
 
-def convolution_stack(x, filters: int, kernel_size: int, name: str, width: int | None = None):
+def convolution_stack(
+    x: keras.KerasTensor, filters: int, kernel_size: int, name: str, width: int | None = None
+) -> keras.KerasTensor:
     """(k - 1) / 2 convolutions 3×3, which together reach k×k: GCN's rival in Tables 3 and 4.
 
     As in the paper there is no nonlinearity between them.
@@ -115,6 +121,6 @@ def odd_kernel_size(kernel_size: int) -> int:
 
 
 def _convolution(filters, kernel_size, name, initializer="glorot_uniform"):
-    return layers.Conv2D(
+    return keras.layers.Conv2D(
         filters, kernel_size, padding="same", kernel_initializer=initializer, name=name
     )

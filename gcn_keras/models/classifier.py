@@ -1,7 +1,6 @@
 """A backbone with a classification head, as it is trained on ImageNet before anything else."""
 
 import keras
-from keras import layers
 
 from gcn_keras.models import backbones
 from gcn_keras.models.gcn import normalised, set_batch_norms
@@ -30,15 +29,15 @@ def classifier(
         `[B, num_classes]`.
 
     Raises:
-        ValueError: an argument that cannot be meant, with the value received.
+        ValueError: an invalid argument, with the value received.
     """
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, received {num_classes!r}")
     image = keras.Input((None, None, 3), name="image")
     pyramid = backbones.build(backbone, normalised(image), weights)
-    features = layers.GlobalAveragePooling2D(name="pool")(pyramid["P5"])
+    features = keras.layers.GlobalAveragePooling2D(name="pool")(pyramid["P5"])
     # float32 also where a mixed precision policy computes in 16 bits, as softmax and loss want.
-    logits = layers.Dense(num_classes, dtype="float32", name="predictions")(features)
+    logits = keras.layers.Dense(num_classes, dtype="float32", name="predictions")(features)
     model = keras.Model(image, logits, name=name or f"classifier_{backbone}")
     set_batch_norms(model, momentum=batch_norm_momentum)
     return model

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from keras import layers
+
+from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of
 
 
 class Block(NamedTuple):
@@ -29,7 +30,7 @@ class Block(NamedTuple):
     multiply_adds: int
 
 
-def multiply_adds(layer, input_shape, output_shape) -> int:
+def multiply_adds(layer: keras.Layer, input_shape: tuple, output_shape: tuple) -> int:
     """Multiply-adds of a layer for one image.
 
     Each output position of a convolution takes the whole kernel, also at the border, where a part
@@ -44,13 +45,13 @@ def multiply_adds(layer, input_shape, output_shape) -> int:
     Returns:
         The number; 0 for a layer that is neither convolution nor dense.
     """
-    if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+    if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
         # A group's kernel has the channels of the group only, so its size is right for groups, too.
         return _positions(output_shape) * _size(layer.kernel)
-    if isinstance(layer, layers.SeparableConv2D):
+    if isinstance(layer, keras.layers.SeparableConv2D):
         kernels = _size(layer.depthwise_kernel) + _size(layer.pointwise_kernel)
         return _positions(output_shape) * kernels
-    if isinstance(layer, (layers.Conv2DTranspose, layers.Dense)):
+    if isinstance(layer, (keras.layers.Conv2DTranspose, keras.layers.Dense)):
         return _positions(input_shape) * _size(layer.kernel)
     return 0
 
@@ -84,17 +85,17 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     if nested:
         raise ValueError(f"it is made of whole models ({', '.join(nested)}), not of layers")
     shapes = _shapes(model, height, width)
-    costs = {prefix: [] for prefix in _PREFIXES}
+    members: dict[Place, list[tuple]] = {place: [] for place in FIGURE}
     for layer in model.layers:
-        if isinstance(layer, layers.InputLayer):
+        if isinstance(layer, keras.layers.InputLayer):
             continue
         source, output = _first(layer.input), _first(layer.output)
         cost = multiply_adds(layer, shapes[id(source)], shapes[id(output)])
-        fitting = [prefix for prefix in _PREFIXES if layer.name.startswith(prefix)]
-        if fitting or cost or layer.count_params():
-            place = max(fitting, key=len) if fitting else layer.name
-            costs.setdefault(place, []).append((layer, shapes[id(output)][1:], cost))
-    return _merged(costs)
+        place = block_of(layer.name)
+        if place or cost or layer.count_params():
+            place = place._replace(part="") if place else Place(layer.name, "")
+            members.setdefault(place, []).append((layer, shapes[id(output)][1:], cost))
+    return [_block(place, layers) for place, layers in members.items() if layers]
 
 
 def _shapes(model, height, width) -> dict[int, tuple]:
@@ -110,52 +111,28 @@ def _first(tensors):
     return tensors[0] if isinstance(tensors, (list, tuple)) else tensors
 
 
-def _prefixes() -> dict[str, str]:
-    """Beginnings of layers' names, in the order of the figure, and the blocks' names.
-
-    A longer one goes before a shorter: `br_p4_sum_conv1` refines the sum, `br_p4_conv1` P4.
-    """
-    names = {"normalization": "stem", "conv1_": "stem", "pool1_": "stem", "stem": "stem"}
-    for i in (2, 3, 4, 5):  # keras.applications, our own, keras-cv
-        names |= dict.fromkeys((f"conv{i}_", f"p{i}_", f"v2_stack_{i - 2}_"), f"res-{i}")
-    for i in (2, 3, 4, 5):
-        names |= {f"gcn_p{i}_": f"P{i}", f"br_p{i}_": f"BR P{i}"}
-    for i in (4, 3, 2):
-        names |= {f"deconv_p{i}": f"deconvolution to P{i}", f"fuse_p{i}": f"sum P{i}"}
-        names |= {f"br_p{i}_sum_": f"BR sum P{i}"}
-    for i in (1, 2):
-        names |= {f"deconv_up{i}": f"deconvolution up {i}", f"br_up{i}_": f"BR up {i}"}
-    return names
+def _block(place: Place, members: list[tuple]) -> Block:
+    layers, outputs, costs = zip(*members, strict=True)
+    if place.block == GCN:
+        name = _score_map_name(place.level, layers)
+    else:
+        name = place.level if place.block in (BACKBONE, "") else f"{place.block} {place.level}"
+    parameters = sum(layer.count_params() for layer in layers)
+    return Block(name, place.block == BACKBONE, outputs[-1], parameters, sum(costs))
 
 
-_PREFIXES = _prefixes()
-
-
-def _merged(costs) -> list[Block]:
-    found = {}
-    for prefix, members in costs.items():
-        if members:
-            name = _PREFIXES.get(prefix, prefix)
-            found.setdefault((name, prefix.startswith("gcn_")), []).extend(members)
-    merged = []
-    for (name, is_score_map), members in found.items():
-        merged.append(
-            Block(
-                _score_map_name(name, members) if is_score_map else name,
-                name == "stem" or name.startswith("res-"),
-                members[-1][1],
-                sum(layer.count_params() for layer, _, _ in members),
-                sum(cost for _, _, cost in members),
-            )
-        )
-    return merged
-
-
-def _score_map_name(level, members) -> str:
+def _score_map_name(level: str, layers: tuple) -> str:
     """What makes the score map: "GCN P5, k = 15", or which of its rivals."""
-    kernels = [layer.kernel_size for layer, _, _ in members if isinstance(layer, layers.Conv2D)]
+    kernels = [layer.kernel_size for layer in layers if isinstance(layer, keras.layers.Conv2D)]
     k = max(kernels[0])
     if min(kernels[0]) < k:
         return f"GCN {level}, k = {k}"
     stack = f"{len(kernels)} × " if len(kernels) > 1 else ""
     return f"{stack}{k}×{k} {level}"
+
+
+def p5_weights(model: keras.Model) -> int:
+    """Weights of the block that makes P5's score map, without biases, as Tables 2 and 4 count."""
+    places = ((layer, block_of(layer.name)) for layer in model.layers)
+    block = (layer for layer, place in places if place and place[:2] == ("P5", GCN))
+    return sum(_size(w) for layer in block for w in layer.weights if len(w.shape) == 4)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import layers
 
 from gcn_keras.models import backbones, blocks
 from pipelines.base.imagenet import MEAN_RGB, STD_RGB
@@ -15,10 +14,6 @@ from pipelines.base.labels import IGNORE
 
 LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
-
-
-# How the names of layers that are not the backbone's begin.
-HEAD = ("gcn_", "br_", "deconv_")
 
 
 def gcn(
@@ -29,7 +24,7 @@ def gcn(
     boundary_refinement: bool = True,
     weights: str | None = None,
     freeze_batch_norm: bool = False,
-    input_shape: tuple = (None, None, 3),
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     name: str | None = None,
     *,
     stack_width: int | None = None,
@@ -58,7 +53,7 @@ def gcn(
         of P5's stride (32 for a ResNet), to float32 logits `[B, H, W, num_classes]`.
 
     Raises:
-        ValueError: an argument that cannot be meant, with the value received.
+        ValueError: an invalid argument, with the value received.
     """
     sizes = kernel_sizes(kernel_size)
     if block not in BLOCKS:
@@ -92,24 +87,25 @@ def gcn(
     for level in ("P4", "P3", "P2"):
         prefix = level.lower()
         score = upsampling_deconvolution(score, f"deconv_{prefix}")
-        score = layers.Add(name=f"fuse_{prefix}")([score, scores[level]])
+        score = keras.layers.Add(name=f"fuse_{prefix}")([score, scores[level]])
         score = _refine(score, boundary_refinement, f"br_{prefix}_sum")
 
     # === Up to the image's resolution: once for each factor of two in P2's stride ===
-    for i in range(1, _doublings(image, pyramid["P2"]) + 1):
+    doublings = backbones.BACKBONES[backbone].p2_stride.bit_length() - 1
+    for i in range(1, doublings + 1):
         score = upsampling_deconvolution(score, f"deconv_up{i}")
         score = _refine(score, boundary_refinement, f"br_up{i}")
 
     # Softmax and loss want float32, also where a mixed precision policy computes in 16 bits.
-    logits = layers.Activation("linear", dtype="float32", name="logits")(score)
+    logits = keras.layers.Activation("linear", dtype="float32", name="logits")(score)
     model = keras.Model(image, logits, name=name or f"{block}_{backbone}")
     set_batch_norms(model, freeze_batch_norm, batch_norm_momentum)
     return model
 
 
-def normalised(image):
+def normalised(image: keras.KerasTensor) -> keras.KerasTensor:
     """Images `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
-    return layers.Normalization(
+    return keras.layers.Normalization(
         mean=MEAN_RGB,
         variance=np.square(STD_RGB),
         name="normalization",
@@ -133,7 +129,7 @@ def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
     return {level: blocks.odd_kernel_size(k) for level, k in zip(LEVELS, sizes, strict=True)}
 
 
-def upsampling_deconvolution(x, name: str):
+def upsampling_deconvolution(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """×2 transposed convolution, 4×4, that interpolates bilinearly before any training.
 
     Kernel size and initialisation are our choice (the paper says only "deconvolution").
@@ -145,7 +141,7 @@ def upsampling_deconvolution(x, name: str):
     Returns:
         Score map `[B, 2H, 2W, C]`.
     """
-    layer = layers.Conv2DTranspose(x.shape[-1], 4, strides=2, padding="same", name=name)
+    layer = keras.layers.Conv2DTranspose(x.shape[-1], 4, strides=2, padding="same", name=name)
     y = layer(x)
     layer.set_weights([bilinear_kernel(x.shape[-1]), np.zeros(x.shape[-1], "float32")])
     return y
@@ -173,17 +169,12 @@ def _refine(score, boundary_refinement, name):
     return blocks.boundary_refinement(score, name) if boundary_refinement else score
 
 
-def _doublings(image, p2) -> int:
-    """How often P2 must be doubled to reach the image's size: log2 of its stride."""
-    height, width = (side or 64 for side in image.shape[1:3])
-    probe = keras.Model(image, p2).compute_output_shape((1, height, width, 3))
-    return int(np.log2(height // probe[1]))
-
-
-def set_batch_norms(model, freeze: bool = False, momentum: float | None = None) -> None:
+def set_batch_norms(
+    model: keras.Model, freeze: bool = False, momentum: float | None = None
+) -> None:
     """Freezes all batch norms of a model, sets their momentum, or both."""
     for layer in model.layers:
-        if isinstance(layer, layers.BatchNormalization):
+        if isinstance(layer, keras.layers.BatchNormalization):
             if freeze:
                 layer.trainable = False  # Keras then uses the moving statistics in training too.
             if momentum is not None:

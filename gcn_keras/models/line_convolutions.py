@@ -6,8 +6,10 @@ directly. A 1×k convolution sees each row by itself, so the rows of a batch may
 of rows, and the columns likewise for k×1. `benchmarks/line_convolutions.py` shows both.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
-import tensorflow as tf
 
 # With fewer input channels there is nothing to gain.
 FEWEST_CHANNELS = 128
@@ -26,7 +28,11 @@ def convolve_along_lines(model: keras.Model) -> int:
     Returns:
         How many layers compute that way now.
     """
-    if keras.backend.backend() != "tensorflow" or tf.config.list_physical_devices("GPU"):
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
         return 0
     changed = 0
     for layer in model.layers:
@@ -35,6 +41,17 @@ def convolve_along_lines(model: keras.Model) -> int:
             layer.convolution_op = _by_rows if layer.kernel_size[0] == 1 else _by_columns
             changed += 1
     return changed
+
+
+@contextlib.contextmanager
+def by_lines(model: keras.Model) -> Iterator[None]:
+    """Within its block a model computes as by `convolve_along_lines`, and afterwards as before."""
+    convolve_along_lines(model)
+    try:
+        yield
+    finally:
+        for layer in model.layers:
+            vars(layer).pop("convolution_op", None)
 
 
 def _is_line(layer) -> bool:
@@ -50,6 +67,8 @@ def _is_line(layer) -> bool:
 
 def _by_rows(images, kernel):
     """1×k: `[B, H, W, C]` as `[B·H, 1, W, C]`."""
+    import tensorflow as tf
+
     kernel = keras.ops.convert_to_tensor(kernel)  # in the type that is computed in
     batch, height, width = tf.unstack(tf.shape(images)[:3])
     rows = tf.reshape(images, (batch * height, 1, width, images.shape[-1]))
@@ -59,6 +78,8 @@ def _by_rows(images, kernel):
 
 def _by_columns(images, kernel):
     """k×1: the same with the axes exchanged."""
+    import tensorflow as tf
+
     kernel = tf.transpose(keras.ops.convert_to_tensor(kernel), (1, 0, 2, 3))
     exchanged = _by_rows(tf.transpose(images, (0, 2, 1, 3)), kernel)
     return tf.transpose(exchanged, (0, 2, 1, 3))

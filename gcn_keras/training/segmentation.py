@@ -8,7 +8,9 @@ import numpy as np
 from gcn_keras.evaluation.measure import evaluate_model
 from gcn_keras.inference.keras_model import load_any_model, load_model, segment
 from gcn_keras.inference.legend import Legend
-from gcn_keras.models.gcn import HEAD, gcn
+from gcn_keras.models.costs import p5_weights
+from gcn_keras.models.gcn import gcn
+from gcn_keras.models.layer_names import is_in_head
 from gcn_keras.plots import samples
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import losses
@@ -137,7 +139,7 @@ def _copy_weights(source, target, path) -> None:
     available = {layer.name: layer for layer in source.layers if layer.weights}
     wanted = [layer for layer in target.layers if layer.weights]
     fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
-    if all(layer.name.startswith(HEAD) for layer in fitting):
+    if all(is_in_head(layer.name) for layer in fitting):
         raise UserError(f"no layer of {path} fits this model's backbone: it has another one")
     for layer in fitting:
         layer.set_weights(available[layer.name].get_weights())
@@ -159,12 +161,6 @@ def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
     counts = segmentation.class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
     weights = losses.median_frequency_weights(counts)
     return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
-
-
-def p5_weights(model) -> int:
-    """Weights of the block that makes P5's score map, without biases, as Tables 2 and 4 count."""
-    block = (layer for layer in model.layers if layer.name.startswith("gcn_p5"))
-    return sum(int(np.prod(w.shape)) for layer in block for w in layer.weights if w.ndim == 4)
 
 
 def _draw_samples(model, dataset, split, run) -> None:

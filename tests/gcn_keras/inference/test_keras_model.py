@@ -6,7 +6,7 @@ import pytest
 
 from gcn_keras import gcn, segment
 from gcn_keras.inference.padding import STRIDE, pad_to_stride
-from gcn_keras.models import pyramids
+from gcn_keras.models.backbones import BACKBONES
 from pipelines.base.imagenet import MEAN_RGB
 
 MEAN_PIXEL = (124, 117, 104)
@@ -75,8 +75,8 @@ def test_multiples_of_the_stride_are_not_padded():
 
 
 def test_the_stride_is_that_of_the_coarsest_backbone():
-    assert STRIDE == 8 * max(pyramids.P2_STRIDES.values())
-    assert all(STRIDE % (8 * p2) == 0 for p2 in pyramids.P2_STRIDES.values())
+    assert STRIDE == max(backbone.p5_stride for backbone in BACKBONES.values())
+    assert all(STRIDE % backbone.p5_stride == 0 for backbone in BACKBONES.values())
 
 
 def test_labels_are_the_models_on_the_padded_image():

@@ -2,7 +2,6 @@
 
 import keras
 import pytest
-from keras import layers
 
 from gcn_keras import gcn
 from gcn_keras.models import backbones
@@ -13,22 +12,25 @@ from gcn_keras.models.costs import blocks, multiply_adds
     "layer, expected",
     [
         # 8×10 positions, each 3·3·6 weights for each of 5 channels.
-        (layers.Conv2D(5, 3, padding="same"), 8 * 10 * 3 * 3 * 6 * 5),
-        (layers.Conv2D(5, 3), 6 * 8 * 3 * 3 * 6 * 5),
+        (keras.layers.Conv2D(5, 3, padding="same"), 8 * 10 * 3 * 3 * 6 * 5),
+        (keras.layers.Conv2D(5, 3), 6 * 8 * 3 * 3 * 6 * 5),
         # Half as many positions along each axis; 4×5 of them.
-        (layers.Conv2D(5, 3, strides=2, padding="same"), 4 * 5 * 3 * 3 * 6 * 5),
-        (layers.Conv2D(5, (1, 7), padding="same"), 8 * 10 * 7 * 6 * 5),
-        (layers.Conv2D(5, (1, 7), strides=(1, 2), padding="same"), 8 * 5 * 7 * 6 * 5),
+        (keras.layers.Conv2D(5, 3, strides=2, padding="same"), 4 * 5 * 3 * 3 * 6 * 5),
+        (keras.layers.Conv2D(5, (1, 7), padding="same"), 8 * 10 * 7 * 6 * 5),
+        (keras.layers.Conv2D(5, (1, 7), strides=(1, 2), padding="same"), 8 * 5 * 7 * 6 * 5),
         # Each of the 6 channels out sees 2 of those in.
-        (layers.Conv2D(6, 3, groups=3, padding="same"), 8 * 10 * 3 * 3 * 2 * 6),
-        (layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), 8 * 10 * 3 * 3 * 6 * 2),
-        (layers.SeparableConv2D(5, 3, padding="same"), 8 * 10 * (3 * 3 * 6 + 6 * 5)),
+        (keras.layers.Conv2D(6, 3, groups=3, padding="same"), 8 * 10 * 3 * 3 * 2 * 6),
+        (
+            keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
+            8 * 10 * 3 * 3 * 6 * 2,
+        ),
+        (keras.layers.SeparableConv2D(5, 3, padding="same"), 8 * 10 * (3 * 3 * 6 + 6 * 5)),
         # Each position of the map that comes in takes the whole kernel.
-        (layers.Conv2DTranspose(5, 4, strides=2, padding="same"), 8 * 10 * 4 * 4 * 6 * 5),
-        (layers.Dense(5), 8 * 10 * 6 * 5),
-        (layers.BatchNormalization(), 0),
-        (layers.ReLU(), 0),
-        (layers.MaxPooling2D(), 0),
+        (keras.layers.Conv2DTranspose(5, 4, strides=2, padding="same"), 8 * 10 * 4 * 4 * 6 * 5),
+        (keras.layers.Dense(5), 8 * 10 * 6 * 5),
+        (keras.layers.BatchNormalization(), 0),
+        (keras.layers.ReLU(), 0),
+        (keras.layers.MaxPooling2D(), 0),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -40,7 +42,7 @@ def test_multiply_adds_of_a_layer(layer, expected):
 
 def test_multiply_adds_of_a_dense_layer_on_vectors():
     x = keras.Input((6,))
-    layer = layers.Dense(5)
+    layer = keras.layers.Dense(5)
     assert multiply_adds(layer, x.shape, layer(x).shape) == 30
 
 
@@ -105,9 +107,9 @@ def test_rivals_have_names_of_their_own(options, name):
 
 def test_other_layers_come_last():
     x = keras.Input((None, None, 3))
-    y = layers.Conv2D(4, 1, name="stem_conv")(x)
-    y = layers.GlobalAveragePooling2D(name="pool")(y)
-    model = keras.Model(x, layers.Dense(7, name="predictions")(y))
+    y = keras.layers.Conv2D(4, 1, name="stem_conv")(x)
+    y = keras.layers.GlobalAveragePooling2D(name="pool")(y)
+    model = keras.Model(x, keras.layers.Dense(7, name="predictions")(y))
     assert [tuple(block) for block in blocks(model, 5, 6)] == [
         ("stem", True, (5, 6, 4), 16, 5 * 6 * 12),
         ("predictions", False, (7,), 35, 28),
@@ -116,7 +118,7 @@ def test_other_layers_come_last():
 
 def test_a_model_of_models():
     x = keras.Input((None, None, 3))
-    inner = keras.Sequential([layers.Conv2D(4, 1)], name="inner")
+    inner = keras.Sequential([keras.layers.Conv2D(4, 1)], name="inner")
     with pytest.raises(ValueError) as caught:
         blocks(keras.Model(x, inner(x)), 8, 8)
     assert str(caught.value) == "it is made of whole models (inner), not of layers"

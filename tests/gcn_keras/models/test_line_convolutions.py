@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
 
 from gcn_keras import gcn
 from gcn_keras.models.line_convolutions import convolve_along_lines
@@ -12,7 +11,7 @@ from gcn_keras.models.line_convolutions import convolve_along_lines
 
 def model_of(kernel_size, channels=128, **options):
     x = keras.Input((None, None, channels))
-    convolution = layers.Conv2D(5, kernel_size, **{"padding": "same", **options})
+    convolution = keras.layers.Conv2D(5, kernel_size, **{"padding": "same", **options})
     return keras.Model(x, convolution(x))
 
 
@@ -62,7 +61,9 @@ def test_others_are_left_alone(kernel_size, options):
 
 def test_mixed_precision():
     x = keras.Input((None, None, 128))
-    model = keras.Model(x, layers.Conv2D(5, (1, 7), padding="same", dtype="mixed_bfloat16")(x))
+    model = keras.Model(
+        x, keras.layers.Conv2D(5, (1, 7), padding="same", dtype="mixed_bfloat16")(x)
+    )
     images = np.random.default_rng(0).normal(size=(1, 6, 8, 128)).astype("float32")
     expected = model(images)
     assert convolve_along_lines(model) == 1 and expected.dtype == "bfloat16"

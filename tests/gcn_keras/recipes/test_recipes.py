@@ -7,7 +7,7 @@ import sys
 import pytest
 from places import REPOSITORY
 
-from gcn_keras.models import pyramids
+from gcn_keras.models.backbones import BACKBONES
 from gcn_keras.recipes import recipe
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.command_line import check, parse
@@ -54,7 +54,7 @@ def test_the_papers_data_and_sizes():
 @pytest.mark.parametrize("name", ["shapes-ablation", "camvid-ablation"])
 def test_the_ablation_asks_the_papers_question(name):
     ablation = RECIPES[name]
-    p5 = [side // (8 * pyramids.P2_STRIDES[ablation.backbone]) for side in ablation.crop]
+    p5 = [side // (BACKBONES[ablation.backbone].p5_stride) for side in ablation.crop]
     assert p5 == [8, 8]
     assert ablation.kernel_size == (2 * p5[0] - 1,)  # from any position to any other
     assert not ablation.boundary_refinement

@@ -1,0 +1,94 @@
+"""Backbones: functions from an image to a pyramid `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
+
+Every backbone takes a normalised image `[B, H, W, 3]` (a Keras tensor) and gives four maps, each
+at half the resolution of the one before. What is known of each without building it is in
+`BACKBONES`: Keras is not imported before `build` is called.
+
+    resnet50, resnet101, resnet152   keras.applications; ImageNet weights
+    resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
+    resnet50_gcn                     ResNet-50 with large kernels in res-4 and res-5 (Table 11)
+    resnet18_slim                    basic blocks at half the width, for small data sets
+    resnet14_tiny                    32 to 88 channels, for small images
+    resnet_nearsighted               one bottleneck a stage, stem stride 2: a P5 pixel is 16
+                                     pixels wide and sees 35
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A residual network of four stages.
+
+    Attributes:
+        name: as options and models name it.
+        module: of this package; its `build` takes this object, an image and weights.
+        blocks: number of residual blocks in each stage.
+        channels: of P2, P3, P4 and P5.
+        p2_stride: pixels of the image to a pixel of P2, a power of two.
+        has_imagenet_weights: whether Keras publishes weights of it.
+    """
+
+    name: str
+    module: str
+    blocks: tuple[int, int, int, int]
+    channels: tuple[int, int, int, int]
+    p2_stride: int = 4
+    has_imagenet_weights: bool = False
+
+    @property
+    def p5_stride(self) -> int:
+        """Pixels of the image to a pixel of P5."""
+        return 8 * self.p2_stride
+
+
+_WIDE, _NARROW = (256, 512, 1024, 2048), (64, 128, 256, 512)
+_ALL = (
+    Backbone("resnet50", "applications", (3, 4, 6, 3), _WIDE, has_imagenet_weights=True),
+    Backbone("resnet101", "applications", (3, 4, 23, 3), _WIDE, has_imagenet_weights=True),
+    Backbone("resnet152", "applications", (3, 8, 36, 3), _WIDE, has_imagenet_weights=True),
+    Backbone("resnet18", "from_keras_cv", (2, 2, 2, 2), _NARROW),
+    Backbone("resnet34", "from_keras_cv", (3, 4, 6, 3), _NARROW),
+    Backbone("resnet50_gcn", "resnet50_gcn", (3, 4, 6, 3), _WIDE),
+    Backbone("resnet18_slim", "residual", (2, 2, 2, 2), (32, 64, 128, 256)),
+    Backbone("resnet14_tiny", "residual", (1, 1, 2, 2), (32, 64, 88, 88)),
+    Backbone("resnet_nearsighted", "residual", (1, 1, 1, 1), (32, 64, 128, 128), p2_stride=2),
+)
+BACKBONES = {backbone.name: backbone for backbone in _ALL}
+NAMES = tuple(BACKBONES)
+WITH_IMAGENET_WEIGHTS = tuple(b.name for b in _ALL if b.has_imagenet_weights)
+
+
+def build(
+    name: str, x: "keras.KerasTensor", weights: str | None = None
+) -> dict[str, "keras.KerasTensor"]:
+    """Builds the backbone called `name` on top of `x`.
+
+    Args:
+        name: one of `NAMES`.
+        x: normalised image `[B, H, W, 3]`: (RGB - MEAN_RGB) / STD_RGB, both of
+            `pipelines.base.imagenet`.
+        weights: None for random weights; for backbones with ImageNet weights also "imagenet",
+            or the path of the `*_notop.h5` file that Keras publishes.
+
+    Returns:
+        `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
+
+    Raises:
+        ValueError: unknown name, weights that this backbone has not, or a package that is missing.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
+    backbone = BACKBONES[name]
+    if weights is not None and not backbone.has_imagenet_weights:
+        raise ValueError(
+            f"there are no published weights for backbone {name!r}, received weights={weights!r}: "
+            f"choose one of {', '.join(WITH_IMAGENET_WEIGHTS)}, or weights=None"
+        )
+    module = importlib.import_module(f"{__name__}.{backbone.module}")
+    return module.build(backbone, x, weights)

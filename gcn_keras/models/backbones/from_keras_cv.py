@@ -1,0 +1,30 @@
+"""The ResNets of keras-cv: all that this project takes from that package."""
+
+import keras
+
+from gcn_keras.models.backbones import Backbone
+
+
+def build(
+    backbone: Backbone, x: keras.KerasTensor, weights: None = None
+) -> dict[str, keras.KerasTensor]:
+    """See `backbones.build`."""
+    try:
+        import keras_cv
+    except ImportError as error:
+        raise ValueError(
+            f"backbone {backbone.name!r} needs the package keras-cv ({error})"
+        ) from error
+    # ResNet18Backbone and ResNet34Backbone would fetch this configuration from Kaggle.
+    network = keras_cv.models.ResNetBackbone(
+        stackwise_filters=list(backbone.channels),
+        stackwise_blocks=backbone.blocks,
+        stackwise_strides=[1, 2, 2, 2],
+        include_rescaling=False,
+        block_type="basic_block",
+        input_tensor=x,
+    )
+    return {
+        level: network.get_layer(layer).output
+        for level, layer in network.pyramid_level_inputs.items()
+    }

@@ -1,0 +1,73 @@
+"""Where a layer stands in Figure 2, by its name. Nobody else takes names apart.
+
+Backbones and `gcn` name their layers so; checkpoints and `.keras` files depend on these names.
+"""
+
+from typing import NamedTuple
+
+BACKBONE, GCN = "backbone", "GCN"
+
+
+class Place(NamedTuple):
+    """The place of a layer.
+
+    Attributes:
+        level: "stem", "res-2" … "res-5" in the backbone; above it "P2" … "P5", then "up 1", "up 2"
+            on the way from P2 to the image's size.
+        block: `BACKBONE`; `GCN` for what makes a score map, whichever block that is; "BR",
+            "deconvolution to", "deconvolution", "sum", "BR sum".
+        part: what the name says beyond that: "left_1", "conv2"; empty for a block of one layer.
+    """
+
+    level: str
+    block: str
+    part: str = ""
+
+
+def _places() -> dict[str, Place]:
+    """Beginnings of names, in the order of the figure."""
+    beginnings = ("normalization", "conv1_", "pool1_", "stem")
+    places = dict.fromkeys(beginnings, Place("stem", BACKBONE))
+    for i in (2, 3, 4, 5):  # keras.applications, our own, keras-cv
+        beginnings = (f"conv{i}_", f"p{i}_", f"v2_stack_{i - 2}_")
+        places |= dict.fromkeys(beginnings, Place(f"res-{i}", BACKBONE))
+    for i in (2, 3, 4, 5):
+        places |= {f"gcn_p{i}_": Place(f"P{i}", GCN), f"br_p{i}_": Place(f"P{i}", "BR")}
+    for i in (4, 3, 2):
+        level = f"P{i}"
+        places |= {
+            f"deconv_p{i}": Place(level, "deconvolution to"),
+            f"fuse_p{i}": Place(level, "sum"),
+            f"br_p{i}_sum_": Place(level, "BR sum"),
+        }
+    for i in (1, 2):
+        level = f"up {i}"
+        places |= {f"deconv_up{i}": Place(level, "deconvolution"), f"br_up{i}_": Place(level, "BR")}
+    return places
+
+
+_PLACES = _places()
+FIGURE = tuple(dict.fromkeys(_PLACES.values()))  # every block once, in the order of the figure
+
+
+def block_of(layer_name: str) -> Place | None:
+    """The place of a layer; None for one of another name, such as "logits"."""
+    # The longer beginning counts: `br_p4_sum_conv1` refines the sum, `br_p4_conv1` P4.
+    beginning = max(filter(layer_name.startswith, _PLACES), key=len, default=None)
+    if beginning is None:
+        return None
+    return _PLACES[beginning]._replace(part=layer_name.removeprefix(beginning))
+
+
+def is_in_head(layer_name: str) -> bool:
+    """Whether a layer stands on the backbone: in a score map, or on the way up."""
+    place = block_of(layer_name)
+    return place is not None and place.block != BACKBONE
+
+
+def group_of(layer_name: str) -> str:
+    """The first two words of a name: "conv4_block3_2_conv" is of "conv4_block3".
+
+    These groups, which any model has, are a residual block, a score map, a level's refinements.
+    """
+    return "_".join(layer_name.split("_")[:2])
