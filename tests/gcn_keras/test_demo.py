@@ -1,25 +1,21 @@
-"""The demo's page: its parts by hand, and the whole in a headless browser."""
+"""The demo: its address, and the whole page in a headless browser."""
 
-import base64
-import io
 import os
-import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from demo_images import LEGEND, decode, photo
 from PIL import Image
 from places import REPOSITORY
 
 from gcn_keras import demo
 from gcn_keras.inference.images import overlay
-from gcn_keras.inference.legend import Legend
+from gcn_keras.web.desk import EXAMPLE_SEEDS
 from pipelines.base.errors import UserError
-from pipelines.base.labels import palette
 
-LEGEND = Legend(("ground", "a <b>sky</b>", "tree"), palette(3))
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -27,65 +23,6 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-class Bright:
-    """Stands for a model: class 1 is what is bright, the topmost row is void."""
-
-    legend, num_classes = LEGEND, 3
-
-    def segment(self, images):
-        labels = (images.mean(axis=-1) > 128).astype(np.uint8)
-        labels[:, 0] = 255
-        return labels
-
-
-def photo() -> np.ndarray:
-    """20×40, the left quarter bright."""
-    pixels = np.full((20, 40, 3), 40, np.uint8)
-    pixels[:, :10] = 220
-    return pixels
-
-
-def decode(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
-
-
-def test_shares_by_hand():
-    labels = np.array([[1, 1, 1, 0], [255, 255, 2, 0]], np.uint8)
-    assert demo.class_shares(labels) == {1: 0.375, 0: 0.25, 2: 0.125}
-    assert list(demo.class_shares(labels)) == [1, 0, 2]
-
-
-def test_large_images_are_shrunk():
-    assert demo.shrink(np.zeros((30, 60, 3), np.uint8), 20).shape == (10, 20, 3)
-    small = np.zeros((5, 6, 3), np.uint8)
-    assert demo.shrink(small, 20) is small
-
-
-def test_answer_holds_the_photo_its_colours_and_the_legend():
-    stage, legend = demo.Desk(Bright(), []).answer(photo())
-    uris = re.findall(r'src="([^"]+)"', stage)
-    shown, colours = (decode(uri) for uri in uris)
-    assert np.array_equal(np.asarray(shown), photo())
-    colours = np.asarray(colours.convert("RGBA"))
-    assert (colours[0, :, 3] == 0).all()  # void shows the photo
-    assert colours[5, 5].tolist() == [*LEGEND.palette[1], 255]
-    assert colours[5, 15].tolist() == [*LEGEND.palette[0], 255]
-    # 19 of 20 rows, a quarter of each.
-    assert re.findall(r"class='share'>([^<]+)<", legend) == ["71.2 %", "23.8 %"]
-    assert "a &lt;b&gt;sky&lt;/b&gt;" in legend and "Not in this image" in legend
-
-
-def test_uploads_are_deleted_and_bad_ones_named(tmp_path):
-    desk = demo.Desk(Bright(), [])
-    text = tmp_path / "notes.txt"
-    text.write_text("no image")
-    stage, legend, field = desk.answer_upload(str(text))
-    assert "notes.txt is not an image" in stage and str(tmp_path) not in stage
-    assert (legend, field) == ("", None) and not text.exists()
-    for index in (-1, 0, "0", None):
-        assert "There is no example" in demo.Desk(Bright(), []).answer_example(index)[0]
 
 
 def test_an_address_in_use_is_named():
@@ -141,7 +78,7 @@ def page(server):
 @pytest.mark.slow
 class TestInABrowser:
     def test_opens_with_an_example(self, page):
-        assert page.locator("#examples button").count() == len(demo.EXAMPLE_SEEDS)
+        assert page.locator("#examples button").count() == len(EXAMPLE_SEEDS)
         assert page.locator("#legend .name").count() == 3
 
     def test_an_upload_is_segmented(self, page, server, tmp_path):

@@ -1,0 +1,109 @@
+"""What the page asks: an image goes in, the parts of the page come out."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcn_keras.inference.images import load_image
+from gcn_keras.inference.legend import Legend
+from gcn_keras.web.parts import class_shares, legend_html, message_html, shrink, stage_html
+from pipelines.base.errors import UserError
+from pipelines.datasets.shapes.scenes import render_scene
+
+if TYPE_CHECKING:
+    from gcn_keras.inference.segmenters import Segmenter
+
+# Larger images are shrunk: a page is no place to wait for twelve megapixels.
+MAX_SIDE = 1280
+MAX_EXAMPLES = 9
+# Scenes that together show every class of the embedded set.
+EXAMPLE_SEEDS = (15, 10, 14, 31, 28, 37)
+
+
+class Desk:
+    """Answers the page.
+
+    Args:
+        segmenter: the model.
+        examples: images, uint8 `[H, W, 3]`.
+    """
+
+    def __init__(self, segmenter: "Segmenter", examples: list[np.ndarray]):
+        self.segmenter = segmenter
+        self.examples = examples
+        self._known_sizes: set[tuple[int, ...]] = set()
+
+    def answer(self, image: np.ndarray) -> tuple[str, str]:
+        """Segments an image.
+
+        Args:
+            image: uint8 `[H, W, 3]`, RGB.
+
+        Returns:
+            HTML of the stage and of the legend.
+
+        Raises:
+            UserError: the model or the server fails.
+        """
+        height, width = image.shape[:2]
+        image = shrink(image, MAX_SIDE)
+        start = time.perf_counter()
+        labels = self.segmenter.segment(image[None])[0]
+        milliseconds = 1000 * (time.perf_counter() - start)
+        legend = self.segmenter.legend
+        if legend is None:
+            known = self.segmenter.num_classes or max(class_shares(labels), default=0) + 1
+            legend = Legend.unnamed(known)
+
+        caption = f"<b>{milliseconds:,.0f} ms</b> · {image.shape[1]} × {image.shape[0]} pixels"
+        if image.shape[:2] != (height, width):
+            caption += f", shrunk from {width} × {height}"
+        if labels.shape not in self._known_sizes:
+            caption += " · first image of this size"
+        self._known_sizes.add(labels.shape)
+        return stage_html(image, labels, legend.palette, caption), legend_html(labels, legend)
+
+    def answer_upload(self, file: str) -> tuple[str, str, None]:
+        """Segments an uploaded file, and deletes it as soon as it is read.
+
+        Returns:
+            HTML of the stage, or of a message that says what is wrong with the file; of the
+            legend; and None, which empties the field for the next file.
+        """
+        path = Path(file)
+        try:
+            try:
+                image = load_image(path)
+            finally:
+                path.unlink(missing_ok=True)
+            return (*self.answer(image), None)
+        except UserError as error:
+            return message_html(str(error).replace(str(path), path.name)), "", None
+
+    def answer_example(self, index: object) -> tuple[str, str]:
+        """Segments an example; `index` comes from the browser, and may be anything."""
+        if not isinstance(index, int) or not 0 <= index < len(self.examples):
+            return message_html(f"There is no example {index}."), ""
+        try:
+            return self.answer(self.examples[index])
+        except UserError as error:
+            return message_html(str(error)), ""
+
+
+def load_examples(files: list[Path]) -> list[np.ndarray]:
+    """The images to choose from: of these files, or scenes of the embedded set where none is.
+
+    Args:
+        files: of which the first `MAX_EXAMPLES` are taken.
+
+    Returns:
+        uint8 arrays `[H, W, 3]`, no side above `MAX_SIDE`.
+
+    Raises:
+        UserError: a file is no image.
+    """
+    if files:
+        return [shrink(load_image(path), MAX_SIDE) for path in files[:MAX_EXAMPLES]]
+    return [render_scene(np.random.default_rng(seed))[0] for seed in EXAMPLE_SEEDS]

@@ -1,0 +1,148 @@
+"""The page, put together by Gradio, and its server."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gcn_keras.web.desk import Desk
+from gcn_keras.web.parts import examples_html, to_html
+from pipelines.base.errors import UserError
+
+if TYPE_CHECKING:
+    import fastapi
+
+MAX_UPLOAD = "20mb"
+STYLE = Path(__file__).with_name("style.css")
+# The colours lie over the photo as an image of their own: the slider asks neither server nor
+# model, and the server keeps nothing between two images.
+SET_OPACITY = (
+    "(percent) => { document.documentElement.style.setProperty('--overlay', percent / 100); }"
+)
+SEND_EXAMPLE = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (button) trigger('click', {index: Number(button.dataset.index)});
+});
+"""
+
+
+def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastAPI":
+    """The page as an application that `serve` runs.
+
+    Nothing is asked of other hosts: no analytics, no fonts or scripts from elsewhere.
+
+    Args:
+        desk: answers it.
+        model: path or address, which is shown.
+        first: HTML of the stage and of the legend that it opens with.
+    """
+    import fastapi
+    import gradio as gr
+
+    with gr.Blocks(title="gcn_keras", analytics_enabled=False, delete_cache=(60, 300)) as page:
+        gr.HTML(
+            "<h1>What is where in an image</h1>"
+            f"<p>Global Convolutional Network, every pixel classified by <code>{to_html(model)}"
+            "</code>. Images stay in this server's memory for the time of one answer.</p>",
+            elem_id="head",
+            apply_default_css=False,
+        )
+        with gr.Row():
+            with gr.Column(scale=3, min_width=260):
+                photo = gr.File(label="Photo", file_count="single", height=150, elem_id="photo")
+                examples = gr.HTML(
+                    examples_html(desk.examples),
+                    js_on_load=SEND_EXAMPLE,
+                    elem_id="examples",
+                    apply_default_css=False,
+                )
+            with gr.Column(scale=7, min_width=380):
+                stage = gr.HTML(first[0], elem_id="stage", apply_default_css=False)
+            with gr.Column(scale=3, min_width=240):
+                opacity = gr.Slider(0, 100, value=50, step=1, label="Opacity, %", elem_id="opacity")
+                legend = gr.HTML(first[1], elem_id="legend", apply_default_css=False)
+
+        def choose(event: gr.EventData) -> tuple[str, str]:
+            return desk.answer_example(event.index)
+
+        # One image at a time goes through the model, whoever asks.
+        one_by_one: dict[str, Any] = {
+            "concurrency_id": "model",
+            "concurrency_limit": 1,
+            "api_visibility": "private",
+            "show_progress_on": stage,
+        }
+        photo.upload(desk.answer_upload, photo, [stage, legend, photo], **one_by_one)
+        examples.click(choose, None, [stage, legend], **one_by_one)
+        opacity.change(None, opacity, None, js=SET_OPACITY, api_visibility="private")
+    theme = gr.themes.Base(
+        primary_hue="blue",
+        neutral_hue="slate",
+        radius_size="lg",
+        text_size="md",
+        # The reader's own: of Gradio's default fonts, some weights lie on other hosts.
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    )
+    return gr.mount_gradio_app(
+        fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        page,
+        path="/",
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        theme=theme,
+        css=STYLE.read_text(),
+    )
+
+
+def serve(page: "fastapi.FastAPI", listener: socket.socket) -> None:
+    """Serves the page until the process is asked to end (Ctrl-C, SIGTERM).
+
+    Args:
+        page: from `build_page`.
+        listener: a listening socket.
+    """
+    import uvicorn
+
+    # An open page keeps a connection open: it is not waited for.
+    config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A folder for what is uploaded, set for Gradio; gone with what is in it at the end.
+
+    SIGTERM, too, ends the block: as an exit with status 0.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory(prefix="gcn_keras-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        yield Path(folder)
+
+
+def require_gradio() -> None:
+    """Refuses to go on without Gradio.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "the page needs Gradio, which is not installed: pip install 'gcn_keras[demo]'"
+        ) from error
