@@ -2,7 +2,7 @@
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
 # make test    every test, the slow ones too, three at a time; options for pytest in ARGS
 #              replace that: make test ARGS="-m 'not slow' -x"
-# make lint    what .ci/run asks of the code's form
+# make lint    what .ci/run asks of the code's form: style and types
 
 PYTHON ?= python3
 ARGS ?=
@@ -34,3 +34,4 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
