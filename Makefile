@@ -2,7 +2,8 @@
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
 # make test    every test, the slow ones too, three at a time; options for pytest in ARGS
 #              replace that: make test ARGS="-m 'not slow' -x"
-# make lint    what .ci/run asks of the code's form: style and types
+# make lint    what .ci/run asks of the code's form: style, types, the order of the imports
+# make docs-map  draws docs/architecture.svg from the imports
 
 PYTHON ?= python3
 ARGS ?=
@@ -10,7 +11,7 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: setup fit test lint
+.PHONY: setup fit test lint docs-map
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -35,3 +36,7 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python docs/architecture.py
+
+docs-map: $(STAMP)
+	$(VENV)/bin/python docs/draw_map.py
