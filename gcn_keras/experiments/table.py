@@ -72,12 +72,13 @@ def _printed(measure: str, value: float | None) -> str:
 
 def write_table(name: str, table: Table, experiments: Experiments, out: Path) -> str:
     """Writes NAME.md and NAME.png of every row that something is known of; returns the Markdown."""
-    from gcn_keras.experiments.table_plot import plot_table
+    from gcn_keras.experiments.table_plot import table_figure
+    from gcn_keras.plots.style import save_figure
 
     known = {row: experiments.known(row) for row in table.rows}
     results = {row: runs for row, runs in known.items() if runs}
     text = markdown(table, results)
     with replacing(out / f"{name}.md") as temporary:
         temporary.write_text(text)
-    plot_table(table, results, out / f"{name}.png")
+    save_figure(table_figure(table, results), out / f"{name}.png")
     return text

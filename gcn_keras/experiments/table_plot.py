@@ -1,25 +1,15 @@
 """A table of the paper as an image: our figures beside the paper's, on axes of their own."""
 
 import statistics
+from collections.abc import Iterable
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
-from gcn_keras.plots.style import BLUE, DPI, FAINT, GREEN, GRID, INK, ORANGE, PURPLE
-from pipelines.base.files import replacing
+from gcn_keras.plots.style import BLUE, DPI, GREEN, INK, ORANGE, PURPLE, style_axes
 
 _COLOURS = (GREEN, ORANGE, BLUE, PURPLE)
-
-
-def plot_table(table: Table, results: dict[Row, list[dict]], path) -> None:
-    """Draws a table into a PNG; see `table_figure`.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
-    figure = table_figure(table, results)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
@@ -44,7 +34,9 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
     series = dict.fromkeys(row.series for row in table.rows)
     for name, (ours, paper) in zip(measures, panels, strict=True):
         for axes, where in ((ours, "here"), (paper, f"paper ({table.setting})")):
-            _style(axes, places)
+            style_axes(axes)
+            axes.set_xticks(range(len(places)), places)
+            axes.set_xlim(-0.4, len(places) - 0.6)
             axes.set_title(f"{MEASURES[name]}, {where}", loc="left", color=INK, fontsize=10)
         for colour, line in zip(_COLOURS, series, strict=False):
             rows = sorted(
@@ -58,11 +50,18 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
         if len(series) > 1:
             paper.legend(frameon=False, fontsize=9)
     for axes in panels[-1]:
-        axes.set_xlabel(table.axis, color=INK)
+        axes.set_xlabel(table.axis)
     return figure
 
 
-def _our_line(axes, places, rows, results, name, colour) -> None:
+def _our_line(
+    axes: Axes,
+    places: list[str],
+    rows: list[Row],
+    results: dict[Row, list[dict]],
+    name: str,
+    colour: str,
+) -> None:
     there = [row for row in rows if row in results and results[row][0][name] is not None]
     if not there:
         return
@@ -79,16 +78,6 @@ def _our_line(axes, places, rows, results, name, colour) -> None:
     )
 
 
-def _points(pairs) -> tuple[list, list]:
+def _points(pairs: Iterable[tuple[Row, float | None]]) -> tuple[list[str], list[float]]:
     there = [(row.x, value) for row, value in pairs if value is not None]
     return [x for x, _ in there], [y for _, y in there]
-
-
-def _style(axes, places) -> None:
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9)
-    axes.set_xticks(range(len(places)), places)
-    axes.set_xlim(-0.4, len(places) - 0.6)

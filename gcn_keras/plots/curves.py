@@ -1,41 +1,24 @@
 """Curves: training, and accuracy along boundaries."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from gcn_keras.plots.style import (
-    BLUE,
-    DPI,
-    GREEN,
-    INK,
-    LINES,
-    ORANGE,
-    PURPLE,
-    draw_line,
-    save_figure,
-    style_axes,
-)
+from gcn_keras.plots.style import BLUE, DPI, GREEN, INK, ORANGE, PURPLE, style_axes
 
 # By these the best model is chosen; beside them the others are drawn. A run has one pair of them.
 _SCORES = {"val_mean_iou": "mean IoU", "val_top1_accuracy": "top-1 accuracy"}
 _SCORES_BESIDE = {"val_pixel_accuracy": "pixel accuracy", "val_top5_accuracy": "top-5 accuracy"}
-
-
-def plot_curves(history: Mapping[str, Sequence[float]], path) -> None:
-    """Draws a training history into a PNG; see `curves_figure` for what is drawn.
-
-    Args:
-        history: one list a column, as in history.csv.
-        path: the PNG to write; it is replaced in one step.
-
-    Raises:
-        UserError: if the file cannot be written.
-        ValueError: if there is nothing to draw, or the columns differ in length.
-    """
-    save_figure(curves_figure(history), path)
+_LINES: list[dict[str, Any]] = [
+    {"color": colour, "linestyle": style}
+    for style in ("-", "--")
+    for colour in (BLUE, ORANGE, GREEN, PURPLE)
+]
 
 
 def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
@@ -44,7 +27,7 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
     Args:
         history: lists of one number an epoch. Drawn are, as far as they are there, "loss",
             "learning_rate" (on a log scale), "val_mean_iou" and "val_pixel_accuracy", or
-            "val_top1_accuracy" and "val_top5_accuracy" (all in 0...1; the best mean IoU, or top-1
+            "val_top1_accuracy" and "val_top5_accuracy" (all in 0…1; the best mean IoU, or top-1
             accuracy, is marked). "epoch" gives the numbers along the axis, which
             otherwise count from 1. NaN stands for an epoch without a value; other keys are left
             out.
@@ -68,8 +51,7 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
     training = [key for key in ("loss", "learning_rate") if key in columns]
     scores = [key for key in (*_SCORES, *_SCORES_BESIDE) if key in columns]
     sides = bool(training) + bool(scores)
-    figure = Figure(figsize=(6.2 * sides, 4.4), dpi=DPI, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
+    figure = _figure(sides)
     halves = iter(figure.subfigures(1, sides, squeeze=False)[0])
     if training:
         ratios = {"height_ratios": [3, 1.1]} if len(training) == 2 else {}
@@ -85,13 +67,79 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def _training_panel(axes, key: str, epochs: np.ndarray, values: np.ndarray) -> None:
-    style_axes(axes, epochs)
+def trimap_figure(
+    curves: Mapping[str, tuple[Sequence[int], Sequence[float | None]]], measure: str = "mean IoU"
+) -> Figure:
+    """What models score in bands along boundaries: a line for each model, at most eight.
+
+    Args:
+        curves: widths in pixels, rising, and scores in 0…1, by the model's name. NaN or None
+            stands for a band without a pixel.
+        measure: name of the score.
+
+    Returns:
+        A figure of one panel, in per cent.
+
+    Raises:
+        ValueError: if there is nothing to draw, or widths and values differ in number.
+    """
+    if not 1 <= len(curves) <= len(_LINES):
+        raise ValueError(f"there must be 1 to {len(_LINES)} curves, not {len(curves)}.")
+    figure = _figure(1)
+    axes = figure.subplots()
+    _style(axes, np.unique(np.concatenate([widths for widths, _ in curves.values()])))
+    for (name, (widths, values)), style in zip(curves.items(), _LINES, strict=False):
+        if len(widths) != len(values):
+            raise ValueError(f"{name} has {len(widths)} widths and {len(values)} values.")
+        scores = 100 * np.asarray(values, float)
+        there = ~np.isnan(scores)
+        axes.plot(
+            np.asarray(widths)[there], scores[there], **style, linewidth=1.8, marker="o",
+            markersize=3.5, label=name,
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
+    axes.set_title(f"{measure} near boundaries, %", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("width of the band, pixels")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _figure(panels: int) -> Figure:
+    """Room for panels side by side."""
+    size = (6.2 * panels, 4.4)
+    layout = ConstrainedLayoutEngine(w_pad=0.2, h_pad=0.15)
+    return Figure(figsize=size, dpi=DPI, layout=layout, facecolor="white")
+
+
+def _style(axes: Axes, x: np.ndarray) -> None:
+    """Styled axes that span these places, with ticks at whole numbers."""
+    style_axes(axes)
+    margin = 0.5 if len(x) == 1 else 0.02 * np.ptp(x)
+    axes.set_xlim(x.min() - margin, x.max() + margin)
+    if len(x) <= 8:
+        axes.set_xticks(x)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+
+
+def _draw_line(
+    axes: Axes, epochs: np.ndarray, values: np.ndarray, colour: str, label: str = ""
+) -> None:
+    there = ~np.isnan(values)  # a line over the epochs that were not validated, not gaps
+    marker = "o" if there.sum() <= 30 else None
+    axes.plot(
+        epochs[there], values[there], color=colour, linewidth=1.8, marker=marker, markersize=3.5,
+        label=label,
+    )  # fmt: skip
+
+
+def _training_panel(axes: Axes, key: str, epochs: np.ndarray, values: np.ndarray) -> None:
+    _style(axes, epochs)
     if key == "loss":
-        draw_line(axes, epochs, values, BLUE)
+        _draw_line(axes, epochs, values, BLUE)
         axes.set_title("training loss", loc="left", color=INK, fontsize=11)
     else:
-        draw_line(axes, epochs, values, PURPLE)
+        _draw_line(axes, epochs, values, PURPLE)
         positive = values[values > 0]  # a decay may end at 0, for which a log scale has no place
         if positive.size:
             axes.set_yscale("log")
@@ -103,16 +151,16 @@ def _training_panel(axes, key: str, epochs: np.ndarray, values: np.ndarray) -> N
         axes.set_title("learning rate", loc="left", color=INK, fontsize=11)
 
 
-def _scores_panel(axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
-    style_axes(axes, epochs)
+def _scores_panel(axes: Axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
+    _style(axes, epochs)
     axes.set_title("validation", loc="left", color=INK, fontsize=11)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_locator(MaxNLocator(10))
     for key in scores.keys() & _SCORES_BESIDE.keys():
-        draw_line(axes, epochs, scores[key], ORANGE, label=_SCORES_BESIDE[key])
+        _draw_line(axes, epochs, scores[key], ORANGE, label=_SCORES_BESIDE[key])
     for key in scores.keys() & _SCORES.keys():
         values = scores[key]
-        draw_line(axes, epochs, values, GREEN, label=_SCORES[key])
+        _draw_line(axes, epochs, values, GREEN, label=_SCORES[key])
         if not np.isnan(values).all():
             best = int(np.nanargmax(values))
             axes.plot(
@@ -128,59 +176,7 @@ def _scores_panel(axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) ->
                 zorder=4,
             )
     # Above the axes, where no curve runs under it.
-    above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.1}
-    axes.legend(**above, ncols=3, frameon=False, fontsize=9, handlelength=1.3, columnspacing=1)
-
-
-def plot_trimap(
-    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path, measure: str = "mean IoU"
-) -> None:
-    """Draws what models score in bands along boundaries into a PNG; see `trimap_figure`.
-
-    Args:
-        curves, measure: as of `trimap_figure`.
-        path: the PNG to write; it is replaced in one step.
-
-    Raises:
-        UserError: if the file cannot be written.
-        ValueError: if there is nothing to draw, or widths and values differ in number.
-    """
-    save_figure(trimap_figure(curves, measure), path)
-
-
-def trimap_figure(
-    curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], measure: str = "mean IoU"
-) -> Figure:
-    """A score against the width of the band, a line for each model, at most eight.
-
-    Args:
-        curves: widths in pixels, rising, and scores in 0...1 by the model's name, as `evaluate
-            --trimap --json` writes them. NaN or None stands for a band without a pixel.
-        measure: name of the score.
-
-    Returns:
-        A figure of one panel, in per cent.
-
-    Raises:
-        ValueError: if there is nothing to draw, or widths and values differ in number.
-    """
-    if not 1 <= len(curves) <= len(LINES):
-        raise ValueError(f"there must be 1 to {len(LINES)} curves, not {len(curves)}.")
-    figure = Figure(figsize=(6.2, 4.4), dpi=DPI, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.2, h_pad=0.15)
-    axes = figure.subplots()
-    style_axes(axes, np.unique(np.concatenate([widths for widths, _ in curves.values()])))
-    for (name, (widths, values)), style in zip(curves.items(), LINES, strict=False):
-        if len(widths) != len(values):
-            raise ValueError(f"{name} has {len(widths)} widths and {len(values)} values.")
-        scores = 100 * np.asarray(values, float)
-        there = ~np.isnan(scores)
-        axes.plot(
-            np.asarray(widths)[there], scores[there], **style, linewidth=1.8, marker="o",
-            markersize=3.5, label=name,
-        )  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
-    axes.set_title(f"{measure} near boundaries, %", loc="left", color=INK, fontsize=11)
-    axes.set_xlabel("width of the band, pixels")
-    axes.legend(frameon=False, fontsize=9)
-    return figure
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=3, frameon=False,
+        fontsize=9, handlelength=1.3, columnspacing=1,
+    )  # fmt: skip

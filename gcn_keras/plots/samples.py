@@ -9,36 +9,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 from PIL import Image
 
-from gcn_keras.plots.style import DPI, FAINT, INK, save_figure
+from gcn_keras.plots.style import DPI, FAINT, INK
 from pipelines.base.labels import IGNORE
 
 # The errors column: nothing else in it has a hue, for the photo under them is made gray.
 ERROR_COLOUR = (255, 32, 72)
 VOID_COLOUR = (168, 168, 168)
 PHOTO_DIMMED_TO = 0.45
-
-
-def plot_samples(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
-    class_names: Sequence[str],
-    palette: np.ndarray,
-    path,
-    titles: Sequence[str] | None = None,
-) -> None:
-    """Draws photos, labels, predictions and errors into a PNG; see `samples_figure`.
-
-    Args:
-        images, labels, predictions, class_names, palette, titles: as for `samples_figure`.
-        path: the PNG to write; it is replaced in one step.
-
-    Raises:
-        UserError: if the file cannot be written.
-        ValueError: if the arguments do not fit each other.
-    """
-    figure = samples_figure(images, labels, predictions, class_names, palette, titles)
-    save_figure(figure, path)
 
 
 def samples_figure(
@@ -80,7 +57,7 @@ def samples_figure(
     type_size = round(13 * max(1, cell / 300))
     gap, margin, line = type_size, 2 * type_size, 2 * type_size
     width = 4 * cell + 3 * gap + 2 * margin
-    entries = legend_entries(labels, predictions, class_names, palette)
+    entries = _legend_entries(labels, predictions, class_names, palette)
     legend_columns, legend_pitch = _legend_layout(entries, type_size, width - 2 * margin)
     legend_lines = math.ceil(len(entries) / legend_columns)
     rows_height = sum(heights) + len(heights) * (line + gap)
@@ -121,24 +98,6 @@ def error_image(image: np.ndarray, label: np.ndarray, prediction: np.ndarray) ->
     errors[label != prediction] = ERROR_COLOUR
     errors[label == IGNORE] = VOID_COLOUR
     return errors
-
-
-def legend_entries(
-    labels: Sequence[np.ndarray],
-    predictions: Sequence[np.ndarray],
-    class_names: Sequence[str],
-    palette: np.ndarray,
-) -> list[tuple[str, np.ndarray]]:
-    """Name and uint8 [3] colour of each class that occurs, in the order of the classes, void last.
-
-    Raises:
-        ValueError: if an index has no name.
-    """
-    present = np.unique(np.concatenate([np.unique(array) for array in (*labels, *predictions)]))
-    nameless = [int(index) for index in present if len(class_names) <= index < IGNORE]
-    if nameless:
-        raise ValueError(f"the indices {nameless} occur, but there are {len(class_names)} classes.")
-    return [("void" if i == IGNORE else class_names[i], palette[i]) for i in present]
 
 
 class _Page:
@@ -182,6 +141,24 @@ def _display_size(image: np.ndarray) -> tuple[int, int]:
     return max(1, round(scale * width)), max(1, round(scale * height))
 
 
+def _legend_entries(
+    labels: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+) -> list[tuple[str, np.ndarray]]:
+    """Name and uint8 [3] colour of each class that occurs, in the order of the classes, void last.
+
+    Raises:
+        ValueError: if an index has no name.
+    """
+    present = np.unique(np.concatenate([np.unique(array) for array in (*labels, *predictions)]))
+    nameless = [int(index) for index in present if len(class_names) <= index < IGNORE]
+    if nameless:
+        raise ValueError(f"the indices {nameless} occur, but there are {len(class_names)} classes.")
+    return [("void" if i == IGNORE else class_names[i], palette[i]) for i in present]
+
+
 def _legend_layout(
     entries: Sequence[tuple[str, np.ndarray]], type_size: int, width: int
 ) -> tuple[int, int]:
@@ -203,7 +180,7 @@ def _accuracy_caption(label: np.ndarray, prediction: np.ndarray) -> str:
     return f"{(label == prediction)[valid].mean():.1%} of the pixels right"
 
 
-def _check_samples(rows, titles) -> None:
+def _check_samples(rows: Sequence[tuple], titles: Sequence[str]) -> None:
     if not rows:
         raise ValueError("there is no image to draw.")
     if len(titles) != len(rows):

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from gcn_keras.plots import curves
+from gcn_keras.plots.curves import curves_figure
+from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints, provenance
@@ -149,7 +150,7 @@ def _run(loop: Loop, run: RunFolder, team: Team) -> Progress:
         return loop()
     finally:
         if team.is_chief and loop.progress.history:
-            curves.plot_curves(loop.progress.history, run.curves)
+            save_figure(curves_figure(loop.progress.history), run.curves)
 
 
 def metrics_of_run(recipe, run, dataset, best, progress, steps, started) -> dict:

@@ -11,7 +11,8 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.models.costs import p5_weights
 from gcn_keras.models.gcn import gcn
 from gcn_keras.models.layer_names import is_in_head
-from gcn_keras.plots import samples
+from gcn_keras.plots.samples import samples_figure
+from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import losses
 from gcn_keras.training.devices import Team
@@ -173,15 +174,11 @@ def _draw_samples(model, dataset, split, run) -> None:
             images.append(example["image"].numpy())
             labels.append(example["label"].numpy())
             names.append(example["image_id"].numpy().decode())
-    samples.plot_samples(
-        images,
-        labels,
-        segment(model, images),
-        dataset.class_names,
-        dataset.palette,
-        run.samples,
-        titles=names,
+    predictions = segment(model, images)
+    figure = samples_figure(
+        images, labels, predictions, dataset.class_names, dataset.palette, names
     )
+    save_figure(figure, run.samples)
 
 
 SEGMENTATION = Task(
