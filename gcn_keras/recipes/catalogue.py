@@ -2,13 +2,15 @@
 
 import dataclasses
 
-from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe, SegmentationRecipe
 
 # The paper's optimisation (Section 4): SGD, batch 1, momentum 0.99, weight decay 0.0005, flips, and
 # no other augmentation. Not in the paper, so our choice: learning rate and schedule (1e-10 on the
 # summed loss was the habit of FCNs with these settings, which is 2.6e-5 on the mean over 512 × 512
 # pixels), ImageNet's batch norm statistics frozen, and everywhere the number of epochs.
-_PAPER = Recipe(name="paper", dataset="image_folder", weights="imagenet", freeze_batch_norm=True)
+_PAPER = SegmentationRecipe(
+    name="paper", dataset="image_folder", weights="imagenet", freeze_batch_norm=True
+)
 # Section 4.1: every image padded to 512×512. On SBD's additional masks as in the paper's setup.
 _VOC_ABLATION = dataclasses.replace(
     _PAPER,
@@ -60,9 +62,8 @@ _CITYSCAPES_STAGES = (
 # The backbone of Table 6 on ImageNet. The paper tells the top-5 errors alone; all of this is our
 # choice, and the field's habit for a ResNet: SGD with 0.1 for 256 images after five epochs of
 # warm-up, 90 epochs, random-resized crops of 224, flips.
-_IMAGENET_PRETRAIN = Recipe(
+_IMAGENET_PRETRAIN = ClassificationRecipe(
     name="imagenet-pretrain",
-    task="classification",
     dataset="imagenet2012",
     backbone="resnet50_gcn",
     batch_norm_momentum=0.9,
@@ -75,9 +76,8 @@ _IMAGENET_PRETRAIN = Recipe(
     schedule="cosine",
     warmup_steps=25_000,
     label_smoothing=0.1,
-    export=False,
 )
-_SHAPES = Recipe(
+_SHAPES = SegmentationRecipe(
     name="shapes",
     dataset="shapes",
     backbone="resnet14_tiny",
@@ -110,7 +110,7 @@ _CAMVID = dataclasses.replace(
     class_weights="median-frequency",
     validate_every=6,
 )
-RECIPES = {
+RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         # The embedded data set: a trained model in minutes, on two cores.

@@ -4,15 +4,17 @@ import importlib.util
 import math
 from pathlib import Path
 
-from gcn_keras.models.pyramids import IMAGENET_BACKBONES, P2_STRIDES
+from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS
 from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
 from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError
 from pipelines.datasets import classification
 
-_AT_LEAST_ONE = ("batch", "epochs", "validate_every", "steps_per_epoch", "stack_width")
-_AT_LEAST_ONE += ("shuffle_mib", "accumulate", "checkpoint_steps", "keep_checkpoints")
+_AT_LEAST_ONE = (
+    *("batch", "epochs", "validate_every", "steps_per_epoch", "stack_width"),
+    *("shuffle_mib", "accumulate", "checkpoint_steps", "keep_checkpoints"),
+)
 
 
 def check(recipe: Recipe) -> None:
@@ -77,17 +79,17 @@ def _check_weights(recipe: Recipe) -> None:
         return
     if weights != "imagenet" and not Path(weights).is_file():
         raise ArgumentError("weights", f"{weights}: there is no such file")
-    if not weights.endswith(".keras") and recipe.backbone not in IMAGENET_BACKBONES:
+    if not weights.endswith(".keras") and not BACKBONES[recipe.backbone].has_imagenet_weights:
         raise ArgumentError(
             "weights",
-            f"{weights}: Keras publishes ImageNet weights of {', '.join(IMAGENET_BACKBONES)}, not "
-            f"of {{backbone}} {recipe.backbone}: give a .keras file by {{weights}}, or {{weights}} "
-            "None",
+            f"{weights}: Keras publishes ImageNet weights of {', '.join(WITH_IMAGENET_WEIGHTS)}, "
+            f"not of {{backbone}} {recipe.backbone}: give a .keras file by {{weights}}, or "
+            "{weights} None",
         )
 
 
 def _check_crop(recipe: Recipe) -> None:
-    stride = 8 * P2_STRIDES[recipe.backbone]
+    stride = BACKBONES[recipe.backbone].p5_stride
     if any(side < stride or side % stride for side in recipe.crop):
         raise ArgumentError(
             "crop",
@@ -162,7 +164,7 @@ def _check_kernels(recipe: SegmentationRecipe) -> None:
             "block", f"stack needs a {{kernel_size}} of at least 3, got {min(sizes)}"
         )
     for i, k in enumerate(sizes * (4 if len(sizes) == 1 else 1)):
-        side = max(recipe.crop) // (P2_STRIDES[recipe.backbone] * 2**i)
+        side = max(recipe.crop) // (BACKBONES[recipe.backbone].p2_stride * 2**i)
         if k > 2 * side - 1:
             raise ArgumentError(
                 "kernel_size",

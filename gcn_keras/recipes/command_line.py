@@ -1,13 +1,18 @@
-"""A command line to a recipe."""
+"""A command line to a recipe, and back."""
 
+import argparse
+import dataclasses
+import itertools
+import shlex
 import sys
+from pathlib import Path
 
 import tyro
 
 from gcn_keras.recipes import checks
 from gcn_keras.recipes.catalogue import RECIPES
-from gcn_keras.recipes.recipe import Recipe
-from pipelines.base.errors import UsageError
+from gcn_keras.recipes.recipe import NOT_CONFIGURATION, TASKS, Recipe
+from pipelines.base.errors import UsageError, as_options
 
 
 def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Recipe:
@@ -21,52 +26,72 @@ def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Rec
         A checked recipe.
 
     Raises:
-        UsageError: unknown recipe, or a value that cannot be meant.
+        UsageError: unknown recipe, an option of another task, or an invalid value.
         SystemExit: from tyro, status 2 for an unknown option, 0 after `--help`.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    name, arguments = _take_recipe(arguments)
-    name = name or (base.name if base else "shapes")
+    default = _named(arguments, base)
+    recipe = tyro.cli(
+        type(default),
+        args=_without_foreign(arguments, default),
+        default=default,
+        prog="python -m gcn_keras.fit",
+        description=(
+            f"Train a model. Values shown are those of --recipe {default.name}; recipes: "
+            f"{', '.join(RECIPES)} (--recipe NAME, default shapes)."
+        ),
+    )
+    with as_options():
+        checks.check(recipe)
+    return recipe
+
+
+def _named(arguments: list[str], base: Recipe | None) -> Recipe:
+    """The recipe whose values stand where no option replaces them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    default = base.name if base else "shapes"
+    parser.add_argument("--recipe", nargs="?", const="", default=default)
+    name = parser.parse_known_args(arguments)[0].recipe
+    if not name:
+        raise UsageError(f"--recipe needs a name: one of {', '.join(RECIPES)}")
     if name not in RECIPES:
         raise UsageError(f"there is no recipe {name!r}; there are: {', '.join(RECIPES)}")
     if base and name != base.name:
         raise UsageError(f"--recipe {name} is not that of the run, which is {base.name}")
-    recipe = tyro.cli(
-        Recipe,
-        args=arguments,
-        default=base or RECIPES[name],
-        prog="python -m gcn_keras.fit",
-        description=(
-            f"Train a model. Values shown are those of --recipe {name}; recipes: "
-            f"{', '.join(RECIPES)} (--recipe NAME, default shapes)."
-        ),
-    )
-    check(recipe)
-    return recipe
+    return base or RECIPES[name]
 
 
-def _take_recipe(arguments) -> tuple[str | None, list[str]]:
-    """Takes `--recipe NAME` or `--recipe=NAME` out of the arguments."""
-    name, rest, i = None, [], 0
-    while i < len(arguments):
-        option, equals, value = arguments[i].partition("=")
-        if option != "--recipe":
-            rest.append(arguments[i])
-        elif equals:
-            name = value
-        elif i + 1 == len(arguments):
-            raise UsageError(f"--recipe needs a name: one of {', '.join(RECIPES)}")
+def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
+    """Refuses options of another task, unless they say what is so anyway: --no-export."""
+    foreign = {f.name for kind in TASKS for f in dataclasses.fields(kind)} - vars(recipe).keys()
+    kept = []
+    for place, argument in enumerate(arguments, start=1):
+        option, _, value = argument.partition("=")
+        field = option.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if not option.startswith("--") or field not in foreign:
+            kept.append(argument)
+            continue
+        values = itertools.takewhile(lambda text: not text.startswith("--"), arguments[place:])
+        got = value or " ".join(values) or str(not option.startswith("--no-"))
+        if got != str(getattr(recipe, field, None)):
+            raise UsageError(
+                f"--{field.replace('_', '-')} means nothing for --recipe {recipe.name}, which "
+                f"trains a model for {recipe.task}: leave it out, got {got}"
+            )
+    return kept
+
+
+def resume_options(folder: Path, recipe: Recipe) -> str:
+    """The options by which `fit` goes on with a run as it was begun: those that config.json does
+    not keep are told, where they are not the recipe's own."""
+    words = ["--resume", "--out", str(folder)]
+    for field in NOT_CONFIGURATION:
+        value, own = getattr(recipe, field, None), getattr(RECIPES[recipe.name], field, None)
+        if field in ("out", "resume") or value == own:
+            continue
+        option = field.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            i += 1
-            name = arguments[i]
-        i += 1
-    return name, rest
-
-
-def check(recipe: Recipe) -> None:
-    """Refuses values that cannot be meant.
-
-    Raises:
-        UsageError: naming the option, the value and what it can be.
-    """
-    checks.check(recipe, RECIPES[recipe.name])
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)

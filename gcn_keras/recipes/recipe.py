@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from gcn_keras.models.pyramids import P2_STRIDES
+from gcn_keras.models import backbones
 from pipelines import datasets
 
 
@@ -41,7 +41,7 @@ class Recipe:
     """Split to measure on; None: val, or validation."""
 
     # === Model (Figure 2) ===
-    backbone: Literal[tuple(P2_STRIDES)] = "resnet50"
+    backbone: Literal[backbones.NAMES] = "resnet50"
     """ResNet that gives the pyramid P2…P5."""
     weights: str | None = None
     """Weights to start from: `imagenet`, Keras' ImageNet file (.h5), or a model trained here
@@ -176,8 +176,10 @@ class ClassificationRecipe(Recipe):
 TASKS = (SegmentationRecipe, ClassificationRecipe)
 # Where results go, which devices work, and what is done in an emergency do not change what a run
 # computes.
-NOT_CONFIGURATION = ("out", "saved_model", "export", "data_dir", "strategy", "resume")
-NOT_CONFIGURATION += ("checkpoint_steps", "keep_checkpoints", "on_nan")
+NOT_CONFIGURATION = (
+    *("out", "saved_model", "export", "data_dir", "strategy", "resume"),
+    *("checkpoint_steps", "keep_checkpoints", "on_nan"),
+)
 
 
 def configuration(recipe: Recipe) -> dict:

@@ -12,7 +12,8 @@ import keras
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints
 from gcn_keras.training.interruption import Interruption
-from gcn_keras.training.run_folder import RunFolder, resume_options
+from gcn_keras.recipes.command_line import resume_options
+from gcn_keras.training.run_folder import RunFolder
 from pipelines.base.errors import Interrupted, UserError
 
 # With --on-nan skip: so many steps in a row mean that the model is lost, not an image.
@@ -292,7 +293,7 @@ class Loop:
         number = self.interruption.number or 15
         return Interrupted(
             f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved; "
-            f"{resume_options(self.run, self.recipe)} goes on",
+            f"{resume_options(self.run.path, self.recipe)} goes on",
             number,
         )
 

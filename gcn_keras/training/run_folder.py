@@ -4,20 +4,18 @@ import csv
 import dataclasses
 import itertools
 import json
-import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gcn_keras.recipes.catalogue import RECIPES
-from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.recipes.recipe import TASKS, Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.locks import FILE as LOCK
-from gcn_keras.training.locks import claim
-from pipelines.base.errors import UsageError, UserError
+from gcn_keras.training.locks import Lock, claim
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.files import replacing
 
-# Where results go, which devices work, and what is done in an emergency do not change what a run
-# computes.
-_NOT_CONFIGURATION = ("out", "saved_model", "export", "data_dir", "strategy", "resume")
-_NOT_CONFIGURATION += ("checkpoint_steps", "keep_checkpoints", "on_nan")
+if TYPE_CHECKING:
+    import keras
 
 
 class RunFolder:
@@ -30,7 +28,7 @@ class RunFolder:
         lock: what keeps other processes from training here, see `begin_run`; None until then.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.legend = self.path / "labels.json"
@@ -42,7 +40,7 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.samples = self.path / "samples.png"
         self.metrics = self.path / "metrics.json"
-        self.lock = None
+        self.lock: Lock | None = None
 
     @property
     def finished(self) -> bool:
@@ -54,7 +52,7 @@ class RunFolder:
         if self.lock:
             self.lock.release()
 
-    def save_model(self, model, path: Path) -> None:
+    def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model without its training configuration, so that plain Keras can load it."""
         import keras
 
@@ -92,12 +90,12 @@ def read_json(path: Path) -> dict:
 def find_run(recipe: Recipe) -> RunFolder:
     """The run folder of a recipe; nothing is written yet, see `begin_run`.
 
-    Without `--out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is
-    never written over. With `--resume` it is the last of these. With `--out`, a folder of the same
-    configuration may exist if that run is finished, or `--resume` goes on with it.
+    Without `out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is never
+    written over. With `resume` it is the last of these. With `out`, a folder of the same
+    configuration may exist if that run is finished, or `resume` goes on with it.
 
     Raises:
-        UsageError: `--out` holds an unfinished run, a run of another configuration, or something
+        ArgumentError: `out` holds an unfinished run, a run of another configuration, or something
             else.
         UserError: what lies there cannot be read.
     """
@@ -105,17 +103,18 @@ def find_run(recipe: Recipe) -> RunFolder:
     if run.config.is_file():
         _check_same(run, configuration(recipe))
         if not run.finished and not recipe.resume:
-            raise UsageError(
-                f"--out {run.path} holds a run that is not finished: --resume goes on with it; or "
-                f"name another folder"
+            raise ArgumentError(
+                "out",
+                f"{run.path} holds a run that is not finished: {{resume}} goes on with it; or name "
+                "another folder",
             )
     elif run.path.exists() and (not run.path.is_dir() or _is_used(run.path)):
-        raise UsageError(f"--out {run.path} exists and is no run folder: name another one")
+        raise ArgumentError("out", f"{run.path} exists and is no run folder: name another one")
     return run
 
 
 def recipe_to_resume(recipe: Recipe) -> Recipe | None:
-    """The recipe of the run that `--resume` goes on with; None if there is none yet.
+    """The recipe of the run that `resume` goes on with; None if there is none yet.
 
     Raises:
         UserError: its configuration cannot be read.
@@ -125,12 +124,15 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
         return None
     content = read_json(run.config)
     name = content.get("name")
-    fields = {field.name for field in dataclasses.fields(Recipe)}
-    if name not in RECIPES or not content.keys() <= fields:
+    known = {"task", *(field.name for kind in TASKS for field in dataclasses.fields(kind))}
+    if name not in RECIPES or not content.keys() <= known:
         raise UserError(
             f"{run.config} cannot be read: it was written by another version of this package"
         )
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    own = {field.name for field in dataclasses.fields(RECIPES[name])}
+    values: dict[str, Any] = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key in own
+    }
     return dataclasses.replace(RECIPES[name], **values)
 
 
@@ -155,46 +157,24 @@ def _is_used(folder: Path) -> bool:
     return any(path.name != LOCK for path in folder.iterdir())
 
 
-def _folder_of(recipe) -> RunFolder:
+def _folder_of(recipe: Recipe) -> RunFolder:
     if recipe.out:
         return RunFolder(recipe.out)
-    names = (recipe.name if i == 1 else f"{recipe.name}-{i}" for i in itertools.count(1))
-    last = None
-    for path in (Path("runs", name) for name in names):
+    path = last = Path("runs", recipe.name)
+    for number in itertools.count(2):
         if not path.exists():
-            return RunFolder(last if recipe.resume and last else path)
-        last = path
+            break
+        path, last = path.with_name(f"{recipe.name}-{number}"), path
+    return RunFolder(last if recipe.resume else path)
 
 
-def configuration(recipe: Recipe) -> dict:
-    """What a run computes follows from this: the recipe, JSON-ready, without where results go."""
-    fields = dataclasses.asdict(recipe)
-    kept = {key: value for key, value in fields.items() if key not in _NOT_CONFIGURATION}
-    return json.loads(json.dumps(kept))  # tuples become lists, as they are read back
-
-
-def resume_options(run: RunFolder, recipe: Recipe) -> str:
-    """The options by which `fit` goes on with a run as it was begun: those that config.json does
-    not keep are told, where they are not the recipe's own."""
-    words = ["--resume", "--out", str(run.path)]
-    for field in _NOT_CONFIGURATION:
-        value, own = getattr(recipe, field), getattr(RECIPES[recipe.name], field)
-        if field in ("out", "resume") or value == own:
-            continue
-        option = field.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            words += [f"--{option}", str(value)]
-    return shlex.join(words)
-
-
-def _check_same(run, wanted) -> None:
+def _check_same(run: RunFolder, wanted: dict) -> None:
     # What a run was made with before an option came up is that option's default.
-    existing = {**configuration(Recipe(name="", dataset="")), **read_json(run.config)}
+    existing = {**configuration(SegmentationRecipe(name="", dataset="")), **read_json(run.config)}
     for key in sorted(existing.keys() | wanted.keys()):
         if existing.get(key) != wanted.get(key):
-            raise UsageError(
-                f"--out {run.path} holds a run with {key} = {existing.get(key)!r}, and this one "
-                f"has {wanted.get(key)!r}: name another folder"
+            raise ArgumentError(
+                "out",
+                f"{run.path} holds a run with {key} = {existing.get(key)!r}, and this one has "
+                f"{wanted.get(key)!r}: name another folder",
             )

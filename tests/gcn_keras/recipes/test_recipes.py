@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from places import REPOSITORY
@@ -10,8 +11,9 @@ from places import REPOSITORY
 from gcn_keras.models.backbones import BACKBONES
 from gcn_keras.recipes import recipe
 from gcn_keras.recipes.catalogue import RECIPES
-from gcn_keras.recipes.command_line import check, parse
-from pipelines.base.errors import UsageError
+from gcn_keras.recipes.checks import check
+from gcn_keras.recipes.command_line import parse, resume_options
+from pipelines.base.errors import ArgumentError, UsageError
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -93,6 +95,100 @@ def test_what_a_classifier_has_no_use_for(option, value):
         f"{option.replace('--no-', '--')} means nothing for --recipe imagenet-pretrain, which "
         f"trains a model for classification: leave it out, got {value}"
     )
+
+
+def test_a_classifier_is_never_exported():
+    """Which may be said, since the experiments and others say it of every run."""
+    assert parse(["--recipe", "imagenet-pretrain", "--no-export"]) == RECIPES["imagenet-pretrain"]
+
+
+@pytest.mark.parametrize("kind", recipe.TASKS)
+def test_no_option_has_two_meanings(kind):
+    """Options of one task are no options of another, and all have a default and a help text."""
+    (other,) = set(recipe.TASKS) - {kind}
+    own = {field.name for field in dataclasses.fields(kind)}
+    shared = {field.name for field in dataclasses.fields(recipe.Recipe)}
+    assert own & {field.name for field in dataclasses.fields(other)} == shared
+
+
+# What lay in config.json of `shapes` when there was one dataclass for both tasks.
+SHAPES_CONFIGURATION = {
+    "name": "shapes",
+    "dataset": "shapes",
+    "train_split": "train",
+    "val_split": None,
+    "backbone": "resnet14_tiny",
+    "block": "gcn",
+    "kernel_size": [7],
+    "stack_width": None,
+    "boundary_refinement": True,
+    "weights": None,
+    "freeze_batch_norm": False,
+    "batch_norm_momentum": 0.97,
+    "crop": [128, 128],
+    "mode": "crop",
+    "scale": [1.0, 1.0],
+    "flip": True,
+    "jitter": 0.0,
+    "area": [0.08, 1.0],
+    "cache": None,
+    "shuffle_mib": 64,
+    "data_service": None,
+    "skip_errors": False,
+    "batch": 8,
+    "epochs": 5,
+    "steps_per_epoch": None,
+    "optimizer": "adamw",
+    "learning_rate": 0.003,
+    "momentum": 0.99,
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "warmup_steps": 100,
+    "class_weights": "none",
+    "label_smoothing": 0.0,
+    "mixed_precision": "none",
+    "jit_compile": False,
+    "accumulate": 1,
+    "seed": 0,
+    "deterministic": False,
+    "backend": "tensorflow",
+    "validate_every": 1,
+    "task": "segmentation",
+}
+PRETRAIN_CONFIGURATION = SHAPES_CONFIGURATION | {
+    "name": "imagenet-pretrain",
+    "dataset": "imagenet2012",
+    "backbone": "resnet50_gcn",
+    "kernel_size": [15],
+    "batch_norm_momentum": 0.9,
+    "crop": [224, 224],
+    "batch": 256,
+    "epochs": 90,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 0.0001,
+    "warmup_steps": 25000,
+    "label_smoothing": 0.1,
+    "task": "classification",
+}
+
+
+@pytest.mark.parametrize("wanted", [SHAPES_CONFIGURATION, PRETRAIN_CONFIGURATION])
+def test_configurations_are_those_of_runs_from_before(wanted):
+    assert recipe.configuration(RECIPES[wanted["name"]]) == wanted
+
+
+def test_how_a_run_goes_on_as_it_was_begun():
+    options = "--batch 4 --no-export --on-nan skip --saved-model".split()
+    found = resume_options(Path("runs/my run"), parse([*options, "saved models/mine"]))
+    # What computes is kept in the folder; where things go is not.
+    assert found == (
+        "--resume --out 'runs/my run' --saved-model 'saved models/mine' --no-export --on-nan skip"
+    )
+    assert resume_options(Path("a"), parse([])) == "--resume --out a"
+    pretrain = parse(["--recipe", "imagenet-pretrain", "--data-dir", "b"])
+    assert resume_options(Path("a"), pretrain) == "--resume --out a --data-dir b"
 
 
 def test_without_an_argument_it_is_shapes():
@@ -227,7 +323,9 @@ def test_a_kernel_may_just_reach_across_the_map(k, fits):
     if fits:
         check(recipe)
     else:
-        with pytest.raises(UsageError, match="--kernel-size 9 is too large for P5"):
+        with pytest.raises(
+            ArgumentError, match="^kernel_size 9 is too large for P5.* for crop 128"
+        ):
             check(recipe)
     check(dataclasses.replace(recipe, block="conv1x1"))  # which has no use for it
 
@@ -271,7 +369,7 @@ assert not {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"} & set(sy
             [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        fields = {field.name for field in dataclasses.fields(recipe.Recipe)} - {"name", "task"}
+        fields = {field.name for field in dataclasses.fields(recipe.SegmentationRecipe)} - {"name"}
         missing = {name for name in fields if name.replace("_", "-") not in done.stdout}
         assert not missing
         assert "--recipe" in done.stdout and "shapes-ablation" in done.stdout

@@ -1,0 +1,30 @@
+"""The results in docs/tables are taken for those of today's recipes and options."""
+
+from pathlib import Path
+
+import pytest
+from places import REPOSITORY
+
+from gcn_keras.experiments import paper_tables
+from gcn_keras.experiments.runs import Experiments
+from gcn_keras.recipes.catalogue import RECIPES
+
+NARROW = ("--boundary-width", "3")
+
+
+@pytest.mark.parametrize(
+    "folder, recipe, options, evaluation, count",
+    [
+        ("shapes", "shapes-ablation", (), NARROW, 22),
+        ("shapes-learning-rate", "shapes-ablation", ("--learning-rate", "1e-2"), NARROW, 3),
+        ("camvid", "camvid-ablation", (), (), 10),
+    ],
+)
+def test_every_line_is_found_again(folder, recipe, options, evaluation, count):
+    """By a digest of the recipe's configuration: no default or name in it may have changed."""
+    results = REPOSITORY / "docs" / "tables" / folder / "runs.csv"
+    experiments = Experiments(recipe, Path("runs"), results, options, evaluation)
+    tables = [paper_tables.table(f"table{number}", RECIPES[recipe]) for number in range(1, 6)]
+    rows = {row.name: row for table in tables for row in table.rows}
+    known = [result for row in rows.values() for result in experiments.known(row)]
+    assert len(known) == count == len(results.read_text().splitlines()) - 1
