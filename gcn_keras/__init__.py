@@ -8,28 +8,75 @@ without waiting for TensorFlow.
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
+    from gcn_keras.evaluation.mean_iou import MeanIoU
+    from gcn_keras.evaluation.metrics import ConfusionMatrix
+    from gcn_keras.inference.images import load_image, overlay
+    from gcn_keras.inference.keras_model import load_model, probabilities, segment
+    from gcn_keras.inference.segmenters import open_segmenter
+    from gcn_keras.inference.serving_client import Client
+    from gcn_keras.models import blocks
+    from gcn_keras.models.gcn import gcn
+    from gcn_keras.recipes.catalogue import RECIPES
+    from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe, SegmentationRecipe
+    from gcn_keras.training.losses import PixelCrossentropy
+    from pipelines.datasets import load as load_dataset
+    from pipelines.stream.segmentation import training_batches
+
+# Where each name is, and how it is called there where that differs.
 _HOMES = {
-    "gcn": "gcn_keras.models.gcn",
-    "segment": "gcn_keras.inference.keras_model",
-    "probabilities": "gcn_keras.inference.keras_model",
-    "load_image": "gcn_keras.inference.images",
-    "overlay": "gcn_keras.inference.images",
+    "ClassificationRecipe": "gcn_keras.recipes.recipe",
+    "Client": "gcn_keras.inference.serving_client",
     "ConfusionMatrix": "gcn_keras.evaluation.metrics",
+    "MeanIoU": "gcn_keras.evaluation.mean_iou",
     "PixelCrossentropy": "gcn_keras.training.losses",
-    "Recipe": "gcn_keras.recipes.recipe",
     "RECIPES": "gcn_keras.recipes.catalogue",
+    "Recipe": "gcn_keras.recipes.recipe",
+    "SegmentationRecipe": "gcn_keras.recipes.recipe",
+    "blocks": "gcn_keras.models",
+    "gcn": "gcn_keras.models.gcn",
+    "load_dataset": "pipelines.datasets",
+    "load_image": "gcn_keras.inference.images",
+    "load_model": "gcn_keras.inference.keras_model",
+    "open_segmenter": "gcn_keras.inference.segmenters",
+    "overlay": "gcn_keras.inference.images",
+    "probabilities": "gcn_keras.inference.keras_model",
+    "segment": "gcn_keras.inference.keras_model",
+    "training_batches": "pipelines.stream.segmentation",
 }
-__all__ = [*_HOMES, "blocks"]
+_CALLED = {"load_dataset": "load"}
+
+__all__ = [
+    "ClassificationRecipe",
+    "Client",
+    "ConfusionMatrix",
+    "MeanIoU",
+    "PixelCrossentropy",
+    "RECIPES",
+    "Recipe",
+    "SegmentationRecipe",
+    "blocks",
+    "gcn",
+    "load_dataset",
+    "load_image",
+    "load_model",
+    "open_segmenter",
+    "overlay",
+    "probabilities",
+    "segment",
+    "training_batches",
+]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "blocks":
         return importlib.import_module("gcn_keras.models.blocks")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), _CALLED.get(name, name))
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -1,8 +1,12 @@
 """Cross-entropy over the valid pixels of a batch, and over its images.
 
-Besides what Keras asks of a loss, each has `weighted_sum` and `total_weight`, whose quotient it is:
-so a training step can divide a batch and still take the mean over all of it.
+Both are Keras' own and work in `compile` and `fit`. Besides, each has `weighted_sum` and
+`total_weight`, whose quotient it is: so a training step can divide a batch over devices and over
+time, and still take the mean over all of it, which `fit` cannot (see `tensorflow_step`).
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -11,11 +15,13 @@ from pipelines.base.class_weights import median_frequency_weights as median_freq
 from pipelines.base.labels import IGNORE
 
 
-class PixelCrossentropy(keras.losses.Loss):
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     """Mean softmax cross-entropy over valid pixels; a class may count for more than another.
 
     With class weights w the mean is Σ w[y]·loss / Σ w[y], so weights change what is balanced and
-    not how large the loss is. Void pixels (255) count neither above nor below.
+    not how large the loss is. Void pixels (255) count neither above nor below; without a pixel
+    that counts the loss is 0.
 
     Args:
         class_weights: one float a class, or None for equal weights.
@@ -26,11 +32,22 @@ class PixelCrossentropy(keras.losses.Loss):
         y_pred: logits `[B, H, W, C]`.
     """
 
-    def __init__(self, class_weights=None, name="pixel_crossentropy"):
-        super().__init__(name=name, reduction="none")
+    def __init__(
+        self, class_weights: Sequence[float] | None = None, name: str = "pixel_crossentropy"
+    ):
+        super().__init__(
+            ignore_class=IGNORE, from_logits=True, reduction="mean_with_sample_weight", name=name
+        )
         self.class_weights = None if class_weights is None else list(map(float, class_weights))
 
-    def weights(self, y_true):
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if self.class_weights is not None:
+            weights = self.weights(y_true)
+            given = 1.0 if sample_weight is None else ops.cast(sample_weight, "float32")
+            sample_weight = weights * given
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def weights(self, y_true: Any) -> Any:
         """float32 `[B, H, W]`: what each pixel counts for; 0 for void."""
         labels = ops.cast(y_true, "int32")
         valid = ops.not_equal(labels, IGNORE)
@@ -39,29 +56,22 @@ class PixelCrossentropy(keras.losses.Loss):
         table = ops.convert_to_tensor(self.class_weights, dtype="float32")
         return ops.where(valid, ops.take(table, ops.where(valid, labels, 0), axis=0), 0.0)
 
-    def weighted_sum(self, y_true, y_pred):
+    def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
         """Σ w[y]·loss. Divided by `total_weight` of a batch it is the part of the batch's loss that
         these pixels make, wherever the others are."""
-        weights = self.weights(y_true)
-        labels = ops.cast(y_true, "int32")
-        labels = ops.where(ops.not_equal(labels, IGNORE), labels, 0)
-        losses = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
-        return ops.sum(losses * weights)
+        losses = self.call(ops.cast(y_true, "int32"), y_pred)
+        return ops.sum(losses * self.weights(y_true))
 
-    def total_weight(self, y_true):
+    def total_weight(self, y_true: Any) -> Any:
         """Σ w[y]."""
         return ops.sum(self.weights(y_true))
 
-    def call(self, y_true, y_pred):
-        # A batch without a valid pixel has loss 0, not 0 / 0.
-        total = ops.maximum(self.total_weight(y_true), keras.config.epsilon())
-        return self.weighted_sum(y_true, y_pred) / total
-
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"class_weights": self.class_weights, "name": self.name}
 
 
-class ImageCrossentropy(keras.losses.Loss):
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class ImageCrossentropy(keras.losses.CategoricalCrossentropy):
     """Mean softmax cross-entropy over images that have one class each.
 
     Args:
@@ -73,24 +83,21 @@ class ImageCrossentropy(keras.losses.Loss):
         y_pred: logits `[B, C]`.
     """
 
-    def __init__(self, label_smoothing: float = 0.0, name="image_crossentropy"):
-        super().__init__(name=name, reduction="none")
+    def __init__(self, label_smoothing: float = 0.0, name: str = "image_crossentropy"):
+        super().__init__(from_logits=True, label_smoothing=label_smoothing, name=name)
         self.label_smoothing = label_smoothing
 
-    def weighted_sum(self, y_true, y_pred):
-        """Sum of the images' losses."""
-        targets = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
-        losses = keras.losses.categorical_crossentropy(
-            targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
-        )
-        return ops.sum(losses)
+    def call(self, y_true, y_pred):
+        labels = ops.cast(y_true, "int32")
+        return super().call(ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype), y_pred)
 
-    def total_weight(self, y_true):
+    def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
+        """Sum of the images' losses."""
+        return ops.sum(self.call(y_true, y_pred))
+
+    def total_weight(self, y_true: Any) -> Any:
         """Number of images, float32."""
         return ops.sum(ops.ones_like(y_true, dtype="float32"))
 
-    def call(self, y_true, y_pred):
-        return self.weighted_sum(y_true, y_pred) / self.total_weight(y_true)
-
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"label_smoothing": self.label_smoothing, "name": self.name}

@@ -1,0 +1,66 @@
+"""Mean IoU as a Keras metric, for `compile` and `fit`."""
+
+import keras
+from keras import ops
+
+# Counts are kept as a multiple of this and a rest: JAX counts in 32 bits, which the pixels of an
+# epoch overflow.
+_UNIT = 2**24
+
+
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class MeanIoU(keras.metrics.Metric):
+    """Mean IoU of all pixels since the last reset, from one confusion matrix.
+
+    The definition is that of `ConfusionMatrix`: void (255) does not count, and classes that occur
+    neither as label nor as prediction are left out of the mean. Without a valid pixel the result is
+    NaN. Other labels that are no class are left out as void is, since a graph cannot refuse them.
+
+    Args:
+        num_classes: C.
+        name: the metric's name.
+    """
+
+    def __init__(self, num_classes: int, name: str = "mean_iou"):
+        super().__init__(name=name)
+        self.num_classes = num_classes
+        # "int" is int64 under TensorFlow and int32 under JAX.
+        shape = (num_classes, num_classes)
+        self._units = self.add_variable(shape, "zeros", dtype="int", name="units")
+        self._rest = self.add_variable(shape, "zeros", dtype="int", name="rest")
+
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Adds images.
+
+        Args:
+            y_true: labels `[B, H, W]` or `[B, H, W, 1]`, integers.
+            y_pred: logits or probabilities `[B, H, W, C]`.
+            sample_weight: None. Pixels are counted, so it belongs into `metrics`, not into
+                `weighted_metrics`.
+
+        Raises:
+            ValueError: scores of another number of classes, or a sample weight.
+        """
+        if sample_weight is not None:
+            raise ValueError("MeanIoU counts pixels: name it in metrics, not in weighted_metrics")
+        size = self.num_classes
+        if y_pred.shape[-1] != size:
+            raise ValueError(f"y_pred must be [B, H, W, {size}], received {y_pred.shape}")
+        labels = ops.reshape(ops.cast(y_true, "int32"), [-1])
+        predictions = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), [-1])
+        valid = ops.logical_and(labels >= 0, labels < size)
+        pairs = ops.where(valid, labels * size + predictions, 0)
+        counts = ops.segment_sum(ops.cast(valid, "int32"), pairs, num_segments=size * size)
+        total = self._rest + ops.cast(ops.reshape(counts, (size, size)), self._rest.dtype)
+        self._units.assign(self._units + total // _UNIT)
+        self._rest.assign(total % _UNIT)
+
+    def result(self):
+        """Share in 0…1, float32; NaN without a valid pixel."""
+        counts = ops.cast(self._units, "float32") * _UNIT + ops.cast(self._rest, "float32")
+        hits = ops.diagonal(counts)
+        union = ops.sum(counts, axis=0) + ops.sum(counts, axis=1) - hits
+        return ops.sum(ops.divide_no_nan(hits, union)) / ops.sum(ops.cast(union > 0, "float32"))
+
+    def get_config(self) -> dict:
+        return {"num_classes": self.num_classes, "name": self.name}
