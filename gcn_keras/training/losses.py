@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipelines.base.class_weights import median_frequency_weights as median_frequency_weights
 from pipelines.base.labels import IGNORE
+from pipelines.base.labels import median_frequency_weights as median_frequency_weights
 
 
 @keras.saving.register_keras_serializable(package="gcn_keras")

@@ -1,4 +1,4 @@
-"""Class names, palettes and the one value that is no class."""
+"""Class names, palettes, class weights, and the one value that is no class."""
 
 import numpy as np
 
@@ -86,6 +86,22 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
     if name == "cityscapes19":
         colours[: len(CITYSCAPES_PALETTE)] = CITYSCAPES_PALETTE
     return colours
+
+
+def median_frequency_weights(pixel_counts: np.ndarray) -> np.ndarray:
+    """Class weights median(f) / f, f a class's share of the valid pixels (Eigen & Fergus 2015).
+
+    Args:
+        pixel_counts: int array `[C]` of pixels in the training split.
+
+    Returns:
+        float array `[C]`; 0 for classes without a pixel.
+    """
+    shares = pixel_counts / pixel_counts.sum()
+    seen = shares > 0
+    weights = np.zeros(len(shares))
+    weights[seen] = np.median(shares[seen]) / shares[seen]
+    return weights
 
 
 def describe_classes(class_names: tuple[str, ...], limit: int = 20) -> str:

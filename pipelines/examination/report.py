@@ -5,7 +5,7 @@ import html
 
 import numpy as np
 
-from pipelines.base.class_weights import median_frequency_weights
+from pipelines.base.labels import median_frequency_weights
 
 _COMMON_SIZES = 5  # shown for each split
 

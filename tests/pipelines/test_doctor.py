@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipelines import datasets
 from pipelines.base import labels
-from pipelines.base.class_weights import median_frequency_weights
 from pipelines.base.errors import UsageError, UserError
+from pipelines.base.labels import median_frequency_weights
 from pipelines.building import encoding
 from pipelines.examination import examine, report
 from pipelines.examination.contact_sheet import overlay
