@@ -75,12 +75,12 @@ def worker(
         host: This machine's name or address as training sees it. By default localhost if the
             dispatcher is there too, else the machine's own name.
     """
-    dispatcher_host, _ = check_address(dispatcher, "--dispatcher")
+    dispatcher_host, _ = check_address(dispatcher, "dispatcher")
     port = _free_port(port)
     if host is None:
         is_local = dispatcher_host in ("localhost", "127.0.0.1")
         host = "localhost" if is_local else socket.gethostname()
-    check_address(f"{host}:{port}", "--host and --port")
+    check_address(f"{host}:{port}", "{host} and {port}")
     stopped = _stop_signals()
     if not _wait_for(dispatcher, stopped):
         return

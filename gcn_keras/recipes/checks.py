@@ -116,7 +116,7 @@ def _check_stream(recipe: Recipe) -> None:
         raise ArgumentError("cache", f"must be memory or a folder, got {cache!r}")
     if recipe.data_service is None:
         return
-    addresses.check_address(recipe.data_service, "--data-service")
+    addresses.check_address(recipe.data_service, "data_service")
     if cache is not None:
         raise ArgumentError(
             "data_service",

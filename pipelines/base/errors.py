@@ -7,12 +7,30 @@ import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import Self
 
 
 class UserError(Exception):
-    """A run that cannot go on, for a reason outside the code: exit status 1."""
+    """A run that cannot go on, for a reason outside the code: exit status 1.
+
+    Attributes:
+        template: the message with the names of arguments in braces, where it names some.
+    """
 
     exit_status = 1
+    template: str | None = None
+
+    @classmethod
+    def naming(cls, template: str) -> Self:
+        """An error whose message names arguments of the function, in braces.
+
+            UserError.naming("Beam is not installed: leave {beam_options} away")
+
+        reads "… leave beam_options away", and at a command "… leave --beam-options away".
+        """
+        error = cls(_NAMES.sub(r"\1", template))
+        error.template = template
+        return error
 
 
 class UsageError(UserError):
@@ -29,36 +47,51 @@ class ArgumentError(UsageError, ValueError):
     reads "overlap needs tile, got 3", and at a command "--overlap needs --tile, got 3".
 
     Args:
-        argument: its name; with dots that of a field inside it: "crf.sigma".
+        argument: its name, with dots that of a field inside it: "crf.sigma". Or a phrase that
+            names several, in braces: "{host} and {port}".
         reason: what is wrong, the value received, what to do. Names of other arguments stand in
             braces.
     """
 
     def __init__(self, argument: str, reason: str):
         self.argument, self.reason = argument, reason
-        plain = _OTHERS.sub(lambda match: match[1], reason)
-        super().__init__(f"{argument} {plain}")
+        self.template = f"{argument if '{' in argument else f'{{{argument}}}'} {reason}"
+        super().__init__(_NAMES.sub(r"\1", self.template))
 
     def of_option(self) -> str:
         """The same sentence in the words of a command."""
-        reason = _OTHERS.sub(lambda match: _option(match[1]), self.reason)
-        return f"{_option(self.argument)} {reason}"
+        return in_options(self.template)
 
 
-_OTHERS = re.compile(r"\{([a-z_.]+)\}")
+_NAMES = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 
 
-def _option(argument: str) -> str:
-    return f"--{argument.replace('_', '-')}"
+def in_options(template: str, **flags: str) -> str:
+    """A message with the names of arguments in braces, in the words of a command.
+
+    Args:
+        template: the message.
+        flags: what the command calls an argument, where it is not the argument's name.
+    """
+    return _NAMES.sub(
+        lambda match: f"--{flags.get(match[1], match[1]).replace('_', '-')}", template
+    )
 
 
 @contextlib.contextmanager
-def as_options() -> Iterator[None]:
-    """Within its block an `ArgumentError` becomes a `UsageError` in the words of a command."""
+def as_options(**flags: str) -> Iterator[None]:
+    """Within its block an error that names arguments becomes one that names a command's flags.
+
+    Args:
+        flags: as of `in_options`.
+    """
     try:
         yield
-    except ArgumentError as error:
-        raise UsageError(error.of_option()) from error
+    except UserError as error:
+        if error.template is None:
+            raise
+        kind = UsageError if isinstance(error, UsageError) else UserError
+        raise kind(in_options(error.template, **flags)) from error
 
 
 class Interrupted(Exception):

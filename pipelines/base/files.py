@@ -9,7 +9,7 @@ from pipelines.base.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which takes its place when the block has ended well.
 
     A reader of `path` sees the former file or the whole new one. If the block fails, the temporary

@@ -1,11 +1,17 @@
 """The progress bars of preparation."""
 
 import sys
+from collections.abc import Iterable
+from typing import TypeVar
 
 from tqdm import tqdm
 
+Item = TypeVar("Item")
 
-def progress(items, description: str, total: int | None = None):
+
+def progress(
+    items: Iterable[Item], description: str, total: int | None = None
+) -> Iterable[Item]:
     """Iterates over `items` with a bar on standard error; `total` if they have no length."""
     return tqdm(items, desc=description, total=total, unit=" examples", mininterval=0.5)
 

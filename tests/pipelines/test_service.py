@@ -76,13 +76,13 @@ def hundred(tmp_path_factory):
     ["localhost", "localhost:", ":5050", "localhost:0", "localhost:65536", "a b:1", "x:y"],
 )
 def test_an_address_is_host_and_port(address):
-    with pytest.raises(UsageError, match=f"--data-service must be HOST:PORT.*got '{address}'"):
-        addresses.check_address(address, "--data-service")
+    with pytest.raises(UsageError, match=f"^data_service must be HOST:PORT.*got '{address}'"):
+        addresses.check_address(address, "data_service")
 
 
 def test_an_address_is_taken_apart():
-    assert addresses.check_address("10.0.0.7:65535", "--dispatcher") == ("10.0.0.7", 65535)
-    assert addresses.check_address("data-1.example:5050", "--dispatcher") == (
+    assert addresses.check_address("10.0.0.7:65535", "dispatcher") == ("10.0.0.7", 65535)
+    assert addresses.check_address("data-1.example:5050", "dispatcher") == (
         "data-1.example",
         5050,
     )

@@ -20,6 +20,27 @@ def test_in_the_words_of_a_command():
     assert not isinstance(caught.value, ArgumentError)
 
 
+def test_a_phrase_that_names_several_arguments():
+    error = ArgumentError("{host} and {port}", "must be HOST:PORT, got 'a b:1'")
+    assert str(error) == "host and port must be HOST:PORT, got 'a b:1'"
+    assert error.of_option() == "--host and --port must be HOST:PORT, got 'a b:1'"
+
+
+@pytest.mark.parametrize("kind", [UserError, UsageError])
+def test_a_message_that_names_an_argument_in_its_middle(kind):
+    error = kind.naming("Beam is missing: leave {beam_options} away, see {source} DIR")
+    assert str(error) == "Beam is missing: leave beam_options away, see source DIR"
+    with pytest.raises(kind) as caught, as_options(source="from"):
+        raise error
+    assert type(caught.value) is kind
+    assert str(caught.value) == "Beam is missing: leave --beam-options away, see --from DIR"
+
+
+def test_braces_of_a_message_without_names_stay():
+    with pytest.raises(UserError, match=r"^there is no \{train\}$"), as_options():
+        raise UserError("there is no {train}")
+
+
 def test_a_command_ends_with_status_2_and_its_own_words(capsys):
     def main():
         raise ArgumentError("limit", "must be at least 1, got 0")
