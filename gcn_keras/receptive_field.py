@@ -1,26 +1,18 @@
-"""What a model really looks at: `python -m gcn_keras.receptive_field MODEL IMAGE… --at Y,X`.
+"""What a model really sees: `python -m gcn_keras.receptive_field MODEL IMAGE… --at Y,X`.
 
-Figure 3 of the paper, drawn over images and measured; `receptive_field_maps` says what is drawn.
+Figure 3 of the paper, drawn over images and measured; `experiments.receptive_fields` says how.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 
-from gcn_keras.experiments.receptive_fields.maps import (
-    SHARES,
-    check_occlusion,
-    check_point,
-    logits_at,
-    mean_fields,
-    measure,
-    patch_and_stride,
-    sides_of,
-)
+from gcn_keras.experiments.receptive_fields.score import Case, check_point, class_index
+from gcn_keras.experiments.receptive_fields.squares import table
+from gcn_keras.experiments.receptive_fields.valid import check_occlusion, patch_and_stride
 from gcn_keras.inference.images import find_images, load_image
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.inference.legend import Legend, legend_beside
@@ -60,10 +52,10 @@ def receptive_field(
         patch: Side of the patch in pixels, odd; by default a twentieth of the image's shorter
             side.
         stride: Pixels from one position of the patch to the next; by default a third of the patch.
-        draws: Draws of noise at each position.
+        draws: Draws of noise at each position of the patch.
         batch: Occluded images at a time; by default as many as have 2^20 pixels.
-        seed: Of the noise.
-        json_file: Write the figures here, too.
+        seed: Seed of the noise.
+        json_file: JSON file for the figures.
     """
     check_occlusion(patch, stride, draws, seed, batch)
     if not images:
@@ -71,13 +63,16 @@ def receptive_field(
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     check_target(json_file, "--json")
-    cases = _cases(find_images(images), [_parse_point(text) for text in at])
-    sizes = []
-    for path, image, point in cases:
-        check_point(point, image.shape[:2], str(path))
-        sizes.append(patch_and_stride(*image.shape[:2], patch, stride))
-        check_occlusion(*sizes[-1], draws, seed, batch)
+    cases = []
+    for path, image, point in _points(find_images(images), [_parse_point(text) for text in at]):
+        height, width, _ = image.shape
+        check_point(point, (height, width), str(path))
+        sizes = patch_and_stride(height, width, patch, stride)
+        check_occlusion(*sizes, draws, seed, batch)
+        cases.append(Case(path, image, point, *sizes))
     prepare_tensorflow()
+    from gcn_keras.experiments.receptive_fields.report import measure_cases
+
     network = load_model(model)
     num_classes = network.output.shape[-1]
     legend = legend_beside(model.with_name("labels.json"), model, num_classes)
@@ -87,70 +82,12 @@ def receptive_field(
     except OSError as error:
         raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
     class_names = (legend or Legend.unnamed(num_classes)).class_names
-
-    from gcn_keras.experiments.receptive_fields.figures import plot_receptive_fields
-
-    results, rows, measured = [], [], []
-    names = _result_names([path for path, *_ in cases])
-    for name, (path, image, point), (side, step) in zip(names, cases, sizes, strict=True):
-        logits = logits_at(network, image, point)
-        index = int(np.argmax(logits)) if chosen is None else chosen
-        options = {"patch": side, "stride": step, "draws": draws, "seed": seed}
-        fields = measure(
-            network, image, point, index, path, **options, batch=batch, description=name
-        )
-        target = out / f"{name}_receptive_field.png"
-        caption = f"at {point[0]},{point[1]}: {class_names[index]}, logit {logits[index]:.2f}"
-        plot_receptive_fields(image, fields, point, target, path.name, caption)
-        measured.append((fields, point))
-        rows.append((f"{path.name} {caption}", sides_of(fields, point)))
-        score = {"class": class_names[index], "score": float(logits[index])}
-        results.append({"image": str(path), "at": list(point), **score, **options, **rows[-1][1]})
-    summary = {"model": str(model), "points": results}
-    if len(measured) > 1:
-        fields, point = mean_fields(measured)
-        title = f"mean of {len(measured)} points"
-        titled = {f"{name}, {title}": field for name, field in fields.items()}
-        plot_receptive_fields(None, titled, point, out / "mean_receptive_field.png")
-        rows.append((title, sides_of(fields, point)))
-        summary["mean"] = rows[-1][1]
+    noise = {"draws": draws, "seed": seed, "batch": batch}
+    summary, rows = measure_cases(network, cases, class_names, chosen, out, noise)
     print(table(rows))
     if json_file:
         with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(summary, indent=2) + "\n")
-
-
-def table(rows: Sequence[tuple[str, dict[str, dict[str, int]]]]) -> str:
-    """The sides as text: for each title two lines, from `sides_of`."""
-    shares = "".join(f"{share:>8.0%}" for share in SHARES)
-    lines = [f"side in pixels of the square that holds{shares}"]
-    for title, sides in rows:
-        lines.append(title)
-        for name, of_share in sides.items():
-            numbers = "".join(f"{side:>8}" for side in of_share.values())
-            lines.append(f"  {name + ' receptive field':<37}{numbers}")
-    return "\n".join(lines)
-
-
-def class_index(text: str, legend: Legend | None, num_classes: int) -> int:
-    """The class that an option means, by its index or by its name.
-
-    Raises:
-        UsageError: there is none, or no legend to look the name up in.
-    """
-    if text.isdecimal() and int(text) < num_classes:
-        return int(text)
-    if legend and text in legend.class_names:
-        return legend.class_names.index(text)
-    known = f"an index in 0…{num_classes - 1}"
-    if legend:
-        raise UsageError(
-            f"--class must be {known} or one of {', '.join(legend.class_names)}, got {text!r}"
-        )
-    raise UsageError(
-        f"--class must be {known}, got {text!r}: there is no labels.json beside the model to look "
-        "names up in"
-    )
+            temporary.write_text(json.dumps({"model": str(model), **summary}, indent=2) + "\n")
 
 
 def _parse_point(text: str) -> tuple[int, int]:
@@ -161,7 +98,9 @@ def _parse_point(text: str) -> tuple[int, int]:
     return int(y), int(x)
 
 
-def _cases(paths: list[Path], points: list[tuple[int, int]]) -> list[tuple]:
+def _points(
+    paths: list[Path], points: list[tuple[int, int]]
+) -> list[tuple[Path, np.ndarray, tuple[int, int]]]:
     """Each image's path, its pixels and its point; one image or one point goes with all.
 
     Raises:
@@ -181,17 +120,6 @@ def _cases(paths: list[Path], points: list[tuple[int, int]]) -> list[tuple]:
     if not points:
         points = [(image.shape[0] // 2, image.shape[1] // 2) for image in images]
     return list(zip(paths, images, points, strict=True))
-
-
-def _result_names(paths: list[Path]) -> list[str]:
-    """A name for each case's file: its image's stem, numbered where that is taken."""
-    names = []
-    for path in paths:
-        name, number = path.stem, 2
-        while name in (*names, "mean"):  # mean_receptive_field.png is that of all of them
-            name, number = f"{path.stem}-{number}", number + 1
-        names.append(name)
-    return names
 
 
 def main() -> None:

@@ -1,17 +1,18 @@
 """Receptive fields drawn over the image, as in the paper's Figure 3."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from gcn_keras.experiments.receptive_fields.maps import SHARES, square_side
+from gcn_keras.experiments.receptive_fields.squares import SHARES, square_side
 from gcn_keras.plots.style import DPI, FAINT, INK
-from pipelines.base.files import replacing
 
 COLOURS = matplotlib.colormaps["magma"]
 PANEL = 3.4  # inches of the wider side of a panel
@@ -19,30 +20,7 @@ HEAD = 38  # characters that fit above one
 # The photo under a field is gray and dimmed, so that every hue is the field's.
 PHOTO_DIMMED_TO = 0.55
 BEYOND = "#a8a8a8"  # where a square reaches over the image
-DASHES = ("-", (0, (5, 2.5)))  # of the square of each share
-
-
-def plot_receptive_fields(
-    image: np.ndarray | None,
-    fields: Mapping[str, np.ndarray],
-    at: tuple[int, int],
-    path,
-    title: str = "image and point",
-    caption: str = "",
-) -> None:
-    """Draws fields into a PNG; see `receptive_field_figure`.
-
-    Args:
-        image, fields, at, title, caption: as of `receptive_field_figure`.
-        path: the PNG to write; it is replaced in one step.
-
-    Raises:
-        UserError: if the file cannot be written.
-        ValueError: if the arguments do not fit each other.
-    """
-    figure = receptive_field_figure(image, fields, at, title, caption)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2.5)))  # of the square of each share
 
 
 def receptive_field_figure(
@@ -112,7 +90,9 @@ def receptive_field_figure(
     return figure
 
 
-def _view(size, at, side) -> tuple[tuple[int, int], tuple[int, int]]:
+def _view(
+    size: tuple[int, int], at: tuple[int, int], side: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """What the panels show, x and y from … to: the image, and the largest square around at."""
     radius = side // 2
     (height, width), (y, x) = size, at
@@ -133,7 +113,7 @@ def _heat(field: np.ndarray, image: np.ndarray | None) -> np.ndarray:
     return opacity * colour + (1 - opacity) * np.broadcast_to(ground, colour.shape)
 
 
-def _square(at, side, dashes) -> Rectangle:
+def _square(at: tuple[int, int], side: int, dashes: Any) -> Rectangle:
     corner = at[1] - side / 2, at[0] - side / 2
     square = Rectangle(
         corner, side, side, fill=False, edgecolor="white", linewidth=1.4, linestyle=dashes
@@ -143,25 +123,26 @@ def _square(at, side, dashes) -> Rectangle:
     return square
 
 
-def _head(axes, title: str, caption: str) -> None:
+def _head(axes: Axes, title: str, caption: str) -> None:
     """A line in bold, whose beginning is cut off where it would run into the next panel's."""
     title = title if len(title) <= HEAD else "…" + title[1 - HEAD :]
-    style = {"loc": "left", "fontsize": 10, "fontweight": "bold", "parse_math": False}
-    axes.set_title(f"{title}\n", color=INK, **style)
+    axes.set_title(
+        f"{title}\n", loc="left", color=INK, fontsize=10, fontweight="bold", parse_math=False
+    )
     axes.text(
         0, 1.02, caption, transform=axes.transAxes, color=FAINT, fontsize=9, va="bottom",
         parse_math=False,
     )  # fmt: skip
 
 
-def _mark(axes, at) -> None:
+def _mark(axes: Axes, at: tuple[int, int]) -> None:
     axes.plot(
         at[1], at[0], "o", markersize=5, markerfacecolor="white", markeredgecolor="black",
         markeredgewidth=0.9,
     )  # fmt: skip
 
 
-def _legend() -> Sequence[Line2D]:
+def _legend() -> list[Line2D]:
     """Dark lines on the page for the white ones on the images."""
     point = Line2D(
         [], [], linestyle="none", marker="o", markersize=5, markerfacecolor="white",

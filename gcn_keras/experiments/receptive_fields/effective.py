@@ -1,0 +1,50 @@
+"""The effective receptive field: the gradient of the score."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcn_keras.experiments.receptive_fields.score import check_score, predicted_class
+from gcn_keras.inference.padding import pad_to_stride
+from pipelines.base.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+
+def effective_receptive_field(
+    model: "keras.Model", image: np.ndarray, at: tuple[int, int], class_index: int | None = None
+) -> np.ndarray:
+    """|d score / d pixel|, summed over the channels (Luo et al. 2016). Needs TensorFlow.
+
+    The gradient is by the raw pixel, 0…255, for the model normalises inside; batch norms use their
+    moving statistics.
+
+    Args:
+        model, image, at, class_index: as of `score.check_score`.
+
+    Returns:
+        float32 `[H, W]`, at least 0, in logits for each step of a pixel's value.
+
+    Raises:
+        ValueError, UserError: as of `score.check_score`.
+        UserError: Keras computes with something else than TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"the effective receptive field takes TensorFlow's gradients, and Keras computes with "
+            f"{keras.backend.backend()}: set KERAS_BACKEND=tensorflow"
+        )
+    import tensorflow as tf
+
+    height, width = check_score(model, image, at, class_index)
+    if class_index is None:
+        class_index = predicted_class(model, image, at)
+    pixels = tf.constant(pad_to_stride(image[None]), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        score = model(pixels, training=False)[0, at[0], at[1], class_index]
+    gradient = tape.gradient(score, pixels, unconnected_gradients="zero")
+    return np.abs(gradient.numpy()[0, :height, :width]).sum(axis=-1)

@@ -1,0 +1,113 @@
+"""The score whose receptive field is asked for: the logit of a class at a point of an image."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.padding import pad_to_stride
+from pipelines.base.errors import ArgumentError, UsageError, UserError
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Case(NamedTuple):
+    """A point of an image.
+
+    Attributes:
+        path: the image's file.
+        image: uint8 `[H, W, 3]`, RGB.
+        at: the point, (y, x) in pixels from the top left.
+        patch, stride: of the noise, as of `valid_receptive_field`.
+    """
+
+    path: Path
+    image: np.ndarray
+    at: tuple[int, int]
+    patch: int
+    stride: int
+
+
+def predicted_class(model: "keras.Model", image: np.ndarray, at: tuple[int, int]) -> int:
+    """Index of the class that the model predicts at a point; arguments as of `check_score`."""
+    return int(np.argmax(logits_at(model, image, at)))
+
+
+def logits_at(model: "keras.Model", image: np.ndarray, at: tuple[int, int]) -> np.ndarray:
+    """Every class's score at a point, float32 `[C]`; arguments as of `check_score`."""
+    check_score(model, image, at)
+    return model.predict_on_batch(pad_to_stride(image[None]))[0, at[0], at[1]]
+
+
+def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the image") -> None:
+    """Refuses a point outside of an image.
+
+    Raises:
+        UsageError: naming the point and what it can be.
+    """
+    (y, x), (height, width) = at, size
+    if not (0 <= y < height and 0 <= x < width):
+        raise UsageError(
+            f"the point {y},{x} lies outside of {name}: Y must be in 0…{height - 1} and X in "
+            f"0…{width - 1}"
+        )
+
+
+def check_score(
+    model: "keras.Model", image: np.ndarray, at: tuple[int, int], class_index: int | None = None
+) -> tuple[int, int]:
+    """Checks the arguments that both fields take.
+
+    Args:
+        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
+        image: uint8 `[H, W, 3]`, RGB, of any size.
+        at: the point, (y, x) in pixels from the top left.
+        class_index: whose logit; None for the class that is predicted at the point.
+
+    Returns:
+        The image's height and width.
+
+    Raises:
+        ValueError: `image` is no image.
+        UserError: the point, the class or the image's size does not fit.
+    """
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(
+            f"image must be uint8 of shape [H, W, 3], received {image.dtype} of {image.shape}"
+        )
+    check_point(at, image.shape[:2])
+    height, width = image.shape[:2]
+    padded = pad_to_stride(image[None]).shape[1:3]
+    taken = model.input.shape[1:3]
+    if any(want not in (None, side) for want, side in zip(taken, padded, strict=True)):
+        raise UserError(
+            f"the model takes images of {taken[0]}×{taken[1]} pixels only, and this one has "
+            f"{height}×{width}"
+        )
+    num_classes = model.output.shape[-1]
+    if class_index is not None and not 0 <= class_index < num_classes:
+        raise UsageError(f"the class must be in 0…{num_classes - 1}, got {class_index}")
+    return height, width
+
+
+def class_index(text: str, legend: Legend | None, num_classes: int) -> int:
+    """The class of this index or this name.
+
+    Raises:
+        ArgumentError: there is none, or no legend to look the name up in.
+    """
+    if text.isdecimal() and int(text) < num_classes:
+        return int(text)
+    if legend and text in legend.class_names:
+        return legend.class_names.index(text)
+    known = f"an index in 0…{num_classes - 1}"
+    if legend:
+        names = ", ".join(legend.class_names)
+        raise ArgumentError("class", f"must be {known} or one of {names}, got {text!r}")
+    raise ArgumentError(
+        "class",
+        f"must be {known}, got {text!r}: there is no labels.json beside the model to look names "
+        "up in",
+    )

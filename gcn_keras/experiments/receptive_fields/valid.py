@@ -1,0 +1,191 @@
+"""The valid receptive field: how the score moves under a patch of noise."""
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from gcn_keras.experiments.receptive_fields.score import check_score, predicted_class
+from gcn_keras.inference.padding import pad_to_stride
+from pipelines.base.errors import UsageError
+
+if TYPE_CHECKING:
+    import keras
+
+# Occluded images go through the model together: at most so many pixels, unless a batch is given.
+BATCH_PIXELS = 2**20
+
+
+def valid_receptive_field(
+    model: "keras.Model",
+    image: np.ndarray,
+    at: tuple[int, int],
+    class_index: int | None = None,
+    *,
+    patch: int | None = None,
+    stride: int | None = None,
+    draws: int = 1,
+    seed: int = 0,
+    batch: int | None = None,
+    description: str | None = None,
+) -> np.ndarray:
+    """How much the score moves when noise covers a pixel (Zhou et al. 2014; the paper's Figure 3).
+
+    A square patch of uniform noise, 0…255 in each pixel and channel, is slid over the image. Its
+    positions are `stride` apart, count from the point, and reach as far over the border as the
+    patch still touches the image, so that border and middle are covered equally often. The
+    move of a position is the mean of |score - score of the whole image| over `draws` of noise;
+    a pixel's is the mean over the positions whose patch covers it. So a model that sees one pixel
+    has a field of 2 patch - 1 pixels: the method does not resolve less than a patch.
+
+    Args:
+        model, image, at, class_index: as of `score.check_score`.
+        patch: side of the patch in pixels, odd; None for a twentieth of the image's
+            shorter side: Zhou et al. took 11 of 227 pixels.
+        stride: pixels from one position to the next, at most `patch`; None for a third of it,
+            rounded down: Zhou et al. took 3 for 11, which makes about 5,000 positions.
+        draws: of noise, at each position.
+        seed: of the noise, which does not depend on `batch`.
+        batch: images at a time; None for as many as have BATCH_PIXELS.
+        description: shows a progress bar with this text on standard error; None shows none.
+
+    Returns:
+        float32 `[H, W]`, at least 0, in logits.
+
+    Raises:
+        ValueError, UserError: as of `score.check_score`.
+        UsageError: as of `patch_and_stride` and `check_occlusion`.
+    """
+    height, width = check_score(model, image, at, class_index)
+    patch, stride = patch_and_stride(height, width, patch, stride)
+    check_occlusion(patch, stride, draws, seed, batch)
+    if class_index is None:
+        class_index = predicted_class(model, image, at)
+    batch = max(1, BATCH_PIXELS // (height * width)) if batch is None else batch
+
+    rows = patch_centres(height, at[0], patch, stride)
+    columns = patch_centres(width, at[1], patch, stride)
+    rng = np.random.default_rng(seed)
+    images = np.repeat(image[None], batch, axis=0)
+    whole = _scores(model, images, at, class_index)[0]
+    moves = []
+    positions = itertools.product(range(draws), rows, columns)
+    bar = tqdm(
+        total=draws * len(rows) * len(columns),
+        desc=description,
+        unit=" patches",
+        mininterval=0.5,
+        disable=description is None,
+    )
+    with bar:
+        while chunk := list(itertools.islice(positions, batch)):
+            images[:] = image  # the last batch is filled up with it
+            for covered, (_, row, column) in zip(images, chunk, strict=False):
+                _cover(covered, row, column, rng.integers(0, 256, (patch, patch, 3), np.uint8))
+            scores = _scores(model, images, at, class_index)[: len(chunk)]
+            moves.append(np.abs(scores.astype(np.float64) - whole))
+            bar.update(len(chunk))
+    moves = np.concatenate(moves).reshape(draws, len(rows), len(columns)).mean(axis=0)
+    return spread(moves, rows, columns, patch, (height, width)).astype(np.float32)
+
+
+def patch_and_stride(
+    height: int, width: int, patch: int | None = None, stride: int | None = None
+) -> tuple[int, int]:
+    """Side and stride of the patch on an image, where None stands for the default.
+
+    Raises:
+        UsageError: the patch is larger than the image.
+    """
+    shorter = min(height, width)
+    if patch is None:
+        patch = max(1, 2 * round((shorter / 20 - 1) / 2) + 1)  # the nearest odd number
+    if patch > shorter:
+        raise UsageError(
+            f"the patch must fit into the image of {height}×{width} pixels, got {patch}"
+        )
+    return patch, max(1, patch // 3) if stride is None else stride
+
+
+def patch_centres(length: int, point: int, patch: int, stride: int) -> np.ndarray:
+    """Where patches are centred along one side: at the point, and every `stride` pixels from it.
+
+    Args:
+        length: of the side in pixels.
+        point: coordinate of the point.
+        patch, stride: in pixels.
+
+    Returns:
+        Every such coordinate whose patch touches the image, int `[N]`, ascending.
+    """
+    radius = patch // 2
+    first = point - (point + radius) // stride * stride
+    return np.arange(first, length + radius, stride)
+
+
+def spread(
+    moves: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    patch: int,
+    size: tuple[int, int],
+) -> np.ndarray:
+    """Puts what was measured at patches on the pixels: the mean over the patches that cover one.
+
+    Args:
+        moves: `[len(rows), len(columns)]`.
+        rows, columns: where the patches are centred, at most `patch` pixels apart.
+        patch: their side.
+        size: height and width of the image.
+
+    Returns:
+        float64 `[H, W]`.
+    """
+    covers = [
+        (abs(np.arange(side)[:, None] - centres) <= patch // 2).astype(np.float64)
+        for side, centres in zip(size, (rows, columns), strict=True)
+    ]
+    covers = [cover / cover.sum(axis=1, keepdims=True) for cover in covers]
+    return covers[0] @ moves @ covers[1].T
+
+
+def check_occlusion(
+    patch: int | None, stride: int | None, draws: int, seed: int, batch: int | None
+) -> None:
+    """Refuses invalid options of the valid receptive field; None stands for the default.
+
+    Raises:
+        UsageError: naming the option, the value and the valid values.
+    """
+    if patch is not None and (patch < 1 or patch % 2 == 0):
+        raise UsageError(f"the patch must be odd, so that it has a centre, got {patch}")
+    if stride is not None and stride < 1:
+        raise UsageError(f"the stride of the patch must be at least 1, got {stride}")
+    if patch is not None and stride is not None and stride > patch:
+        raise UsageError(
+            f"the stride must be at most the patch's side {patch}, so that every pixel is covered, "
+            f"got {stride}"
+        )
+    if draws < 1:
+        raise UsageError(f"the draws of noise must be at least 1, got {draws}")
+    if seed < 0:
+        raise UsageError(f"the seed must be at least 0, got {seed}")
+    if batch is not None and batch < 1:
+        raise UsageError(f"the batch must be at least 1 image, got {batch}")
+
+
+def _cover(covered: np.ndarray, row: int, column: int, noise: np.ndarray) -> None:
+    """Puts noise `[P, P, 3]` centred at a pixel into an image; what reaches over it is cut off."""
+    top, left = row - len(noise) // 2, column - len(noise) // 2
+    height, width = covered.shape[:2]
+    noise = noise[max(0, -top) : height - top, max(0, -left) : width - left]
+    top, left = max(0, top), max(0, left)
+    covered[top : top + noise.shape[0], left : left + noise.shape[1]] = noise
+
+
+def _scores(
+    model: "keras.Model", images: np.ndarray, at: tuple[int, int], class_index: int
+) -> np.ndarray:
+    """The score of each image, float32 `[B]`."""
+    return model.predict_on_batch(pad_to_stride(images))[:, at[0], at[1], class_index]
