@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -13,13 +13,16 @@ from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import check_target, replacing
 from pipelines.base.labels import IGNORE
 
+if TYPE_CHECKING:
+    from gcn_keras.models.costs import Block
+
 
 def summary(
     model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="MODEL")] = None,
     backbone: Literal[backbones.NAMES] | None = None,
     block: Literal["gcn", "conv1x1", "conv", "stack"] | None = None,
     kernel_size: tuple[int, ...] | None = None,
-    classes: int | None = None,
+    num_classes: Annotated[int | None, tyro.conf.arg(aliases=("--classes",))] = None,
     boundary_refinement: bool | None = None,
     stack_width: int | None = None,
     size: tuple[int, int] = (512, 512),
@@ -36,7 +39,7 @@ def summary(
         backbone: The ResNet; resnet50 if not given.
         block: What makes a score map of a stage; gcn if not given.
         kernel_size: Odd k, or four of them: for P2, P3, P4 and P5; 15 if not given.
-        classes: Channels of the score maps; 21 if not given.
+        num_classes: Channels of the score maps; 21 if not given.
         boundary_refinement: Whether there are BR blocks; there are if not given.
         stack_width: Channels inside stack; the stage's own if not given.
         size: Height and width of the image in pixels. Sides that are no multiples of 32 are
@@ -47,7 +50,7 @@ def summary(
         "backbone": backbone,
         "block": block,
         "kernel_size": kernel_size,
-        "num_classes": classes,
+        "num_classes": num_classes,
         "boundary_refinement": boundary_refinement,
         "stack_width": stack_width,
     }
@@ -80,12 +83,12 @@ def summary(
 
 
 def _check(model, given, size) -> None:
-    """Refuses what cannot be meant; imports nothing heavy."""
+    """Refuses invalid options; imports nothing heavy."""
     if model is not None:
         if not model.is_file() or model.suffix != ".keras":
             raise UserError(f"there is no model at {model}: expected a .keras file")
         if given:
-            name = next(iter(given)).removeprefix("num_").replace("_", "-")
+            name = next(iter(given)).replace("_", "-")
             raise UsageError(
                 f"--{name} describes a network to build, but {model} is one: give one of both"
             )
@@ -98,7 +101,7 @@ def _check(model, given, size) -> None:
     if given.get("block") == "stack" and min(sizes) < 3:
         raise UsageError(f"--block stack needs a --kernel-size of at least 3, got {min(sizes)}")
     if not 2 <= given.get("num_classes", 2) <= IGNORE:
-        raise UsageError(f"--classes must be in 2…{IGNORE}, got {given['num_classes']}")
+        raise UsageError(f"--num-classes must be in 2…{IGNORE}, got {given['num_classes']}")
     if given.get("stack_width", 1) < 1:
         raise UsageError(f"--stack-width must be at least 1, got {given['stack_width']}")
     if min(size) < 1:
@@ -126,7 +129,7 @@ def _check_input(model, shape, size) -> None:
         )
 
 
-def table(blocks) -> str:
+def table(blocks: "list[Block]") -> str:
     """The blocks as aligned text, with sums of backbone, head and both.
 
     Args:

@@ -13,7 +13,7 @@ from gcn_keras.models.costs import Block
 from gcn_keras.summary import summary, table
 from pipelines.base.errors import UsageError, UserError
 
-TINY = dict(backbone="resnet14_tiny", kernel_size=(3,), classes=3)
+TINY = dict(backbone="resnet14_tiny", kernel_size=(3,), num_classes=3)
 
 
 def test_table():
@@ -94,12 +94,12 @@ def test_a_file_of_something_else(tmp_path):
             dict(kernel_size=(1,), block="stack"),
             "--block stack needs a --kernel-size of at least 3, got 1",
         ),
-        (dict(classes=1), "--classes must be in 2…255, got 1"),
+        (dict(num_classes=1), "--num-classes must be in 2…255, got 1"),
         (dict(stack_width=0), "--stack-width must be at least 1, got 0"),
         (dict(size=(0, 64)), "--size must be at least 1 1, got 0 64"),
     ],
 )
-def test_what_cannot_be_meant(options, message):
+def test_invalid_options(options, message):
     with pytest.raises(UsageError) as caught:
         summary(**options)
     assert str(caught.value) == message
@@ -109,9 +109,9 @@ def test_a_model_and_a_description_of_one(tmp_path):
     path = tmp_path / "model.keras"
     path.touch()
     with pytest.raises(UsageError) as caught:
-        summary(path, classes=3)
+        summary(path, num_classes=3)
     assert str(caught.value) == (
-        f"--classes describes a network to build, but {path} is one: give one of both"
+        f"--num-classes describes a network to build, but {path} is one: give one of both"
     )
 
 
