@@ -51,7 +51,7 @@ def write_forms(name: str, folder: Path) -> None:
 
     from gcn_keras import gcn
     from gcn_keras.deployment import tflite
-    from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
+    from gcn_keras.deployment.deployable import Deployable
     from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
     from gcn_keras.inference.keras_model import load_model
     from gcn_keras.inference.legend import Legend
@@ -65,16 +65,15 @@ def write_forms(name: str, folder: Path) -> None:
     size = (MODELS[name],) * 2
     model.save(folder / EXPORTED["Keras predict"])
     model.export(folder / EXPORTED["SavedModel of model.export"], verbose=False)
-    legend = Legend.unnamed(model.output.shape[-1])
-    export_saved_model(model, folder / "versions", legend)
-    folded = fold_batch_norm(model)
+    deployable = Deployable(model, Legend.unnamed(model.output.shape[-1]))
+    export_saved_model(deployable, folder / "versions")
     for kind, path in (("tflite", "model.tflite"), ("tflite-fp16", "model-fp16.tflite")):
-        (folder / path).write_bytes(tflite.convert(folded, kind, size))
+        (folder / path).write_bytes(tflite.convert(deployable.folded, kind, size))
     representative = [image[None] for image in pictures(name, 8)]
-    int8 = tflite.convert(folded, "tflite-int8", size, representative=representative)
+    int8 = tflite.convert(deployable.folded, "tflite-int8", size, representative=representative)
     (folder / EXPORTED["TFLite int8"]).write_bytes(int8)
     if has("tf2onnx") and has("onnxruntime"):
-        export_onnx(folded, folder / EXPORTED["ONNX Runtime"])
+        export_onnx(deployable, folder / EXPORTED["ONNX Runtime"])
 
 
 def draw_statistics(model) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gcn_keras.deployment.forms import Format, compare, graph_table, write_forms
-from gcn_keras.inference.legend import Legend, legend_beside
+from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.forms import Format, export_model
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
@@ -55,33 +55,15 @@ def export(
     if dataset:
         datasets.check_prepared(dataset, data_dir)
     prepare_tensorflow()
-    import tensorflow as tf
+    from gcn_keras.deployment import quantization
 
-    from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
-    from gcn_keras.deployment.quantization import markdown, report
-    from gcn_keras.deployment.saved_model import freeze, logits_graph
-    from gcn_keras.inference.keras_model import load_model
-
-    network = load_model(model)
-    size = _size_of_files(network, formats, size)
     prepared = datasets.load(dataset, data_dir) if dataset else None
-    legend = _legend(model, network.output.shape[-1], prepared)
-    split = prepared.validation_split(split) if prepared else None
-
-    folded = fold_batch_norm(network)
-    graph = logits_graph(network)
-    frozen = freeze(logits_graph(folded))
-    figures = {"model": str(model), "graph": compare(network, folded, graph, frozen, model, size)}
-    print(graph_table(figures["graph"]))
+    deployable = Deployable.load(model, prepared)
+    size = _size_of_files(deployable.network.input_shape, formats, size)
     try:
-        files = write_forms(network, folded, legend, out, formats, size, prepared, split, budget)
-        if prepared:
-            files.pop("onnx", None)  # no form that `evaluate` takes
-            rows = report([model, *files.values()], prepared, split)
-            figures |= {"dataset": dataset, "split": split, "formats": rows}
-            print(f"\n{dataset}, split {split}\n\n{markdown(rows)}")
-    except tf.errors.OpError as error:
-        raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
+        figures = export_model(deployable, out, formats, size, prepared, split, budget)
+    except quantization.OverBudget as error:
+        raise UserError(f"{error}; raise --budget or leave tflite-int8 out") from error
     if json_file:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")
@@ -115,33 +97,16 @@ def _check_options(formats, size, dataset, split, budget) -> None:
         raise UserError("onnx needs tf2onnx, which is not installed: pip install 'gcn_keras[onnx]'")
 
 
-def _has_tflite(formats) -> bool:
-    return any(name.startswith("tflite") for name in formats)
-
-
-def _size_of_files(network, formats, size) -> tuple[int, int] | None:
+def _size_of_files(shape, formats, size) -> tuple[int, int] | None:
     """Height and width for TFLite: the one asked for, or the model's own if it has a fixed one."""
-    fixed = network.input.shape[1:3]
-    if size is not None or not _has_tflite(formats):
+    if size is not None or not any(name.startswith("tflite") for name in formats):
         return size
-    if None in fixed:
+    _, height, width, _ = shape
+    if None in (height, width):
         raise UsageError(
             "TFLite files take images of one size, and this model takes any: name it by --size H W"
         )
-    return fixed
-
-
-def _legend(path, num_classes, prepared) -> Legend:
-    """Of the data set, or what lies beside the model, or numbers for names."""
-    if prepared is None:
-        beside = legend_beside(path.with_name("labels.json"), path, num_classes)
-        return beside or Legend.unnamed(num_classes)
-    if prepared.num_classes != num_classes:
-        raise UserError(
-            f"{path} knows {num_classes} classes and {prepared.name!r} has "
-            f"{prepared.num_classes}: they do not belong together"
-        )
-    return Legend.of(prepared)
+    return height, width
 
 
 def main() -> None:

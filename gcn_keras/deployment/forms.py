@@ -1,15 +1,24 @@
-"""The forms of a deployed model, written and compared."""
+"""The forms of a deployed model, written, compared and measured.
 
-import os
+export_model(Deployable.load(Path("best.keras")), Path("saved_models/shapes"), ("savedmodel",))
+"""
+
+from __future__ import annotations
+
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipelines.base.errors import UserError
+from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.inference.padding import pad_with_mean
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.files import replacing
-from pipelines.base.imagenet import MEAN_RGB
+
+if TYPE_CHECKING:
+    from pipelines.datasets import PreparedDataset
 
 Format = Literal["savedmodel", "tflite", "tflite-fp16", "tflite-int8", "onnx"]
 # What lies in the folder beside the versions, after its name.
@@ -24,14 +33,88 @@ _COMPARED_SIZE = (256, 256)  # where no other size is asked for
 _COMPARED_SECONDS = 3
 
 
-def compare(network, folded, graph, frozen, path, size: tuple[int, int] | None) -> dict:
+def export_file(model: Path, out: Path, formats: Sequence[Format] = ("savedmodel",)) -> list[str]:
+    """Exports a `.keras` file; nothing is printed.
+
+    Args:
+        model: the file; labels.json beside it, if there is one, names its classes.
+        out: the folder to write to, see `export_model`.
+        formats: what to write.
+
+    Returns:
+        The lines that `python -m gcn_keras.export` prints.
+
+    Raises:
+        UserError: there is no such model, or something cannot be written.
+    """
+    said: list[str] = []
+    export_model(Deployable.load(model), out, formats, say=said.append)
+    return "\n".join(said).splitlines()
+
+
+def export_model(
+    deployable: Deployable,
+    out: Path,
+    formats: Sequence[Format],
+    size: tuple[int, int] | None = None,
+    dataset: PreparedDataset | None = None,
+    split: str | None = None,
+    budget: float | None = None,
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Compares a model with its deployed graph, writes its forms, and measures them.
+
+    Nothing is written before everything is converted.
+
+    Args:
+        deployable: a model from a file.
+        out: the folder to write to: the SavedModel as its next version folder, the others as
+            NAME.tflite, NAME-fp16.tflite, NAME-int8.tflite and NAME.onnx, where NAME is the
+            folder's, with names and colours of the classes beside each.
+        formats: what to write.
+        size: height and width of the images that TFLite files take; the other forms take any
+            size, and are timed and warmed up with this one, or, if it is None, with one of theirs.
+        dataset: what every form is measured on, and calibrates "tflite-int8" with its split
+            train; None measures nothing.
+        split: to measure on; None for val or validation.
+        budget: how many points of mean IoU int8 may lose, see `quantization.fit_budget`.
+        say: takes the lines about what was found and written.
+
+    Returns:
+        `model`, the path; `graph`, as of `compare`; with a data set also its name, `dataset`,
+        `split`, and `formats`, the rows of `quantization.report`.
+
+    Raises:
+        ValueError: the model comes from no file; TFLite without a size; int8 without a data set.
+        OverBudget: no int8 model keeps within the budget.
+        UserError: something cannot be converted, read or written.
+    """
+    import tensorflow as tf
+
+    from gcn_keras.deployment.quantization import markdown, report
+
+    figures: dict = {"model": str(deployable.file)}
+    split = dataset.validation_split(split) if dataset else ""
+    figures["graph"] = compare(deployable, size)
+    say(graph_table(figures["graph"]))
+    try:
+        files = _write(deployable, out, formats, size, dataset, split, budget, say)
+        if dataset:
+            files.pop("onnx", None)  # no form that `evaluate` takes
+            rows = report([deployable.file, *files.values()], dataset, split)
+            figures |= {"dataset": dataset.name, "split": split, "formats": rows}
+            say(f"\n{dataset.name}, split {split}\n\n{markdown(rows)}")
+    except tf.errors.OpError as error:
+        name = dataset.name if dataset else None
+        raise UserError(f"{name!r} cannot be read: {error.message}") from error
+    return figures
+
+
+def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
     """What folding and freezing gave.
 
     Args:
-        network: the trained model.
-        folded: the same with its batch norms folded.
-        graph, frozen: the functions made of them, see `saved_model.logits_graph` and `freeze`.
-        path: the file of the trained model.
+        deployable: a model from a file.
         size: of the image whose time is taken; None for one of 256×256.
 
     Returns:
@@ -41,6 +124,10 @@ def compare(network, folded, graph, frozen, path, size: tuple[int, int] | None) 
     """
     import tensorflow as tf
 
+    from gcn_keras.deployment.graphs import logits_graph
+
+    network, folded, frozen = deployable.network, deployable.folded, deployable.frozen
+    graph = logits_graph(network)
     height, width = size or _COMPARED_SIZE
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
     training_ms, deployed_ms = _times((graph, frozen), tf.constant(pixels, tf.uint8))
@@ -49,7 +136,7 @@ def compare(network, folded, graph, frozen, path, size: tuple[int, int] | None) 
             "layers": len(network.layers),
             "operations": len(graph.graph.get_operations()),
             "parameters": network.count_params(),
-            "mib": os.path.getsize(path) / 2**20,
+            "mib": deployable.file.stat().st_size / 2**20,
             "ms": training_ms,
         },
         "deployed": {
@@ -65,16 +152,15 @@ def compare(network, folded, graph, frozen, path, size: tuple[int, int] | None) 
     }
 
 
-def write_forms(
-    network, folded, legend, out, formats, size, prepared, split, budget
-) -> dict[str, Path]:
+def _write(deployable, out, formats, size, dataset, split, budget, say) -> dict[Format, Path]:
     """Writes what was asked for, once everything is converted; what was written where."""
     from gcn_keras.deployment import saved_model
+    from gcn_keras.deployment.quantization import mib_of
 
     contents = {}
     for kind in formats:
         if kind.startswith("tflite"):
-            contents[kind] = _tflite(network, folded, kind, size, prepared, split, budget)
+            contents[kind] = _tflite(deployable, kind, size, dataset, split, budget, say)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,52 +168,57 @@ def write_forms(
     written = {}
     for kind in formats:
         if kind == "savedmodel":
-            shown = {"size": size} if size else {}
-            path = saved_model.export_saved_model(network, out, legend, **shown)
+            warm_up = size or saved_model.WARM_UP_SIZE
+            path = saved_model.export_saved_model(deployable, out, warm_up)
         else:
             path = out / f"{out.resolve().name}{ENDINGS[kind]}"
-            legend.write(path.with_suffix(".json"))
+            deployable.legend.write(path.with_suffix(".json"))
             if kind == "onnx":
-                saved_model.export_onnx(network, path)
+                saved_model.export_onnx(deployable, path)
             else:
                 with replacing(path) as temporary:
                     temporary.write_bytes(contents[kind])
         written[kind] = path
-        print(f"{kind}: {path}, {_mib(path):.2f} MiB")
+        say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written
 
 
-def _tflite(network, folded, kind, size, prepared, split, budget) -> bytes:
-    """The content of a TFLite file; the names of the layers that stay in float are printed."""
+def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
+    """The content of a TFLite file; the names of the layers that stay in float are said."""
     from gcn_keras.deployment import quantization, tflite
     from gcn_keras.evaluation.measure import evaluate_model
     from gcn_keras.inference.keras_model import segment
 
+    if size is None:
+        raise ArgumentError("size", "is needed: TFLite files take images of one size")
     if kind != "tflite-int8":
-        return tflite.convert(folded, kind, size)
-    images = representative_images(prepared, size)
+        return tflite.convert(deployable.folded, kind, size)
+    if dataset is None:
+        raise ArgumentError("dataset", "is needed: tflite-int8 is calibrated with its split train")
+    images = representative_images(dataset, size)
     if budget is None:
-        return tflite.convert(folded, kind, size, representative=images)
+        return tflite.convert(deployable.folded, kind, size, representative=images)
 
-    def mean_iou(segment) -> float:
-        return evaluate_model(segment, prepared, split).mean_iou
+    def mean_iou(segment: Callable) -> float:
+        return evaluate_model(segment, dataset, split).mean_iou
 
     fitted = quantization.fit_budget(
-        folded,
+        deployable.folded,
         size,
         images,
         evaluate=mean_iou,
-        reference=mean_iou(lambda images: segment(network, images)),
+        reference=mean_iou(lambda images: segment(deployable.network, images)),
         budget=budget,
+        say=say,
     )
     return fitted.content
 
 
-def representative_images(dataset, size: tuple[int, int]) -> list[np.ndarray]:
+def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> list[np.ndarray]:
     """Images of the training split as a TFLite file will meet them: never resized.
 
     Args:
-        dataset: `pipelines.datasets.PreparedDataset` with a split train.
+        dataset: with a split train.
         size: height and width.
 
     Returns:
@@ -146,10 +237,7 @@ def representative_images(dataset, size: tuple[int, int]) -> list[np.ndarray]:
         image = example["image"]
         tops = [random.integers(0, max(have - want, 0) + 1) for have, want in _sides(image, size)]
         window = image[tops[0] :, tops[1] :][: size[0], : size[1]]
-        padded = np.empty((1, *size, 3), np.uint8)
-        padded[:] = np.rint(MEAN_RGB)
-        padded[0, : window.shape[0], : window.shape[1]] = window
-        images.append(padded)
+        images.append(pad_with_mean(window[None], *size))
     return images
 
 
@@ -159,7 +247,7 @@ def _sides(image, size):
 
 def _times(functions, images) -> list[float]:
     """Median milliseconds of each; they take turns, so that what disturbs one disturbs all."""
-    times = [[] for _ in functions]
+    times: list[list[float]] = [[] for _ in functions]
     for function in functions:
         function(images)  # the first call optimises the graph
     end = time.perf_counter() + _COMPARED_SECONDS
@@ -172,6 +260,7 @@ def _times(functions, images) -> list[float]:
 
 
 def graph_table(figures: dict) -> str:
+    """The figures of `compare` as aligned text."""
     training, deployed = figures["training"], figures["deployed"]
     time_label = f"ms, {figures['height']}x{figures['width']}"
     lines = [f"{'':<16}{'training graph':>16}{'deployed graph':>16}"]
@@ -184,8 +273,3 @@ def graph_table(figures: dict) -> str:
     ):
         lines.append(f"{name:<16}{training[key]:>16{form}}{deployed[key]:>16{form}}")
     return "\n".join(lines) + f"   {figures['speed_ratio']:.2f} x as fast"
-
-
-def _mib(path: Path) -> float:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files) / 2**20

@@ -1,30 +1,45 @@
 """What quantization costs, and which layers to leave in float so that it costs little."""
 
-import os
+from __future__ import annotations
+
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcn_keras.evaluation.measure import evaluate_model
-from gcn_keras.inference.segmenters import is_server, newest_version, open_segmenter
-from pipelines.base.errors import UsageError, UserError
+from gcn_keras.inference.segmenters import (
+    check_same_classes,
+    is_server,
+    newest_version,
+    open_segmenter,
+)
+from gcn_keras.models.layer_names import group_of
+from pipelines.base.errors import ArgumentError, UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipelines.datasets import PreparedDataset
 
 # Images on which the layers are compared, and on which latency is measured.
 _COMPARED = 8
 _TIMED = 20
 
 
-def report(models: Sequence, dataset, split: str, limit: int | None = None) -> list[dict]:
+def report(
+    models: Sequence[str | Path], dataset: PreparedDataset, split: str, limit: int | None = None
+) -> list[dict]:
     """Measures several forms of a model on the same images.
 
     Args:
         models: paths or addresses, as `open_segmenter` takes them; the first, the Keras model as a
             rule, is what the others are compared with.
-        dataset: `pipelines.datasets.PreparedDataset`.
+        dataset: what they are measured on.
         split: one of its splits.
         limit: stop after so many images; None for all.
 
@@ -37,14 +52,10 @@ def report(models: Sequence, dataset, split: str, limit: int | None = None) -> l
     Raises:
         UserError: a model cannot be used, or knows another number of classes than the data set.
     """
-    rows = []
+    rows: list[dict] = []
     for model in models:
         segmenter = open_segmenter(model)
-        if segmenter.num_classes not in (None, dataset.num_classes):
-            raise UserError(
-                f"{model} knows {segmenter.num_classes} classes and {dataset.name!r} has "
-                f"{dataset.num_classes}: they do not belong together"
-            )
+        check_same_classes(segmenter, model, dataset)
         matrix = evaluate_model(segmenter.segment, dataset, split, limit)
         summary = matrix.summary(dataset.class_names)
         reference = rows[0]["mean_iou"] if rows else summary["mean_iou"]
@@ -80,6 +91,10 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+class OverBudget(UserError):
+    """No int8 model keeps within the budget."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """An int8 model that keeps within the budget.
@@ -96,7 +111,7 @@ class Fitted:
 
 
 def fit_budget(
-    model,
+    model: keras.Model,
     size: tuple[int, int],
     representative: Iterable[np.ndarray],
     evaluate: Callable,
@@ -126,17 +141,20 @@ def fit_budget(
         The first model that fits.
 
     Raises:
-        UsageError: a negative budget.
-        UserError: no model fits; the conversion fails.
+        ArgumentError: a negative budget.
+        OverBudget: no model fits.
+        UserError: the conversion fails.
     """
     from gcn_keras.deployment import tflite
 
     if not budget >= 0:
-        raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
+        raise ArgumentError("budget", f"must be 0 or more points of mean IoU, got {budget}")
     images = list(representative)
     calibrated = tflite.calibrate(model, size, images)
     blocks = _blocks(layer for layer, nodes in calibrated.nodes.items() if nodes)
-    kept, tries, ranking = [], [], None
+    kept: list[str] = []
+    tries: list[tuple[float, tuple[str, ...]]] = []
+    ranking = None
     while True:
         layers = [layer for block in kept for layer in blocks[block]]
         content = calibrated.quantize(layers)
@@ -155,10 +173,10 @@ def fit_budget(
         if len(kept) == min(most, len(ranking)):
             break
         kept.append(ranking[len(kept)])
-    loss, kept = min(tries)
-    raise UserError(
-        f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(kept)}, "
-        f"loses {loss:.2f}; raise --budget or leave tflite-int8 out"
+    loss, best = min(tries)
+    raise OverBudget(
+        f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(best)}, "
+        f"loses {loss:.2f}"
     )
 
 
@@ -167,10 +185,10 @@ def _in_float(blocks) -> str:
 
 
 def _blocks(layers: Iterable[str]) -> dict[str, list[str]]:
-    """Groups layers by the first two parts of their names: "br_up2_conv1" is of "br_up2"."""
-    blocks = {}
+    """The layers by their groups: "br_up2_conv1" is of "br_up2"."""
+    blocks: dict[str, list[str]] = {}
     for layer in layers:
-        blocks.setdefault("_".join(layer.split("_")[:2]), []).append(layer)
+        blocks.setdefault(group_of(layer), []).append(layer)
     return blocks
 
 
@@ -186,7 +204,7 @@ def _by_sensitivity(calibrated, blocks, float_model: bytes, images, say) -> list
         labels = _with_file(content, lambda segmenter: segmenter.segment(batch))
         shares[block] = float(np.mean(labels != expected))
         say(f"{block} alone in integers: {100 * shares[block]:.2f} % of the labels change")
-    return sorted(shares, key=shares.get, reverse=True)
+    return sorted(shares, key=lambda block: shares[block], reverse=True)
 
 
 def _with_file(content: bytes, use: Callable):
@@ -203,8 +221,13 @@ def _size_mib(model: str) -> float | None:
     if is_server(model):
         return None
     path = Path(model)
-    files = [path] if path.is_file() else newest_version(path).rglob("*")
-    return sum(os.path.getsize(file) for file in files if file.is_file()) / 2**20
+    return mib_of(newest_version(path) if path.is_dir() else path)
+
+
+def mib_of(path: Path) -> float:
+    """Size of a file, or of all files in a folder, in MiB."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file()) / 2**20
 
 
 def _latency_ms(segment, dataset, split) -> float:

@@ -1,6 +1,6 @@
 """Writes a model as TF Serving takes it: DIRECTORY/1, DIRECTORY/2, …, several signatures each.
 
-    export_saved_model(model, "saved_models/shapes", legend)
+    export_saved_model(Deployable(model, legend), "saved_models/shapes")
 
 The graph takes images of any size as they come, and carries its weights as constants. The same
 graph becomes an ONNX file.
@@ -15,13 +15,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
-from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.padding import STRIDE
-from gcn_keras.models.line_convolutions import convolve_along_lines
+from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.graphs import IMAGES, freeze, logits_graph
+from gcn_keras.models.line_convolutions import by_lines
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
@@ -33,16 +29,15 @@ MOST_PIXELS = 2**26
 WARM_UP_SIZE = (256, 256)
 ONNX_OPSET = 17
 _PNG = b"\x89PNG\r\n\x1a\n"
-_IMAGES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
-_IMAGE = tf.TensorSpec(_IMAGES.shape[1:], tf.uint8)
+_IMAGE = tf.TensorSpec(IMAGES.shape[1:], tf.uint8)
 
 
 def export_saved_model(
-    model, directory, legend: Legend, size: tuple[int, int] = WARM_UP_SIZE
+    deployable: Deployable, directory: str | Path, size: tuple[int, int] = WARM_UP_SIZE
 ) -> Path:
     """Writes the next version folder of a SavedModel: DIRECTORY/1, DIRECTORY/2, …
 
-    Batch norms are folded first. Padding to the network's stride and cropping back happen inside.
+    Batch norms are folded. Padding to the network's stride and cropping back happen inside.
     Signatures, for B images of any height and width:
 
     - `serving_default`: `images`, uint8 `[B, H, W, 3]` RGB, to `labels`, uint8 `[B, H, W]`, and
@@ -59,9 +54,8 @@ def export_saved_model(
     which TF Serving warms up before it takes others.
 
     Args:
-        model: Keras model from images to logits.
+        deployable: the model.
         directory: the folder of versions, as TF Serving wants it; made if absent.
-        legend: names and colours of the classes.
         size: height and width of the images to warm up with.
 
     Returns:
@@ -69,22 +63,15 @@ def export_saved_model(
 
     Raises:
         UserError: it cannot be written.
-        ValueError: the legend has another number of classes than the model.
     """
-    if len(legend.class_names) != model.output.shape[-1]:
-        raise ValueError(
-            f"the legend names {len(legend.class_names)} classes and the model knows "
-            f"{model.output.shape[-1]}"
-        )
-    folded = fold_batch_norm(model)
-    convolve_along_lines(folded)
-    graph = freeze(logits_graph(folded))
+    with by_lines(deployable.folded):
+        graph = freeze(logits_graph(deployable.folded))
     directory = Path(directory)
     # TF Serving takes numbers for versions and nothing else.
     temporary = directory / f".incomplete-{uuid.uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(graph, legend, size, temporary)
+        _write(graph, deployable.legend, size, temporary)
         return _rename_to_next_version(temporary, directory)
     except OSError as error:
         raise UserError(f"cannot export to {directory}: {error.strerror or error}") from error
@@ -94,11 +81,11 @@ def export_saved_model(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def export_onnx(model, path) -> None:
+def export_onnx(deployable: Deployable, path: str | Path) -> None:
     """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8.
 
     Args:
-        model: Keras model from images to logits.
+        deployable: the model.
         path: the file to write; it is replaced in one step.
 
     Raises:
@@ -107,51 +94,15 @@ def export_onnx(model, path) -> None:
     """
     import tf2onnx
 
-    graph = freeze(logits_graph(fold_batch_norm(model)))
+    graph = deployable.frozen
 
-    @tf.function(input_signature=[_IMAGES])
+    @tf.function(input_signature=[IMAGES])
     def labels(images):
         return {"labels": _labels(_call(graph, images))}
 
-    content, _ = tf2onnx.convert.from_function(labels, [_IMAGES], opset=ONNX_OPSET)
+    content, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=ONNX_OPSET)
     with replacing(path) as temporary:
         temporary.write_bytes(content.SerializeToString())
-
-
-def logits_graph(model):
-    """The graph from images of any size to logits of that size; the weights are variables.
-
-    Args:
-        model: Keras model from images, whose sides are multiples of `STRIDE`, to logits.
-
-    Returns:
-        `tf.ConcreteFunction` from uint8 `[B, H, W, 3]` to float32 `[B, H, W, C]`.
-    """
-    mean = np.rint(MEAN_RGB).astype(np.uint8)
-
-    @tf.function(input_signature=[_IMAGES])
-    def logits(images):
-        height, width = tf.shape(images)[1], tf.shape(images)[2]
-        # Of no negative number: ONNX Runtime has another sign for the rest of those.
-        below = (STRIDE - height % STRIDE) % STRIDE
-        right = (STRIDE - width % STRIDE) % STRIDE
-        # Padding adds the difference to the mean pixel, so that zeros pad with the mean.
-        padded = tf.pad(images - mean, ((0, 0), (0, below), (0, right), (0, 0))) + mean
-        return model(padded, training=False)[:, :height, :width]
-
-    return logits.get_concrete_function()
-
-
-def freeze(graph):
-    """The same function with its variables as constants, which TensorFlow can then optimise.
-
-    Args:
-        graph: `tf.ConcreteFunction`.
-
-    Returns:
-        `tf.ConcreteFunction`; it gives a list of its outputs.
-    """
-    return convert_variables_to_constants_v2(graph)
 
 
 def _call(graph, images) -> tf.Tensor:
@@ -197,7 +148,7 @@ def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
 def _signatures(graph) -> dict:
     """The functions of a SavedModel by the names of its signatures, see `export_saved_model`."""
 
-    @tf.function(input_signature=[_IMAGES])
+    @tf.function(input_signature=[IMAGES])
     def serving_default(images):
         logits = _call(graph, images)
         return {
@@ -205,7 +156,7 @@ def _signatures(graph) -> dict:
             "scores": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
         }
 
-    @tf.function(input_signature=[_IMAGES])
+    @tf.function(input_signature=[IMAGES])
     def logits(images):
         return {"logits": _call(graph, images)}
 

@@ -5,6 +5,8 @@
 The file takes uint8 pixels and gives uint8 labels: padding, normalisation and argmax lie inside.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import fnmatch
@@ -12,13 +14,16 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.inference.tflite_model import quiet_stderr
 from pipelines.base.errors import UserError
-from pipelines.base.imagenet import MEAN_RGB
+
+if TYPE_CHECKING:
+    import keras
 
 KINDS = ("tflite", "tflite-fp16", "tflite-int8")
 # The name scope of what happens to the pixels before the model sees them.
@@ -26,7 +31,7 @@ _PIXELS = "pixels"
 
 
 def convert(
-    model,
+    model: keras.Model,
     kind: str,
     size: tuple[int, int],
     representative: Iterable[np.ndarray] | None = None,
@@ -128,7 +133,9 @@ class Calibrated:
         return _with_float_weights(content, self.content) if nodes else content
 
 
-def calibrate(model, size: tuple[int, int], representative: Iterable[np.ndarray]) -> Calibrated:
+def calibrate(
+    model: keras.Model, size: tuple[int, int], representative: Iterable[np.ndarray] | None
+) -> Calibrated:
     """Measures the range of each activation on images of the training set.
 
     Args and errors: see `convert`.
@@ -151,7 +158,7 @@ def calibrate(model, size: tuple[int, int], representative: Iterable[np.ndarray]
 
 def op_counts(content: bytes) -> dict[str, int]:
     """How often each operation occurs in a TFLite file: {"CONV_2D": 87, …}."""
-    counts = {}
+    counts: dict[str, int] = {}
     for name, _, _ in _operations(_read(content)):
         counts[name] = counts.get(name, 0) + 1
     return counts
@@ -161,25 +168,18 @@ def _converter(model, size, dtype):
     """A converter for the function from an image of type `dtype` to its label map."""
     import tensorflow as tf
 
+    from gcn_keras.deployment.graphs import pad_to_stride
+
     _check_size(model, size)
     model = _in_float32(model)
     height, width = size
-    below, right = -height % STRIDE, -width % STRIDE
-    mean = np.rint(MEAN_RGB).astype(dtype.as_numpy_dtype)
 
     def segment(image):
         with tf.name_scope(_PIXELS):
-            # Rows and columns of constants: padding has one value for all three channels.
-            if below:
-                rows = np.broadcast_to(mean, (1, below, width, 3))
-                image = tf.concat([image, rows], axis=1)
-            if right:
-                columns = np.broadcast_to(mean, (1, height + below, right, 3))
-                image = tf.concat([image, columns], axis=2)
-            image = tf.cast(image, tf.float32)
+            image = tf.cast(pad_to_stride(image, (1, *size)), tf.float32)
         logits = model(image, training=False)
         labels = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
-        if below or right:
+        if height % STRIDE or width % STRIDE:
             labels = tf.slice(labels, (0, 0, 0), (1, height, width))
         return {"labels": labels}
 
@@ -314,8 +314,8 @@ def _nodes_of_layers(content: bytes, layers: list[str]) -> dict[str, tuple[str, 
     An operation outside all layers, such as the argmax, goes with the layer that feeds it: it can
     stay in float only where that one does.
     """
-    nodes = {layer: {} for layer in layers}
-    writers = {}
+    nodes: dict[str, dict[str, None]] = {layer: {} for layer in layers}
+    writers: dict[bytes, list[str]] = {}
     for _, inputs, outputs in _operations(_read(content)):
         fed_by = [layer for tensor in inputs for layer in writers.get(tensor.name, ())]
         for tensor in outputs:

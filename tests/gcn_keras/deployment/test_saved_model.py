@@ -17,6 +17,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from gcn_keras import gcn, load_image, segment
 from gcn_keras.deployment import saved_model
+from gcn_keras.deployment.deployable import Deployable
 from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
 from gcn_keras.inference.legend import Legend
 from pipelines.base.errors import UserError
@@ -33,7 +34,7 @@ def identity():
     identity = keras.layers.Conv2D(3, 1, use_bias=False, name="identity")
     model = keras.Model(x, identity(x))
     identity.set_weights([np.eye(3).reshape(1, 1, 3, 3) / 255])
-    return model
+    return Deployable(model, LEGEND)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def folder(network, tmp_path_factory):
-    return export_saved_model(network, tmp_path_factory.mktemp("network"), LEGEND)
+    return export_saved_model(Deployable(network, LEGEND), tmp_path_factory.mktemp("network"))
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +96,15 @@ def serve_bytes(signatures, contents: list[bytes]) -> list[bytes]:
 class TestVersions:
     def test_follow_each_other(self, identity, tmp_path):
         directory = tmp_path / "deep" / "models"
-        assert export_saved_model(identity, directory, LEGEND) == directory / "1"
+        assert export_saved_model(identity, directory) == directory / "1"
         first = files(directory)
-        assert export_saved_model(identity, directory, LEGEND) == directory / "2"
+        assert export_saved_model(identity, directory) == directory / "2"
         assert names(directory) == {"1", "2"}
         assert {path: data for path, data in files(directory).items() if path in first} == first
         # The next one follows the last, also where one between was deleted; other folders stay.
         (directory / "2").rename(directory / "11")
         (directory / "notes").mkdir()
-        assert export_saved_model(identity, directory, LEGEND) == directory / "12"
+        assert export_saved_model(identity, directory) == directory / "12"
         assert names(directory) == {"1", "11", "12", "notes"}
 
     def test_hold_these_files_and_no_other(self, folder):
@@ -126,9 +127,7 @@ class TestVersions:
         monkeypatch.setattr(type(tmp_path), "iterdir", lambda path: iter(()))
         written = []
         threads = [
-            threading.Thread(
-                target=lambda: written.append(export_saved_model(identity, tmp_path, LEGEND))
-            )
+            threading.Thread(target=lambda: written.append(export_saved_model(identity, tmp_path)))
             for _ in range(2)
         ]
         for thread in threads:
@@ -152,7 +151,7 @@ class TestVersions:
         monkeypatch.setattr(saved_model, "_write", slow_write)
         # A listing from before the other export.
         monkeypatch.setattr(type(tmp_path), "iterdir", lambda path: iter(()))
-        assert export_saved_model(identity, tmp_path, LEGEND) == tmp_path / "2"
+        assert export_saved_model(identity, tmp_path) == tmp_path / "2"
         monkeypatch.undo()
         assert (tmp_path / "1" / "saved_model.pb").read_text() == "another's"
         assert names(tmp_path) == {"1", "2"}
@@ -186,7 +185,7 @@ class TestFailures:
         # The last thing to be written: the SavedModel itself lies there by then.
         monkeypatch.setattr(saved_model, "_warm_up_requests", fail)
         with pytest.raises(caught) as end:
-            export_saved_model(identity, tmp_path, LEGEND)
+            export_saved_model(identity, tmp_path)
         assert str(end.value) == message.format(tmp_path)
         assert "saved_model.pb" in written
         assert names(tmp_path) == set()
@@ -194,13 +193,13 @@ class TestFailures:
     def test_where_no_folder_can_be_made(self, identity, tmp_path):
         (tmp_path / "file").write_text("mine")
         with pytest.raises(UserError) as caught:
-            export_saved_model(identity, tmp_path / "file", LEGEND)
+            export_saved_model(identity, tmp_path / "file")
         assert str(caught.value) == f"cannot export to {tmp_path / 'file'}: File exists"
         assert (tmp_path / "file").read_text() == "mine"
 
     def test_a_legend_of_another_model(self, identity, tmp_path):
         with pytest.raises(ValueError) as caught:
-            export_saved_model(identity, tmp_path, Legend.unnamed(4))
+            export_saved_model(Deployable(identity.network, Legend.unnamed(4)), tmp_path)
         assert str(caught.value) == "the legend names 4 classes and the model knows 3"
         assert names(tmp_path) == set()
 
@@ -223,7 +222,7 @@ class TestSignatures:
         assert signatures["logits"].structured_outputs["logits"].shape[-1] == 3
 
     def test_by_hand(self, identity, tmp_path):
-        loaded = tf.saved_model.load(str(export_saved_model(identity, tmp_path, LEGEND)))
+        loaded = tf.saved_model.load(str(export_saved_model(identity, tmp_path)))
         for shape in ((1, 1, 1), (2, 33, 50), (1, 64, 32)):
             images = picture(*shape)
             served = loaded.signatures["serving_default"](images=tf.constant(images))
@@ -354,7 +353,7 @@ class TestOnnx:
     def test_gives_the_labels_of_segment(self, network, tmp_path):
         pytest.importorskip("tf2onnx")
         onnxruntime = pytest.importorskip("onnxruntime")
-        export_onnx(network, tmp_path / "network.onnx")
+        export_onnx(Deployable(network, LEGEND), tmp_path / "network.onnx")
         assert names(tmp_path) == {"network.onnx"}
         session = onnxruntime.InferenceSession(
             str(tmp_path / "network.onnx"), providers=["CPUExecutionProvider"]

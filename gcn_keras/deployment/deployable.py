@@ -1,0 +1,86 @@
+"""A trained model on its way to what is served: each step is made once and handed on."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from pipelines.datasets import PreparedDataset
+
+
+@dataclass(frozen=True, eq=False)
+class Deployable:
+    """A trained model, and what the writers of its forms need.
+
+    Attributes:
+        network: the Keras model from images, whose sides are multiples of
+            `inference.padding.STRIDE`, to logits.
+        legend: names and colours of its classes.
+        path: the file that it comes from; None for a model in memory.
+
+    Raises:
+        ValueError: the legend has another number of classes than the model.
+    """
+
+    network: keras.Model
+    legend: Legend
+    path: Path | None = None
+
+    def __post_init__(self):
+        if len(self.legend.class_names) != self.network.output.shape[-1]:
+            raise ValueError(
+                f"the legend names {len(self.legend.class_names)} classes and the model knows "
+                f"{self.network.output.shape[-1]}"
+            )
+
+    @property
+    def file(self) -> Path:
+        """`path`; a ValueError where there is none."""
+        if self.path is None:
+            raise ValueError("the model comes from no file: save it and load it from there")
+        return self.path
+
+    @classmethod
+    def load(cls, path: Path, dataset: PreparedDataset | None = None) -> Deployable:
+        """Loads a `.keras` file.
+
+        Args:
+            path: the file.
+            dataset: whose legend it takes; None for that of labels.json beside the file, or
+                numbers for names.
+
+        Raises:
+            UserError: there is no such model, or it has other classes than the data set.
+        """
+        segmenter = KerasSegmenter(path)
+        if dataset is not None:
+            check_same_classes(segmenter, path, dataset)
+            legend = Legend.of(dataset)
+        else:
+            legend = segmenter.legend or Legend.unnamed(segmenter.num_classes)
+        return cls(segmenter.model, legend, path)
+
+    # What is made is kept: a graph refers to the variables of its model, but does not keep them.
+
+    @functools.cached_property
+    def folded(self) -> keras.Model:
+        """The network with its batch norms folded, in float32."""
+        from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
+
+        return fold_batch_norm(self.network)
+
+    @functools.cached_property
+    def frozen(self) -> tf.types.experimental.ConcreteFunction:
+        """The graph of the folded network, its weights constants."""
+        from gcn_keras.deployment.graphs import freeze, logits_graph
+
+        return freeze(logits_graph(self.folded))

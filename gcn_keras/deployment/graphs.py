@@ -1,0 +1,70 @@
+"""TensorFlow graphs around a network: padding to its stride and back, weights as constants."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from gcn_keras.inference.padding import STRIDE
+from pipelines.base.imagenet import MEAN_RGB
+
+IMAGES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
+
+
+def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
+    """The graph from images of any size to logits of that size; the weights are variables.
+
+    Args:
+        model: Keras model from images, whose sides are multiples of `STRIDE`, to logits. The
+            caller must keep it: the graph does not keep its variables.
+
+    Returns:
+        `tf.ConcreteFunction` from uint8 `[B, H, W, 3]` to float32 `[B, H, W, C]`.
+    """
+
+    @tf.function(input_signature=[IMAGES])
+    def logits(images):
+        shape = tf.shape(images)
+        padded = pad_to_stride(images, tf.unstack(shape[:3]))
+        return model(padded, training=False)[:, : shape[1], : shape[2]]
+
+    return logits.get_concrete_function()
+
+
+def freeze(graph: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
+    """The same function with its variables as constants, which TensorFlow can then optimise.
+
+    Returns:
+        `tf.ConcreteFunction`; it gives a list of its outputs.
+    """
+    return convert_variables_to_constants_v2(graph)
+
+
+def pad_to_stride(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
+    """Pads at the bottom and right with the rounded mean pixel, as `inference.padding` does.
+
+    Args:
+        images: `[B, H, W, 3]`, RGB 0…255, of any number type.
+        shape: B, H and W: numbers where the graph has one size, else tensors.
+
+    Returns:
+        `[B, H', W', 3]` of the same type; H' and W' are the next multiples of `STRIDE`.
+    """
+    sizes, mean = [*shape, 3], np.rint(MEAN_RGB).astype(images.dtype.as_numpy_dtype)
+    for axis in (1, 2):
+        # Of no negative number: ONNX Runtime has another sign for the rest of those.
+        more = (STRIDE - sizes[axis] % STRIDE) % STRIDE
+        if isinstance(more, int) and more == 0:
+            continue
+        # Rows or columns of pixels: `tf.pad` has one value for all three channels. Where there is
+        # one size they are constants, as TFLite's converter does not make them.
+        size = [*sizes[:axis], more, *sizes[axis + 1 :]]
+        is_fixed = all(isinstance(side, int) for side in size)
+        pixels = np.broadcast_to(mean, size) if is_fixed else tf.broadcast_to(mean, size)
+        images = tf.concat([images, pixels], axis)
+        sizes[axis] += more
+    return images
