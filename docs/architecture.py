@@ -253,9 +253,18 @@ def deferred(source: Source) -> Iterator[str]:
 
 
 def annotations(source: Source) -> Iterator[str]:
-    """Every public function and method is annotated: each parameter and what it returns."""
+    """Every public function and method is annotated: each parameter and what it returns.
+
+    Of an overloaded function the overloads are what is public.
+    """
     for module in source.modules.values():
+        overloaded: set[str] = set()
         for function, in_class in _public_functions(module.tree, in_class=False):
+            if any(ast.unparse(each).endswith("overload") for each in function.decorator_list):
+                overloaded.add(function.name)
+            elif function.name in overloaded:
+                overloaded.remove(function.name)
+                continue
             static = any(ast.unparse(each) == "staticmethod" for each in function.decorator_list)
             given = function.args
             positional = [*given.posonlyargs, *given.args][in_class and not static :]

@@ -1,5 +1,9 @@
-"""The order of the imports: it holds, and each of its rules fails on a counter-example."""
+"""The order of the imports: it holds, each of its rules fails on a counter-example, and what is
+written about it is true.
+"""
 
+import ast
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +44,13 @@ GOOD = {
         class Style:
             def __init__(self, width):
                 self.width = width
+
+            @overload
+            def shown(self, width: int) -> str: ...
+            @overload
+            def shown(self, width: list[int]) -> list[str]: ...
+            def shown(self, width):
+                return width
 
             @staticmethod
             def narrow(width: int) -> int:
@@ -153,6 +164,16 @@ FAULTS: dict[str, tuple[dict[str, str | None], list[str]]] = {
         {"gcn_keras/plots/style.py": "class A:\n  @property\n  def width(self):\n    return 1"},
         ["gcn_keras/plots/style.py:3: width lacks annotations: return"],
     ),
+    "an overload without annotations": (
+        {
+            "gcn_keras/plots/style.py": "@typing.overload\ndef f(a: int): ...\n@typing.overload\n"
+            "def f(a: str) -> str: ...\ndef f(a):\n  return a\ndef g(a):\n  return a"
+        },
+        [
+            "gcn_keras/plots/style.py:2: f lacks annotations: return",
+            "gcn_keras/plots/style.py:7: g lacks annotations: a, return",
+        ],
+    ),
     "a static method without annotations": (
         {"gcn_keras/plots/style.py": "class A:\n  @staticmethod\n  def one(a) -> int:\n    pass"},
         ["gcn_keras/plots/style.py:3: one lacks annotations: a"],
@@ -257,3 +278,52 @@ def test_the_map_lists_each_module_and_refuses_a_wing_without_a_place(tmp_path) 
     write(tmp_path / "gcn_keras/extras/more.py", "")
     with pytest.raises(KeyError, match="gcn_keras.extras"):
         draw_map.draw(architecture.Source(tmp_path))
+
+
+def named(text: str) -> list[tuple[str, str]]:
+    """The paths in backquotes or behind a link in a text, each with what is named in the file:
+    ("a/b.py", "f") for `a/b.py:f`, ("a/b.py", "") without.
+    """
+    found = re.findall(r"`([\w.-]+(?:/[\w.<>-]*)+)(?::([\w.]+))?`", text)
+    return found + [(path, "") for path in re.findall(r"\]\(([^)#]+)\)", text)]
+
+
+def defined(path: Path) -> set[str]:
+    """What a module defines at its top level, and in its classes as "Class.name"."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        names |= names_of(node)
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{name}" for part in node.body for name in names_of(part)}
+    return names
+
+
+def names_of(node: ast.stmt) -> set[str]:
+    """The names that a statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def test_what_the_guide_names_exists() -> None:
+    guide = REPOSITORY / "docs/architecture.md"
+    pairs = named(guide.read_text("utf-8"))
+    assert len(pairs) > 40
+    missing = [
+        f"{path}:{name}".rstrip(":")
+        for path, name in pairs
+        if not any((folder / path).exists() for folder in (REPOSITORY, guide.parent))
+        or (name and name not in defined(REPOSITORY / path))
+    ]
+    assert missing == []
+
+
+def test_a_name_of_the_guide_is_looked_for_in_its_file(tmp_path) -> None:
+    text = "see `a/b.py:f`, `a/b.py`, `a/` and [the map](map.svg), but not `a.b` or `f`"
+    assert named(text) == [("a/b.py", "f"), ("a/b.py", ""), ("a/", ""), ("map.svg", "")]
+    write(
+        tmp_path / "b.py",
+        "A = 1\nB: int = 2\ndef f(): pass\nclass C:\n  x: int = 1\n  def g(self): 1",
+    )
+    assert defined(tmp_path / "b.py") == {"A", "B", "f", "C", "C.x", "C.g"}
