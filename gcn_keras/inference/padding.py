@@ -8,13 +8,26 @@ from pipelines.base.imagenet import MEAN_RGB
 STRIDE = 32
 
 
-def pad_to_stride(images: np.ndarray) -> np.ndarray:
-    """Pads `[B, H, W, 3]` at the bottom and right with the mean pixel, to multiples of `STRIDE`."""
-    batch, height, width, channels = images.shape
-    padded_height, padded_width = (-(-side // STRIDE) * STRIDE for side in (height, width))
-    if (padded_height, padded_width) == (height, width):
+def pad_with_mean(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pads at the bottom and right with the rounded mean pixel.
+
+    Args:
+        images: `[…, H, W, 3]`, RGB 0…255, uint8 or float.
+        height, width: at least H and W.
+
+    Returns:
+        `[…, height, width, 3]` of the same dtype; the images themselves if they have that size.
+    """
+    *batch, old_height, old_width, channels = images.shape
+    if (old_height, old_width) == (height, width):
         return images
-    padded = np.empty((batch, padded_height, padded_width, channels), images.dtype)
+    padded = np.empty((*batch, height, width, channels), images.dtype)
     padded[:] = np.rint(MEAN_RGB).astype(images.dtype)
-    padded[:, :height, :width] = images
+    padded[..., :old_height, :old_width, :] = images
     return padded
+
+
+def pad_to_stride(images: np.ndarray) -> np.ndarray:
+    """Pads `[…, H, W, 3]` as `pad_with_mean` does, to multiples of `STRIDE`."""
+    height, width = (-(-side // STRIDE) * STRIDE for side in images.shape[-3:-1])
+    return pad_with_mean(images, height, width)

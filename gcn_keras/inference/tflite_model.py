@@ -5,6 +5,7 @@ short is padded with the mean pixel, a longer one is covered with overlapping ti
 """
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gcn_keras.inference.legend import legend_beside
+from gcn_keras.inference.legend import Legend, legend_beside
+from gcn_keras.inference.padding import pad_with_mean
+from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base.errors import UserError
-from pipelines.base.imagenet import MEAN_RGB
 
-OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
+_OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
 
 
 class TFLiteSegmenter:
@@ -31,7 +33,11 @@ class TFLiteSegmenter:
             only.
     """
 
-    def __init__(self, path):
+    legend: Legend | None
+    num_classes: int | None
+    logits = None  # the file gives labels alone
+
+    def __init__(self, path: str | Path):
         """Opens the file.
 
         Args:
@@ -75,13 +81,13 @@ class TFLiteSegmenter:
 
     def _segment_one(self, image: np.ndarray) -> np.ndarray:
         (height, width), (tile_height, tile_width) = image.shape[:2], self.size
-        padded = _padded(image, max(height, tile_height), max(width, tile_width))
+        padded = pad_with_mean(image, max(height, tile_height), max(width, tile_width))
         labels = np.empty(padded.shape[:2], np.uint8)
-        columns = tiles(padded.shape[1], tile_width)
-        for y, top, bottom in tiles(padded.shape[0], tile_height):
-            for x, left, right in columns:
-                tile = self._invoke(padded[y : y + tile_height, x : x + tile_width])
-                labels[top:bottom, left:right] = tile[top - y : bottom - y, left - x : right - x]
+        rows = nearest_tiles(padded.shape[0], tile_height, tile_height // _OVERLAP)
+        columns = nearest_tiles(padded.shape[1], tile_width, tile_width // _OVERLAP)
+        for (y, top, bottom), (x, left, right) in itertools.product(rows, columns):
+            tile = self._invoke(padded[y : y + tile_height, x : x + tile_width])
+            labels[top:bottom, left:right] = tile[top - y : bottom - y, left - x : right - x]
         return labels[:height, :width]
 
     def _invoke(self, tile: np.ndarray) -> np.ndarray:
@@ -89,34 +95,6 @@ class TFLiteSegmenter:
             self._interpreter.set_tensor(self._input["index"], tile[None])
             self._interpreter.invoke()
             return self._interpreter.get_tensor(self._output["index"])[0]
-
-
-def tiles(length: int, tile: int) -> list[tuple[int, int, int]]:
-    """Covers a side with tiles.
-
-    Args:
-        length: of the side, at least `tile`.
-        tile: of a tile.
-
-    Returns:
-        For each tile where it begins, and where the part begins and ends that is taken from it:
-        up to half way into what it shares with its neighbours.
-    """
-    step = tile - tile // OVERLAP
-    count = 1 + -(-(length - tile) // step)
-    starts = [round(index * (length - tile) / max(count - 1, 1)) for index in range(count)]
-    cuts = [(left + tile + right) // 2 for left, right in zip(starts, starts[1:], strict=False)]
-    return list(zip(starts, [0, *cuts], [*cuts, length], strict=True))
-
-
-def _padded(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The image, padded at the bottom and right with the rounded mean pixel."""
-    if image.shape[:2] == (height, width):
-        return image
-    padded = np.empty((height, width, 3), np.uint8)
-    padded[:] = np.rint(MEAN_RGB)
-    padded[: image.shape[0], : image.shape[1]] = image
-    return padded
 
 
 def _interpreter(path: Path):

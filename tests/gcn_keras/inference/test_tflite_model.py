@@ -13,7 +13,7 @@ from PIL import Image
 from gcn_keras.deployment import tflite
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
-from gcn_keras.inference.tflite_model import TFLiteSegmenter, tiles
+from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -51,35 +51,6 @@ def test_any_size_comes_back(path, shape):
     labels = TFLiteSegmenter(path).segment(images)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, images.argmax(axis=-1))
-
-
-# Tiles of 8 step by at most 6: 16 takes three, from 0, 4 and 8. The first two share 4…7 and are
-# cut at 6, the last two share 8…11 and are cut at 10.
-@pytest.mark.parametrize(
-    "length, tile, expected",
-    [
-        (8, 8, [(0, 0, 8)]),
-        (9, 8, [(0, 0, 4), (1, 4, 9)]),
-        (14, 8, [(0, 0, 7), (6, 7, 14)]),
-        (16, 8, [(0, 0, 6), (4, 6, 10), (8, 10, 16)]),
-        (3, 1, [(0, 0, 1), (1, 1, 2), (2, 2, 3)]),
-    ],
-)
-def test_tiles(length, tile, expected):
-    assert tiles(length, tile) == expected
-
-
-@pytest.mark.parametrize("tile", [5, 8, 32])
-def test_a_pixel_is_taken_from_the_tile_whose_middle_is_nearest(tile):
-    for length in range(tile, 5 * tile):
-        cover = tiles(length, tile)
-        middles = np.array([start + tile / 2 for start, _, _ in cover])
-        assert [begin for _, begin, _ in cover] == [0, *(end for _, _, end in cover[:-1])]
-        assert cover[-1][2] == length
-        for (_, begin, end), middle in zip(cover, middles, strict=True):
-            for pixel in range(begin, end):
-                nearest = np.abs(pixel + 0.5 - middles).min()
-                assert abs(pixel + 0.5 - middle) <= nearest + 0.5  # odd overlaps have no middle
 
 
 def test_tiles_are_put_together(path):
