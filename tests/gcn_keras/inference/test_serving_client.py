@@ -25,11 +25,12 @@ from stand_in_server import RefusalError, StandIn
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_pb2_grpc
 
 from gcn_keras.evaluate import evaluate
-from gcn_keras.inference import serving_client
+from gcn_keras.inference import serving_client, serving_transports
+from gcn_keras.inference.encoded_images import EncodedImage, encode_image, read_image
 from gcn_keras.inference.images import load_image
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
-from gcn_keras.inference.serving_client import Client, encode_image, read_image
+from gcn_keras.inference.serving_client import Client
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError
 
@@ -455,7 +456,7 @@ class TestOtherServers:
         )
 
     def test_too_much(self, server, monkeypatch):
-        monkeypatch.setattr(serving_client, "ANSWER_BYTES", 10)
+        monkeypatch.setattr(serving_transports, "ANSWER_BYTES", 10)
         assert refusal(Client(address(server, "http")), picture(2, 2)).endswith(
             "more than 10 bytes"
         )
@@ -529,7 +530,7 @@ class TestAddress:
         ],
     )
     def test_rest(self, address, host, port, path):
-        rest = serving_client.server_at(address)
+        rest = serving_transports.server_at(address)
         assert (rest._host, rest._port, rest._path) == (host, port, path)
         assert (rest._connection is HTTPConnection) == address.startswith("http:")
 
@@ -542,7 +543,7 @@ class TestAddress:
         ],
     )
     def test_grpc(self, address, name, version):
-        asked = serving_client.server_at(address)
+        asked = serving_transports.server_at(address)
         assert (asked._name, asked._version) == (name, version)
 
     @pytest.mark.parametrize(
@@ -686,10 +687,11 @@ def run(*arguments, **options):
 def test_a_network_of_this_project(tmp_path, monkeypatch):
     """The real export: over either protocol the labels that the SavedModel itself gives."""
     from gcn_keras import gcn
+    from gcn_keras.deployment.deployable import Deployable
     from gcn_keras.deployment.saved_model import export_saved_model
 
     network = gcn(3, "resnet14_tiny", kernel_size=3)
-    export_saved_model(network, tmp_path / "network", Legend.unnamed(3))
+    export_saved_model(Deployable(network, Legend.unnamed(3)), tmp_path / "network")
     saved_model = open_segmenter(tmp_path / "network")
     images = [picture(40, 33), picture(64, 64, 1), picture(1, 70, 2)]
     expected = [saved_model.segment(image[None])[0] for image in images]
@@ -715,9 +717,7 @@ def test_a_network_of_this_project(tmp_path, monkeypatch):
                 np.testing.assert_array_equal(client.segment(path), wanted, str(path))
             server.behave()
             # What the server refuses: 40 is no file.
-            monkeypatch.setattr(
-                serving_client, "encode_image", lambda _: serving_client.EncodedImage(b"40", 1, 1)
-            )
+            monkeypatch.setattr(serving_client, "encode_image", lambda _: EncodedImage(b"40", 1, 1))
             message = refusal(client, [images[0]])
             monkeypatch.undo()
             assert message.startswith(f"{client.address} refused the request (")

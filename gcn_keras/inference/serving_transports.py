@@ -1,0 +1,242 @@
+"""Addresses of TensorFlow Serving, and the two ways to ask there: REST and gRPC."""
+
+import base64
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from gcn_keras.inference.encoded_images import GarbageError
+from pipelines.base.errors import UsageError, UserError
+
+SIGNATURE = "serve_bytes"
+INPUT = "bytes"
+# TensorFlow Serving writes a string as {"b64": …} if its name ends in _bytes, and only then.
+OUTPUT = "labels_bytes"
+
+ANSWER_BYTES = 2**29
+
+
+class UnavailableError(Exception):
+    """The server cannot answer now; asking again may help."""
+
+
+class Address(NamedTuple):
+    """Where a model is served: the parts of an address of the form that `Client` documents.
+
+    Attributes:
+        scheme: "http", "https" or "grpc".
+        host, port: of the server; port None is the scheme's own.
+        path: of the model, for REST, or its name, for gRPC.
+        version: for gRPC; None is the newest.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    version: str | None
+
+
+def parse_address(address: str) -> Address:
+    """Takes an address apart; nothing is connected.
+
+    Raises:
+        UsageError: the address has another form than `Client` documents.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # such as a port of 99999
+        raise _bad_address(address) from error
+    is_grpc = parts.scheme == "grpc"
+    # Eighteen digits: what fits into the 64 bits of a version.
+    form = "/([^/:]+)(?:/([0-9]{1,18}))?" if is_grpc else "(.*/v1/models/[^/:]+(/versions/[0-9]+)?)"
+    match = re.fullmatch(form, parts.path.rstrip("/"))
+    if not host or not match or parts.scheme not in ("http", "https", "grpc"):
+        raise _bad_address(address)
+    if parts.query or parts.fragment or parts.username:
+        raise _bad_address(address)
+    return Address(parts.scheme, host, port, match[1], match[2] if is_grpc else None)
+
+
+def _bad_address(address: str) -> UsageError:
+    return UsageError(
+        f"{address} is no address of a model: expected http://HOST:8501/v1/models/NAME or "
+        "grpc://HOST:8500/NAME, with /versions/N or /N for one version"
+    )
+
+
+def server_at(address: str) -> "Rest | Grpc":
+    """What asks the server at an address; errors as of `parse_address`."""
+    scheme, host, port, path, version = parse_address(address)
+    if scheme == "grpc":
+        return Grpc(address, host, port or 8500, path, version)
+    return Rest(address, scheme == "https", host, port, path)
+
+
+class Rest:
+    """TensorFlow Serving's REST interface; a connection a request, through no proxy."""
+
+    def __init__(self, address: str, secure: bool, host: str, port: int | None, path: str):
+        self._address, self._host, self._port = address, host, port
+        self._connection = HTTPSConnection if secure else HTTPConnection
+        self._path = f"{quote(path)}:predict"
+
+    def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
+        """Sends encoded images and returns what came back for each.
+
+        Raises:
+            UnavailableError: the connection was refused, or the server says 503.
+            TimeoutError: the time is up.
+            GarbageError: the answer is none.
+            UserError: everything else.
+        """
+        encoded = [{"b64": base64.b64encode(encoded).decode()} for encoded in encoded_images]
+        body = json.dumps({"signature_name": SIGNATURE, "inputs": {INPUT: encoded}})
+        status, content = self._exchange(body.encode(), seconds)
+        if status != 200:
+            raise _failure(self._address, status, _error_message(content))
+        if len(content) > ANSWER_BYTES:
+            raise GarbageError(f"more than {ANSWER_BYTES} bytes")
+        try:
+            outputs = json.loads(content)["outputs"]
+            # Where there is one output alone, TensorFlow Serving leaves out its name.
+            values = outputs[OUTPUT] if isinstance(outputs, dict) else outputs
+            return [base64.b64decode(value["b64"], validate=True) for value in values]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            start = _shortened(content[:200].decode("utf-8", "replace"))
+            raise GarbageError(f'no JSON with {{"b64": …}} under "outputs", but {start}') from error
+
+    def _exchange(self, body: bytes, seconds: float) -> tuple[int, bytes]:
+        end = time.monotonic() + seconds
+        connection = self._connection(self._host, self._port, timeout=seconds)
+        headers = {"Content-Type": "application/json"}
+        try:
+            connection.connect()
+            with _cut_off_after(connection.sock, end - time.monotonic()):
+                connection.request("POST", self._path, body, headers)
+                response = connection.getresponse()
+                return response.status, response.read(ANSWER_BYTES + 1)
+        except TimeoutError:
+            raise
+        except ConnectionRefusedError as error:
+            raise UnavailableError("connection refused") from error
+        except (OSError, HTTPException, UnicodeError) as error:  # a host that cannot be, too
+            raise UserError(
+                f"{self._address} cannot be asked: {error or type(error).__name__}"
+            ) from error
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def _cut_off_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Ends the block with a TimeoutError when the time is up.
+
+    The socket's own timeout would not do: it starts anew with every byte that comes.
+    """
+    is_late = threading.Event()
+
+    def cut_off():
+        is_late.set()
+        with contextlib.suppress(OSError):  # the other side was faster
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut_off)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, HTTPException):
+        if not is_late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if is_late.is_set():  # without an error, too: half an answer may look like a whole one
+        raise TimeoutError
+
+
+class Grpc:
+    """TensorFlow Serving's PredictionService, on one channel, through no proxy."""
+
+    def __init__(self, address: str, host: str, port: int, name: str, version: str | None):
+        import grpc
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        self._address, self._name, self._version = address, name, version
+        options = {
+            "grpc.max_send_message_length": ANSWER_BYTES,
+            "grpc.max_receive_message_length": ANSWER_BYTES,
+            # Attempts are made, and counted, here alone; a lost connection is tried at once.
+            "grpc.enable_retries": 0,
+            "grpc.initial_reconnect_backoff_ms": 50,
+            "grpc.min_reconnect_backoff_ms": 50,
+            "grpc.enable_http_proxy": 0,
+        }
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
+        """As `Rest.ask`."""
+        import grpc
+        from tensorflow.core.framework import types_pb2
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._name
+        request.model_spec.signature_name = SIGNATURE
+        if self._version is not None:
+            request.model_spec.version.value = int(self._version)
+        tensor = request.inputs[INPUT]
+        tensor.dtype = types_pb2.DT_STRING
+        tensor.tensor_shape.dim.add(size=len(encoded_images))
+        tensor.string_val.extend(encoded_images)
+        try:
+            response = self._stub.Predict(request, timeout=seconds)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise TimeoutError from error
+            raise _failure(self._address, error.code().name, error.details()) from error
+        names = sorted(response.outputs)
+        if OUTPUT not in names or response.outputs[OUTPUT].dtype != types_pb2.DT_STRING:
+            raise GarbageError(f"outputs {names}, not strings named {OUTPUT!r}")
+        return list(response.outputs[OUTPUT].string_val)
+
+
+def _failure(address: str, code: int | str, message: str) -> Exception:
+    """What an HTTP status or a gRPC code means."""
+    message = _shortened(message)
+    if code in (503, "UNAVAILABLE"):
+        return UnavailableError(message)
+    if code in (404, "NOT_FOUND"):
+        return UserError(f"{address}: the server has no such model or version ({message})")
+    if f'"{SIGNATURE}"' in message:
+        return UserError(
+            f"{address} refused the request ({message}): is it a model that gcn_keras.export "
+            f"wrote, with the signature {SIGNATURE!r}?"
+        )
+    if code in (400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
+        return UserError(f"{address} refused the request ({message})")
+    return UserError(f"{address} failed with {code} ({message})")
+
+
+def _error_message(content: bytes) -> str:
+    """The text of TensorFlow Serving's {"error": …}, or of whatever came in its place."""
+    try:
+        return str(json.loads(content)["error"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return content[:1000].decode("utf-8", "replace")
+
+
+def _shortened(message: str, limit: int = 300) -> str:
+    """A message of a server on one line."""
+    message = " ".join(message.split()) or "nothing"
+    return message if len(message) <= limit else f"{message[:limit]}…"
