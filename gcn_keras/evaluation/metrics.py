@@ -1,23 +1,47 @@
 """Mean IoU, per-class IoU and pixel accuracy of a data set, all from one confusion matrix."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from pipelines.base.labels import IGNORE
 
 
-class ConfusionMatrix:
+class Counts:
+    """What is counted on the images of a data set, and adds up over its parts.
+
+    Attributes:
+        counts: int64, of a shape of its own.
+    """
+
+    def __init__(self, counts: np.ndarray):
+        self.counts = counts
+
+    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Adds images."""
+        raise NotImplementedError
+
+    def merge(self, summed: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Adds what other processes counted; `summed` is the sum over all of them."""
+        self.counts = summed(self.counts)
+
+
+class ConfusionMatrix(Counts):
     """Counts of (label, prediction) pairs over a whole data set.
 
     The measures follow the standard definitions on the summed counts; nothing is ever averaged
     over images. Classes that occur neither as label nor as prediction have no IoU: they are
     left out of the mean and listed in `absent`.
 
-    Attributes:
-        counts: int64 `[C, C]`, rows are labels, columns are predictions.
+    Args:
+        num_classes: C.
+        counts: int64 `[C, C]`, rows are labels, columns are predictions, to which images are added
+            in place; None for zeros.
     """
 
-    def __init__(self, num_classes: int):
-        self.counts = np.zeros((num_classes, num_classes), np.int64)
+    def __init__(self, num_classes: int, counts: np.ndarray | None = None):
+        zeros = np.zeros((num_classes, num_classes), np.int64)
+        super().__init__(zeros if counts is None else counts)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Adds images.
@@ -72,7 +96,7 @@ class ConfusionMatrix:
         seen = labels > 0
         return float(np.mean(np.diag(self.counts)[seen] / labels[seen])) if seen.any() else np.nan
 
-    def summary(self, class_names) -> dict:
+    def summary(self, class_names: Sequence[str]) -> dict:
         """All measures as JSON-ready values; the IoU of an absent class is None."""
         return {
             "mean_iou": self.mean_iou,
@@ -83,7 +107,7 @@ class ConfusionMatrix:
             },
         }
 
-    def table(self, class_names) -> str:
+    def table(self, class_names: Sequence[str]) -> str:
         """The measures in per cent, a class a line, to be read in a terminal."""
         width = max(map(len, (*class_names, "pixel accuracy")))
         lines = [f"{'class':<{width}}  IoU %"]
