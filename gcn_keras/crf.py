@@ -3,22 +3,20 @@
     python -m gcn_keras.crf search MODEL --dataset NAME --limit 100 --bilateral-xy 49 67
 
 Krähenbühl and Koltun 2011, computed by pydensecrf. Tables 7 and 9 of the paper end with it; its
-parameters are not told there.
+parameters are not given there.
 """
 
 import dataclasses
-import itertools
 import json
-import math
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from tqdm import tqdm
 
-from gcn_keras.inference import multi_scale
-from gcn_keras.inference.dense_crf import Parameters, check, option, options_of, refine, require
+from gcn_keras.evaluation.crf_search import grid, measure
+from gcn_keras.inference.dense_crf import DEEPLAB, require
+from gcn_keras.inference.multi_scale import ONE_VIEW, MultiScale
+from gcn_keras.inference.options import InferenceOptions
 from gcn_keras.inference.segmenters import (
     check_exists,
     check_gives_logits,
@@ -28,16 +26,8 @@ from gcn_keras.inference.segmenters import (
 )
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import ArgumentError, UsageError, UserError, run_command
 from pipelines.base.files import check_target, replacing
-
-
-def grid(**values) -> list[Parameters]:
-    """Every combination of the values of each parameter."""
-    return [
-        Parameters(**dict(zip(values, combination, strict=True)))
-        for combination in itertools.product(*values.values())
-    ]
 
 
 def search(
@@ -53,7 +43,7 @@ def search(
     bilateral_rgb: tuple[float, ...] = (3.0, 5.0),
     iterations: tuple[int, ...] = (10,),
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
-    look: Annotated[multi_scale.Looks, tyro.conf.arg(name="")] = multi_scale.ONE_LOOK,
+    views: Annotated[MultiScale, tyro.conf.arg(name="")] = ONE_VIEW,
 ) -> None:
     """Try every combination of parameters on some images, and print the best first.
 
@@ -65,15 +55,15 @@ def search(
         dataset: Prepared data set.
         data_dir: Where prepared data sets live.
         split: Split to search on; by default val or validation.
-        limit: Only so many images, the first ones; None for all.
+        limit: Number of images, the first ones; None for all.
         weight: Values to try, as of evaluate's --crf.weight; the following ones, too.
         sigma: Values to try.
         bilateral_weight: Values to try.
         bilateral_xy: Values to try.
         bilateral_rgb: Values to try.
         iterations: Values to try.
-        json_file: Write the table here, too.
-        look: More than one look at each image, before the CRF.
+        json_file: File for the table.
+        views: Views of each image, before the CRF.
     """
     datasets.parse_name(dataset)
     if limit is not None and limit < 1:
@@ -88,11 +78,11 @@ def search(
     }
     for name, given in values.items():
         if not given:
-            raise UsageError(f"{option(name, '--')} needs at least one value to try, got none")
+            raise ArgumentError(name, "needs at least one value to try, got none")
     candidates = grid(**values)
     for parameters in candidates:
-        check(parameters, "--")
-    multi_scale.check(look)
+        parameters.check()
+    views.check()
     require()
     check_exists(model)
     check_gives_logits(model)
@@ -108,63 +98,21 @@ def search(
     check_same_classes(segmenter, model, prepared)
     logits = logits_of(segmenter, model)
     try:
-        scores = measure(logits, prepared, split, limit, candidates, look)
+        scores = measure(logits, prepared, split, limit, candidates, views)
     except tf.errors.OpError as error:
         raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
-    rows = sorted(scores.items(), key=lambda row: -row[1])
-    lines = [
-        (score, " ".join([*multi_scale.options_of(look), *_crf_options(parameters)]))
-        for parameters, score in rows
-    ]
+    content = []
     print(f"{'mean IoU %':>10}  options of evaluate and predict")
-    for score, options in lines:
+    for tried, score in sorted(scores.items(), key=lambda row: -row[1]):
+        options = InferenceOptions(
+            **dataclasses.asdict(views), dense_crf=bool(tried), crf_parameters=tried or DEEPLAB
+        ).command_line()
         print(f"{100 * score:>10.2f}  {options or '(none)'}")
+        fields = tried and dataclasses.asdict(tried)
+        content.append({"mean_iou": score, "options": options, "parameters": fields})
     if json_file:
-        content = [
-            {"mean_iou": score, "options": options, "parameters": p and dataclasses.asdict(p)}
-            for (p, _), (score, options) in zip(rows, lines, strict=True)
-        ]
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _crf_options(parameters: Parameters | None) -> list[str]:
-    return [] if parameters is None else ["--crf", options_of(parameters)]
-
-
-def measure(
-    logits,
-    dataset,
-    split: str,
-    limit: int | None,
-    candidates,
-    look: multi_scale.Looks = multi_scale.ONE_LOOK,
-) -> dict:
-    """Mean IoU without a CRF, under the key None, and with each of the candidates.
-
-    Args:
-        logits: as of `looks.probabilities`.
-        dataset: `pipelines.datasets.PreparedDataset`.
-        split: one of its splits.
-        limit: stop after so many images; None for all.
-        candidates: `Parameters` to try.
-        look: how the images are looked at.
-    """
-    from gcn_keras.evaluation.metrics import ConfusionMatrix
-    from pipelines.stream.segmentation import evaluation_examples
-
-    matrices = {key: ConfusionMatrix(dataset.num_classes) for key in (None, *candidates)}
-    examples = evaluation_examples(dataset, split, limit).as_numpy_iterator()
-    count = min(limit or math.inf, dataset.splits[split]) * len(matrices)
-    with tqdm(total=count, desc="search", unit=" label maps", mininterval=0.5) as bar:
-        for example in examples:
-            image, label = example["image"], example["label"]
-            scores = multi_scale.probabilities(logits, image, look)
-            for parameters, matrix in matrices.items():
-                refined = scores if parameters is None else refine(image, scores, parameters)
-                matrix.update(label, np.argmax(refined, axis=-1).astype(np.uint8))
-                bar.update()
-    return {key: matrix.mean_iou for key, matrix in matrices.items()}
 
 
 def main() -> None:

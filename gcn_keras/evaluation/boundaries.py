@@ -14,12 +14,12 @@ border itself. Void pixels never count, so that bands as narrow as half a ring a
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from gcn_keras.evaluation.metrics import ConfusionMatrix
-from pipelines.base.errors import UsageError
+from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts
 from pipelines.base.labels import IGNORE
 
 # The paper's band, Table 5, in pixels.
@@ -69,19 +69,19 @@ def boundary_distance(label: np.ndarray) -> np.ndarray:
     return ndimage.distance_transform_edt(~touches)
 
 
-class BandMatrices:
+class BandMatrices(Counts):
     """Confusion matrices of the pixels near boundaries and of all others, for several widths.
 
     Attributes:
         widths: rising, pixels.
         counts: int64 `[N + 1, C, C]`, rows are labels, columns are predictions: of pixels whose
             `boundary_distance` is below the first width, from there to below the second, …, and
-            from the last on. Those of several parts of a data set add up.
+            from the last on.
     """
 
     def __init__(self, num_classes: int, widths: Sequence[int]):
         self.widths = tuple(sorted(set(widths)))
-        self.counts = np.zeros((len(self.widths) + 1, num_classes, num_classes), np.int64)
+        super().__init__(np.zeros((len(self.widths) + 1, num_classes, num_classes), np.int64))
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Adds images.
@@ -98,15 +98,18 @@ class BandMatrices:
             interval = np.searchsorted(self.widths, boundary_distance(label), side="right")
             for index in np.unique(interval):
                 inside = interval == index
-                _matrix(self.counts[index]).update(label[inside], prediction[inside])
+                self._matrix(self.counts[index]).update(label[inside], prediction[inside])
 
     def within(self, width: int) -> ConfusionMatrix:
         """Of the pixels less than `width`, one of `widths`, away from a boundary pixel."""
-        return _matrix(self.counts[: self.widths.index(width) + 1].sum(axis=0))
+        return self._matrix(self.counts[: self.widths.index(width) + 1].sum(axis=0))
 
     def beyond(self, width: int) -> ConfusionMatrix:
         """Of all others: the paper's "internal" pixels."""
-        return _matrix(self.counts[self.widths.index(width) + 1 :].sum(axis=0))
+        return self._matrix(self.counts[self.widths.index(width) + 1 :].sum(axis=0))
+
+    def _matrix(self, counts: np.ndarray) -> ConfusionMatrix:
+        return ConfusionMatrix(len(counts), counts)
 
 
 def _check_shapes(labels: np.ndarray, predictions: np.ndarray) -> None:
@@ -115,13 +118,6 @@ def _check_shapes(labels: np.ndarray, predictions: np.ndarray) -> None:
             f"labels and predictions must be [B, H, W], both, not {labels.shape} and "
             f"{predictions.shape}"
         )
-
-
-def _matrix(counts: np.ndarray) -> ConfusionMatrix:
-    """A matrix that counts in this array."""
-    matrix = ConfusionMatrix(len(counts))
-    matrix.counts = counts
-    return matrix
 
 
 def inner_band(label: np.ndarray, distance: int) -> np.ndarray:
@@ -141,7 +137,7 @@ def inner_band(label: np.ndarray, distance: int) -> np.ndarray:
     return ndimage.maximum_filter(label, **window) != ndimage.minimum_filter(label, **window)
 
 
-class ContourCounts:
+class ContourCounts(Counts):
     """Boundary IoU of each class: intersection over union of the bands along its inner contours.
 
     An image's bands are as wide as `share` of its diagonal, rounded, and at least 1 pixel. Void in
@@ -149,12 +145,12 @@ class ContourCounts:
 
     Attributes:
         counts: int64 `[3, C]`: pixels in the bands of both label and prediction, of the label, of
-            the prediction. Those of several parts of a data set add up.
+            the prediction.
     """
 
     def __init__(self, num_classes: int, share: float = CONTOUR_SHARE):
         self.share = share
-        self.counts = np.zeros((3, num_classes), np.int64)
+        super().__init__(np.zeros((3, num_classes), np.int64))
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Adds images; arguments and errors as of `BandMatrices.update`."""
@@ -185,23 +181,6 @@ class ContourCounts:
         return float(np.nanmean(self.iou)) if self.counts.any() else float("nan")
 
 
-def check_options(width: int, share: float, trimap: Sequence[int] | None, boundaries: bool) -> None:
-    """Checks the options of `evaluate` that are about boundaries.
-
-    Raises:
-        UsageError: a value that cannot be meant.
-    """
-    if width < 1:
-        raise UsageError(f"--boundary-width must be at least 1 pixel, got {width}")
-    if not 0 < share <= 1:
-        raise UsageError(f"--contour-share must be above 0 and at most 1, got {share}")
-    if trimap and min(trimap) < 1:
-        raise UsageError(f"--trimap widths must be at least 1 pixel, got {min(trimap)}")
-    if not boundaries and (width, share) != (WIDTH, CONTOUR_SHARE):
-        option = "--boundary-width" if width != WIDTH else "--contour-share"
-        raise UsageError(f"{option} is about --boundaries, which is missing")
-
-
 class BoundaryReport:
     """What `evaluate` measures and says of boundaries.
 
@@ -226,11 +205,12 @@ class BoundaryReport:
         self._bands = BandMatrices(num_classes, (*self.trimap, *([width] if width else [])))
         self._contours = ContourCounts(num_classes, share)
         asked = bool(width or trimap), bool(width)
-        self.measures = [m for m, a in zip((self._bands, self._contours), asked, strict=True) if a]
+        both: tuple[Counts, Counts] = self._bands, self._contours
+        self.measures = [counts for counts, is_asked in zip(both, asked, strict=True) if is_asked]
 
     def summary(self, class_names: Sequence[str]) -> dict:
         """All of it as JSON-ready values; None where there is no pixel to measure on."""
-        found = {}
+        found: dict[str, Any] = {}
         if self.width:
             found["boundaries"] = {
                 "width": self.width,

@@ -1,11 +1,26 @@
 """Measures a model on a split."""
 
+from __future__ import annotations
+
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
-from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
+from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts
+from gcn_keras.evaluation.options import EvaluationOptions
+from gcn_keras.evaluation.submission import layout_of, write_submission
+from gcn_keras.inference.options import segment_function
+from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
+from pipelines.base.errors import ArgumentError, UsageError, UserError
+
+if TYPE_CHECKING:
+    from pipelines.datasets import PreparedDataset
 
 # Images go through a model together in batches of one size: at most so many pixels, and never
 # across the border of such a run of images, so that several workers, of which each takes every
@@ -14,17 +29,85 @@ BATCH_PIXELS = 2**20
 RUN = 16
 
 
+def measure(
+    model: str, dataset: PreparedDataset, split: str, options: EvaluationOptions
+) -> tuple[ConfusionMatrix, BoundaryReport]:
+    """Measures a model in any form, and writes its label maps where a submission is asked for.
+
+    A progress bar runs on standard error.
+
+    Args:
+        model: its path or address.
+        dataset: what it is measured on.
+        split: one of its splits, whose labels may be missing: then the submission is all.
+        options: checked; their split is not read.
+
+    Returns:
+        The confusion matrix, and what was counted at boundaries.
+
+    Raises:
+        UsageError: the options do not fit the data set.
+        UserError: the model cannot be used, or does not belong to the data set; that cannot be
+            read; the submission cannot be written.
+    """
+    import tensorflow as tf
+
+    if split in dataset.unlabelled_splits:
+        if options.boundaries or options.trimap is not None:
+            raise ArgumentError(
+                "{boundaries} and {trimap}",
+                f"measure by labels, and {dataset.name!r} has none for split {split!r}",
+            )
+        if not options.submission:
+            raise UsageError.naming(
+                f"{dataset.name!r} has no labels for split {split!r}, so that nothing can be "
+                "measured: {submission} FILE writes what its test server measures"
+            )
+    file = options.submission
+    writing = write_submission(file, layout_of(dataset, file)) if file else nullcontext()
+    segmenter = open_segmenter(model)
+    check_same_classes(segmenter, model, dataset)
+    segment = segment_function(segmenter, options.inference, model)
+    report = BoundaryReport(
+        dataset.num_classes,
+        options.boundary_width if options.boundaries else None,
+        options.contour_share,
+        () if options.trimap is None else options.trimap or TRIMAP_WIDTHS,
+    )
+    count = min(options.limit or math.inf, dataset.splits[split])
+    try:
+        with writing as keep, tqdm(total=count, desc="evaluate", unit=" images") as bar:
+
+            def segment_and_count(images: np.ndarray) -> np.ndarray:
+                labels = segment(images)
+                bar.update(len(images))
+                return labels
+
+            matrix = evaluate_model(
+                segment_and_count, dataset, split, options.limit, report.measures, keep
+            )
+    except tf.errors.OpError as error:
+        raise UserError(f"{dataset.name!r} cannot be read: {error.message}") from error
+    except ValueError as error:  # a form that does not carry how many classes it knows
+        raise UserError(f"{model} and {dataset.name!r} do not belong together: {error}") from error
+    return matrix, report
+
+
 def evaluate_model(
-    segment, dataset, split: str, limit: int | None = None, measures: Sequence = (), keep=None
+    segment: Callable[[np.ndarray], np.ndarray],
+    dataset: PreparedDataset,
+    split: str,
+    limit: int | None = None,
+    measures: Sequence[Counts] = (),
+    keep: Callable[[list[str], np.ndarray], None] | None = None,
 ) -> ConfusionMatrix:
     """Segments every image of a split, whole and at its own size.
 
     Args:
         segment: function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
-        dataset: `pipelines.datasets.PreparedDataset`.
-        split: one of its splits.
+        dataset, split: whose images are segmented.
         limit: stop after so many images; None for all.
-        measures: others with an `update(labels, predictions)`, such as `boundaries.BandMatrices`.
+        measures: others that are updated, such as `boundaries.BandMatrices`.
         keep: function that gets every batch's image ids, a list, and predictions; None for none.
 
     Returns:
@@ -41,7 +124,7 @@ def evaluate_model(
 
 
 def evaluation_batches(
-    dataset,
+    dataset: PreparedDataset,
     split: str,
     limit: int | None = None,
     worker: int = 0,
@@ -71,9 +154,9 @@ def evaluation_batches(
             yield (images, labels, image_ids) if with_ids else (images, labels)
 
 
-def _same_sized(examples):
+def _same_sized(examples: Iterable[dict]) -> Iterator[list[dict]]:
     """Groups consecutive examples of one size into lists of at most BATCH_PIXELS."""
-    batch = []
+    batch: list[dict] = []
     for example in examples:
         height, width = example["label"].shape
         full = (len(batch) + 1) * height * width > BATCH_PIXELS

@@ -3,6 +3,8 @@
 The labels of their test images are not published: the servers measure what is uploaded.
 """
 
+from __future__ import annotations
+
 import contextlib
 import gzip
 import io
@@ -11,15 +13,18 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from pipelines.base import labels
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import ArgumentError, UsageError
 from pipelines.base.files import check_target, replacing
 from pipelines.building.encoding import encode_label
+
+if TYPE_CHECKING:
+    from pipelines.datasets import PreparedDataset
 
 TAR_ENDINGS, ZIP_ENDING = (".tgz", ".tar.gz"), ".zip"
 
@@ -95,22 +100,18 @@ def check_file(file: Path, limit: int | None = None) -> None:
         limit: of the images; None for all.
 
     Raises:
-        UsageError: another ending, or not all images.
+        ArgumentError: another ending, or not all images.
         UserError: its folder does not exist.
     """
     if not file.name.endswith((*TAR_ENDINGS, ZIP_ENDING)):
-        raise UsageError(f"--submission FILE must end in .tgz, .tar.gz or .zip, got {file}")
+        raise ArgumentError("submission", f"FILE must end in .tgz, .tar.gz or .zip, got {file}")
     if limit is not None:
-        raise UsageError(f"--submission needs every image of the split: omit --limit {limit}")
-    check_target(file, "--submission")
+        raise ArgumentError("submission", f"needs every image of the split: omit {{limit}} {limit}")
+    check_target(file, "{submission}")
 
 
-def layout_of(dataset, file: Path) -> Layout:
-    """The layout for a data set, which its classes tell.
-
-    Args:
-        dataset: `pipelines.datasets.PreparedDataset`.
-        file: the archive to write.
+def layout_of(dataset: PreparedDataset, file: Path) -> Layout:
+    """The layout of an archive for a data set, by its classes.
 
     Raises:
         UsageError: no server measures these classes, or it takes no archive with this ending.
@@ -118,29 +119,28 @@ def layout_of(dataset, file: Path) -> Layout:
     for layout in LAYOUTS:
         if tuple(dataset.class_names) == layout.class_names:
             if not file.name.endswith(layout.endings):
-                raise UsageError(
+                raise UsageError.naming(
                     f"the server of {layout.server} takes {' or '.join(layout.endings)}: "
-                    f"--submission {file} ends otherwise"
+                    f"{{submission}} {file} ends otherwise"
                 )
             return layout
     servers = " and ".join(layout.server for layout in LAYOUTS)
-    raise UsageError(
-        f"--submission is for the classes of {servers}, and {dataset.name!r} has others"
+    raise ArgumentError(
+        "submission", f"is for the classes of {servers}, and {dataset.name!r} has others"
     )
 
 
 @contextlib.contextmanager
 def write_submission(
-    file: Path, layout: Layout, images: int
+    file: Path, layout: Layout
 ) -> Iterator[Callable[[list[str], np.ndarray], None]]:
     """Writes an archive of label maps, under its name only once the block has ended well.
 
-    The same label maps make the same bytes. A progress bar runs on standard error.
+    The same label maps make the same bytes.
 
     Args:
-        file: the archive; its ending tells tar or zip.
+        file: the archive; its ending decides between tar and zip.
         layout: of `file`'s server.
-        images: how many there will be.
 
     Yields:
         A function that adds image ids, a list of B, and predictions, uint8 `[B, H, W]` of class
@@ -150,13 +150,11 @@ def write_submission(
         UserError: the file cannot be written.
     """
     pack = _zip if file.name.endswith(ZIP_ENDING) else _tar
-    bar = tqdm(total=images, desc="segment", unit=" images", mininterval=0.5)
-    with bar, replacing(file) as temporary, pack(temporary) as add:
+    with replacing(file) as temporary, pack(temporary) as add:
 
-        def keep(image_ids, predictions):
+        def keep(image_ids: list[str], predictions: np.ndarray) -> None:
             for image_id, prediction in zip(image_ids, predictions, strict=True):
                 add(layout.path.format(image_id), layout.encode(prediction))
-                bar.update()
 
         yield keep
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UserError
 
 _LEAST = 1e-8  # of a probability, whose logarithm the CRF takes
 
@@ -16,55 +16,42 @@ class Parameters:
     """Two Potts terms. The defaults are DeepLab v2's on VOC (our choice)."""
 
     weight: float = 3.0
-    """Of the term that makes labels smooth."""
+    """Weight of the term that makes labels smooth."""
     sigma: float = 1.0
-    """Its reach in pixels."""
+    """Reach of that term in pixels."""
     bilateral_weight: float = 4.0
-    """Of the term that makes pixels of one colour agree."""
+    """Weight of the term that makes pixels of one colour agree."""
     bilateral_xy: float = 67.0
-    """Its reach in pixels."""
+    """Reach of that term in pixels."""
     bilateral_rgb: float = 3.0
-    """Its reach in steps of colour, 0…255."""
+    """Reach of that term in steps of colour, 0…255."""
     iterations: int = 10
-    """Of the mean field."""
+    """Iterations of the mean field."""
+
+    def check(self, prefix: str = "") -> None:
+        """Refuses invalid values.
+
+        Args:
+            prefix: what the names of the arguments begin with.
+
+        Raises:
+            ArgumentError: naming the argument, the value and what it can be.
+        """
+        for name, value in dataclasses.asdict(self).items():
+            if name == "iterations":
+                valid, wanted = value >= 1, "at least 1"
+            elif "weight" in name:
+                valid, wanted = 0 <= value < math.inf, "at least 0"
+            else:
+                valid, wanted = 0 < value < math.inf, "positive"
+            if not valid:
+                raise ArgumentError(prefix + name, f"must be {wanted}, got {value:g}")
 
 
 DEEPLAB = Parameters()
 
 
-def check(parameters: Parameters, prefix: str = "--crf.") -> None:
-    """Refuses values that cannot be meant.
-
-    Args:
-        parameters: the values.
-        prefix: what the names of their options begin with.
-
-    Raises:
-        UsageError: naming the option, the value and what it can be.
-    """
-    for name, value in dataclasses.asdict(parameters).items():
-        if name == "iterations":
-            if value < 1:
-                raise UsageError(f"{option(name, prefix)} must be at least 1, got {value}")
-        elif "weight" in name:
-            if not 0 <= value < math.inf:
-                raise UsageError(f"{option(name, prefix)} must be at least 0, got {value:g}")
-        elif not 0 < value < math.inf:
-            raise UsageError(f"{option(name, prefix)} must be positive, got {value:g}")
-
-
-def option(name: str, prefix: str = "--crf.") -> str:
-    """The option of `evaluate` and `predict` that sets a parameter."""
-    return f"{prefix}{name.replace('_', '-')}"
-
-
-def options_of(parameters: Parameters) -> str:
-    """The options of `evaluate` and `predict` that give these parameters."""
-    given = dataclasses.asdict(parameters).items()
-    return " ".join(f"{option(name)} {value:g}" for name, value in given)
-
-
-def require():
+def require() -> type:
     """Imports pydensecrf.
 
     Returns:

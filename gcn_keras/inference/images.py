@@ -17,7 +17,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
-def load_image(path) -> np.ndarray:
+def load_image(path: str | Path) -> np.ndarray:
     """Reads an image as RGB, upright, whatever the file holds.
 
     Grayscale is repeated in the three channels; 16-bit grayscale is scaled to 8 bit (65535 becomes
@@ -86,7 +86,7 @@ def _from_16_bit(values: np.ndarray, path: Path) -> np.ndarray:
     return np.repeat(gray[:, :, None], 3, axis=2)
 
 
-def find_images(paths: Iterable) -> list[Path]:
+def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """The images that some files and folders stand for.
 
     Files are taken as they are named, whatever their ending. Folders are searched with everything
@@ -102,7 +102,7 @@ def find_images(paths: Iterable) -> list[Path]:
     Raises:
         UsageError: if a path does not exist, or a folder cannot be read or has no image.
     """
-    found = {}  # a dict for its order: files named twice come once
+    found: dict[Path, None] = {}  # for its order: files named twice come once
     for path in map(Path, paths):
         if path.is_dir():
             images = _images_below(path)
@@ -132,7 +132,7 @@ def _images_below(folder: Path) -> list[Path]:
     return sorted(images)
 
 
-def save_png(array: np.ndarray, path, palette: np.ndarray | None = None) -> None:
+def save_png(array: np.ndarray, path: str | Path, palette: np.ndarray | None = None) -> None:
     """Writes a PNG: an image, or with a palette a label map that keeps its indices.
 
     Args:

@@ -1,18 +1,24 @@
 """Images of any size in, label maps of the same size out."""
 
+from __future__ import annotations
+
 import functools
 import operator
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.padding import pad_to_stride
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
 
 
-def load_any_model(path):
+def load_any_model(path: str | Path) -> keras.Model:
     """Loads a `.keras` file of any model, in safe mode.
 
     Raises:
@@ -29,7 +35,7 @@ def load_any_model(path):
         raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
 
 
-def load_model(path):
+def load_model(path: str | Path) -> keras.Model:
     """Loads the `.keras` file of a segmentation model, in safe mode.
 
     Raises:
@@ -42,6 +48,10 @@ def load_model(path):
     return model
 
 
+@overload
+def segment(model: keras.Model, images: np.ndarray) -> np.ndarray: ...
+@overload
+def segment(model: keras.Model, images: Sequence[np.ndarray]) -> list[np.ndarray]: ...
 def segment(model, images):
     """Labels every pixel.
 
@@ -70,15 +80,15 @@ def segment(model, images):
 
 
 def probabilities(
-    model,
-    images,
+    model: keras.Model,
+    images: np.ndarray | Sequence[np.ndarray],
     *,
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     tile: tuple[int, int] | None = None,
     overlap: int = 0,
-):
-    """Probabilities of the classes, averaged over several looks; see `inference.multi_scale`.
+) -> np.ndarray | list[np.ndarray]:
+    """Probabilities of the classes, averaged over several views; see `inference.multi_scale`.
 
         scores = gcn_keras.probabilities(model, image, scales=(0.75, 1, 1.25), flip=True)
         labels = scores.argmax(axis=-1)
@@ -87,9 +97,9 @@ def probabilities(
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
         images: RGB, uint8: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a sequence of
             images of different sizes. Any height and width. They go through the model one by one.
-        scales: look at the image at these scales.
-        flip: look at it mirrored, too.
-        tile: height and width of tiles to look through; None looks at the whole.
+        scales: of the image, above 0.
+        flip: whether there are views of the mirrored image, too.
+        tile: height and width of tiles; None for the whole image.
         overlap: pixels by which neighbouring tiles overlap at least.
 
     Returns:
@@ -97,33 +107,29 @@ def probabilities(
         sum to 1 over the classes.
 
     Raises:
-        ValueError: what is no image.
-            Also scales, a tile or an overlap that cannot be meant.
+        ValueError: what is no image; invalid scales, an invalid tile or overlap.
     """
     try:
-        height_and_width = tile if tile is None else tuple(map(operator.index, tile))
-        chosen = multi_scale.Looks(tuple(map(float, scales)), flip, height_and_width, overlap)
+        sides: Any = tile if tile is None else tuple(map(operator.index, tile))
+        views = multi_scale.MultiScale(tuple(map(float, scales)), flip, sides, overlap)
     except TypeError as error:
         raise ValueError(
             f"scales must be a sequence of numbers and tile two integers, received scales="
             f"{scales!r}, tile={tile!r}"
         ) from error
-    if tile is not None and len(chosen.tile) != 2:
+    if sides is not None and len(sides) != 2:
         raise ValueError(f"tile must be two integers, height and width, received {tile!r}")
-    try:
-        multi_scale.check(chosen)
-    except UsageError as error:
-        raise ValueError(str(error).replace("--", "")) from error
+    views.check()
     logits = functools.partial(predict_logits, model)
 
-    def of_one(image):
+    def of_one(image: np.ndarray) -> np.ndarray:
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise ValueError(
                 f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of images, received "
                 f"{image.dtype} of shape {image.shape}"
             )
-        return multi_scale.probabilities(logits, image, chosen)
+        return multi_scale.probabilities(logits, image, views)
 
     if isinstance(images, Sequence) and not isinstance(images, str):
         return [of_one(image) for image in images]
@@ -133,7 +139,7 @@ def probabilities(
     return of_one(images)
 
 
-def predict_logits(model, images: np.ndarray) -> np.ndarray:
+def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Logits of images of any size.
 
     Args:

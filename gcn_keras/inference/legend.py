@@ -1,14 +1,20 @@
 """What a model's labels mean: the names and the colours of its classes, as a JSON file."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
+
+if TYPE_CHECKING:
+    from pipelines.datasets import PreparedDataset
 
 
 @dataclass(frozen=True)
@@ -24,18 +30,18 @@ class Legend:
     palette: np.ndarray
 
     @classmethod
-    def unnamed(cls, num_classes: int) -> "Legend":
+    def unnamed(cls, num_classes: int) -> Legend:
         """ "class 0", "class 1", … in the colours of VOC."""
         names = tuple(f"class {index}" for index in range(num_classes))
         return cls(names, labels.palette(num_classes))
 
     @classmethod
-    def of(cls, dataset) -> "Legend":
+    def of(cls, dataset: PreparedDataset) -> Legend:
         """The legend of a `pipelines.datasets.PreparedDataset`."""
         return cls(tuple(dataset.class_names), dataset.palette)
 
     @classmethod
-    def read(cls, path) -> "Legend":
+    def read(cls, path: str | Path) -> Legend:
         """Reads the JSON file that `write` makes.
 
         Raises:
@@ -56,7 +62,7 @@ class Legend:
         colours[: len(names)] = rows
         return cls(tuple(names), colours)
 
-    def write(self, path) -> None:
+    def write(self, path: str | Path) -> None:
         """Writes `{"class_names": […], "palette": [[r, g, b], …]}`.
 
         Raises:

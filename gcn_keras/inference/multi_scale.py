@@ -1,11 +1,11 @@
-"""Several looks at one image, averaged: scales, mirrored, through tiles (Sections 4.2 and 4.3).
+"""Several views of one image, averaged: scales, mirrored, through tiles (Sections 4.2 and 4.3).
 
 What is averaged are probabilities, the softmax of the logits, at the image's own size (our
 choice: the paper says "multi-scale" and "score maps fused").
 
-The paper's four 1024×1024 crops of a 1024×2048 image are `--tile 1024 1024 --overlap 682`: they
-begin at 0, 342, 684 and 1024, a third of a tile apart, and so share two thirds (our choice: the
-paper does not tell where its crops lie).
+The paper's four 1024×1024 crops of a 1024×2048 image are tiles of 1024×1024 that overlap by 682:
+they begin at 0, 342, 684 and 1024, a third of a tile apart, and so share two thirds (our choice:
+the paper does not say where its crops lie).
 """
 
 import itertools
@@ -17,67 +17,54 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from pipelines.base.errors import UsageError
+from gcn_keras.inference.tiles import tile_starts
+from pipelines.base.errors import ArgumentError
 
 LARGEST_SCALE = 8
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How an image is looked at; the default is once and whole."""
+class MultiScale:
+    """The views of an image; the default is one, of the whole image at its own size."""
 
     scales: tuple[float, ...] = (1.0,)
-    """Look at the image at these scales and average the probabilities."""
+    """Scales of the image whose probabilities are averaged."""
     flip: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Look at it mirrored, too."""
+    """Views of the mirrored image, too."""
     tile: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="H W")] = None
-    """Look through tiles of this size, whatever the scale; the model sees one at a time."""
+    """Size of tiles, whatever the scale; the model sees one at a time."""
     overlap: int = 0
     """Pixels by which neighbouring tiles overlap at least."""
 
+    def check(self) -> None:
+        """Refuses invalid values.
 
-ONE_LOOK = Looks()
-
-
-def check(looks: Looks) -> None:
-    """Refuses values that cannot be meant.
-
-    Raises:
-        UsageError: naming the option, the value and what it can be.
-    """
-    if not looks.scales or not all(0 < scale <= LARGEST_SCALE for scale in looks.scales):
-        raise UsageError(
-            f"--scales must be above 0 and at most {LARGEST_SCALE}, got {_shown(looks.scales)}"
-        )
-    if looks.tile is None and looks.overlap:
-        raise UsageError(f"--overlap needs --tile H W, got --overlap {looks.overlap} alone")
-    if looks.tile is not None:
-        smallest = min(looks.tile)
-        if smallest < 1:
-            raise UsageError(f"--tile must be at least 1 pixel, got {_shown(looks.tile)}")
-        if not 0 <= looks.overlap < smallest:
-            raise UsageError(
-                f"--overlap must be at least 0 and below the tile's sides {_shown(looks.tile)}, "
-                f"got {looks.overlap}"
-            )
+        Raises:
+            ArgumentError: naming the field, the value and what it can be.
+        """
+        tile, overlap, largest = self.tile, self.overlap, LARGEST_SCALE
+        if not self.scales or not all(0 < scale <= largest for scale in self.scales):
+            given = shown(self.scales) or "none"
+            raise ArgumentError("scales", f"must be above 0 and at most {largest}, got {given}")
+        if tile is None and overlap:
+            raise ArgumentError("overlap", f"needs {{tile}} H W, got {{overlap}} {overlap} alone")
+        if tile and min(tile) < 1:
+            raise ArgumentError("tile", f"must be at least 1 pixel, got {shown(tile)}")
+        if tile and not 0 <= overlap < min(tile):
+            reason = f"must be at least 0 and below the tile's sides {shown(tile)}, got {overlap}"
+            raise ArgumentError("overlap", reason)
 
 
-def options_of(looks: Looks) -> list[str]:
-    """The options of `evaluate` and `predict` that give these looks; [] for the default."""
-    options = []
-    if looks.scales != ONE_LOOK.scales:
-        options.append(f"--scales {_shown(looks.scales)}")
-    if looks.flip:
-        options.append("--flip")
-    if looks.tile:
-        options.append(f"--tile {_shown(looks.tile)}")
-    if looks.overlap:
-        options.append(f"--overlap {looks.overlap}")
-    return options
+ONE_VIEW = MultiScale()
 
 
-def probabilities(logits: Callable, image: np.ndarray, looks: Looks = ONE_LOOK) -> np.ndarray:
-    """Mean probabilities of one image over scales, mirrored looks and tiles.
+def shown(values: tuple[float, ...]) -> str:
+    """Numbers as a command takes them."""
+    return " ".join(f"{value:g}" for value in values)
+
+
+def probabilities(logits: Callable, image: np.ndarray, views: MultiScale = ONE_VIEW) -> np.ndarray:
+    """Mean probabilities of one image over scales, mirrored views and tiles.
 
     A scaled image is resized bilinearly, with a filter that grows as it shrinks (antialiasing),
     and rounded to uint8; its probabilities are resized to the image's own size in the same way,
@@ -85,57 +72,45 @@ def probabilities(logits: Callable, image: np.ndarray, looks: Looks = ONE_LOOK) 
     those it was trained on; an image smaller than a tile is one tile. Each scale weighs the same.
 
     Memory: what the model needs for one tile; one map float32 `[H, W, C]` for the mean; and another
-    of the scaled image's size while a scale other than 1 is looked at.
+    of the scaled image's size while a view has another scale than 1.
 
     Args:
         logits: from uint8 `[1, h, w, 3]` of any size to float32 `[1, h, w, C]`.
         image: uint8 `[H, W, 3]`, RGB.
-        looks: what to average over.
+        views: what to average over.
 
     Returns:
         float32 `[H, W, C]`, which sums to 1 over the classes.
     """
-    steps = (1, -1) if looks.flip else (1,)
-    share = 1 / (len(looks.scales) * len(steps))
-    mean = None
-    for scale in looks.scales:
+    steps = (1, -1) if views.flip else (1,)
+    share = 1 / (len(views.scales) * len(steps))
+    mean: np.ndarray | None = None
+    for scale in views.scales:
         size = tuple(max(1, round(scale * side)) for side in image.shape[:2])
         is_scaled = size != image.shape[:2]
         seen = _resize(image, size) if is_scaled else image
         for step in steps:
             if is_scaled:
-                # The map of this look has no name here, so that it is gone before the next one.
+                # The map of this view has no name here, so that it is gone before the next one.
                 mean = _add_resized(
-                    mean, _add_look(None, logits, seen, looks, step, 1.0), share, image.shape[:2]
+                    mean, _add_view(None, logits, seen, views, step, 1.0), share, image.shape[:2]
                 )
             else:
-                mean = _add_look(mean, logits, seen, looks, step, share)
+                mean = _add_view(mean, logits, seen, views, step, share)
+    assert mean is not None  # there is a scale, see `MultiScale.check`
     return mean
 
 
-def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin along a side: whole tiles that cover it, the last one moved inwards.
-
-    Args:
-        length: of the side in pixels; with a shorter side there is one tile, which is that side.
-        tile: of a tile.
-        overlap: pixels that neighbours share at least, below `tile`.
-    """
-    if length <= tile:
-        return [0]
-    return [*range(0, length - tile, tile - overlap), length - tile]
-
-
-def _add_look(mean, logits, image, looks: Looks, step: int, share: float) -> np.ndarray:
-    """Adds the probabilities of one look, times `share`, to float32 `[H, W, C]`; None is zeros.
+def _add_view(mean, logits, image, views: MultiScale, step: int, share: float) -> np.ndarray:
+    """Adds the probabilities of one view, times `share`, to float32 `[H, W, C]`; None is zeros.
 
     Args:
         step: 1, or -1 for the mirrored image, whose scores are mirrored back.
     """
     height, width = image.shape[:2]
-    sides = looks.tile or (height, width)
-    rows = tile_starts(height, sides[0], looks.overlap)
-    columns = tile_starts(width, sides[1], looks.overlap)
+    sides = views.tile or (height, width)
+    rows = tile_starts(height, sides[0], views.overlap)
+    columns = tile_starts(width, sides[1], views.overlap)
     # Tiles form a grid: how often a pixel is seen is how often its row is times its column.
     row_weights = share / _times_seen(height, rows, sides[0])
     column_weights = 1 / _times_seen(width, columns, sides[1])
@@ -171,14 +146,10 @@ def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def _add_resized(mean, look: np.ndarray, share: float, size: tuple[int, int]) -> np.ndarray:
+def _add_resized(mean, view: np.ndarray, share: float, size: tuple[int, int]) -> np.ndarray:
     """Adds float32 `[h, w, C]`, resized and times `share`, to `[H, W, C]`; None is zeros."""
     if mean is None:
-        mean = np.zeros((*size, look.shape[-1]), np.float32)
-    for channel in range(look.shape[-1]):
-        mean[..., channel] += np.float32(share) * _resize(look[..., channel], size)
+        mean = np.zeros((*size, view.shape[-1]), np.float32)
+    for channel in range(view.shape[-1]):
+        mean[..., channel] += np.float32(share) * _resize(view[..., channel], size)
     return mean
-
-
-def _shown(values) -> str:
-    return " ".join(f"{value:g}" for value in values) or "none"

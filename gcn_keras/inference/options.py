@@ -1,6 +1,6 @@
-"""What `evaluate` and `predict` do with an image: how it is looked at, and a dense CRF after it.
+"""How an image becomes a label map: test-time augmentation, and a dense CRF after it.
 
-Sections 4.2 and 4.3 of the paper: Tables 7 and 9 end with multi-scale looks and a dense CRF.
+Sections 4.2 and 4.3 of the paper: Tables 7 and 9 end with multi-scale and a dense CRF.
 """
 
 import dataclasses
@@ -14,84 +14,92 @@ import tyro
 from gcn_keras.inference import dense_crf as crf
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.segmenters import Segmenter, check_gives_logits, logits_of
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import ArgumentError
 
 
 @dataclass(frozen=True)
-class Procedure(multi_scale.Looks):
-    """How an image becomes a label map; the default is one look at the whole."""
+class InferenceOptions(multi_scale.MultiScale):
+    """Views of the image, and a dense CRF; the default is one view of the whole image."""
 
     dense_crf: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="crf")] = False
-    """Refine by a dense CRF. Needs pip install 'gcn_keras[crf]'."""
+    """Refinement by a dense CRF. Needs pip install 'gcn_keras[crf]'."""
     crf_parameters: Annotated[crf.Parameters, tyro.conf.arg(name="crf")] = crf.DEEPLAB
-    """Of the dense CRF."""
+    """Parameters of the dense CRF."""
 
     @property
     def is_default(self) -> bool:
-        """Whether one look at the whole image is all."""
-        return not options_of(self)
+        """Whether one view of the whole image is all."""
+        return not self.dense_crf and self == InferenceOptions(crf_parameters=self.crf_parameters)
+
+    def check_for(self, model: str) -> None:
+        """Refuses what is invalid or impossible, before anything slow is imported.
+
+        Args:
+            model: path or address of the model that the options are for.
+
+        Raises:
+            ArgumentError: naming the field, the value and what it can be; fields of
+                `crf_parameters` as crf.sigma and the like.
+            UserError: the CRF's package is missing; this form of a model gives no logits.
+        """
+        self.check()
+        self.crf_parameters.check("crf.")
+        if self.dense_crf:
+            crf.require()
+        elif self.crf_parameters != crf.DEEPLAB:
+            default = dataclasses.asdict(crf.DEEPLAB)
+            given = dataclasses.asdict(self.crf_parameters).items()
+            name, value = next((name, value) for name, value in given if value != default[name])
+            raise ArgumentError(f"crf.{name}", f"{value:g} is about the dense CRF: add {{crf}}")
+        if not self.is_default:
+            check_gives_logits(model)
+
+    def command_line(self) -> str:
+        """The options of `evaluate` and `predict` that give these; "" for the default."""
+        words = []
+        if self.scales != multi_scale.ONE_VIEW.scales:
+            words.append(f"--scales {multi_scale.shown(self.scales)}")
+        if self.flip:
+            words.append("--flip")
+        if self.tile:
+            words.append(f"--tile {multi_scale.shown(self.tile)}")
+        if self.overlap:
+            words.append(f"--overlap {self.overlap}")
+        if self.dense_crf:
+            words.append("--crf")
+            for name, value in dataclasses.asdict(self.crf_parameters).items():
+                words.append(f"--crf.{name.replace('_', '-')} {value:g}")
+        return " ".join(words)
 
 
-ONCE = Procedure()
+PLAIN = InferenceOptions()
 
 
-def check(procedure: Procedure, model) -> None:
-    """Refuses what cannot be meant or done, before anything slow is imported.
-
-    Args:
-        procedure: the options.
-        model: path or address of the model they are for.
-
-    Raises:
-        UsageError: naming the option, the value and what it can be.
-        UserError: the CRF's package is missing; this form of a model gives no logits.
-    """
-    multi_scale.check(procedure)
-    crf.check(procedure.crf_parameters)
-    if procedure.dense_crf:
-        crf.require()
-    elif procedure.crf_parameters != crf.DEEPLAB:
-        given = dataclasses.asdict(procedure.crf_parameters).items()
-        default = dataclasses.asdict(crf.DEEPLAB)
-        name, value = next((name, value) for name, value in given if value != default[name])
-        raise UsageError(f"{crf.option(name)} {value:g} is about the dense CRF: add --crf")
-    if not procedure.is_default:
-        check_gives_logits(model)
-
-
-def options_of(procedure: Procedure) -> str:
-    """The options that give a procedure; "" for the default."""
-    options = multi_scale.options_of(procedure)
-    if procedure.dense_crf:
-        options.append(f"--crf {crf.options_of(procedure.crf_parameters)}")
-    return " ".join(options)
-
-
-def segment_function(segmenter: Segmenter, procedure: Procedure, model) -> Callable:
+def segment_function(segmenter: Segmenter, options: InferenceOptions, model: str) -> Callable:
     """A function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
 
     Args:
         segmenter: the model.
-        procedure: with the default, `segmenter.segment` itself; with another, images go through
-            the model one by one.
-        model: its address, for the message.
+        options: with the default, `segmenter.segment` itself is the function; with others, images
+            go through the model one by one.
+        model: its path or address, for the message.
 
     Raises:
-        UserError: the procedure needs logits, and this form of a model gives none.
+        UserError: the options need logits, and this form of a model gives none.
     """
-    if procedure.is_default:
+    if options.is_default:
         return segmenter.segment
     logits = logits_of(segmenter, model)
 
     def segment(images: np.ndarray) -> np.ndarray:
-        return np.stack([labels(logits, image, procedure) for image in images])
+        return np.stack([labels(logits, image, options) for image in images])
 
     return segment
 
 
-def labels(logits: Callable, image: np.ndarray, procedure: Procedure) -> np.ndarray:
-    """Labels of one image, uint8 `[H, W]`; `logits` and `image` as of `looks.probabilities`."""
-    scores = multi_scale.probabilities(logits, image, procedure)
-    if procedure.dense_crf:
-        scores = crf.refine(image, scores, procedure.crf_parameters)
+def labels(logits: Callable, image: np.ndarray, options: InferenceOptions) -> np.ndarray:
+    """Labels of one image, uint8 `[H, W]`; arguments as of `multi_scale.probabilities`."""
+    scores = multi_scale.probabilities(logits, image, options)
+    if options.dense_crf:
+        scores = crf.refine(image, scores, options.crf_parameters)
     return np.argmax(scores, axis=-1).astype(np.uint8)

@@ -4,15 +4,25 @@ What `evaluate` measures and `predict` writes comes from here, whether the model
 file, a SavedModel, a TFLite file or a server; so the same images meet every one of them.
 """
 
+from __future__ import annotations
+
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from gcn_keras.inference import keras_model
 from gcn_keras.inference.legend import Legend, legend_beside
+from gcn_keras.inference.serving_client import Client
+from gcn_keras.inference.serving_transports import parse_address
+from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.datasets import PreparedDataset
 
 FORMS = (
     "a .keras file, a SavedModel folder, a .tflite file, http://HOST:8501/v1/models/NAME or "
@@ -21,41 +31,38 @@ FORMS = (
 
 
 class Segmenter(Protocol):
-    """A model that can be asked.
+    """A model that can be asked."""
 
-    Attributes:
-        legend: names and colours of the classes; None where this form does not carry them.
-        num_classes: number of classes; None where this form does not tell.
-    """
+    @property
+    def legend(self) -> Legend | None:
+        """Names and colours of the classes; None where this form does not carry them."""
 
-    legend: Legend | None
-    num_classes: int | None
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes; None where this form does not carry it."""
+
+    @property
+    def logits(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """From uint8 `[B, H, W, 3]` of any size to float32 `[B, H, W, C]`; None where this form
+        gives labels alone."""
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         """Labels every pixel: uint8 `[B, H, W, 3]` RGB of any size to uint8 `[B, H, W]`."""
-
-    # Forms that give more than labels have a method `logits`, too, see `logits_of`.
 
 
 class KerasSegmenter:
     """A `.keras` file, loaded in safe mode; labels.json beside it is its legend."""
 
     def __init__(self, path: Path):
-        from gcn_keras.inference.keras_model import load_model
-
-        self.model = load_model(path)
-        self.num_classes = self.model.output.shape[-1]
+        self.model = keras_model.load_model(path)
+        self.num_classes: int = self.model.output.shape[-1]
         self.legend = legend_beside(path.with_name("labels.json"), path, self.num_classes)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        from gcn_keras.inference.keras_model import segment
-
-        return segment(self.model, images)
+        return keras_model.segment(self.model, images)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        from gcn_keras.inference.keras_model import predict_logits
-
-        return predict_logits(self.model, images)
+        return keras_model.predict_logits(self.model, images)
 
 
 class SavedModelSegmenter:
@@ -77,26 +84,22 @@ class SavedModelSegmenter:
                 f"{folder} is no segmentation model of this project: its serving_default takes "
                 f"{sorted(inputs)} and gives {sorted(outputs)}, not 'images' and 'labels'"
             )
-        self._logits = self._saved.signatures.get("logits")
-        self.num_classes = (
-            self._logits.structured_outputs["logits"].shape[-1] if self._logits else None
-        )
-        if self._logits is None:
-            self.logits = None
+        logits = self._saved.signatures.get("logits")
+        self.logits = functools.partial(_output, logits, "logits") if logits else None
+        self.num_classes = logits.structured_outputs["logits"].shape[-1] if logits else None
         self.legend = legend_beside(folder / "assets" / "labels.json", folder, self.num_classes)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        import tensorflow as tf
-
-        return self._serve(images=tf.constant(images))["labels"].numpy()
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        import tensorflow as tf
-
-        return self._logits(images=tf.constant(images))["logits"].numpy()
+        return _output(self._serve, "labels", images)
 
 
-def open_segmenter(address) -> Segmenter:
+def _output(signature: Callable, name: str, images: np.ndarray) -> np.ndarray:
+    import tensorflow as tf
+
+    return signature(images=tf.constant(images))[name].numpy()
+
+
+def open_segmenter(address: str | Path) -> Segmenter:
     """Opens a model by its path or address.
 
     Args:
@@ -110,22 +113,18 @@ def open_segmenter(address) -> Segmenter:
     """
     address = str(address)
     if is_server(address):
-        from gcn_keras.inference.serving_client import Client
-
         return Client(address)
     path = Path(address)
     if path.is_file() and path.suffix == ".keras":
         return KerasSegmenter(path)
     if path.is_file() and path.suffix == ".tflite":
-        from gcn_keras.inference.tflite_model import TFLiteSegmenter
-
         return TFLiteSegmenter(path)
     if path.is_dir():
         return SavedModelSegmenter(path)
-    raise no_model(address)
+    raise _no_model(address)
 
 
-def check_exists(address) -> None:
+def check_exists(address: str | Path) -> None:
     """Refuses what can be no model, before anything slow is imported.
 
     Raises:
@@ -133,8 +132,6 @@ def check_exists(address) -> None:
         UsageError: the address of a server, but of another form.
     """
     if is_server(str(address)):
-        from gcn_keras.inference.serving_client import parse_address
-
         parse_address(str(address))
         return
     path = Path(address)
@@ -142,10 +139,10 @@ def check_exists(address) -> None:
     if path.is_dir():
         newest_version(path)
     elif not is_file:
-        raise no_model(address)
+        raise _no_model(address)
 
 
-def logits_of(segmenter: Segmenter, address) -> Callable:
+def logits_of(segmenter: Segmenter, address: str | Path) -> Callable:
     """A model's function from uint8 `[B, H, W, 3]` of any size to logits, float32 `[B, H, W, C]`.
 
     Args:
@@ -161,7 +158,7 @@ def logits_of(segmenter: Segmenter, address) -> Callable:
     return logits
 
 
-def check_gives_logits(address) -> None:
+def check_gives_logits(address: str | Path) -> None:
     """Refuses the forms that never give logits, before anything slow is imported.
 
     A `.tflite` file gives labels alone, and a server is asked for PNGs of them.
@@ -173,21 +170,21 @@ def check_gives_logits(address) -> None:
         raise _no_logits(address)
 
 
-def _no_logits(address) -> UserError:
+def _no_logits(address: str | Path) -> UserError:
     return UserError(
-        f"{address} gives labels alone, and scales, mirrored looks, tiles and the dense CRF need "
+        f"{address} gives labels alone, and scales, mirrored views, tiles and the dense CRF need "
         "logits: take a .keras file, or a SavedModel folder with the signature 'logits', as "
         "gcn_keras.export writes"
     )
 
 
-def check_same_classes(segmenter: Segmenter, address, dataset) -> None:
+def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: PreparedDataset) -> None:
     """Refuses a model that knows another number of classes than a data set has.
 
     Args:
-        segmenter: the model; one that does not tell how many it knows passes.
+        segmenter: the model; one whose form does not carry the number passes.
         address: its path or address, for the message.
-        dataset: `pipelines.datasets.PreparedDataset`.
+        dataset: what it is to be used on.
 
     Raises:
         UserError: they do not belong together.
@@ -204,7 +201,7 @@ def is_server(address: str) -> bool:
     return bool(re.match(r"(https?|grpc)://", address))
 
 
-def no_model(address) -> UserError:
+def _no_model(address: str | Path) -> UserError:
     """What to say of an address where no model is."""
     return UserError(f"there is no model at {address}: expected {FORMS}")
 

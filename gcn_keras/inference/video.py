@@ -3,27 +3,28 @@
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.files import replacing
 
 # What goes through the model together, and with it what is held in memory: at most so many frames,
 # and at most so many pixels unless a single frame has more.
 BATCH_FRAMES = 8
 BATCH_PIXELS = 2**20
-# Of a file that does not tell its rate.
+# Of a file that does not carry its rate.
 DEFAULT_FPS = 25.0
 # Some containers estimate their number of frames: a whole file may lack this share of it, or one.
 COUNT_TOLERANCE = 0.01
 
 
-def require_opencv():
+def require_opencv() -> ModuleType:
     """Imports OpenCV, with its own messages silenced: ours say it in one sentence.
 
     Returns:
@@ -43,22 +44,29 @@ def require_opencv():
     return cv2
 
 
-def check_video(path) -> None:
+def check_video(video: str | Path) -> None:
     """Refuses a path that can be no video, before anything slow is imported.
 
     Raises:
-        UsageError: nothing lies there, or a folder, or a file with the ending of a still image.
+        ArgumentError: nothing lies there, or a folder, or a file with the ending of a still image.
     """
-    path = Path(path)
+    path = Path(video)
     if path.is_dir():
-        raise UsageError(f"--video {path} is a folder: name each video by an option of its own")
+        raise ArgumentError("video", f"{path} is a folder: name each video by an option of its own")
     if not path.exists():
-        raise UsageError(f"--video {path} does not exist")
+        raise ArgumentError("video", f"{path} does not exist")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() != ".gif":
-        raise UsageError(f"--video {path} is an image: name it without --video")
+        raise ArgumentError("video", f"{path} is an image: name it without {{video}}")
 
 
-def segment_video(segment, path, target, palette, opacity: float, label_folder=None) -> int:
+def segment_video(
+    segment: Callable[[np.ndarray], np.ndarray],
+    path: str | Path,
+    target: str | Path,
+    palette: np.ndarray,
+    opacity: float,
+    label_folder: str | Path | None = None,
+) -> int:
     """Writes a video with the colours of the label maps over its frames.
 
     The frames stream: a few of them are in memory at a time, however long the video is. The result
@@ -106,11 +114,11 @@ def segment_video(segment, path, target, palette, opacity: float, label_folder=N
 
 
 def _announced_frames(count: float) -> int | None:
-    """The number of frames that a container tells; None where it does not (0, negative, NaN)."""
+    """The number of frames that a container announces; None where there is none (0, -1, NaN)."""
     return int(count) if 0 < count < 2**31 else None
 
 
-def read_frames(capture, path) -> Iterator[np.ndarray]:
+def read_frames(capture, path: str | Path) -> Iterator[np.ndarray]:
     """Reads an open `cv2.VideoCapture` to its end.
 
     Yields:
@@ -133,7 +141,7 @@ def read_frames(capture, path) -> Iterator[np.ndarray]:
         yield np.ascontiguousarray(frame[:, :, ::-1])
 
 
-def in_batches(frames) -> Iterator[np.ndarray]:
+def in_batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Stacks consecutive frames of one size, as many as may be in memory together.
 
     Args:
@@ -142,7 +150,7 @@ def in_batches(frames) -> Iterator[np.ndarray]:
     Yields:
         uint8 `[B, H, W, 3]`, B in 1…`BATCH_FRAMES`.
     """
-    batch = []
+    batch: list[np.ndarray] = []
     for frame in frames:
         batch.append(frame)
         pixels = frame.shape[0] * frame.shape[1]
@@ -172,7 +180,7 @@ def _save_labels(labels, folder: Path, number: int, palette) -> None:
     save_png(labels, folder / f"{number:06}.png", palette)
 
 
-def write_video(frames, target, fps: float) -> int:
+def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) -> int:
     """Writes an MP4 (MPEG-4 part 2), which takes its name when it is whole.
 
     Args:
@@ -193,7 +201,7 @@ def write_video(frames, target, fps: float) -> int:
         return 0
     height, width = first.shape[:2]
     with replacing(target) as temporary:
-        # OpenCV tells of no failure but in isOpened: what can be known is asked before and after.
+        # OpenCV reports no failure but in isOpened: what can be known is asked before and after.
         temporary.touch()
         writer = cv2.VideoWriter(
             str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height)

@@ -46,7 +46,7 @@ def check_target(path: Path | None, option: str) -> None:
 
     Args:
         path: what the option was given; None passes.
-        option: its name, for the message.
+        option: its name, for the message; of an argument in braces: "{submission}".
 
     Raises:
         UserError: there is no such folder, or it is itself one.
@@ -54,6 +54,6 @@ def check_target(path: Path | None, option: str) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise UserError(f"{option} {path} is a folder: name a file")
+        raise UserError.naming(f"{option} {path} is a folder: name a file")
     if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {path.parent}")
+        raise UserError.naming(f"{option} {path}: there is no folder {path.parent}")

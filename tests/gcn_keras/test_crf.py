@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from gcn_keras import crf
-from gcn_keras.inference import dense_crf, multi_scale
+from gcn_keras.evaluation.crf_search import grid, measure
+from gcn_keras.inference import dense_crf
 from gcn_keras.inference.dense_crf import Parameters
-from pipelines.base.errors import UsageError, UserError
+from gcn_keras.inference.multi_scale import MultiScale
+from gcn_keras.inference.options import InferenceOptions
+from pipelines.base.errors import UsageError, UserError, as_options
 
 pytest.importorskip("pydensecrf")
 
@@ -129,9 +132,9 @@ def test_without_weights_nothing_changes():
         ({"sigma": float("inf")}, "--crf.sigma must be positive, got inf"),
     ],
 )
-def test_what_cannot_be_meant(fields, message):
-    with pytest.raises(UsageError) as caught:
-        dense_crf.check(Parameters(**fields))
+def test_invalid_values(fields, message):
+    with pytest.raises(UsageError) as caught, as_options():
+        Parameters(**fields).check("crf.")
     assert str(caught.value) == message
 
 
@@ -148,7 +151,7 @@ def test_a_missing_package(monkeypatch):
 
 
 def test_every_combination():
-    assert crf.grid(weight=(1.0, 2.0), bilateral_xy=(30.0,), iterations=(5, 10)) == [
+    assert grid(weight=(1.0, 2.0), bilateral_xy=(30.0,), iterations=(5, 10)) == [
         Parameters(weight=1, bilateral_xy=30, iterations=5),
         Parameters(weight=1, bilateral_xy=30, iterations=10),
         Parameters(weight=2, bilateral_xy=30, iterations=5),
@@ -157,8 +160,9 @@ def test_every_combination():
 
 
 def test_options_are_those_of_evaluate():
-    assert dense_crf.options_of(Parameters(sigma=2.5)) == (
-        "--crf.weight 3 --crf.sigma 2.5 --crf.bilateral-weight 4 --crf.bilateral-xy 67 "
+    options = InferenceOptions(dense_crf=True, crf_parameters=Parameters(sigma=2.5))
+    assert options.command_line() == (
+        "--crf --crf.weight 3 --crf.sigma 2.5 --crf.bilateral-weight 4 --crf.bilateral-xy 67 "
         "--crf.bilateral-rgb 3 --crf.iterations 10"
     )
 
@@ -178,12 +182,12 @@ def test_each_image_meets_every_candidate(monkeypatch):
 
     idle = Parameters(weight=0, bilateral_weight=0)
     dataset = SimpleNamespace(num_classes=3, splits={"val": 2})
-    scores = crf.measure(logits, dataset, "val", None, [idle, COLOURED])
+    scores = measure(logits, dataset, "val", None, [idle, COLOURED])
     assert calls == [1, 1]
     assert scores[None] == scores[idle] < scores[COLOURED] == 1
 
 
-def test_the_search_looks_as_it_is_told(monkeypatch):
+def test_the_search_takes_several_views(monkeypatch):
     image, probabilities, label = scene()
     monkeypatch.setattr(
         "pipelines.stream.segmentation.evaluation_examples",
@@ -198,7 +202,7 @@ def test_the_search_looks_as_it_is_told(monkeypatch):
         return np.zeros((*images.shape[:3], 3), np.float32)
 
     dataset = SimpleNamespace(num_classes=3, splits={"val": 1})
-    crf.measure(logits, dataset, "val", None, [], multi_scale.Looks(scales=(1, 2)))
+    measure(logits, dataset, "val", None, [], MultiScale(scales=(1, 2)))
     assert shapes == [(14, 23), (28, 46)]
 
 
@@ -211,10 +215,10 @@ def test_the_search_looks_as_it_is_told(monkeypatch):
         (["--overlap", "3"], "--overlap needs --tile H W, got --overlap 3 alone"),
     ],
 )
-def test_a_search_that_cannot_be_meant(arguments, message, monkeypatch):
+def test_an_invalid_search(arguments, message, monkeypatch):
     arguments = ["search", "model.keras", "--dataset", "shapes", *arguments]
     monkeypatch.setattr(sys, "argv", ["crf", *arguments])
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as caught, as_options():
         crf.main()
     assert str(caught.value) == message
 

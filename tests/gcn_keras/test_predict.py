@@ -1,4 +1,4 @@
-"""`predict` without a trained model: files that fail, options that cannot be meant, videos."""
+"""`predict` without a trained model: files that fail, invalid options, videos."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 from places import REPOSITORY
 
 from gcn_keras import gcn
-from gcn_keras.predict import predict_files, predict_videos
+from gcn_keras.inference.files import predict_files, predict_videos
 from pipelines.base.errors import UserError
 from pipelines.base.labels import voc_colour_map
 

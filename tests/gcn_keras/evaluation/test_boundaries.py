@@ -12,10 +12,8 @@ from gcn_keras.evaluation.boundaries import (
     BoundaryReport,
     ContourCounts,
     boundary_distance,
-    check_options,
     fill_void,
 )
-from pipelines.base.errors import UsageError
 
 INFINITE = float("inf")
 
@@ -267,20 +265,3 @@ class TestReport:
         assert list(self.report(width=7).summary("ab")) == ["boundaries"]
         nothing = self.report(width=None)
         assert nothing.measures == [] and nothing.summary("ab") == {}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ((0, 0.02, None, True), "--boundary-width must be at least 1 pixel, got 0"),
-        ((7, 0.0, None, True), "--contour-share must be above 0 and at most 1, got 0.0"),
-        ((7, 2.0, None, True), "--contour-share must be above 0 and at most 1, got 2.0"),
-        ((7, 0.02, (3, 0), False), "--trimap widths must be at least 1 pixel, got 0"),
-        ((5, 0.02, (3,), False), "--boundary-width is about --boundaries, which is missing"),
-        ((7, 0.01, None, False), "--contour-share is about --boundaries, which is missing"),
-    ],
-)
-def test_options_that_cannot_be_meant(options, message):
-    with pytest.raises(UsageError) as error:
-        check_options(*options)
-    assert str(error.value) == message

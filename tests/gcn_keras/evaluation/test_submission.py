@@ -19,11 +19,13 @@ from miniatures import write_cityscapes, write_pairs, write_sbd, write_voc  # no
 from PIL import Image
 
 from gcn_keras import evaluate as evaluate_command
+from gcn_keras.evaluation import measure
 from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
+from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import LAYOUTS, check_file, layout_of, write_submission
 from pipelines import datasets
 from pipelines.base import labels
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, as_options
 from pipelines.datasets.cityscapes19.cityscapes19_dataset_builder import train_ids
 from pipelines.stream.segmentation import evaluation_examples
 
@@ -66,10 +68,12 @@ def evaluate(monkeypatch, tmp_path, data_dir):
     """Runs the command's function on a model that is a function."""
     (tmp_path / "model.keras").touch()
 
-    def run(segment, dataset, **options):
+    def run(segment, dataset, json_file=None, **options):
         segmenter = SimpleNamespace(segment=segment, num_classes=None)
-        monkeypatch.setattr(evaluate_command, "open_segmenter", lambda model: segmenter)
-        evaluate_command.evaluate(str(tmp_path / "model.keras"), dataset, data_dir, **options)
+        monkeypatch.setattr(measure, "open_segmenter", lambda model: segmenter)
+        model, given = str(tmp_path / "model.keras"), EvaluationOptions(**options)
+        with as_options():
+            evaluate_command.evaluate(model, dataset, data_dir, given, json_file)
 
     return run
 
@@ -147,7 +151,7 @@ class TestFiles:
             monkeypatch.setattr(time, "time", lambda day=day: now() + 86400 * day)
             (tmp_path / f"{day}").mkdir()
             file = tmp_path / f"{day}" / name
-            with write_submission(file, CITYSCAPES, 2) as keep:
+            with write_submission(file, CITYSCAPES) as keep:
                 keep(["b_1_2", "a_1_2"], np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
             contents.append(file.read_bytes())
         assert contents[0] == contents[1]
@@ -230,8 +234,28 @@ class TestRefusals:
         ],
     )
     def test_of_the_file(self, file, limit, kind, message):
+        with pytest.raises(UserError) as error, as_options():
+            evaluate_command.evaluate(
+                "model.keras",
+                "cityscapes19",
+                options=EvaluationOptions(submission=Path(file), limit=limit),
+            )
+        assert type(error.value) is kind and str(error.value) == message
+
+    @pytest.mark.parametrize(
+        ("file", "kind", "message"),
+        [
+            (
+                "a.rar",
+                ArgumentError,
+                "submission FILE must end in .tgz, .tar.gz or .zip, got a.rar",
+            ),
+            ("no/a.tgz", UserError, "submission no/a.tgz: there is no folder no"),
+        ],
+    )
+    def test_of_the_file_by_the_library(self, file, kind, message):
         with pytest.raises(UserError) as error:
-            check_file(Path(file), limit)
+            check_file(Path(file))
         assert type(error.value) is kind and str(error.value) == message
 
     def test_layouts_follow_the_classes(self, data_dir):
@@ -249,8 +273,8 @@ class TestBoundaries:
         dataset = datasets.load("cityscapes19", data_dir)
         expected = BoundaryReport(19, 2, 0.05, (1, 4))
         for example in evaluation_examples(dataset, "val").as_numpy_iterator():
-            for measure in expected.measures:
-                measure.update(example["label"][None], guess_streets(example["image"][None]))
+            for counts in expected.measures:
+                counts.update(example["label"][None], guess_streets(example["image"][None]))
         report = json.loads((tmp_path / "report.json").read_text())
         summary = expected.summary(labels.CITYSCAPES_CLASSES)
         assert list(summary) == ["boundaries", "trimap"]
@@ -266,7 +290,7 @@ class TestBoundaries:
         self, monkeypatch, evaluate, data_dir, tmp_path, options, widths
     ):
         segmenter = SimpleNamespace(segment=guess_streets, num_classes=19)
-        monkeypatch.setattr(evaluate_command, "open_segmenter", lambda model: segmenter)
+        monkeypatch.setattr(measure, "open_segmenter", lambda model: segmenter)
         arguments = [tmp_path / "model.keras", "--dataset", "cityscapes19", "--data-dir", data_dir]
         arguments += ["--json", tmp_path / "report.json", *options]
         monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])

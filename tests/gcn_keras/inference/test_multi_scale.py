@@ -1,4 +1,4 @@
-"""Looks at several scales, mirrored and through tiles: averages that can be computed by hand."""
+"""Views at several scales, mirrored and through tiles: averages that can be computed by hand."""
 
 import tracemalloc
 
@@ -9,9 +9,9 @@ import pytest
 import gcn_keras
 from gcn_keras import segment
 from gcn_keras.inference import multi_scale
-from gcn_keras.inference.multi_scale import Looks
+from gcn_keras.inference.multi_scale import MultiScale
 from gcn_keras.inference.padding import pad_to_stride
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import UsageError, as_options
 
 
 def of_pixels(images):
@@ -44,9 +44,9 @@ def test_once_is_the_softmax(image):
     )
 
 
-def test_mirrored_looks_are_mirrored_back(image):
+def test_mirrored_views_are_mirrored_back(image):
     """What sees pixels stays as it is; what tells left from right no longer does."""
-    flipped = Looks(flip=True)
+    flipped = MultiScale(flip=True)
     np.testing.assert_allclose(
         multi_scale.probabilities(of_pixels, image, flipped),
         multi_scale.probabilities(of_pixels, image),
@@ -69,14 +69,14 @@ def test_scales_are_averaged_at_the_images_size():
         return logits
 
     image = np.zeros((10, 21, 3), np.uint8)
-    scores = multi_scale.probabilities(by_size, image, Looks(scales=(0.5, 1.0, 2.0)))
+    scores = multi_scale.probabilities(by_size, image, MultiScale(scales=(0.5, 1.0, 2.0)))
     assert sizes == [(5, 10), (10, 21), (20, 42)]  # 10.5 is rounded to the even number
     assert scores.shape == (10, 21, 2) and scores.dtype == np.float32
     sigmoid = 1 / (1 + np.exp(-1))
     np.testing.assert_allclose(scores[..., 1], (2 * sigmoid + 0.5) / 3, rtol=1e-5)
 
 
-def test_shrinking_looks_at_every_pixel():
+def test_shrinking_takes_every_pixel():
     """Stripes of one pixel become gray, and not one of the two colours."""
     stripes = np.zeros((16, 16, 3), np.uint8)
     stripes[:, ::2] = 200
@@ -86,26 +86,9 @@ def test_shrinking_looks_at_every_pixel():
         seen.append(images)
         return of_pixels(images)
 
-    multi_scale.probabilities(note, stripes, Looks(scales=(0.5,)))
+    multi_scale.probabilities(note, stripes, MultiScale(scales=(0.5,)))
     inside = seen[0][0, 2:-2, 2:-2]
     assert inside.min() > 80 and inside.max() < 120
-
-
-@pytest.mark.parametrize(
-    ("length", "tile", "overlap", "starts"),
-    [
-        (2048, 1024, 682, [0, 342, 684, 1024]),  # the paper's four crops of a Cityscapes row
-        (1024, 1024, 682, [0]),
-        (10, 4, 0, [0, 4, 6]),
-        (8, 4, 0, [0, 4]),
-        (9, 4, 2, [0, 2, 4, 5]),
-        (3, 4, 2, [0]),
-    ],
-)
-def test_tiles_cover_a_side(length, tile, overlap, starts):
-    assert multi_scale.tile_starts(length, tile, overlap) == starts
-    assert starts[-1] + tile >= length
-    assert all(b - a <= tile - overlap for a, b in zip(starts, starts[1:], strict=False))
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [((8, 8), 3), ((5, 30), 4), ((40, 40), 0)])
@@ -116,8 +99,8 @@ def test_tiles_do_not_show_to_a_model_that_sees_a_pixel(image, tile, overlap):
         shapes.append(images.shape)
         return of_pixels(images)
 
-    chosen = Looks(scales=(1.0, 2.0), flip=True, tile=tile, overlap=overlap)
-    whole = Looks(scales=(1.0, 2.0), flip=True)
+    chosen = MultiScale(scales=(1.0, 2.0), flip=True, tile=tile, overlap=overlap)
+    whole = MultiScale(scales=(1.0, 2.0), flip=True)
     np.testing.assert_allclose(
         multi_scale.probabilities(note, image, chosen),
         multi_scale.probabilities(of_pixels, image, whole),
@@ -136,7 +119,7 @@ def test_where_tiles_overlap_their_mean_counts():
         return logits
 
     image = np.zeros((2, 8, 3), np.uint8)
-    scores = multi_scale.probabilities(numbered, image, Looks(tile=(2, 4), overlap=2))
+    scores = multi_scale.probabilities(numbered, image, MultiScale(tile=(2, 4), overlap=2))
     expected = np.zeros((8, 3))
     expected[0:2, 0] = expected[6:8, 2] = 1
     expected[2:4, :2] = expected[4:6, 1:] = 0.5
@@ -152,7 +135,7 @@ def test_a_image_smaller_than_a_tile(size):
         shapes.append(images.shape[1:3])
         return of_pixels(images)
 
-    scores = multi_scale.probabilities(note, image, Looks(tile=(8, 16), overlap=2))
+    scores = multi_scale.probabilities(note, image, MultiScale(tile=(8, 16), overlap=2))
     np.testing.assert_allclose(scores, softmax(of_pixels(image[None])[0]), rtol=1e-5)
     assert set(shapes) == {(min(size[0], 8), min(size[1], 16))}
 
@@ -167,7 +150,7 @@ def test_every_mean_by_hand():
         return logits
 
     image = np.zeros((1, 2, 3), np.uint8)
-    chosen = Looks(scales=(1.0, 1.0), flip=True, tile=(4, 1))
+    chosen = MultiScale(scales=(1.0, 1.0), flip=True, tile=(4, 1))
     scores = multi_scale.probabilities(numbered, image, chosen)
     left, right = np.zeros(8), np.zeros(8)
     left[[0, 3, 4, 7]] = right[[1, 2, 5, 6]] = 0.25  # mirrored looks begin at the right
@@ -192,40 +175,37 @@ def test_memory_is_that_of_one_map_and_a_tile():
             tracemalloc.stop()
 
     tiles = {"tile": (64, 64), "overlap": 16, "flip": True}
-    assert peak(Looks(**tiles)) < 1.25
+    assert peak(MultiScale(**tiles)) < 1.25
     # A scaled image has a map of its own, here of a quarter of the size; and to resize that, one
     # class at a time, takes two maps of one class.
-    assert peak(Looks(scales=(0.5, 1), **tiles)) < 1 + 1 / 4 + 2 / 8 + 0.1
+    assert peak(MultiScale(scales=(0.5, 1), **tiles)) < 1 + 1 / 4 + 2 / 8 + 0.1
     assert set(most) == {(1, 64, 64)}
-    assert peak(Looks(flip=True)) > 2  # what is saved
+    assert peak(MultiScale(flip=True)) > 2  # what is saved
 
 
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (Looks(scales=()), "--scales must be above 0 and at most 8, got none"),
-        (Looks(scales=(1, 0)), "--scales must be above 0 and at most 8, got 1 0"),
-        (Looks(scales=(float("nan"),)), "--scales must be above 0 and at most 8, got nan"),
-        (Looks(scales=(1e9,)), "--scales must be above 0 and at most 8, got 1e+09"),
-        (Looks(overlap=4), "--overlap needs --tile H W, got --overlap 4 alone"),
-        (Looks(tile=(0, 4)), "--tile must be at least 1 pixel, got 0 4"),
+        (MultiScale(scales=()), "--scales must be above 0 and at most 8, got none"),
+        (MultiScale(scales=(1, 0)), "--scales must be above 0 and at most 8, got 1 0"),
+        (MultiScale(scales=(float("nan"),)), "--scales must be above 0 and at most 8, got nan"),
+        (MultiScale(scales=(1e9,)), "--scales must be above 0 and at most 8, got 1e+09"),
+        (MultiScale(overlap=4), "--overlap needs --tile H W, got --overlap 4 alone"),
+        (MultiScale(tile=(0, 4)), "--tile must be at least 1 pixel, got 0 4"),
         (
-            Looks(tile=(8, 4), overlap=4),
+            MultiScale(tile=(8, 4), overlap=4),
             "--overlap must be at least 0 and below the tile's sides 8 4, got 4",
         ),
     ],
 )
-def test_what_cannot_be_meant(chosen, message):
-    with pytest.raises(UsageError) as caught:
-        multi_scale.check(chosen)
+def test_invalid_values(chosen, message):
+    """The library names its fields, and a command its options."""
+    with pytest.raises(ValueError) as caught:
+        chosen.check()
+    assert str(caught.value) == message.replace("--", "")
+    with pytest.raises(UsageError) as caught, as_options():
+        chosen.check()
     assert str(caught.value) == message
-
-
-def test_options():
-    assert multi_scale.options_of(Looks()) == []
-    assert multi_scale.options_of(Looks((0.75, 1), True, (64, 96), 8)) == [
-        "--scales 0.75 1", "--flip", "--tile 64 96", "--overlap 8",
-    ]  # fmt: skip
 
 
 # === Of a Keras model ===
@@ -237,8 +217,8 @@ def model():
     return gcn_keras.gcn(3, "resnet14_tiny", 3)
 
 
-def test_looks_of_a_network_by_hand(model, image):
-    """Each look padded to the stride for itself, as `segment` pads."""
+def test_views_of_a_network_by_hand(model, image):
+    """Each view padded to the stride for itself, as `segment` pads."""
     large = np.stack([multi_scale._resize(image, (26, 44))])
 
     def of_network(images):
@@ -268,7 +248,7 @@ def test_images_come_back_as_they_came(model, image):
 
 
 @pytest.mark.parametrize(
-    ("looks_at", "message"),
+    ("views", "message"),
     [
         ({"scales": 1.0}, "scales must be a sequence of numbers and tile two integers, received "
                           "scales=1.0, tile=None"),
@@ -279,9 +259,9 @@ def test_images_come_back_as_they_came(model, image):
         ({"overlap": 4}, "overlap needs tile H W, got overlap 4 alone"),
     ],
 )  # fmt: skip
-def test_looks_that_cannot_be_meant(model, image, looks_at, message):
+def test_invalid_views(model, image, views, message):
     with pytest.raises(ValueError) as caught:
-        gcn_keras.probabilities(model, image, **looks_at)
+        gcn_keras.probabilities(model, image, **views)
     assert str(caught.value) == message
 
 

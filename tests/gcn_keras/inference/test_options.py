@@ -1,4 +1,4 @@
-"""Looks and a dense CRF as `evaluate` and `predict` take them; which forms of a model can."""
+"""Views and a dense CRF as `evaluate` and `predict` take them; which forms of a model can."""
 
 import json
 from types import SimpleNamespace
@@ -12,11 +12,11 @@ import gcn_keras
 from gcn_keras import load_image
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference import dense_crf, options
-from gcn_keras.inference.options import ONCE, Procedure
-from pipelines.base.errors import UsageError, UserError
+from gcn_keras.inference.options import PLAIN, InferenceOptions
+from pipelines.base.errors import UsageError, UserError, as_options
 
 NO_LOGITS = (
-    "{} gives labels alone, and scales, mirrored looks, tiles and the dense CRF need logits: take "
+    "{} gives labels alone, and scales, mirrored views, tiles and the dense CRF need logits: take "
     "a .keras file, or a SavedModel folder with the signature 'logits', as gcn_keras.export writes"
 )
 
@@ -31,13 +31,13 @@ def of_columns(images):
 
 def test_the_default_asks_the_model_itself():
     segmenter = SimpleNamespace(segment=lambda images: "labels", logits=None)
-    for procedure in (ONCE, Procedure(scales=(1,))):
-        assert options.segment_function(segmenter, procedure, "a.tflite") is segmenter.segment
+    for given in (PLAIN, InferenceOptions(scales=(1,))):
+        assert options.segment_function(segmenter, given, "a.tflite") is segmenter.segment
 
 
 def test_images_of_a_batch():
     segment = options.segment_function(
-        SimpleNamespace(logits=of_columns), Procedure(scales=(1.0, 1.5)), "a"
+        SimpleNamespace(logits=of_columns), InferenceOptions(scales=(1.0, 1.5)), "a"
     )
     labels = segment(np.zeros((2, 13, 22, 3), np.uint8))
     assert labels.dtype == np.uint8
@@ -45,18 +45,18 @@ def test_images_of_a_batch():
 
 
 @pytest.mark.parametrize(
-    "procedure",
+    "given",
     [
-        Procedure(flip=True),
-        Procedure(scales=(2.0,)),
-        Procedure(tile=(4, 4)),
-        Procedure(dense_crf=1),
+        InferenceOptions(flip=True),
+        InferenceOptions(scales=(2.0,)),
+        InferenceOptions(tile=(4, 4)),
+        InferenceOptions(dense_crf=1),
     ],
 )
-def test_forms_without_logits(procedure):
+def test_forms_without_logits(given):
     for segmenter in (SimpleNamespace(), SimpleNamespace(logits=None)):
         with pytest.raises(UserError) as caught:
-            options.segment_function(segmenter, procedure, "models/1")
+            options.segment_function(segmenter, given, "models/1")
         assert str(caught.value) == NO_LOGITS.format("models/1")
 
 
@@ -64,41 +64,43 @@ def test_forms_without_logits(procedure):
     "address", ["a.tflite", "http://h:8501/v1/models/n", "grpc://h:8500/n"], ids=str
 )
 def test_forms_that_never_give_logits_are_not_opened(address):
-    options.check(ONCE, address)
+    PLAIN.check_for(address)
     with pytest.raises(UserError) as caught:
-        options.check(Procedure(flip=True), address)
+        InferenceOptions(flip=True).check_for(address)
     assert str(caught.value) == NO_LOGITS.format(address)
 
 
 @pytest.mark.parametrize(
-    ("procedure", "message"),
+    ("given", "message"),
     [
-        (Procedure(scales=(0,)), "--scales must be above 0 and at most 8, got 0"),
+        (InferenceOptions(scales=(0,)), "--scales must be above 0 and at most 8, got 0"),
         (
-            Procedure(crf_parameters=dense_crf.Parameters(sigma=0)),
+            InferenceOptions(crf_parameters=dense_crf.Parameters(sigma=0)),
             "--crf.sigma must be positive, got 0",
         ),
         (
-            Procedure(crf_parameters=dense_crf.Parameters(bilateral_xy=49)),
+            InferenceOptions(crf_parameters=dense_crf.Parameters(bilateral_xy=49)),
             "--crf.bilateral-xy 49 is about the dense CRF: add --crf",
         ),
     ],
 )
-def test_what_cannot_be_meant(procedure, message):
-    with pytest.raises(UsageError) as caught:
-        options.check(procedure, "model.keras")
+def test_invalid_values(given, message):
+    with pytest.raises(UsageError) as caught, as_options():
+        given.check_for("model.keras")
     assert str(caught.value) == message
 
 
 def test_options():
-    assert options.options_of(ONCE) == ""
-    assert options.options_of(Procedure(scales=(0.5, 1), dense_crf=True)) == (
+    assert PLAIN.command_line() == ""
+    views = InferenceOptions((0.75, 1), True, (64, 96), 8)
+    assert views.command_line() == "--scales 0.75 1 --flip --tile 64 96 --overlap 8"
+    assert InferenceOptions(scales=(0.5, 1), dense_crf=True).command_line() == (
         "--scales 0.5 1 --crf --crf.weight 3 --crf.sigma 1 --crf.bilateral-weight 4 "
         "--crf.bilateral-xy 67 --crf.bilateral-rgb 3 --crf.iterations 10"
     )
 
 
-LOOKS = {"scales": (0.5, 1, 1.25), "flip": True, "tile": (48, 40), "overlap": 8}
+VIEWS = {"scales": (0.5, 1, 1.25), "flip": True, "tile": (48, 40), "overlap": 8}
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,7 @@ def folder(tmp_path_factory):
     """A data set; a model of its two classes as a .keras file and as a SavedModel."""
     import keras
 
+    from gcn_keras.deployment.deployable import Deployable
     from gcn_keras.deployment.saved_model import export_saved_model
     from gcn_keras.inference.legend import Legend
 
@@ -116,11 +119,11 @@ def folder(tmp_path_factory):
     # Untrained, it is very sure of one class. Nearly undecided, it sees both on noise.
     last = model.get_layer("deconv_up2")
     last.set_weights([last.get_weights()[0] / 1000, np.zeros(2)])
-    scores = gcn_keras.probabilities(model, noise(), **LOOKS)
+    scores = gcn_keras.probabilities(model, noise(), **VIEWS)
     preferred = np.median(np.log(scores[..., 0] / scores[..., 1]))
     last.set_weights([last.get_weights()[0], np.array([0, preferred])])
     model.save(folder / "model.keras")
-    export_saved_model(model, folder / "saved", Legend.unnamed(2))
+    export_saved_model(Deployable(model, Legend.unnamed(2)), folder / "saved")
     return folder
 
 
@@ -135,7 +138,7 @@ class TestCommands:
     def expected(self, folder, image) -> np.ndarray:
         from gcn_keras.inference.keras_model import load_model
 
-        scores = gcn_keras.probabilities(load_model(folder / "model.keras"), image, **LOOKS)
+        scores = gcn_keras.probabilities(load_model(folder / "model.keras"), image, **VIEWS)
         return scores.argmax(axis=-1)
 
     def test_evaluate(self, folder, tmp_path):

@@ -1,0 +1,104 @@
+"""Segments files: images and videos in, label maps and overlays out."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from gcn_keras.inference.images import load_image, overlay, save_png
+from gcn_keras.inference.video import segment_video
+from pipelines.base.errors import UserError
+from pipelines.base.progress import note
+
+
+def predict_files(
+    segment: Callable[[np.ndarray], np.ndarray],
+    images: Iterable[Path],
+    out: Path,
+    palette: np.ndarray,
+    opacity: float,
+) -> int:
+    """Writes an index PNG and an overlay for each image; a bad one is named and left out.
+
+    One image is in memory at a time. A progress bar runs on standard error.
+
+    Args:
+        segment: function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`. An
+            image that it refuses with a `UserError` is a bad one.
+        images: files to read, of any sizes.
+        out: folder to write to; STEM_labels.png and STEM_overlay.png.
+        palette: uint8 `[256, 3]`.
+        opacity: of the colours over the image, 0…1.
+
+    Returns:
+        How many images failed.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    failed = 0
+    names = result_names(images)
+    for name, path in tqdm(names.items(), desc="segment", unit=" images", mininterval=0.5):
+        try:
+            image = load_image(path)
+            result = segment(image[None])[0]
+        except UserError as error:
+            note(f"error: {_naming(path, error)}")
+            failed += 1
+            continue
+        save_png(result, out / f"{name}_labels.png", palette)
+        save_png(overlay(image, result, palette, opacity), out / f"{name}_overlay.png")
+        tqdm.write(f"{path} -> {out / name}_labels.png, {name}_overlay.png")
+    return failed
+
+
+def predict_videos(
+    segment: Callable[[np.ndarray], np.ndarray],
+    videos: Iterable[Path],
+    out: Path,
+    palette: np.ndarray,
+    opacity: float,
+    frame_labels: bool = False,
+) -> int:
+    """Writes an overlay for each video; a bad one is named, and the others go on.
+
+    Args:
+        segment: as of `predict_files`.
+        videos: files to read.
+        out: folder to write to: STEM_overlay.mp4, and with `frame_labels` a folder STEM_labels.
+        palette: uint8 `[256, 3]`.
+        opacity: of the colours over the frames, 0…1.
+        frame_labels: whether to write each frame's label map, too.
+
+    Returns:
+        How many videos failed.
+    """
+    failed = 0
+    for name, path in result_names(videos).items():
+        target = out / f"{name}_overlay.mp4"
+        label_folder = out / f"{name}_labels" if frame_labels else None
+        try:
+            frames = segment_video(segment, path, target, palette, opacity, label_folder)
+        except UserError as error:
+            note(f"error: {_naming(path, error)}")
+            failed += 1
+            continue
+        tqdm.write(f"{path} -> {target}, {frames} frames")
+    return failed
+
+
+def result_names(files: Iterable[Path]) -> dict[str, Path]:
+    """A name for each file's results: its stem, numbered where several share one."""
+    names: dict[str, Path] = {}
+    for path in files:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f"{path.stem}-{number}", number + 1
+        names[name] = path
+    return names
+
+
+def _naming(path: Path, error: UserError) -> str:
+    """The error's sentence, which names the file: a model's or a server's does not by itself."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
