@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def measure(
     at: tuple[int, int],
     class_index: int,
     path: Path,
-    **options,
+    **options: Any,
 ) -> dict[str, np.ndarray]:
     """Both fields of an image, by their names in FIELDS.
 

@@ -1,0 +1,45 @@
+"""The list of the commands."""
+
+import subprocess
+import sys
+
+import pytest
+from places import REPOSITORY
+
+from gcn_keras.__main__ import COMMANDS, summary
+
+
+def run(*words, python=()):
+    command = [sys.executable, *python, "-m", "gcn_keras", *words]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_every_command_is_listed():
+    modules = {path.stem for path in (REPOSITORY / "gcn_keras").glob("*.py")}
+    assert sorted(COMMANDS) == sorted(modules - {"__init__", "__main__"})
+    done = run()
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert lines == [[name, summary(name)] for name in COMMANDS]
+    assert summary("fit") == "Trains a model"
+    assert run("--help").stdout == done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_line_is_a_phrase(name):
+    assert 10 < len(summary(name)) < 80 and "`" not in summary(name)
+
+
+def test_a_word():
+    done = run("train")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (
+        f"error: a command is python -m gcn_keras.NAME with one of {', '.join(COMMANDS)}, "
+        "got 'train'\n"
+    )
+
+
+def test_nothing_slow_is_imported():
+    imported = run(python=("-X", "importtime")).stderr
+    assert "pipelines.base.errors" in imported
+    assert not any(name in imported for name in ("numpy", "keras.", "tensorflow", "tyro"))
