@@ -18,7 +18,7 @@ from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.runs import Experiments, split_options
 from gcn_keras.experiments.table import rows_of, run_rows, write_table
 from gcn_keras.models import backbones
-from gcn_keras.recipes import catalogue, command_line
+from gcn_keras.recipes import command_line
 from pipelines.base.errors import UsageError, run_command
 
 
@@ -60,31 +60,28 @@ def ablate(
         table: Table of the paper.
         recipe: Recipe that every run starts from; voc-ablation for Table 6 and shapes-ablation for
             the others if not given. Tables 7 and 9 have recipes of their own.
-        rows: Only these, by their names: base, gcn3, conv3, stack3, gcn15-br …
+        rows: Names of the rows that are run, such as base, gcn3, conv3 or gcn15-br; by default
+            all.
         seeds: Runs of each row, with the seeds 0, 1, …
         runs: Folder of the run folders; runs/RECIPE-tables if not given.
         out: Folder of the results; that of the runs if not given.
-        weights: Where backbones start from: resnet50=FILE resnet50_gcn=FILE.
-        models: Train runs whose results are known and whose models are not there, too.
+        weights: Initial weights of backbones: resnet50=FILE resnet50_gcn=FILE.
+        models: Also models of runs whose results are known: what is missing is trained.
         options: More options of fit for every run, in one string: --options="--epochs 2". Results
             of other data, --data-dir, want another --out: runs.csv does not know data apart.
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
     """
     recipe = recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
-    if recipe not in catalogue.RECIPES:
-        raise UsageError(
-            f"there is no recipe {recipe!r}; there are: {', '.join(catalogue.RECIPES)}"
-        )
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
-    extra = split_options("--options", options)
+    extra = split_options("options", options)
     base = command_line.parse(["--recipe", recipe, *extra])
     chosen = paper_tables.table(table, base)
     kept = rows_of(chosen, rows)
     runs = runs or Path("runs", f"{recipe}-tables")
     out = out or runs
     experiments = Experiments(
-        recipe, runs, out / "runs.csv", extra, split_options("--evaluation", evaluation),
+        recipe, runs, out / "runs.csv", extra, split_options("evaluation", evaluation),
         parse_weights(weights), models,
     )  # fmt: skip
     for row in kept:

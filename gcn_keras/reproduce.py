@@ -38,7 +38,7 @@ def reproduce(
             testing and a dense CRF. cityscapes is Table 9: coarse + fine, then fine, then the same.
         data_dir: Where the prepared data sets live.
         out: Folder to write to; runs/reproduce-EXPERIMENT if not given.
-        seed: Of weights, order and augmentation.
+        seed: Seed of weights, order and augmentation.
         options: More options of fit for every stage, in one string:
             --options="--backbone resnet50 --epochs 2".
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
@@ -49,9 +49,9 @@ def reproduce(
             'the last row needs a dense CRF, which is not installed: pip install "gcn_keras[crf]"'
         )
     out = out or Path("runs", f"reproduce-{experiment}")
-    extra = ("--data-dir", str(data_dir), *split_options("--options", options))
-    measured = split_options("--evaluation", evaluation)
-    recipe = rows[0].recipe
+    extra = ("--data-dir", str(data_dir), *split_options("options", options))
+    measured = split_options("evaluation", evaluation)
+    recipe = f"{experiment}-stage1"
     experiments = Experiments(recipe, out, out / "runs.csv", extra, measured)
     for row in rows:
         experiments.check(row)

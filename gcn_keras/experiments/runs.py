@@ -13,15 +13,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gcn_keras.evaluate import check_measurement
+from gcn_keras.evaluation.options import parse_options
 from gcn_keras.experiments.child_processes import run_logged
 from gcn_keras.experiments.paper_tables import Row
 from gcn_keras.recipes import command_line
-from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.locks import locked
-from gcn_keras.training.run_folder import RunFolder, configuration, find_run, read_json
+from gcn_keras.training.run_folder import RunFolder, find_run, read_json
 from pipelines.base.environment import environment_of_tensorflow
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.files import replacing
 
 _KEYS = ("run", "seed", "configuration")
@@ -32,7 +32,7 @@ COLUMNS = (*_KEYS, *_MEASURED, *_AT_BOUNDARIES, *_TRAINED)
 
 # Options of fit and evaluate that the experiments themselves give.
 _OF_FIT = ("recipe", "seed", "out", "resume", "export")
-_OF_EVALUATE = ("dataset", "data-dir", "json")
+_OF_EVALUATE = ("dataset", "data_dir", "json")
 
 
 class Experiments:
@@ -65,15 +65,22 @@ class Experiments:
         self._known = _read(self.results)
 
     def check(self, row: Row) -> None:
-        """Refuses options that cannot be meant, before anything is trained.
+        """Refuses invalid options, before anything is trained.
 
         Raises:
-            UsageError: naming one.
+            ArgumentError: naming one.
+            UsageError: naming one of fit, as the words in `options` do.
+            SystemExit: from tyro, status 2, for an unknown option.
         """
-        _refuse(self.options, _OF_FIT, "--options", "which is given for every run")
-        _refuse(self.options, _names(row.options), "--options", f"by which row {row.name} is made")
-        _refuse(self.evaluation, _OF_EVALUATE, "--evaluation", "which is given for every row")
-        check_measurement(["--boundaries", *row.procedure, *self.evaluation])
+        for argument, given, reserved, why in (
+            ("options", self.options, _OF_FIT, "which is given for every run"),
+            ("options", self.options, _names(row.options), f"by which row {row.name} is made"),
+            ("evaluation", self.evaluation, _OF_EVALUATE, "which is given for every row"),
+        ):
+            for name in _names(given):
+                if name in reserved:
+                    raise ArgumentError(argument, f"cannot hold {{{name}}}, {why}")
+        parse_options(["--boundaries", *row.procedure, *self.evaluation]).check_for("any.keras")
         if not row.measures_only:
             command_line.parse(self.options_of_fit(row, 0, None))
 
@@ -105,7 +112,7 @@ class Experiments:
                 f"cannot make the folder {self.results.parent}: {error.strerror}"
             ) from error
         key = (row.name, str(seed), self._digest(row, seed))
-        trained = row.start if row.measures_only else row
+        trained = row.start if row.measures_only and row.start else row
         if key in self._known:
             there = not self.models or RunFolder(self._folder(trained, seed)).finished
             if not there:
@@ -114,7 +121,7 @@ class Experiments:
         run = self._trained(trained, seed)
         measured = self._measure(row, trained, seed, run)
         metrics = {} if row.measures_only else read_json(run.metrics)
-        result = dict(zip(_KEYS, key, strict=True))
+        result: dict = dict(zip(_KEYS, key, strict=True))
         result |= {name: measured[name] for name in _MEASURED}
         result |= {name: measured["boundaries"][name] for name in _AT_BOUNDARIES}
         result |= {name: metrics.get(name) for name in _TRAINED}
@@ -144,7 +151,9 @@ class Experiments:
             self._call("gcn_keras.evaluate", options, log, environment_of_tensorflow())
             return read_json(file)
 
-    def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
+    def _call(
+        self, module: str, options: list[str], log: Path, environment: dict | None = None
+    ) -> None:
         former = log.stat().st_size if log.is_file() else 0
         status = run_logged([sys.executable, "-m", module, *options], log, environment)
         if status:
@@ -170,50 +179,45 @@ class Experiments:
 
     def _digest(self, row: Row, seed: int) -> str:
         """Of all that a result follows from, so that results of other settings are not taken."""
-        content = {"evaluation": [*row.procedure, *self.evaluation]}
+        content: dict = {"evaluation": [*row.procedure, *self.evaluation]}
+        start = self._digest(row.start, seed) if row.start else None
         if row.measures_only:
-            content["of"] = self._digest(row.start, seed)
+            content["of"] = start
         else:
             content["fit"] = _not_default(command_line.parse(self.options_of_fit(row, seed, None)))
-            content["start"] = self._digest(row.start, seed) if row.start else None
+            content["start"] = start
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def split_options(option: str, text: str) -> tuple[str, ...]:
+def split_options(argument: str, text: str) -> tuple[str, ...]:
     """Takes options that are given in one string apart, as a shell does.
 
     Raises:
-        UsageError: naming `option`: a quotation that does not end.
+        ArgumentError: naming `argument`: a quotation that does not end.
     """
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise UsageError(f"{option} cannot be read: {error}, got {text!r}") from error
-
-
-def _refuse(options, names, option: str, why: str) -> None:
-    for name in _names(options):
-        if name in names:
-            raise UsageError(f"{option} cannot hold --{name}, {why}")
+        raise ArgumentError(argument, f"cannot be read: {error}, got {text!r}") from error
 
 
 def _names(options: Sequence[str]) -> list[str]:
-    """Of the options, without dashes, "no-" and values."""
+    """Of the options' fields, without "no" and values."""
     names = (text[2:].partition("=")[0] for text in options if text.startswith("--"))
-    return [name.replace("_", "-").removeprefix("no-") for name in names]
+    return [name.replace("-", "_").removeprefix("no_") for name in names]
 
 
 def _reason(log: Path, start: int) -> str:
     """The error that a command printed from a place in its log on, if there is one."""
     lines = log.read_bytes()[start:].decode(errors="replace").splitlines()
-    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return f"{told[-1]}; " if told else ""
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return f"{errors[-1]}; " if errors else ""
 
 
 def _not_default(recipe: Recipe) -> dict:
     """Only what is set: another field in a later version must not make old results strangers."""
-    default = configuration(Recipe(name="", dataset=""))
+    default = configuration(SegmentationRecipe(name="", dataset=""))
     return {key: v for key, v in configuration(recipe).items() if v != default[key]}
 
 
@@ -248,7 +252,7 @@ def _read(path: Path) -> dict[tuple, dict]:
     return results
 
 
-def _number(path, name, text) -> float | int | None:
+def _number(path: Path, name: str, text: str) -> float | int | None:
     if not text and name not in _MEASURED:
         return None
     try:

@@ -10,21 +10,23 @@ from pipelines.base.errors import UsageError
 from pipelines.base.files import replacing
 
 
-def rows_of(table: Table, names: tuple[str, ...] | None) -> tuple[Row, ...]:
+def rows_of(table: Table, names: Sequence[str] | None) -> tuple[Row, ...]:
     """The rows of a table, or those of some names, in the table's order.
 
     Raises:
-        UsageError: a name that the table has not.
+        UsageError: the table has no row of a name.
     """
-    known = {row.name: row for row in table.rows}
+    known = [row.name for row in table.rows]
     for name in names or ():
         if name not in known:
-            raise UsageError(f"--rows: there is no row {name!r}; there are: {', '.join(known)}")
+            raise UsageError.naming(
+                f"{{rows}}: there is no row {name!r}; there are: {', '.join(known)}"
+            )
     return tuple(row for row in table.rows if names is None or row.name in names)
 
 
-def run_rows(experiments: Experiments, rows: tuple[Row, ...], seeds: Sequence[int]) -> None:
-    """Trains and measures what is not there yet, and says a line about each run.
+def run_rows(experiments: Experiments, rows: Sequence[Row], seeds: Sequence[int]) -> None:
+    """Trains and measures what is not there yet, and prints a line about each run.
 
     Seed by seed, so that a first image of the whole table comes early.
     """
@@ -48,12 +50,12 @@ def markdown(table: Table, results: dict[Row, list[dict]]) -> str:
         cells = [row.label]
         for name in table.measures:
             ours = [run[name] for run in runs if run[name] is not None]
-            cells += [shown(name, ours), _printed(name, row.paper.get(name))]
+            cells += [formatted(name, ours), _printed(name, row.paper.get(name))]
         lines.append(f"| {' | '.join(cells)} | {len(runs)} |")
     return "\n".join([*lines, "", f"Paper: {table.setting}.", ""])
 
 
-def shown(measure: str, values: list[float]) -> str:
+def formatted(measure: str, values: list[float]) -> str:
     """Mean ± standard deviation in per cent of shares; of weights their number."""
     if not values:
         return "–"

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -15,10 +14,9 @@ import pytest
 from gcn_keras import ablate
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.runs import COLUMNS, Experiments
-from gcn_keras.experiments.table import rows_of, shown
 from gcn_keras.recipes import catalogue, command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 
 RECIPE = catalogue.RECIPES["shapes-ablation"]
 
@@ -68,73 +66,6 @@ def commands(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     return lambda: [json.loads(line) for line in calls.read_text().splitlines()]
-
-
-# === The tables as data ===
-
-
-def test_every_row_of_table_1_is_there():
-    assert [(row.label, row.paper["mean_iou"]) for row in table("table1").rows] == [
-        ("base (1×1)", 69.0),
-        ("GCN k = 3", 70.1),
-        ("GCN k = 5", 71.1),
-        ("GCN k = 7", 72.8),
-        ("GCN k = 9", 73.4),
-        ("GCN k = 11", 73.7),
-        ("GCN k = 13", 74.0),
-        ("GCN k = 15", 74.5),
-    ]
-
-
-@pytest.mark.parametrize("name", paper_tables.NAMES)
-def test_every_row_can_be_trained_or_measured(name):
-    seen = set()
-    for row in table(name).rows:
-        assert row.name not in {other.name for other in seen}
-        assert "mean_iou" in row.paper and set(row.paper) <= set(paper_tables.MEASURES)
-        assert row.start is None or row.start in seen
-        if row.measures_only:
-            assert row.start and row.procedure and not row.options
-        else:
-            recipe = row.recipe or ("voc-ablation" if name == "table6" else "shapes-ablation")
-            options = ["--recipe", recipe, *row.options, "--weights", "None"]
-            assert command_line.parse(options).name == recipe
-        seen.add(row)
-
-
-def test_rows_of_one_name_are_one_run():
-    options = {}
-    for name in paper_tables.NAMES:
-        for row in table(name).rows:
-            content = row.recipe, row.options, row.start, row.procedure
-            assert options.setdefault(row.name, content) == content
-
-
-def test_stacks_are_as_wide_beside_the_backbone_as_the_papers():
-    resnet = paper_tables.table("table4", catalogue.RECIPES["voc-ablation"])
-    assert [(row.name, row.x) for row in resnet.rows] == [
-        ("stack7", "2048"), ("stack7-1024", "1024"), ("stack7-210", "210"), ("gcn7", "GCN")
-    ]  # fmt: skip
-    # P5 has 128 channels: 128 · 210 / 2048 = 13, which is raised to 16.
-    assert [(row.name, row.x) for row in table("table4").rows] == [
-        ("stack7", "128 (2048)"), ("stack7-64", "64 (1024)"), ("stack7-16", "16 (210)"),
-        ("gcn7", "GCN"),
-    ]  # fmt: skip
-
-
-def test_only_some_rows():
-    kept = rows_of(table("table1"), ("gcn15", "base"))
-    assert [row.name for row in kept] == ["base", "gcn15"]
-    with pytest.raises(UsageError, match="^--rows: there is no row 'gcn4'; there are: base, gcn3,"):
-        rows_of(table("table1"), ("gcn4",))
-
-
-def test_an_unknown_table():
-    with pytest.raises(ValueError, match="^unknown table 'table8': choose one of table1, "):
-        table("table8")
-
-
-# === Running them ===
 
 
 def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, commands):
@@ -279,7 +210,7 @@ def test_backbones_start_from_their_own_files(tmp_path):
     ],
 )  # fmt: skip
 def test_options_are_refused_before_the_first_run(tmp_path, given, message):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as caught, as_options():  # as the command does
         ablate.ablate("table1", out=tmp_path / "out", **given)
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
@@ -403,10 +334,3 @@ def test_results_that_are_none(tmp_path, content, reason):
     (tmp_path / "runs.csv").write_text(content)
     with pytest.raises(UserError, match=f"^{tmp_path}/runs.csv cannot be read: {reason}"):
         ablate.ablate("table1", runs=tmp_path)
-
-
-def test_deviation_is_that_of_a_sample():
-    assert shown("mean_iou", [0.2, 0.3, 0.7]) == (
-        f"40.0 ± {100 * statistics.stdev([0.2, 0.3, 0.7]):.1f}"
-    )
-    assert shown("mean_iou", []) == "–"
