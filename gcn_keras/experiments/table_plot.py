@@ -1,9 +1,7 @@
 """A table of the paper as an image: our figures beside the paper's, on axes of their own."""
 
 import statistics
-from collections.abc import Iterable
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
@@ -43,41 +41,26 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
                 (row for row in table.rows if row.series == line),
                 key=lambda row: places.index(row.x),
             )
-            _our_line(ours, places, rows, results, name, colour)
-            x, y = _points((row, row.paper.get(name)) for row in rows)
             style = {"color": colour, "linewidth": 1.8, "marker": "o", "markersize": 5}
-            paper.plot([places.index(place) for place in x], y, label=line, **style)
+            seeds = {
+                row.x: [100 * run[name] for run in results[row]]
+                for row in rows
+                if row in results and results[row][0][name] is not None
+            }
+            if seeds:
+                ours.errorbar(
+                    [places.index(x) for x in seeds],
+                    [statistics.mean(values) for values in seeds.values()],
+                    [statistics.stdev(v) if len(v) > 1 else 0 for v in seeds.values()],
+                    capsize=3,
+                    **style,
+                )
+            printed = {row.x: row.paper[name] for row in rows if name in row.paper}
+            paper.plot(
+                [places.index(x) for x in printed], list(printed.values()), label=line, **style
+            )
         if len(series) > 1:
             paper.legend(frameon=False, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel(table.axis)
     return figure
-
-
-def _our_line(
-    axes: Axes,
-    places: list[str],
-    rows: list[Row],
-    results: dict[Row, list[dict]],
-    name: str,
-    colour: str,
-) -> None:
-    there = [row for row in rows if row in results and results[row][0][name] is not None]
-    if not there:
-        return
-    values = [[100 * run[name] for run in results[row]] for row in there]
-    axes.errorbar(
-        [places.index(row.x) for row in there],
-        [statistics.mean(seeds) for seeds in values],
-        [statistics.stdev(seeds) if len(seeds) > 1 else 0 for seeds in values],
-        color=colour,
-        linewidth=1.8,
-        marker="o",
-        markersize=5,
-        capsize=3,
-    )
-
-
-def _points(pairs: Iterable[tuple[Row, float | None]]) -> tuple[list[str], list[float]]:
-    there = [(row.x, value) for row, value in pairs if value is not None]
-    return [x for x, _ in there], [y for _, y in there]

@@ -38,7 +38,12 @@ def predicted_class(model: "keras.Model", image: np.ndarray, at: tuple[int, int]
 def logits_at(model: "keras.Model", image: np.ndarray, at: tuple[int, int]) -> np.ndarray:
     """Every class's score at a point, float32 `[C]`; arguments as of `check_score`."""
     check_score(model, image, at)
-    return model.predict_on_batch(pad_to_stride(image[None]))[0, at[0], at[1]]
+    return scores(model, image[None], at)[0]
+
+
+def scores(model: "keras.Model", images: np.ndarray, at: tuple[int, int]) -> np.ndarray:
+    """Every class's score at a point of each image, uint8 `[B, H, W, 3]`: float32 `[B, C]`."""
+    return model.predict_on_batch(pad_to_stride(images))[:, at[0], at[1]]
 
 
 def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the image") -> None:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from gcn_keras.experiments.receptive_fields.score import check_score, predicted_class
-from gcn_keras.inference.padding import pad_to_stride
+from gcn_keras.experiments.receptive_fields.score import check_score, predicted_class, scores
 from pipelines.base.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def valid_receptive_field(
     columns = patch_centres(width, at[1], patch, stride)
     rng = np.random.default_rng(seed)
     images = np.repeat(image[None], batch, axis=0)
-    whole = _scores(model, images, at, class_index)[0]
+    whole = scores(model, images, at)[0, class_index]
     moves = []
     positions = itertools.product(range(draws), rows, columns)
     bar = tqdm(
@@ -83,8 +82,8 @@ def valid_receptive_field(
             images[:] = image  # the last batch is filled up with it
             for covered, (_, row, column) in zip(images, chunk, strict=False):
                 _cover(covered, row, column, rng.integers(0, 256, (patch, patch, 3), np.uint8))
-            scores = _scores(model, images, at, class_index)[: len(chunk)]
-            moves.append(np.abs(scores.astype(np.float64) - whole))
+            covered_scores = scores(model, images, at)[: len(chunk), class_index]
+            moves.append(np.abs(covered_scores.astype(np.float64) - whole))
             bar.update(len(chunk))
     moves = np.concatenate(moves).reshape(draws, len(rows), len(columns)).mean(axis=0)
     return spread(moves, rows, columns, patch, (height, width)).astype(np.float32)
@@ -182,10 +181,3 @@ def _cover(covered: np.ndarray, row: int, column: int, noise: np.ndarray) -> Non
     noise = noise[max(0, -top) : height - top, max(0, -left) : width - left]
     top, left = max(0, top), max(0, left)
     covered[top : top + noise.shape[0], left : left + noise.shape[1]] = noise
-
-
-def _scores(
-    model: "keras.Model", images: np.ndarray, at: tuple[int, int], class_index: int
-) -> np.ndarray:
-    """The score of each image, float32 `[B]`."""
-    return model.predict_on_batch(pad_to_stride(images))[:, at[0], at[1], class_index]
