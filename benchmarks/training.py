@@ -22,10 +22,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
-
-from pipelines.base.errors import UserError, run_command  # noqa: E402
+from pipelines.base.errors import UserError, run_command
 
 SIDE = 512
 CLASSES = 21
@@ -147,6 +144,7 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     from gcn_keras.training import segmentation
     from gcn_keras.training.devices import make_team
     from gcn_keras.training.optimizers import compile_model
+    from gcn_keras.training.run import make_loop
     from gcn_keras.training.run_folder import RunFolder
     from pipelines import datasets
 
@@ -163,9 +161,8 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         compile_model(model, recipe, 1000)
         run = RunFolder(Path(scratch, "run"))
         run.path.mkdir()
-        loop = segmentation.make_loop(
-            model, recipe, dataset, WARM_UP + steps, run, make_team(recipe)
-        )
+        task = segmentation.Segmentation(recipe, dataset)
+        loop = make_loop(task, model, WARM_UP + steps, run, make_team(recipe))
         step, starts = loop.step, []
         bare, within = [], []
 
@@ -178,7 +175,7 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         images, labels = (tf.constant(array) for array in batch_of(recipe.batch))
         labels = tf.where(labels == 255, labels, labels % dataset.num_classes)
 
-        def validate(heed):
+        def validate(check_stop):
             """In place of a validation: the bare steps. The last interval is not one of steps."""
             within.extend(np.diff(starts)[WARM_UP:])
             starts.clear()
@@ -233,12 +230,12 @@ def compare(
     """Compare training steps: images a second and peak memory.
 
     Args:
-        json_file: Write the rows there, too.
-        batches: Images a step.
+        json_file: JSON file for the rows.
+        batches: Numbers of images in a step.
         steps: Steps of a turn, after two that do not count.
         rounds: Turns of each form; that with the lowest median counts.
-        forms: Only these.
-        fit: Whether to measure what `fit` adds, too.
+        forms: Forms that are measured.
+        fit: Also what `fit` adds to a step.
     """
     rows = []
     usable = [form for form in forms if has(form)]

@@ -1,16 +1,22 @@
 """Trains a model: `python -m gcn_keras.fit [--recipe NAME] [options]`.
 
 Without an argument it trains the embedded recipe on the embedded data set. Every option is a
-field of `gcn_keras.recipes.Recipe`; nothing heavy is imported before they have been checked.
+field of a recipe, see `gcn_keras.recipes`; nothing heavy is imported before they were checked.
 """
 
+import multiprocessing
 import os
+import shlex
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from gcn_keras.recipes import command_line
-from gcn_keras.training.run_folder import find_run, read_json, recipe_to_resume
+from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
+from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UserError, run_command
+from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
+from pipelines.base.errors import Interrupted, UserError, run_command
 from pipelines.datasets import classification as classification_sets
 
 
@@ -35,22 +41,64 @@ def main() -> int:
     prepare_tensorflow()
     import tensorflow as tf
 
-    from gcn_keras.training import classification, segmentation
-    from gcn_keras.training.run import describe, train
+    from gcn_keras.training.run import DamagedData, describe, train
 
-    task = classification.CLASSIFICATION if is_classifier else segmentation.SEGMENTATION
     print(f"{describe(recipe)}\nrun folder {run.path}")
     try:
-        metrics = train(recipe, run, task)
+        metrics = train(recipe, run)
+    except DamagedData as error:
+        raise UserError(f"{error}; {_advice(recipe)}") from error
     except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
+    except Interrupted as stopped:
+        stopped.args = (f"{stopped}; {command_line.resume_options(run.path, recipe)} goes on",)
+        raise
     if metrics:
+        if isinstance(recipe, SegmentationRecipe) and recipe.export:
+            _export(recipe, run)
         print(
             f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
             f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s in "
             f"all, peak memory {metrics['peak_memory_mib']} MiB\nmodel {run.best}"
         )
     return 0
+
+
+def _advice(recipe: Recipe) -> str:
+    if recipe.task == "classification":
+        return "prepare the data set again, or train without it (--skip-errors)"
+    doctor = shlex.join(
+        ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
+    )
+    skip = "" if recipe.skip_errors else "; --skip-errors trains without it"
+    return f"{doctor} names what is damaged{skip}"
+
+
+def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:
+    """Exports the best model with TensorFlow on one device; elsewhere if that is not so here."""
+    from gcn_keras.deployment.forms import export_file
+
+    out = Path(recipe.saved_model or Path("saved_models", recipe.name))
+    is_alone = recipe.strategy != "multiworker" and not os.environ.get("TF_CONFIG")
+    try:
+        if recipe.backend == "tensorflow" and is_alone:
+            lines = export_file(run.best, out)
+        else:
+            environment = (environment_of_tensorflow(),)
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, context, _set_environment, environment) as pool:
+                lines = pool.submit(export_file, run.best, out).result()
+    except (UserError, BrokenProcessPool) as error:
+        alone = shlex.join(["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"])
+        raise UserError(
+            f"{error}; the run is finished and kept, so export its model alone: {alone}"
+        ) from error
+    print(*lines, sep="\n")
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 
-_NAME = re.compile(r"step-(\d+)\.npz")
+_NAME = re.compile(r"step-\d+\.npz")
 _STATE = "state.json"
 
 
@@ -45,7 +45,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     path = folder / f"step-{checkpoint.step:08d}.npz"
     state = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **{_STATE: state}, **checkpoint.arrays)
+        np.savez(file, **{_STATE: state, **checkpoint.arrays})  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     for old in paths(folder)[keep:]:
@@ -56,7 +56,11 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 def paths(folder: Path) -> list[Path]:
     """Checkpoints of a folder, the newest first."""
     found = [path for path in folder.glob("step-*.npz") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(_NAME.fullmatch(path.name)[1]), reverse=True)
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
 
 
 def read(path: Path) -> Checkpoint:
@@ -70,7 +74,7 @@ def read(path: Path) -> Checkpoint:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
-        return Checkpoint(int(_NAME.fullmatch(path.name)[1]), state, arrays)
+        return Checkpoint(_step(path), state, arrays)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error})") from error
 

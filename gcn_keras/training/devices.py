@@ -9,12 +9,14 @@ import json
 import os
 import re
 import socket
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from gcn_keras.recipes.recipe import Recipe
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 
 SECONDS_TO_REACH_A_WORKER = 5
 
@@ -31,7 +33,11 @@ class Team:
     """
 
     def __init__(
-        self, strategy, worker: int = 0, addresses: tuple[str, ...] = (), has_chief_job=False
+        self,
+        strategy: tf.distribute.Strategy,
+        worker: int = 0,
+        addresses: tuple[str, ...] = (),
+        has_chief_job: bool = False,
     ):
         self.strategy, self.has_chief_job = strategy, has_chief_job
         self.worker, self.addresses = worker, addresses
@@ -45,7 +51,7 @@ class Team:
         """Whether this worker writes."""
         return self.worker == 0
 
-    def split(self, array) -> object:
+    def split(self, array: tf.Tensor) -> Any:
         """Deals the part of a batch that this worker has to its replicas, in equal shares.
 
         Args:
@@ -56,7 +62,7 @@ class Team:
         """
         return self.deal(tf.split(array, self.local_replicas))
 
-    def deal(self, values: list) -> object:
+    def deal(self, values: Sequence) -> Any:
         """One value for each local replica, as an argument of `strategy.run`."""
         if self.replicas == 1:
             return tf.convert_to_tensor(values[0])
@@ -71,7 +77,7 @@ class Team:
             return array
         return self._sum(tf.constant(array)).numpy()
 
-    def _sum_over_workers(self, array):
+    def _sum_over_workers(self, array: tf.Tensor) -> tf.Tensor:
         def of_replica():
             context = tf.distribute.get_replica_context()
             # One replica of each worker speaks for it.
@@ -123,7 +129,7 @@ def make_team(recipe: Recipe) -> Team:
     """The team that a recipe asks for. Call it before anything else of TensorFlow is used.
 
     Raises:
-        UsageError: the batch cannot be divided, or a cluster that is not described.
+        UsageError: the batch cannot be divided, or no cluster is described.
     """
     name = recipe.strategy
     tasks = _tasks_of_tf_config()
@@ -139,9 +145,10 @@ def make_team(recipe: Recipe) -> Team:
         team = Team(tf.distribute.get_strategy())
     check_divisible(recipe, team.replicas)
     if team.workers > 1 and recipe.data_service:
-        raise UsageError(
-            "--data-service excludes several workers, which share every batch: nobody knows which "
-            f"batch of the service is whose, got {recipe.data_service}"
+        raise ArgumentError(
+            "data_service",
+            "excludes several workers, which share every batch: nobody knows which batch of the "
+            f"service is whose, got {recipe.data_service}",
         )
     return team
 
@@ -150,13 +157,14 @@ def check_divisible(recipe: Recipe, replicas: int) -> None:
     """Every replica must get the same share of every batch.
 
     Raises:
-        UsageError: it would not.
+        ArgumentError: it would not.
     """
     if recipe.batch % (replicas * recipe.accumulate):
-        accumulated = f" × --accumulate {recipe.accumulate}" if recipe.accumulate > 1 else ""
-        raise UsageError(
-            f"--batch is of all devices together and must be a multiple of {replicas} "
-            f"devices{accumulated}, got {recipe.batch}"
+        accumulated = f" × {{accumulate}} {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        raise ArgumentError(
+            "batch",
+            f"is of all devices together and must be a multiple of {replicas} "
+            f"devices{accumulated}, got {recipe.batch}",
         )
 
 
@@ -181,9 +189,10 @@ def _team_of_workers(tasks: list[str]) -> Team:
     elif "SLURM_JOB_ID" in os.environ or "SLURM_JOBID" in os.environ:
         resolver = _slurm_resolver()
     else:
-        raise UsageError(
-            "--strategy multiworker needs the variable TF_CONFIG, or a task of Slurm's srun, to "
-            "tell which machines there are; found neither"
+        raise ArgumentError(
+            "strategy",
+            "multiworker needs the variable TF_CONFIG, or a task of Slurm's srun, to tell which "
+            "machines there are; found neither",
         )
     spec = resolver.cluster_spec().as_dict()
     chief = tuple(spec.get("chief", ()))
@@ -195,7 +204,7 @@ def _team_of_workers(tasks: list[str]) -> Team:
     return Team(strategy, worker, addresses, has_chief_job=bool(chief))
 
 
-def _slurm_resolver():
+def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
     try:
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
         resolver.cluster_spec()  # which also sets this task's number

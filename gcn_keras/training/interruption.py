@@ -1,6 +1,7 @@
-"""Signals that ask a run to stop: noted when they come, heeded where the run can go on from."""
+"""Signals that ask a run to stop: noted when they come, acted on where the run can go on from."""
 
 import signal
+from typing import Self
 
 
 class Interruption:
@@ -10,20 +11,20 @@ class Interruption:
         number: of the signal that came, or None.
     """
 
-    def __init__(self):
-        self.number = None
-        self._former = {}
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._former: dict = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._former[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
-    def _note(self, number, _):
+    def _note(self, number: int, _: object) -> None:
         if number == signal.SIGINT and self.number is not None:
             raise KeyboardInterrupt
         self.number = number

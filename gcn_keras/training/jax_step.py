@@ -1,4 +1,6 @@
-"""The same training step on JAX: `--backend jax`. One device; TensorFlow only reads the data."""
+"""The same training step on JAX. One device; TensorFlow only reads the data."""
+
+from typing import Any
 
 import jax
 import keras
@@ -14,7 +16,7 @@ class JaxStep:
         accumulate: parts that a batch is worked through in, as in `tensorflow_step`.
     """
 
-    def __init__(self, model, accumulate: int = 1):
+    def __init__(self, model: keras.Model, accumulate: int = 1):
         self.model, self.accumulate = model, accumulate
         self.optimizer, self.loss = model.optimizer, model.loss
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -39,7 +41,7 @@ class JaxStep:
         model = self.model
         return model.trainable_variables, model.non_trainable_variables, self.optimizer.variables
 
-    def __call__(self, images, labels, stop: bool = False):
+    def __call__(self, images: Any, labels: Any, stop: bool = False) -> jax.Array:
         """Takes one step; arguments and result are those of `TensorFlowStep`."""
         # Tensors of TensorFlow are nothing that JAX takes.
         images, labels = np.asarray(images), np.asarray(labels)

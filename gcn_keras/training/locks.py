@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from pipelines.base.errors import UserError
 
@@ -22,7 +23,7 @@ _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 class Lock:
     """Holds a folder until `release`; made by `claim`."""
 
-    def __init__(self, path: Path, file):
+    def __init__(self, path: Path, file: IO):
         self._path, self._file = path, file
 
     def release(self) -> None:
@@ -82,4 +83,5 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        if lock:
+            lock.release()

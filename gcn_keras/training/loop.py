@@ -6,17 +6,18 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import keras
+import numpy as np
 
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints
 from gcn_keras.training.interruption import Interruption
-from gcn_keras.recipes.command_line import resume_options
 from gcn_keras.training.run_folder import RunFolder
 from pipelines.base.errors import Interrupted, UserError
 
-# With --on-nan skip: so many steps in a row mean that the model is lost, not an image.
+# With on_nan = skip: so many steps in a row mean that the model is lost, not an image.
 MOST_SKIPPED_IN_A_ROW = 100
 
 
@@ -47,13 +48,26 @@ class Progress:
     best_score: float = -1.0
 
 
+class Step(Protocol):
+    """A training step of a compiled model: `TensorFlowStep`, `JaxStep`."""
+
+    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Any:
+        """Takes a step; float32 `[3]`: the loss, whether it was taken, who wants to stop."""
+
+    def push(self) -> None:
+        """Sets the model's weights, for whoever wants to read them."""
+
+    def pull(self) -> None:
+        """Takes the model's weights, after something else has set them."""
+
+
 class Loop:
     """Trains a model to the end of its recipe, from wherever its run stands.
 
     Args:
         recipe, run: what, and where to.
         model: built and compiled.
-        step: `TensorFlowStep` or `JaxStep` of the model.
+        step: of the model, on its backend.
         stream: function from the number of batches used to an iterator over the next ones: images,
             labels and image ids, this worker's part.
         validate: function from a function without arguments, which it calls now and then and which
@@ -69,9 +83,9 @@ class Loop:
         recipe: Recipe,
         run: RunFolder,
         model: keras.Model,
-        step,
+        step: Step,
         stream: Callable[[int], Iterator],
-        validate: Callable,
+        validate: Callable[[Callable[[], None]], Any],
         steps_per_epoch: int,
         worker: int = 0,
         workers: int = 1,
@@ -109,13 +123,13 @@ class Loop:
             self.progress = Progress(**found.state)
         return self.steps_taken()
 
-    def _variables(self) -> dict:
+    def _variables(self) -> dict[str, keras.Variable]:
         # Not by their paths, in which Keras counts the models and optimizers of the process.
         weights = [(f"model-{v.name}", v) for v in self.model.weights]
         weights += [("optimizer", v) for v in self.model.optimizer.variables]
         return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}
 
-    def _assign(self, arrays) -> None:
+    def _assign(self, arrays: dict[str, np.ndarray]) -> None:
         variables = self._variables()
         if {name: v.shape for name, v in variables.items()} != {
             name: array.shape for name, array in arrays.items()
@@ -175,11 +189,11 @@ class Loop:
         self.callbacks.on_train_end()
         return self.progress
 
-    def _train_epoch(self, batches) -> None:
+    def _train_epoch(self, batches: Iterator) -> None:
         progress, every = self.progress, self.recipe.checkpoint_steps
         # The result of a step is read when the next one is on its way: a device never waits for
         # Python.
-        unread = collections.deque()
+        unread: collections.deque = collections.deque()
         started = time.monotonic()
         while progress.step < self.steps_per_epoch:
             images, labels, ids = next(batches)
@@ -198,7 +212,7 @@ class Loop:
             if due and progress.step < self.steps_per_epoch:
                 self.save()
 
-    def _read(self, unread, leave: int) -> bool:
+    def _read(self, unread: collections.deque, leave: int) -> bool:
         """Reads results of steps, all but the last `leave`; whether anyone wants to stop."""
         stop = False
         while len(unread) > leave:
@@ -216,8 +230,8 @@ class Loop:
             stop |= stops > 0
         return stop
 
-    def _not_taken(self, loss: float, step: int, ids) -> None:
-        """A step whose loss or gradients were not finite has changed nothing: tells of it."""
+    def _not_taken(self, loss: float, step: int, ids: Any) -> None:
+        """A step whose loss or gradients were not finite has changed nothing: it is noted."""
         self.step.push()
         epoch, rate = self.progress.epoch + 1, self._learning_rate()
         name = "not_finite.jsonl" if self.is_chief else f"not_finite-worker{self.worker}.jsonl"
@@ -230,14 +244,14 @@ class Loop:
         self.progress.skipped_in_a_row += 1
         what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient overflowed"
         where = f"{what} in epoch {epoch}, step {step}, at learning rate {rate:.3g}"
-        advice = "lower --learning-rate or raise --warmup-steps"
+        advice = "lower {learning_rate} or raise {warmup_steps}"
         kept = f"its images are named in {path}; models of finished epochs are kept"
         if self.recipe.on_nan == "stop":
-            raise UserError(
-                f"{where}: {advice}, or leave such steps out with --on-nan skip; {kept}"
+            raise UserError.naming(
+                f"{where}: {advice}, or leave such steps out with {{on_nan}} skip; {kept}"
             )
         if self.progress.skipped_in_a_row == MOST_SKIPPED_IN_A_ROW:
-            raise UserError(
+            raise UserError.naming(
                 f"{where}, as in the {MOST_SKIPPED_IN_A_ROW - 1} before: {advice}; {kept}"
             )
         if self.is_chief:
@@ -257,7 +271,7 @@ class Loop:
             **{f"val_{score}": math.nan for score in self.scores},
         }
         if number % self.recipe.validate_every == 0 or number == self.recipe.epochs:
-            measured = self.validate(self._heed)
+            measured = self.validate(self._check_stop)
             logs |= {f"val_{score}": getattr(measured, score) for score in self.scores}
         for key, value in {"epoch": number, **logs}.items():
             progress.history.setdefault(key, []).append(value)
@@ -278,7 +292,7 @@ class Loop:
 
     # === Stopping ===
 
-    def _heed(self) -> None:
+    def _check_stop(self) -> None:
         """Stops between two steps of something that changes nothing, such as validation."""
         # With several workers all must stop at the same place, which is after their next step.
         if self.interruption.number is not None and self.workers == 1:
@@ -289,12 +303,10 @@ class Loop:
         if self.is_chief:
             self.run.save_model(self.model, self.run.model)
         epochs, step = self.progress.epoch, self.progress.step
-        # Where another worker was told, it was by its scheduler.
+        # Where another worker got the signal, it was from its scheduler.
         number = self.interruption.number or 15
         return Interrupted(
-            f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved; "
-            f"{resume_options(self.run.path, self.recipe)} goes on",
-            number,
+            f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved", number
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from pipelines.base.labels import IGNORE
@@ -33,7 +34,9 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     """
 
     def __init__(
-        self, class_weights: Sequence[float] | None = None, name: str = "pixel_crossentropy"
+        self,
+        class_weights: Sequence[float] | np.ndarray | None = None,
+        name: str = "pixel_crossentropy",
     ):
         super().__init__(
             ignore_class=IGNORE, from_logits=True, reduction="mean_with_sample_weight", name=name

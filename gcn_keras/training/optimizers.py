@@ -1,5 +1,8 @@
 """Optimizers, learning-rate schedules and weight decay of a recipe."""
 
+from collections.abc import Sequence
+from typing import Self
+
 import keras
 
 from gcn_keras.recipes.recipe import Recipe
@@ -8,7 +11,13 @@ from gcn_keras.training.losses import PixelCrossentropy
 POLY_POWER = 0.9
 
 
-def compile_model(model, recipe: Recipe, total_steps: int, weights=None, loss=None) -> None:
+def compile_model(
+    model: keras.Model,
+    recipe: Recipe,
+    total_steps: int,
+    weights: Sequence[float] | None = None,
+    loss: keras.losses.Loss | None = None,
+) -> None:
     """Compiles the model with the recipe's optimizer and schedule.
 
     Args:
@@ -29,7 +38,7 @@ def compile_model(model, recipe: Recipe, total_steps: int, weights=None, loss=No
     model.compile(optimizer, loss=loss, jit_compile=recipe.jit_compile)
 
 
-def _optimizer(recipe, total_steps):
+def _optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
     rate = learning_rate(recipe, total_steps)
     if recipe.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=recipe.momentum)
@@ -38,7 +47,9 @@ def _optimizer(recipe, total_steps):
     return optimizer
 
 
-def learning_rate(recipe: Recipe, total_steps: int):
+def learning_rate(
+    recipe: Recipe, total_steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """The schedule over `total_steps` steps: a float, or a Keras `LearningRateSchedule`."""
     if recipe.schedule == "constant":
         return recipe.learning_rate
@@ -60,7 +71,7 @@ def learning_rate(recipe: Recipe, total_steps: int):
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     """Rises linearly to the start of `schedule` over `steps` steps, then follows it."""
 
-    def __init__(self, schedule, steps: int):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int):
         super().__init__()
         self.schedule, self.steps = schedule, steps
 
@@ -69,11 +80,11 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         rising = self.schedule(0) * step / self.steps
         return keras.ops.where(step < self.steps, rising, self.schedule(step - self.steps))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         schedule = keras.saving.serialize_keras_object(self.schedule)
         return {"schedule": schedule, "steps": self.steps}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> Self:
         config["schedule"] = keras.saving.deserialize_keras_object(config["schedule"])
         return cls(**config)

@@ -3,22 +3,24 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import keras
 
 from gcn_keras.training.run_folder import RunFolder, read_json
+from pipelines.datasets import PreparedDataset
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
-def of_run(run: RunFolder, dataset) -> dict:
+def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
     """The part of metrics.json that says where its numbers come from.
 
     Args:
         run: whose config.json is there.
-        dataset: `pipelines.datasets.PreparedDataset`.
+        dataset: that it trains on.
 
     Returns:
         `versions`, `backend`, `git_commit` (None outside a checkout; "-modified" is appended where
@@ -35,7 +37,7 @@ def of_run(run: RunFolder, dataset) -> dict:
 
 
 def _git_commit() -> str | None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():  # else that of a repository that holds an installed copy
         return None
     try:
@@ -48,7 +50,7 @@ def _git_commit() -> str | None:
     return commit.decode().strip() + ("-modified" if changes else "")
 
 
-def _checksum(files) -> str:
+def _checksum(files: Iterable[str | Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with open(path, "rb") as file:

@@ -1,85 +1,74 @@
-"""One training run: recipe -> model and data -> the loop -> scores, figures and an export."""
+"""One training run: recipe -> model and data -> the loop -> scores and figures."""
 
 import dataclasses
-import resource
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.plots.curves import curves_figure
 from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import Recipe
-from gcn_keras.training import checkpoints, provenance
+from gcn_keras.training import checkpoints
+from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team, make_team
-from gcn_keras.training.loop import Loop, Progress
+from gcn_keras.training.loop import Loop, Progress, Step
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder, begin_run
-from pipelines.base.environment import environment_of_tensorflow
-from pipelines.base.errors import UsageError, UserError
+from gcn_keras.training.segmentation import Segmentation
+from gcn_keras.training.task import Task
+from gcn_keras.training.validation import evaluate_in_team
+from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.datasets import PreparedDataset
 from pipelines.stream import segmentation
 
-
-class Task(NamedTuple):
-    """What differs between runs that train one kind of model or another.
-
-    Attributes:
-        load: function from a recipe to its data set.
-        build: from a recipe and a number of classes to a model.
-        loss: from a recipe and a data set to a loss of `gcn_keras.training.losses`.
-        begin: from a run and a data set; writes what lies beside models.
-        make_loop: as `make_loop`.
-        finish: from a recipe, run, data set and `Progress`, the steps of an epoch and the time when
-            it started, to metrics.json.
-    """
-
-    load: Callable
-    build: Callable
-    loss: Callable
-    begin: Callable
-    make_loop: Callable
-    finish: Callable
+TASKS: dict[str, type[Task]] = {
+    "segmentation": Segmentation,
+    "classification": Classification,
+}
 
 
-def train(recipe: Recipe, run: RunFolder, task: Task) -> dict:
-    """Trains, measures the best model, draws it, exports it.
+class DamagedData(UserError):
+    """An example or a record file cannot be used."""
+
+
+def train(recipe: Recipe, run: RunFolder) -> dict | None:
+    """Trains, measures the best model, draws it.
 
     Args:
         recipe: a checked recipe.
         run: its folder, see `run_folder.find_run`; made here, once recipe and data fit together.
-        task: `SEGMENTATION`, or `pretraining.CLASSIFICATION`.
 
     Returns:
         The content of metrics.json; None on a worker that is not the chief.
 
     Raises:
-        UserError: the data set is missing or damaged, the loss is not finite, files cannot be
-            written, a worker is lost.
+        DamagedData: an example or a record file is damaged or missing.
+        UserError: the data set is missing, the loss is not finite, files cannot be written, a
+            worker is lost.
         Interrupted: on SIGTERM or Ctrl-C, after the run was saved.
     """
-    team = None
+    team, policy = None, keras.mixed_precision.global_policy()
     try:
         if recipe.deterministic:
             tf.config.experimental.enable_op_determinism()
         team = make_team(recipe)
-        return _train(recipe, run, team, task)
+        keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
+        return _train(recipe, run, team)
     except segmentation.DATA_ERRORS as error:
         fault = segmentation.describe_fault(error)
         if fault is None:
             raise _without(team, error) from error
-        if "mode pad" not in fault:  # which comes with advice of its own
-            fault += f"; {_advice(recipe)}"
-        raise UserError(f"training stopped: {fault}") from error
+        # That an image does not fit comes with advice of its own.
+        kind = UserError if "mode pad" in fault else DamagedData
+        raise kind(f"training stopped: {fault}") from error
     except tf.errors.OpError as error:
         raise _without(team, error) from error
     finally:
+        keras.mixed_precision.set_global_policy(policy)
         run.release()
 
 
@@ -88,45 +77,66 @@ def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
     lost = team.lost_workers(error) if team else []
     if not lost:
         return error
-    return UserError(
+    return UserError.naming(
         f"training stopped: {' and '.join(lost)} does not answer any more; start all workers "
-        f"again with --resume to go on from the last checkpoint"
+        "again with {resume} to go on from the last checkpoint"
     )
 
 
-def _advice(recipe: Recipe) -> str:
-    if recipe.task == "classification":
-        return "prepare the data set again, or train without it (--skip-errors)"
-    doctor = shlex.join(
-        ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
-    )
-    skip = "" if recipe.skip_errors else "; --skip-errors trains without it"
-    return f"{doctor} names what is damaged{skip}"
-
-
-def _train(recipe: Recipe, run: RunFolder, team: Team, task: Task) -> dict | None:
-    started, asked = time.time(), recipe
-    keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
-    dataset = task.load(recipe)
+def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
+    started, asked, kind = time.time(), recipe, TASKS[recipe.task]
+    dataset = kind.load(recipe)
     recipe = dataclasses.replace(recipe, val_split=dataset.validation_split(recipe.val_split))
+    task = kind(recipe, dataset)
     steps = _steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
-        model = task.build(recipe, dataset.num_classes)
-        loss = task.loss(recipe, dataset)
-        compile_model(model, recipe, steps * recipe.epochs, loss=loss)
+        model = task.build()
+        compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
     if team.is_chief:
         begin_run(run, asked)
-        task.begin(run, dataset)
+        task.begin(run)
         checkpoints.remove_unfinished(run.checkpoints)
-    loop = task.make_loop(model, recipe, dataset, steps, run, team)
+    loop = make_loop(task, model, steps, run, team)
     if recipe.resume:
         _resume(loop, run, team)
     progress = _run(loop, run, team)
-    if not team.is_chief:
-        return None
-    return task.finish(recipe, run, dataset, progress, steps, started)
+    return task.finish(run, progress, steps, started) if team.is_chief else None
+
+
+def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: Team) -> Loop:
+    """The loop of a compiled model, with `steps` steps an epoch."""
+    step, predict = make_step(model, task.recipe, team), task.predictor(team, model)
+
+    def validate(check_stop: Callable[[], None]) -> Counts:
+        measure = task.measure()
+        evaluate_in_team(team, predict, task.validation_batches(team), [measure], check_stop)
+        return measure
+
+    return Loop(
+        task.recipe,
+        run,
+        model,
+        step,
+        lambda start: iter(task.training_batches(team, start)),
+        validate,
+        steps,
+        worker=team.worker,
+        workers=team.workers,
+        scores=task.scores,
+    )
+
+
+def make_step(model: keras.Model, recipe: Recipe, team: Team) -> Step:
+    """The training step of a compiled model on the recipe's backend."""
+    if recipe.backend == "jax":
+        from gcn_keras.training.jax_step import JaxStep
+
+        return JaxStep(model, recipe.accumulate)
+    from gcn_keras.training.tensorflow_step import TensorFlowStep
+
+    return TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
 
 
 def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
@@ -153,42 +163,7 @@ def _run(loop: Loop, run: RunFolder, team: Team) -> Progress:
             save_figure(curves_figure(loop.progress.history), run.curves)
 
 
-def metrics_of_run(recipe, run, dataset, best, progress, steps, started) -> dict:
-    """The part of metrics.json that is the same for every task."""
-    return {
-        "split": recipe.val_split,
-        "best_epoch": progress.best_epoch,
-        "parameters": best.count_params(),
-        "train_pictures": steps * recipe.epochs * recipe.batch,
-        "skipped_steps": progress.skipped,
-        "training_seconds": round(progress.seconds, 1),  # validation after epochs included
-        "wall_seconds": round(time.time() - started, 1),  # since the last start
-        # Linux counts in KiB.
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        **provenance.of_run(run, dataset),
-    }
-
-
-def _export(recipe: Recipe, run: RunFolder) -> None:
-    """By the command, in a process that computes with TensorFlow on one device."""
-    directory = Path(recipe.saved_model or Path("saved_models", recipe.name))
-    command = ["-m", "gcn_keras.export", str(run.best), "--out", str(directory)]
-    done = subprocess.run(
-        [sys.executable, *command, "--formats", "savedmodel"],
-        env=environment_of_tensorflow(),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason is known"])[-1]
-        raise UserError(
-            f"{reason.removeprefix('error: ')}; the run is finished and kept, so export its model "
-            f"alone: {shlex.join(['python', *command[:-1], 'DIR'])}"
-        )
-    print(done.stdout, end="")
-
-
-def _steps_per_epoch(recipe: Recipe, dataset) -> int:
+def _steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
     """Steps of an epoch; raises UsageError where splits and batch do not fit the data set."""
     if recipe.train_split not in dataset.splits:
         raise UsageError(
@@ -197,9 +172,10 @@ def _steps_per_epoch(recipe: Recipe, dataset) -> int:
         )
     examples = dataset.splits[recipe.train_split]
     if recipe.batch > examples:
-        raise UsageError(
-            f"--batch {recipe.batch} is larger than split {recipe.train_split!r}, which has "
-            f"{examples} examples"
+        raise ArgumentError(
+            "batch",
+            f"{recipe.batch} is larger than split {recipe.train_split!r}, which has {examples} "
+            "examples",
         )
     return recipe.steps_per_epoch or examples // recipe.batch
 

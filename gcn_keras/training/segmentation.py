@@ -1,45 +1,56 @@
 """What training does for a segmentation model."""
 
 import functools
+from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from gcn_keras.evaluation.measure import evaluate_model
-from gcn_keras.inference.keras_model import load_any_model, load_model, segment
+from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
+from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.inference.keras_model import segment
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.padding import pad_to_stride
 from gcn_keras.models.costs import p5_weights
 from gcn_keras.models.gcn import gcn
-from gcn_keras.models.layer_names import is_in_head
 from gcn_keras.plots.samples import samples_figure
 from gcn_keras.plots.style import save_figure
-from gcn_keras.recipes.recipe import Recipe
-from gcn_keras.training import losses
+from gcn_keras.recipes.recipe import SegmentationRecipe
+from gcn_keras.training import losses, validation
 from gcn_keras.training.devices import Team
-from gcn_keras.training.loop import Loop
-from gcn_keras.training.run import Task, _export, metrics_of_run
 from gcn_keras.training.run_folder import RunFolder
-from gcn_keras.training.validation import evaluate_in_team, predictor
+from gcn_keras.training.task import Task, with_weights
 from pipelines import datasets
-from pipelines.base.errors import UserError
+from pipelines.datasets import PreparedDataset
 from pipelines.stream import segmentation
 
 SAMPLES = 6
 
 
-def make_loop(model, recipe: Recipe, dataset, steps: int, run: RunFolder, team: Team) -> Loop:
-    """The loop of a compiled model, with `steps` steps an epoch."""
-    step = make_step(model, recipe, team)
-    if recipe.backend == "jax":
+class Segmentation(Task[SegmentationRecipe]):
+    """Training of a model that labels every pixel."""
 
-        def predict(batches):
-            return [segment(model, images) for images in batches]
-    else:
-        predict = predictor(team, model)
+    scores = ("mean_iou", "pixel_accuracy")
+    missing = ("a mean IoU", "valid pixel, everything is void")
 
-    def stream(start):
-        batches = segmentation.training_batches(
-            dataset,
+    @staticmethod
+    def load(recipe):
+        return datasets.load(recipe.dataset, recipe.data_dir)
+
+    def build(self):
+        return build_model(self.recipe, self.dataset.num_classes)
+
+    def loss(self):
+        return losses.PixelCrossentropy(class_weights(self.recipe, self.dataset))
+
+    def begin(self, run):
+        Legend.of(self.dataset).write(run.legend)
+
+    def training_batches(self, team, start):
+        recipe = self.recipe
+        return segmentation.training_batches(
+            self.dataset,
             recipe.train_split,
             crop=recipe.crop,
             batch_size=recipe.batch,
@@ -56,50 +67,28 @@ def make_loop(model, recipe: Recipe, dataset, steps: int, run: RunFolder, team: 
             skip_errors=recipe.skip_errors,
             with_ids=True,
         )
-        return iter(batches)
 
-    def validate(heed):
-        return evaluate_in_team(team, predict, dataset, recipe.val_split, heed)
+    def validation_batches(self, team):
+        split = self.dataset.validation_split(self.recipe.val_split)
+        return evaluation_batches(self.dataset, split, worker=team.worker, workers=team.workers)
 
-    return Loop(
-        recipe, run, model, step, stream, validate, steps, worker=team.worker, workers=team.workers
-    )
+    def predictor(self, team, model):
+        return predictor(team, model)
 
+    def measure(self):
+        return ConfusionMatrix(self.dataset.num_classes)
 
-def make_step(model, recipe: Recipe, team: Team):
-    """The training step of a compiled model on the recipe's backend."""
-    if recipe.backend == "jax":
-        from gcn_keras.training.jax_step import JaxStep
-
-        return JaxStep(model, recipe.accumulate)
-    from gcn_keras.training.tensorflow_step import TensorFlowStep
-
-    return TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
-
-
-def _finish(recipe, run, dataset, progress, steps, started) -> dict:
-    """Scores, samples and an export of the best model."""
-    if not progress.best_epoch:
-        raise UserError(
-            f"no epoch has a mean IoU: split {recipe.val_split!r} of {recipe.dataset!r} has no "
-            f"valid pixel, everything is void; the last model is {run.model}"
+    def report(self, run, best, progress):
+        split, names = (
+            self.dataset.validation_split(self.recipe.val_split),
+            self.dataset.class_names,
         )
-    best = load_model(run.best)
-    matrix = evaluate_model(functools.partial(segment, best), dataset, recipe.val_split)
-    _draw_samples(best, dataset, recipe.val_split, run)
-    metrics = {
-        **matrix.summary(dataset.class_names),
-        "p5_weights": p5_weights(best),
-        **metrics_of_run(recipe, run, dataset, best, progress, steps, started),
-    }
-    run.write_json(run.metrics, metrics)
-    print(matrix.table(dataset.class_names))
-    if recipe.export:
-        _export(recipe, run)
-    return metrics
+        matrix = evaluate_model(functools.partial(segment, best), self.dataset, split)
+        _draw_samples(best, self.dataset, split, run)
+        return {**matrix.summary(names), "p5_weights": p5_weights(best)}, matrix.table(names)
 
 
-def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
+def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
     """The recipe's model, with the weights that it starts from."""
     build = functools.partial(
         gcn,
@@ -115,47 +104,7 @@ def build_model(recipe: Recipe, num_classes: int) -> keras.Model:
     return with_weights(build, recipe.weights)
 
 
-def with_weights(build, weights: str | None) -> keras.Model:
-    """Builds a model that starts from given weights.
-
-    Args:
-        build: function from `weights`, as `backbones.build` takes them, to a model.
-        weights: of a recipe.
-
-    Raises:
-        UserError: the weights do not fit, or cannot be read or downloaded.
-    """
-    trained_here = weights is not None and weights.endswith(".keras")
-    try:
-        model = build(weights=None if trained_here else weights)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if trained_here:
-        _copy_weights(load_any_model(weights), model, weights)
-    return model
-
-
-def _copy_weights(source, target, path) -> None:
-    """Copies every layer whose name and shapes agree; the others keep their initial weights."""
-    available = {layer.name: layer for layer in source.layers if layer.weights}
-    wanted = [layer for layer in target.layers if layer.weights]
-    fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
-    if all(is_in_head(layer.name) for layer in fitting):
-        raise UserError(f"no layer of {path} fits this model's backbone: it has another one")
-    for layer in fitting:
-        layer.set_weights(available[layer.name].get_weights())
-    print(f"{len(fitting)} of {len(wanted)} layers start from {path}")
-
-
-def _shapes(layer) -> list[tuple] | None:
-    return layer and [tuple(weights.shape) for weights in layer.weights]
-
-
-def _loss(recipe: Recipe, dataset) -> losses.PixelCrossentropy:
-    return losses.PixelCrossentropy(class_weights(recipe, dataset))
-
-
-def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
+def class_weights(recipe: SegmentationRecipe, dataset: PreparedDataset) -> np.ndarray | None:
     """Weights `[C]` for the loss, or None."""
     if recipe.class_weights == "none":
         return None
@@ -164,7 +113,30 @@ def class_weights(recipe: Recipe, dataset) -> np.ndarray | None:
     return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
 
-def _draw_samples(model, dataset, split, run) -> None:
+def predictor(team: Team, model: keras.Model) -> validation.Predict:
+    """A function from batches, uint8 `[B, H, W, 3]` of any sizes, to label maps, uint8 `[B, H, W]`.
+
+    Args:
+        team: of this run.
+        model: built in `team.strategy.scope()`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return lambda batches: [segment(model, images) for images in batches]
+
+    def label_maps(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.argmax(model(images, training=False), axis=-1), tf.uint8)
+
+    predict = validation.predictor(team, label_maps)
+
+    def predictions(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+        padded = predict([pad_to_stride(images) for images in batches])
+        sizes = [images.shape[1:3] for images in batches]
+        return [labels[:, :h, :w] for labels, (h, w) in zip(padded, sizes, strict=True)]
+
+    return predictions
+
+
+def _draw_samples(model: keras.Model, dataset: PreparedDataset, split: str, run: RunFolder) -> None:
     """Images from the whole split, evenly spaced, so that they do not all look alike."""
     count = dataset.splits[split]
     chosen = set(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int).tolist())
@@ -179,13 +151,3 @@ def _draw_samples(model, dataset, split, run) -> None:
         images, labels, predictions, dataset.class_names, dataset.palette, names
     )
     save_figure(figure, run.samples)
-
-
-SEGMENTATION = Task(
-    load=lambda recipe: datasets.load(recipe.dataset, recipe.data_dir),
-    build=build_model,
-    loss=_loss,
-    begin=lambda run, dataset: Legend.of(dataset).write(run.legend),
-    make_loop=make_loop,
-    finish=_finish,
-)

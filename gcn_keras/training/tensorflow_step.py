@@ -4,7 +4,7 @@ Keras' own `fit` takes the mean of each replica's loss, then the mean of those, 
 by how much void the others in their replica have; and it breaks under MultiWorkerMirroredStrategy
 (keras-team/keras#20585). Here the loss is the mean over all valid pixels of the whole batch, so a
 batch gives the same step however it is divided: over replicas, over machines, over time
-(`--accumulate`).
+(`accumulate`).
 """
 
 import keras
@@ -26,7 +26,9 @@ class TensorFlowStep:
         jit_compile: compile with XLA.
     """
 
-    def __init__(self, model, team: Team, accumulate: int = 1, jit_compile: bool = False):
+    def __init__(
+        self, model: keras.Model, team: Team, accumulate: int = 1, jit_compile: bool = False
+    ):
         self.model, self.team, self.accumulate = model, team, accumulate
         self.optimizer, self.loss = model.optimizer, model.loss
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -48,9 +50,9 @@ class TensorFlowStep:
         self._finish = tf.function(self._finished)
         # Replicas exchange values in the middle, which they cannot from a function of their own.
         compiled = tf.function(jit_compile=True) if jit_compile else lambda function: function
-        self._gradients, self._apply = compiled(self._gradients), compiled(self._apply)
+        self._gradients, self._apply = compiled(self._gradients_of), compiled(self._applied)
 
-    def __call__(self, images, labels, stop: bool = False) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, labels: tf.Tensor, stop: bool = False) -> tf.Tensor:
         """Takes one step with this worker's part of a batch.
 
         Nothing changes where the loss, or a gradient, is not finite (but under float16 the loss
@@ -111,7 +113,7 @@ class TensorFlowStep:
             more = self._run(_add_lists, gradients, more)
         return self._sum(loss), more
 
-    def _gradients(self, images, labels, total):
+    def _gradients_of(self, images, labels, total):
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             loss = self.loss.weighted_sum(labels, logits) / total
@@ -125,7 +127,7 @@ class TensorFlowStep:
         taken = tf.math.is_finite(loss) & (self.scales | ~broken)
 
         def take():
-            # Keras' loss scaling looks at the gradients of its own replica, and all must agree.
+            # Keras' loss scaling sees the gradients of its own replica, and all must agree.
             self._run(self._apply, gradients, tf.where(broken, float("nan"), 0.0))
             return 1.0
 
@@ -136,7 +138,7 @@ class TensorFlowStep:
         taken = tf.cond(taken, take, leave)
         return tf.stack([loss, taken, self._sum(self._run(tf.identity, stop))])
 
-    def _apply(self, gradients, poison):
+    def _applied(self, gradients, poison):
         if self.scales and self.team.replicas > 1:
             gradients = [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
         # The optimizer adds up the replicas' gradients.

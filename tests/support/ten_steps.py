@@ -39,12 +39,14 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     import tensorflow as tf
 
     from gcn_keras.evaluation.boundaries import BandMatrices, ContourCounts
-    from gcn_keras.inference.keras_model import segment
+    from gcn_keras.evaluation.measure import evaluation_batches
+    from gcn_keras.evaluation.metrics import ConfusionMatrix
     from gcn_keras.recipes.catalogue import RECIPES
     from gcn_keras.training.devices import make_team
     from gcn_keras.training.optimizers import compile_model
-    from gcn_keras.training.segmentation import build_model
-    from gcn_keras.training.validation import evaluate_in_team, predictor
+    from gcn_keras.training.run import make_step
+    from gcn_keras.training.segmentation import build_model, predictor
+    from gcn_keras.training.validation import evaluate_in_team
     from pipelines import datasets
 
     tf.config.set_logical_device_configuration(
@@ -70,24 +72,18 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     else:
         np.savez(begin, *[keras.ops.convert_to_numpy(v) for v in model.weights])
     results = {}
-    if backend == "jax":
-        from gcn_keras.training.jax_step import JaxStep
-
-        step = JaxStep(model, recipe.accumulate)
-
-        def predict(batches):
-            return [segment(model, images) for images in batches]
-    else:
-        from gcn_keras.training.tensorflow_step import TensorFlowStep
-
-        step = TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
-        predict = predictor(team, model)
+    step = make_step(model, recipe, team)
     if data_dir:
         dataset = datasets.load("image_folder", data_dir)
-        bands, contours = BandMatrices(CLASSES, (1, 3)), ContourCounts(CLASSES)
-        measures = (bands, contours)
-        matrix = evaluate_in_team(team, predict, dataset, "val", lambda: None, measures)
-        counted = {"matrix": matrix, "bands": bands, "contours": contours}
+        counted = {
+            "matrix": ConfusionMatrix(CLASSES),
+            "bands": BandMatrices(CLASSES, (1, 3)),
+            "contours": ContourCounts(CLASSES),
+        }
+        part = {"worker": team.worker, "workers": team.workers}
+        batches_of_val = evaluation_batches(dataset, "val", **part)
+        predict, measures = predictor(team, model), list(counted.values())
+        evaluate_in_team(team, predict, batches_of_val, measures, lambda: None)
         results |= {name: measure.counts for name, measure in counted.items()}
     share = BATCH // team.workers
     own = slice(team.worker * share, (team.worker + 1) * share)

@@ -20,28 +20,36 @@ from gcn_keras import RECIPES
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.models.classifier import classifier
 from gcn_keras.training import checkpoints, classification, segmentation
-from gcn_keras.training.classification import Accuracy, accuracy
+from gcn_keras.training.classification import Accuracy
 from gcn_keras.training.devices import Team
+from gcn_keras.training.validation import evaluate_in_team
 from pipelines.base.errors import UserError
 from pipelines.datasets import classification as classification_sets
+from pipelines.stream.classification import evaluation_batches
 
 TINY = "resnet14_tiny"
 
 
 class TestAccuracy:
+    @staticmethod
+    def counts(labels, logits) -> tuple[int, ...]:
+        accuracy = Accuracy()
+        accuracy.update(labels, logits)
+        return tuple(accuracy.counts.tolist())
+
     def test_places(self):
         logits = np.array([[6.0, 5, 4, 3, 2, 1, 0]] * 4)
-        assert accuracy(np.array([0, 1, 4, 5]), logits) == (4, 1, 3)
-        assert accuracy(np.array([0]), logits[:1]) == (1, 1, 1)
+        assert self.counts(np.array([0, 1, 4, 5]), logits) == (4, 1, 3)
+        assert self.counts(np.array([0]), logits[:1]) == (1, 1, 1)
 
     def test_a_model_that_cannot_tell_is_never_right(self):
-        assert accuracy(np.array([0, 6]), np.zeros((2, 7))) == (2, 0, 0)
-        assert accuracy(np.array([0]), np.full((1, 7), np.nan)) == (1, 0, 0)
+        assert self.counts(np.array([0, 6]), np.zeros((2, 7))) == (2, 0, 0)
+        assert self.counts(np.array([0]), np.full((1, 7), np.nan)) == (1, 0, 0)
 
     def test_shares(self):
-        measured = Accuracy(8, 2, 6)
+        measured = Accuracy(np.array([8, 2, 6]))
         assert (measured.top1_accuracy, measured.top5_accuracy) == (0.25, 0.75)
-        assert np.isnan(Accuracy(0, 0, 0).top1_accuracy)
+        assert np.isnan(Accuracy().top1_accuracy)
 
 
 class TestClassifier:
@@ -127,7 +135,7 @@ class TestEvaluate:
     @pytest.mark.parametrize("batch_size", [1, 3, 16])
     def test_each_image_counts_once(self, dataset, batch_size, replicas, workers):
         """However they are divided. Three of seven are bright; the dark ones come second."""
-        heeds, groups, parts = [], [], []
+        checks, groups, parts = [], [], []
 
         def predict(batches):
             groups.append(len(batches))
@@ -140,19 +148,20 @@ class TestEvaluate:
                 local_replicas=replicas,
                 sum_over_workers=lambda counts: counts,
             )
-            parts.append(
-                classification.evaluate(
-                    team,
-                    predict,
-                    dataset,
-                    "validation",
-                    (32, 32),
-                    batch_size,
-                    lambda: heeds.append(1),
-                )
+            batches = evaluation_batches(
+                dataset, "validation", (32, 32), batch_size, (worker, workers)
             )
+            accuracy = Accuracy()
+            evaluate_in_team(
+                team,
+                predict,
+                batches.as_numpy_iterator(),
+                [accuracy],
+                lambda: checks.append(1),
+            )
+            parts.append(accuracy.counts)
         assert np.sum(parts, axis=0).tolist() == [7, 3, 7]
-        assert max(groups) <= replicas and len(heeds) == len(groups)
+        assert max(groups) <= replicas and len(checks) == len(groups)
 
     def test_one_device_predicts_what_the_model_does(self):
         import tensorflow as tf

@@ -20,7 +20,7 @@ from places import REPOSITORY
 from gcn_keras import RECIPES
 from gcn_keras.training.devices import Team, check_divisible, make_team
 from pipelines import datasets
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import ArgumentError, UsageError
 
 PROGRAM = REPOSITORY / "tests/support/ten_steps.py"
 
@@ -203,7 +203,7 @@ def test_mixed_precision_is_near(folder, one, backend, precision):
         np.testing.assert_allclose(losses, one["answers"][:, 0], rtol=0.05)
 
 
-# === What cannot be meant ===
+# === What is refused ===
 
 
 def recipe(**fields):
@@ -212,9 +212,10 @@ def recipe(**fields):
 
 def test_every_device_gets_the_same_share():
     check_divisible(recipe(batch=8, accumulate=2), 4)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         check_divisible(recipe(batch=8, accumulate=2), 3)
-    assert str(caught.value) == (
+    assert "--" not in str(caught.value)
+    assert caught.value.of_option() == (
         "--batch is of all devices together and must be a multiple of 3 devices × --accumulate 2, "
         "got 8"
     )

@@ -1,0 +1,155 @@
+"""What differs between runs that train one kind of model or another."""
+
+import abc
+import resource
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar
+
+import keras
+import tensorflow as tf
+
+from gcn_keras.evaluation.metrics import Counts
+from gcn_keras.inference.keras_model import load_any_model
+from gcn_keras.models.layer_names import is_in_head
+from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training import provenance
+from gcn_keras.training.devices import Team
+from gcn_keras.training.loop import Progress
+from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.validation import Predict
+from pipelines.base.errors import UserError
+from pipelines.datasets import PreparedDataset
+
+R = TypeVar("R", bound=Recipe)
+
+
+class Task(abc.ABC, Generic[R]):
+    """One recipe on one data set.
+
+    Args:
+        recipe: checked, with a split to validate on.
+        dataset: from `load`.
+
+    Attributes:
+        scores: of what is measured, by name; by the first one a model is the best.
+        missing: what there is none of, the score and what it is measured on, in words.
+    """
+
+    scores: ClassVar[tuple[str, ...]]
+    missing: ClassVar[tuple[str, str]]
+
+    def __init__(self, recipe: R, dataset: PreparedDataset):
+        self.recipe, self.dataset = recipe, dataset
+
+    @staticmethod
+    @abc.abstractmethod
+    def load(recipe: Recipe) -> PreparedDataset:
+        """Opens the recipe's data set."""
+
+    @abc.abstractmethod
+    def build(self) -> keras.Model:
+        """The recipe's model, with the weights that it starts from."""
+
+    @abc.abstractmethod
+    def loss(self) -> keras.losses.Loss:
+        """One of `gcn_keras.training.losses`."""
+
+    def begin(self, run: RunFolder) -> None:
+        """Writes what lies beside models."""
+
+    @abc.abstractmethod
+    def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
+        """Images, labels and image ids: this worker's part of each batch from number `start` on."""
+
+    @abc.abstractmethod
+    def validation_batches(self, team: Team) -> Any:
+        """Images and labels: this worker's part of the validation split."""
+
+    @abc.abstractmethod
+    def predictor(self, team: Team, model: keras.Model) -> Predict:
+        """What `measure` compares with labels, on the recipe's backend."""
+
+    @abc.abstractmethod
+    def measure(self) -> Counts:
+        """An empty one, which has `scores`."""
+
+    @abc.abstractmethod
+    def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
+        """What metrics.json tells of the best model, and the same for a terminal."""
+
+    def finish(self, run: RunFolder, progress: Progress, steps: int, started: float) -> dict:
+        """Measures the best model and writes metrics.json.
+
+        Args:
+            run: where the best model is.
+            progress: of the finished run.
+            steps: of an epoch.
+            started: the time when this process began with it.
+
+        Returns:
+            The content of metrics.json.
+
+        Raises:
+            UserError: no epoch has a score.
+        """
+        recipe, (score, subject) = self.recipe, self.missing
+        if not progress.best_epoch:
+            raise UserError(
+                f"no epoch has {score}: split {recipe.val_split!r} of {recipe.dataset!r} has no "
+                f"{subject}; the last model is {run.model}"
+            )
+        best = load_any_model(run.best)
+        report, text = self.report(run, best, progress)
+        metrics = {
+            **report,
+            "split": recipe.val_split,
+            "best_epoch": progress.best_epoch,
+            "parameters": best.count_params(),
+            "train_pictures": steps * recipe.epochs * recipe.batch,
+            "skipped_steps": progress.skipped,
+            "training_seconds": round(progress.seconds, 1),  # validation after epochs included
+            "wall_seconds": round(time.time() - started, 1),  # since the last start
+            # Linux counts in KiB.
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            **provenance.of_run(run, self.dataset),
+        }
+        run.write_json(run.metrics, metrics)
+        print(text)
+        return metrics
+
+
+def with_weights(build: Callable[..., keras.Model], weights: str | None) -> keras.Model:
+    """Builds a model that starts from given weights.
+
+    Args:
+        build: function from `weights`, as `backbones.build` takes them, to a model.
+        weights: of a recipe.
+
+    Raises:
+        UserError: the weights do not fit, or cannot be read or downloaded.
+    """
+    trained_here = weights is not None and weights.endswith(".keras")
+    try:
+        model = build(weights=None if trained_here else weights)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if weights is not None and trained_here:
+        _copy_weights(load_any_model(weights), model, weights)
+    return model
+
+
+def _copy_weights(source: keras.Model, target: keras.Model, path: str) -> None:
+    """Copies every layer whose name and shapes agree; the others keep their initial weights."""
+    available = {layer.name: layer for layer in source.layers if layer.weights}
+    wanted = [layer for layer in target.layers if layer.weights]
+    fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
+    if all(is_in_head(layer.name) for layer in fitting):
+        raise UserError(f"no layer of {path} fits this model's backbone: it has another one")
+    for layer in fitting:
+        layer.set_weights(available[layer.name].get_weights())
+    print(f"{len(fitting)} of {len(wanted)} layers start from {path}")
+
+
+def _shapes(layer: keras.Layer | None) -> list[tuple] | None:
+    return layer and [tuple(weights.shape) for weights in layer.weights]
