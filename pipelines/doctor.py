@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from pipelines import datasets
+from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.examination.report import html_report, text_report
 
@@ -36,7 +37,7 @@ def doctor(
     if show < 1:
         raise UsageError(f"--show must be at least 1, got {show}")
     datasets.check_prepared(name, data_dir)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
+    prepare_tensorflow()
     from pipelines.examination.contact_sheet import contact_sheet
     from pipelines.examination.examine import examine
 

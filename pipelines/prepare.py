@@ -1,13 +1,13 @@
 """Prepares a data set: `python -m pipelines.prepare NAME --from DIR --data-dir DIR`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from pipelines import datasets
-from pipelines.base.errors import UsageError, run_command
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UsageError, as_options, run_command
 from pipelines.datasets import classification
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
@@ -55,7 +55,7 @@ def prepare(
         _prepare_imagenet(source, data_dir)
         return
     datasets.check_source(name, source, beam_options, options, skip_errors)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notes among the progress
+    prepare_tensorflow()
     folder = datasets.prepared_folder(name, data_dir)
     already = datasets.is_prepared(name, data_dir)
     prepared = datasets.prepare(name, source, data_dir, beam_options, options, skip_errors)
@@ -71,12 +71,12 @@ def prepare(
     print(f"in {folder}")
 
 
-def _prepare_imagenet(source, data_dir) -> None:
+def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
     if source is None:
         raise UsageError(
             f"{classification.IMAGENET!r} needs the folder of its archives: --from DIR"
         )
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_tensorflow()
     folder = classification.prepare_imagenet(source, data_dir)
     prepared = classification.load(classification.IMAGENET, data_dir)
     print(f"{prepared.name}: {prepared.num_classes:,} classes")
@@ -85,7 +85,7 @@ def _prepare_imagenet(source, data_dir) -> None:
     print(f"in {folder}")
 
 
-def _shares(prepared, split: str) -> str:
+def _shares(prepared: datasets.PreparedDataset, split: str) -> str:
     """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
     from pipelines.stream.segmentation import class_pixel_counts
 
@@ -98,7 +98,8 @@ def _shares(prepared, split: str) -> str:
 
 def main() -> None:
     """Entry point of the command."""
-    tyro.cli(prepare, prog="python -m pipelines.prepare")
+    with as_options(source="from"):
+        tyro.cli(prepare, prog="python -m pipelines.prepare")
 
 
 if __name__ == "__main__":

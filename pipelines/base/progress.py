@@ -9,9 +9,7 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 
-def progress(
-    items: Iterable[Item], description: str, total: int | None = None
-) -> Iterable[Item]:
+def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
     """Iterates over `items` with a bar on standard error; `total` if they have no length."""
     return tqdm(items, desc=description, total=total, unit=" examples", mininterval=0.5)
 

@@ -70,9 +70,9 @@ def download(
         _fetch(url, part, size)
         _check(part, size, sha256)
     except _Failed as error:
-        raise UserError(
+        raise UserError.naming(
             f"cannot download {url}: {error}; {path.name} can also be fetched by hand, from "
-            f"{page or url}, and its folder given as --from DIR"
+            f"{page or url}, and its folder given as {{source}} DIR"
         ) from error
     part.rename(path)
     return path

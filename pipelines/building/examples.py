@@ -119,13 +119,13 @@ def check_beam(options: str) -> None:
     """
     for option in options.split(","):
         if not re.fullmatch(r"\w+(=.+)?", option):
-            raise UsageError(
-                f"{option!r} in --beam-options {options!r} is no option: "
+            raise UsageError.naming(
+                f"{option!r} in {{beam_options}} {options!r} is no option: "
                 "runner=DirectRunner,direct_num_workers=4 would be two"
             )
     if importlib.util.find_spec("apache_beam") is None:
-        raise UserError(
-            "Apache Beam is not installed: leave --beam-options away to prepare in this process, "
+        raise UserError.naming(
+            "Apache Beam is not installed: leave {beam_options} away to prepare in this process, "
             "or make an environment with it as README.md describes"
         )
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.base.errors import UsageError, UserError
-from pipelines.datasets import DEFAULT_DATA_DIR, PreparedDataset
+from pipelines.base.errors import ArgumentError, UserError
+from pipelines.datasets.names import DEFAULT_DATA_DIR, preparing
+from pipelines.datasets.prepared import PreparedDataset, naming_damage
 
 IMAGENET = "imagenet2012"
 _ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
@@ -24,15 +25,16 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def check_name(name: str) -> None:
-    """Checks that `name` can be that of a set: "imagenet2012", or with a config "imagenette/160px".
+    """Checks the form of a set's name: "imagenet2012", or with a config "imagenette/160px".
 
     Raises:
-        UsageError: it cannot.
+        ArgumentError: it has another form; the message calls it `dataset`.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"--dataset must be the name of a set that TFDS has, such as imagenet2012 or "
-            f"imagenette/160px, got {name!r}"
+        raise ArgumentError(
+            "dataset",
+            "must be the name of a set that TFDS has, such as imagenet2012 or imagenette/160px, "
+            f"got {name!r}",
         )
 
 
@@ -49,8 +51,8 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
         return max(versions, key=lambda path: tuple(map(int, path.name.split("."))))
     if name == IMAGENET:
         advice = (
-            f"put {' and '.join(_ARCHIVES)} from {_PAGE} into a folder DIR and run: python -m "
-            f"pipelines.prepare {name} --from DIR --data-dir {shlex.quote(str(data_dir))}"
+            f"put {' and '.join(_ARCHIVES)} from {_PAGE} into a folder DIR and run: "
+            f"{preparing(name, data_dir)}"
         )
     else:
         # Not by the command `tfds build`, which needs Apache Beam whatever it builds.
@@ -109,16 +111,9 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    try:
+    with naming_damage(folder, "dataset_info.json or features.json"):
         info = tfds.builder_from_directory(folder).info
-        features, splits = info.features, dict(info.splits.items())
-        file_format = info.file_format
-    except Exception as error:  # whatever TFDS stumbles over in a damaged file
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise UserError(
-            f"{folder} has a damaged dataset_info.json or features.json ({reason}); delete the "
-            "folder and prepare the data set anew"
-        ) from error
+        features, file_format = info.features, info.file_format
     if not _is_classified(features):
         raise UserError(
             f"{name!r} is no set of images with one class each: it needs the features image and "
@@ -138,14 +133,11 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         image_id = parsed.get("file_name", tf.constant(""))
         return {"image": parsed["image"], "label": parsed["label"], "image_id": image_id}
 
-    return PreparedDataset(
+    return PreparedDataset.from_info(
+        info,
         name=name,
         class_names=tuple(features["label"].names),
         palette=np.zeros((0, 3), np.uint8),
-        splits={split: part.num_examples for split, part in splits.items()},
-        files={split: tuple(map(str, part.filepaths)) for split, part in splits.items()},
-        lengths={split: tuple(part.shard_lengths) for split, part in splits.items()},
-        num_bytes={split: part.num_bytes for split, part in splits.items()},
         parse=parse,
     )
 

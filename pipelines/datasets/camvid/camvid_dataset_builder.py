@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.building import encoding, examples, folders, image_label
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 
 UNLABELLED = 11  # becomes IGNORE
 

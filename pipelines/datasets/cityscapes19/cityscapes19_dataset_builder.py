@@ -12,7 +12,7 @@ from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.building import encoding, examples, image_label
 from pipelines.building.archives import Archive, locate
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://www.cityscapes-dataset.com/downloads/"
 IMAGES = Archive("leftImg8bit_trainvaltest.zip", "leftImg8bit/train", PAGE)

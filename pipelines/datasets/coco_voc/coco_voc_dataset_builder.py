@@ -13,7 +13,7 @@ from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.building import encoding, examples, image_label
 from pipelines.building.archives import Archive, locate
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://cocodataset.org/#download"
 SPLITS = ("train", "val")

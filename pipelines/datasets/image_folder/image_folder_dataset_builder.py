@@ -5,7 +5,7 @@ from functools import partial
 import tensorflow_datasets as tfds
 
 from pipelines.building import encoding, examples, folders, image_label
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):

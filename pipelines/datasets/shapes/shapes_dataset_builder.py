@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.base.progress import progress
 from pipelines.building import encoding
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.shapes import scenes
 
 # Scenes of each split. The position in this table is part of a scene's seed.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,6 @@ class TfdsOptions:
     class_names: Path | None = None
 
     def check(self) -> None:
-        """Raises UsageError for values that cannot be meant."""
+        """Raises ArgumentError for invalid values."""
         if not 0 <= self.first_label < 255:
-            raise UsageError(f"--first-label must be in 0…254, got {self.first_label}")
+            raise ArgumentError("first_label", f"must be in 0…254, got {self.first_label}")

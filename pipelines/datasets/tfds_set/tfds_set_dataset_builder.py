@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
 from pipelines.building import encoding, examples, folders, image_label
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
 
@@ -40,7 +40,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        folder = dl_manager._manual_dir  # TFDS' own data directory, where --from gave one
+        folder = dl_manager._manual_dir  # TFDS' own data directory, where a source was given
         given = folder and Path(folder).is_dir()
         source = open_source(
             self.source, Path(folder) if given else dl_manager.download_dir.parent / "tfds"
@@ -69,8 +69,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 largest = max([largest, *values[values != IGNORE].tolist()])
         count = largest - self.options.first_label + 1
         if count < 2:
-            raise UserError(
-                f"the masks of tfds:{self.source} hold no two classes from --first-label "
+            raise UserError.naming(
+                f"the masks of tfds:{self.source} hold no two classes from {{first_label}} "
                 f"{self.options.first_label} on; their largest value is {largest}"
             )
         return tuple(f"class {index}" for index in range(count))
@@ -101,9 +101,9 @@ def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
         )
     except Exception as error:  # whatever a foreign builder and its downloads raise
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
+        raise UserError.naming(
             f"TFDS cannot prepare {name!r} ({type(error).__name__}: {reason}): prepare it with "
-            f"TFDS elsewhere and give its data directory as --from DIR"
+            f"TFDS elsewhere and give its data directory as {{source}} DIR"
         ) from error
     return builder
 
@@ -123,30 +123,28 @@ def pick_features(name: str, features, options: TfdsOptions) -> tuple[str, str]:
     images = {key: f for key, f in features.items() if isinstance(f, tfds.features.Image)}
     shown = ", ".join(f"{key} {tuple(f.shape)}" for key, f in images.items()) or "none"
 
-    def pick(option, given, candidates):
+    def pick(argument, given, candidates):
         if given is not None:
             if given not in images:
-                raise UsageError(
-                    f"{option} {given}: tfds:{name} has no image of that name; its images are "
-                    f"{shown}"
+                raise ArgumentError(
+                    argument,
+                    f"{given}: tfds:{name} has no image of that name; its images are {shown}",
                 )
             return given
         if len(candidates) != 1:
-            raise UsageError(
-                f"tfds:{name} needs {option}: its images are {shown}, and "
+            raise UsageError.naming(
+                f"tfds:{name} needs {{{argument}}}: its images are {shown}, and "
                 f"{'none' if not candidates else 'more than one'} could be meant"
             )
         return candidates[0]
 
     rest = [key for key in images if key != options.label_feature]
     coloured = [key for key in rest if images[key].shape[-1] == 3]
-    image = pick(
-        "--image-feature", options.image_feature, ["image"] if "image" in rest else coloured
-    )
+    image = pick("image_feature", options.image_feature, ["image"] if "image" in rest else coloured)
     others = [key for key in images if key != image]
-    label = pick("--label-feature", options.label_feature, others)
+    label = pick("label_feature", options.label_feature, others)
     if image == label:
-        raise UsageError(f"--image-feature and --label-feature are both {image}")
+        raise ArgumentError("image_feature", f"and {{label_feature}} are both {image}")
     return image, label
 
 

@@ -12,7 +12,7 @@ from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.building import encoding, examples, image_label
 from pipelines.building.archives import Archive, locate
-from pipelines.datasets import VERSIONS
+from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.voc2012_sbd.mat_files import read_mat
 
 TRAINVAL = Archive(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from file_server import FileServer
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, as_options
 from pipelines.building import downloads
 from pipelines.building.downloads import download
 
@@ -93,7 +93,7 @@ def test_a_server_that_always_breaks_off(server, path):
     server.ranges = False
     server.cuts = [2000] * 9
     url = server.url("archive")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as caught, as_options(source="from"):
         download(url, path, len(DATA), SHA256, page="http://example.org/page")
     assert str(caught.value) == (
         f"cannot download {url}: the connection ended after 2,000 of 3,000 bytes: try again later, "
@@ -130,7 +130,7 @@ def test_a_part_of_another_file(server, path):
 
 def test_a_wrong_checksum(server, path):
     url = server.url("archive")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as caught, as_options(source="from"):
         download(url, path, len(DATA), "0" * 64)
     assert str(caught.value) == (
         f"cannot download {url}: what came has the SHA-256 {SHA256}, not {'0' * 64}, and was "
@@ -165,7 +165,7 @@ def test_a_file_of_another_size_is_there(server, path):
 
 def test_not_found(server, path):
     url = server.url("gone")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as caught, as_options(source="from"):
         download(url, path)
     assert str(caught.value) == (
         f"cannot download {url}: the server says 404 Not Found; the file may have moved; a.tar can "

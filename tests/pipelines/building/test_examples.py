@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from pipelines import datasets
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.building import examples as building
 
 
@@ -67,20 +67,22 @@ def test_where_all_items_are_faulty_nothing_is_skipped():
 
 def test_beam_excludes_skipping(data_dir):
     options = {"beam_options": "runner=DirectRunner", "skip_errors": True}
-    with pytest.raises(UsageError, match="^--beam-options excludes --skip-errors: "):
+    message = "^--beam-options excludes --skip-errors: "
+    with pytest.raises(UsageError, match=message), as_options():
         datasets.prepare("coco_voc", None, data_dir, **options)
 
 
 @pytest.mark.parametrize("options", ["", "runner=", "runner=A,,b=1", "--runner=A", "a=1, b=2"])
 def test_options_of_beam_that_are_none(options, data_dir):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as caught, as_options():
         datasets.prepare("coco_voc", None, data_dir, beam_options=options)
     assert f"in --beam-options {options!r} is no option: runner=DirectRunner" in str(caught.value)
 
 
 def test_beam_that_is_not_installed(data_dir, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="^Apache Beam is not installed: leave --beam-options away"):
+    message = "^Apache Beam is not installed: leave --beam-options away"
+    with pytest.raises(UserError, match=message), as_options():
         datasets.prepare("coco_voc", None, data_dir, beam_options="runner=DirectRunner")
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines import datasets
 from pipelines.base import labels
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.cityscapes19 import cityscapes19_dataset_builder as cityscapes19
 from pipelines.stream.segmentation import evaluation_examples
 
@@ -181,7 +181,8 @@ def test_without_the_coarse_archives(tree, data_dir, capsys):
 
 
 def test_missing_archives_are_named(tmp_path, data_dir):
-    with pytest.raises(UsageError, match="'cityscapes19' needs the folder .*--from DIR"):
+    message = "'cityscapes19' needs the folder .*--from DIR"
+    with pytest.raises(UsageError, match=message), as_options(source="from"):
         datasets.prepare("cityscapes19", None, data_dir)
     tree = write_cityscapes(tmp_path / "tree")
     archives = pack(tree, tmp_path / "archives", ["gtFine_trainvaltest.zip"])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipelines import datasets
 from pipelines.base import labels
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.coco_voc import coco_voc_dataset_builder as coco_voc
 from pipelines.stream import record_order
 from pipelines.stream.record_order import open_records
@@ -285,7 +285,7 @@ def test_stage1_and_its_parts(data_dir):
         datasets.load("stage1", data_dir)
     with pytest.raises(UserError, match="^'coco_voc/2014_min9' is not prepared .*/2014_min9/1.0.0"):
         datasets.load("stage1/2014_min9", data_dir)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as caught, as_options():
         datasets.prepare("stage1/2014", None, data_dir)
     assert str(caught.value) == (
         "'stage1/2014' is a stream over coco_voc/2014 and voc2012_sbd: prepare those, then train "

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines import datasets
 from pipelines.base import labels
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.building import encoding, image_label
 from pipelines.stream.record_order import open_records
 from pipelines.stream.segmentation import evaluation_examples
@@ -180,7 +180,8 @@ def test_a_set_that_is_not_prepared_names_the_command(data_dir):
 def test_sources(tmp_path, data_dir):
     with pytest.raises(UsageError, match="'shapes' is generated and takes no source, got 'x'"):
         datasets.prepare("shapes", "x", data_dir)
-    with pytest.raises(UsageError, match="'camvid' needs the folder .*--from DIR"):
+    message = "'camvid' needs the folder .*--from DIR"
+    with pytest.raises(UsageError, match=message), as_options(source="from"):
         datasets.prepare("camvid", None, data_dir)
     with pytest.raises(UserError, match=f"there is no folder {tmp_path}/none"):
         datasets.prepare("camvid", tmp_path / "none", data_dir)
@@ -265,9 +266,9 @@ def test_a_killed_preparation_does_not_look_finished(source, data_dir):
     program = f"""
         import os
         from pipelines import datasets
-        from pipelines.datasets import pairs
-        read_pair = pairs.read_pair
-        pairs.read_pair = lambda pair, *rest: (
+        from pipelines.building import image_label
+        read_pair = image_label.read_pair
+        image_label.read_pair = lambda pair, *rest: (
             os._exit(9) if pair.image.parents[1].name == "val" else read_pair(pair, *rest)
         )
         datasets.prepare("image_folder", {str(source)!r}, {str(data_dir)!r})

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from miniatures import encoded, noise
 
 from pipelines import datasets
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.tfds_set import tfds_set_dataset_builder as tfds_set
 from pipelines.datasets.tfds_set.options import TfdsOptions
 from pipelines.stream import segmentation
@@ -204,7 +204,7 @@ def test_features_are_picked(options, picked):
     ],
 )
 def test_features_that_are_not_clear(options, message):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as caught, as_options(source="from"):
         tfds_set.pick_features("x", FEATURES, options)
     assert str(caught.value) == message
 
@@ -224,9 +224,11 @@ def test_names(data_dir):
 
 
 def test_options_are_for_tfds_sets_alone(source, data_dir):
-    with pytest.raises(UsageError, match="--first-label and --class-names are for tfds:NAME, not"):
+    message = "--first-label and --class-names are for tfds:NAME, not"
+    with pytest.raises(UsageError, match=message), as_options():
         datasets.check_source("camvid", source, None, TfdsOptions(first_label=1))
-    with pytest.raises(UsageError, match="^--first-label must be in 0…254, got 255$"):
+    message = "^--first-label must be in 0…254, got 255$"
+    with pytest.raises(UsageError, match=message), as_options():
         datasets.check_source("tfds:oxford_iiit_pet", None, None, TfdsOptions(first_label=255))
 
 
@@ -235,7 +237,7 @@ def test_a_download_that_fails_says_what_to_do(data_dir, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as caught, as_options(source="from"):
         tfds_set.open_source("oxford_iiit_pet", data_dir)
     assert str(caught.value) == (
         "TFDS cannot prepare 'oxford_iiit_pet' (ConnectionError: no route to host): prepare it "

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from classified_images import BRIGHT, CLASSES, DARK, TRAIN, Imagenet2012, jpeg, write_images
 
 from pipelines.base import decoding
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets import classification as classification_sets
 from pipelines.prepare import prepare
 from pipelines.stream import classification, crops
@@ -79,7 +79,7 @@ class TestSets:
 
     @pytest.mark.parametrize("name", ["", "ImageNet", "../x", "a/b/c", "tfds:cifar10", "a/.."])
     def test_names_that_cannot_be_meant(self, name):
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(UsageError) as caught, as_options():
             classification_sets.check_name(name)
         assert str(caught.value) == (
             "--dataset must be the name of a set that TFDS has, such as imagenet2012 or "

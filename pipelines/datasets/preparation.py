@@ -1,0 +1,175 @@
+"""Writes data sets as TFRecords, with TFDS."""
+
+import contextlib
+import importlib
+import io
+import sys
+from pathlib import Path
+
+from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.building import examples
+from pipelines.datasets.names import (
+    DEFAULT_DATA_DIR,
+    DOWNLOADED,
+    GENERATED,
+    MIXTURES,
+    ON_BEAM,
+    TFDS,
+    is_prepared,
+    parse_name,
+    parts_of,
+)
+from pipelines.datasets.prepared import PreparedDataset, open_prepared
+from pipelines.datasets.tfds_set.options import TfdsOptions
+
+
+def check_source(
+    name: str,
+    source: str | Path | None,
+    beam_options: str | None = None,
+    tfds_options: TfdsOptions | None = None,
+    skip_errors: bool = False,
+) -> None:
+    """Checks that `prepare` can be called so; imports nothing heavy.
+
+    Raises:
+        UsageError: unknown name, a source for a generated set, or none for another, or options
+            of Beam for a set that cannot use it, or together with `skip_errors`.
+        UserError: the source is no folder, or an empty one, or Beam is not installed.
+    """
+    base, _ = parse_name(name)
+    if base in MIXTURES:
+        raise UsageError.naming(
+            f"{name!r} is a stream over {' and '.join(parts_of(name))}: prepare those, then train "
+            f"on {{dataset}} {name}"
+        )
+    if beam_options is not None:
+        if base not in ON_BEAM:
+            raise UsageError(
+                f"{name!r} is not prepared with Beam, which is for {' and '.join(ON_BEAM)}"
+            )
+        if skip_errors:
+            raise ArgumentError(
+                "beam_options", "excludes {skip_errors}: workers cannot tell what they skip"
+            )
+        examples.check_beam(beam_options)
+    if tfds_options is not None:
+        if base != "tfds_set":
+            raise ArgumentError(
+                "{image_feature}, {label_feature}, {first_label} and {class_names}",
+                f"are for {TFDS}NAME, not for {name!r}",
+            )
+        tfds_options.check()
+    if base in GENERATED:
+        if source is not None:
+            raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
+        return
+    if source is None and base in DOWNLOADED:
+        return
+    if source is None:
+        raise UsageError.naming(
+            f"{name!r} needs the folder of its images and labels: {{source}} DIR"
+        )
+    if not Path(source).is_dir():
+        raise UserError(f"there is no folder {source}")
+    if not any(Path(source).iterdir()):
+        raise UserError(f"the folder {source} is empty")
+
+
+def prepare(
+    name: str,
+    source: str | Path | None = None,
+    data_dir: str | Path = DEFAULT_DATA_DIR,
+    beam_options: str | None = None,
+    tfds_options: TfdsOptions | None = None,
+    skip_errors: bool = False,
+) -> PreparedDataset:
+    """Writes a data set as TFRecords, unless that has been done.
+
+    The records are written into a folder `incomplete.…` which gets its name when all is written:
+    what `load` finds is complete.
+
+    Args:
+        name: one of `VERSIONS`, or "image_folder/ANY_NAME", "coco_voc/2014", "tfds:NAME".
+        source: the folder of images and labels, or of the archives; None for "shapes", or to
+            download what has an open address.
+        data_dir: where prepared data sets live; made if absent.
+        beam_options: prepare with Apache Beam, with options as `generation.pipeline_options`
+            takes them; None to prepare in this process.
+        tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
+        skip_errors: leave out images that cannot be used, or whose labels cannot, and name them
+            on standard error; `skipped` of the data set tells how many. What is wrong with the
+            source as a whole, such as a missing archive or label file, stays an error.
+
+    Returns:
+        The data set, open for reading.
+
+    Raises:
+        UsageError: the name is unknown, or the source or Beam does not fit it.
+        UserError: the source has a fault (the message names the file; with `skip_errors`, a split
+            has no image that can be used), or `data_dir` cannot be written.
+    """
+    check_source(name, source, beam_options, tfds_options, skip_errors)
+    if not is_prepared(name, data_dir):
+        _build(name, source, data_dir, beam_options, tfds_options, skip_errors)
+    return open_prepared(name, data_dir)
+
+
+def _build(
+    name: str,
+    source: str | Path | None,
+    data_dir: str | Path,
+    beam_options: str | None = None,
+    tfds_options: TfdsOptions | None = None,
+    skip_errors: bool = False,
+) -> None:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    base, config = parse_name(name)
+    module = importlib.import_module(f"pipelines.datasets.{base}.{base}_dataset_builder")
+    try:
+        Path(data_dir).mkdir(parents=True, exist_ok=True)
+        options = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
+        builder = module.Builder(data_dir=str(data_dir), **options)
+        download_config = tfds.download.DownloadConfig(
+            manual_dir=source and str(source),
+            try_download_gcs=False,
+        )
+        if base == "tfds_set":
+            builder.source = name.removeprefix(TFDS)
+            builder.options = tfds_options or TfdsOptions()
+        if beam_options is not None:
+            builder.beam = True
+            download_config.beam_options = examples.pipeline_options(beam_options)
+        if skip_errors:
+            # Filled while the examples are made; TFDS writes the metadata after that.
+            builder.skipped = builder.info.metadata["skipped"] = {}
+        # TFDS reports downloads that do not happen; the builders show their own progress.
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            _without_tfds_bars(tfds),
+            examples.errors_of_beam(),
+        ):
+            builder.download_and_prepare(
+                download_dir=str(Path(data_dir, "downloads")), download_config=download_config
+            )
+    except (OSError, RuntimeError, tf.errors.OpError) as error:
+        # While it writes, TFDS wraps TensorFlow's errors in RuntimeErrors of its own.
+        reason = error.__cause__ if type(error) is RuntimeError else error
+        if not isinstance(reason, (OSError, tf.errors.OpError)):
+            raise
+        if is_prepared(name, data_dir):  # another process was faster
+            print(f"{name}: another process has prepared it meanwhile", file=sys.stderr)
+            return
+        text = reason.message if isinstance(reason, tf.errors.OpError) else reason
+        raise UserError(f"cannot prepare {name!r} in {data_dir}: {text}") from error
+
+
+@contextlib.contextmanager
+def _without_tfds_bars(tfds):
+    tfds.display_progress_bar(False)
+    try:
+        yield
+    finally:
+        tfds.display_progress_bar(True)

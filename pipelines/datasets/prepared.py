@@ -1,0 +1,138 @@
+"""A data set that lies on disk as TFRecords, and how it is opened."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.base import labels
+from pipelines.base.errors import UsageError, UserError
+from pipelines.datasets.names import prepared_folder
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedDataset:
+    """A data set that lies on disk as TFRecords.
+
+    Attributes:
+        name: as given to `load`: "camvid", "image_folder/mine".
+        class_names: one a label, from 0.
+        palette: uint8 `[256, 3]` RGB, a colour for each label; row 255 is void.
+        splits: examples in each split.
+        files: the TFRecord files of each split.
+        lengths: the examples in each of the files.
+        num_bytes: the size of each split's examples.
+        parse: takes a serialised example, a scalar string, apart: `image` and `label`, the bytes
+            of JPEG or PNG files, and `image_id`, scalar strings all three. Runs in a graph.
+        unlabelled_splits: those whose labels are void throughout because there are none.
+        overlapping_splits: pairs of splits that share images by their definition.
+        skipped: images that preparation left out because they or their labels could not be used,
+            by what its progress bar said: {"camvid train": 2}.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    palette: np.ndarray = field(repr=False)
+    splits: dict[str, int]
+    files: dict[str, tuple[str, ...]] = field(repr=False)
+    lengths: dict[str, tuple[int, ...]] = field(repr=False)
+    num_bytes: dict[str, int] = field(repr=False)
+    parse: Callable[[Any], dict[str, Any]] = field(repr=False)
+    unlabelled_splits: tuple[str, ...] = ()
+    overlapping_splits: tuple[tuple[str, str], ...] = ()
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; void (255) is none."""
+        return len(self.class_names)
+
+    def check_split(self, split: str) -> None:
+        """Raises UsageError if there is no such split."""
+        if split not in self.splits:
+            raise UsageError(
+                f"{self.name!r} has no split {split!r}; it has: {', '.join(self.splits)}"
+            )
+
+    def validation_split(self, name: str | None = None) -> str:
+        """The split to measure on: `name`, or by default "val" or "validation".
+
+        Raises:
+            UsageError: there is no such split.
+        """
+        if name is None:
+            name = next((split for split in ("val", "validation") if split in self.splits), None)
+        if name is None:
+            raise UsageError(
+                f"{self.name!r} has no split 'val' or 'validation'; it has: "
+                f"{', '.join(self.splits)}"
+            )
+        self.check_split(name)
+        return name
+
+    @classmethod
+    def from_info(cls, info: Any, **attributes: Any) -> "PreparedDataset":
+        """The data set of a `tfds.core.DatasetInfo`, which knows its splits and their files.
+
+        Args:
+            info: of a builder that was opened from its folder.
+            attributes: all others.
+        """
+        splits = dict(info.splits.items())
+        return cls(
+            splits={split: part.num_examples for split, part in splits.items()},
+            files={split: tuple(map(str, part.filepaths)) for split, part in splits.items()},
+            lengths={split: tuple(part.shard_lengths) for split, part in splits.items()},
+            num_bytes={split: part.num_bytes for split, part in splits.items()},
+            **attributes,
+        )
+
+
+def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
+    """Opens a data set that has been prepared; no mixture.
+
+    Raises:
+        UserError: one of its files is damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = prepared_folder(name, data_dir)
+    skip = tfds.decode.SkipDecoding()
+
+    def parse(record):
+        return features.deserialize_example(record, decoders={"image": skip, "label": skip})
+
+    with naming_damage(folder, "dataset_info.json, features.json or metadata.json"):
+        info = tfds.builder_from_directory(folder).info
+        features, class_names = info.features, tuple(info.metadata["class_names"])
+        return PreparedDataset.from_info(
+            info,
+            name=name,
+            class_names=class_names,
+            palette=labels.palette(len(class_names), name),
+            parse=parse,
+            unlabelled_splits=tuple(info.metadata.get("unlabelled_splits", ())),
+            overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
+            skipped=dict(info.metadata.get("skipped", {})),
+        )
+
+
+@contextlib.contextmanager
+def naming_damage(folder: Path, files: str) -> Iterator[None]:
+    """Within its block whatever TFDS raises on a damaged file becomes a UserError.
+
+    Args:
+        folder: of the prepared data set.
+        files: those that are read.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{folder} has a damaged {files} ({reason}); delete the folder and prepare the data "
+            "set anew"
+        ) from error
