@@ -10,18 +10,15 @@ give, held in memory, with all cores; the fastest of three turns counts.
 
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from input_pipeline import KINDS, REPOSITORY, Images, write_images
+from input_pipeline import KINDS, Images, write_images
 
-sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
-
-from pipelines.base.errors import run_command  # noqa: E402
+from pipelines.base.errors import run_command
 
 JITTER = 0.3
 
@@ -126,7 +123,7 @@ def compare(
     """Measure the parts of a training crop.
 
     Args:
-        json_file: Write the rows there, too.
+        json_file: JSON file for the rows.
         seconds: Length of a measurement.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -16,7 +16,6 @@ large a PNG as Cityscapes' are (11 GB for 5,000); --images takes a folder of you
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +27,8 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw, ImageOps
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs without an installation
-
-from pipelines.base.errors import UsageError, UserError, run_command  # noqa: E402
-from pipelines.building.encoding import pack_png  # noqa: E402
+from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.building.encoding import pack_png
 
 HEIGHT, WIDTH, WINDOW = 1024, 2048, 512
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -105,7 +102,7 @@ def read_images(folder: Path, count: int) -> list[np.ndarray]:
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"{folder} has no {', '.join(SUFFIXES)}")
-    pictures = []
+    images = []
     for path in files[:: max(1, len(files) // count)][:count]:
         try:
             image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
@@ -113,8 +110,8 @@ def read_images(folder: Path, count: int) -> list[np.ndarray]:
             raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
         pixels = np.asarray(image)[:HEIGHT, :WIDTH]
         missing = (HEIGHT - pixels.shape[0], WIDTH - pixels.shape[1])
-        pictures.append(np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), "symmetric"))
-    return pictures
+        images.append(np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), "symmetric"))
+    return images
 
 
 def encode(pixels: np.ndarray, format: str, **options) -> bytes:
@@ -193,11 +190,11 @@ def label_encodings() -> list[Encoding]:
     return adaptive + filtered
 
 
-def measure(encodings: list[Encoding], pictures: list[np.ndarray], rounds: int) -> list[dict]:
+def measure(encodings: list[Encoding], images: list[np.ndarray], rounds: int) -> list[dict]:
     """Bytes, milliseconds and PSNR of each encoding: means over the images."""
-    files = [[encoding.encode(image) for image in pictures] for encoding in encodings]
-    full = [[float("inf")] * len(pictures) for _ in encodings]
-    window = [[float("inf")] * len(pictures) for _ in encodings]
+    files = [[encoding.encode(image) for image in images] for encoding in encodings]
+    full = [[float("inf")] * len(images) for _ in encodings]
+    window = [[float("inf")] * len(images) for _ in encodings]
     for _ in range(rounds):
         for which, encoding in enumerate(encodings):
             for index, data in enumerate(files[which]):
@@ -216,7 +213,7 @@ def measure(encodings: list[Encoding], pictures: list[np.ndarray], rounds: int) 
                 "window_ms": float(
                     np.mean(window[which] if encoding.decode_window else full[which])
                 ),
-                "psnr_db": _psnr(pictures, decoded),
+                "psnr_db": _psnr(images, decoded),
             }
         )
     for row in rows:
@@ -232,11 +229,11 @@ def _cpu_ms(function, data) -> float:
     return 1000 * (time.process_time() - start)
 
 
-def _psnr(pictures, decoded) -> float | None:
+def _psnr(images, decoded) -> float | None:
     """Decibels over all images; None where nothing was lost."""
     errors = [
         np.mean((np.float64(image) - pixels.reshape(image.shape)) ** 2)
-        for image, pixels in zip(pictures, decoded, strict=True)
+        for image, pixels in zip(images, decoded, strict=True)
     ]
     return float(10 * np.log10(255**2 / np.mean(errors))) if any(errors) else None
 
@@ -264,25 +261,23 @@ def compare(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
     images: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     rounds: int = 5,
-    pictures: int = 3,
+    count: int = 3,
 ) -> None:
     """Compare encodings of Cityscapes-sized images and label maps.
 
     Args:
-        json_file: Write the rows there, too.
+        json_file: JSON file for the rows.
         images: Folder of images to measure on, instead of made ones.
         rounds: Turns of each encoding; the fastest counts.
-        images: How many images and label maps.
+        count: Number of images and of label maps.
     """
-    if rounds < 1 or pictures < 1:
-        raise UsageError(f"--rounds and --images are 1 or more, got {rounds} and {pictures}")
+    if rounds < 1 or count < 1:
+        raise UsageError(f"--rounds and --count are 1 or more, got {rounds} and {count}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if images is not None and not images.is_dir():
         raise UserError(f"there is no folder {images}")
-    photographs = (
-        read_images(images, pictures) if images else list(map(photograph, range(pictures)))
-    )
-    label_maps = list(map(label_map, range(pictures)))
+    photographs = read_images(images, count) if images else list(map(photograph, range(count)))
+    label_maps = list(map(label_map, range(count)))
     rows = {
         "images": measure(image_encodings(), photographs, rounds),
         "labels": measure(label_encodings(), label_maps, rounds),

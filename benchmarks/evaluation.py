@@ -8,21 +8,17 @@ second run: the rest is reading, decoding, and counting. MODEL is any form that 
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
-
-from gcn_keras.evaluation.measure import evaluate_model  # noqa: E402
-from gcn_keras.inference.segmenters import open_segmenter  # noqa: E402
-from pipelines import datasets  # noqa: E402
-from pipelines.base.environment import prepare_tensorflow  # noqa: E402
-from pipelines.base.errors import run_command  # noqa: E402
+from gcn_keras.evaluation.measure import evaluate_model
+from gcn_keras.inference.segmenters import open_segmenter
+from pipelines import datasets
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import run_command
 
 
 def measure(
@@ -39,7 +35,7 @@ def measure(
         dataset: Prepared data set.
         data_dir: Where prepared data sets live.
         split: Split to measure on; by default val or validation.
-        json_file: Write the result there, too.
+        json_file: JSON file for the result.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prepare_tensorflow()

@@ -25,12 +25,9 @@ import tyro
 from PIL import Image
 from rival_streams import NEEDS, STREAMS, Job
 
-REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
-
-from pipelines import datasets  # noqa: E402
-from pipelines.base.errors import UserError, run_command  # noqa: E402
-from pipelines.building.encoding import encode_label  # noqa: E402
+from pipelines import datasets
+from pipelines.base.errors import UserError, run_command
+from pipelines.building.encoding import encode_label
 
 
 @dataclass(frozen=True)
@@ -164,11 +161,11 @@ def compare(
     """Compare the input pipeline with its limit and its rivals: crops a second, peak memory.
 
     Args:
-        json_file: Write the rows there, too.
+        json_file: JSON file for the rows.
         seconds: Length of a measurement.
         rounds: Turns of each stream; the best counts.
-        data_dir: Where the real CamVid is prepared; without it images of its size are made.
-        kinds: Only these: shapes, camvid, cityscapes.
+        data_dir: Data directory of the real CamVid; without it images of its size are made.
+        kinds: Kinds of images: shapes, camvid, cityscapes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in STREAMS:

@@ -8,18 +8,14 @@ forward with gradients, each way in turn; the best of several turns counts.
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
-
-from pipelines.base.environment import prepare_tensorflow  # noqa: E402
-from pipelines.base.errors import run_command  # noqa: E402
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import run_command
 
 MAPS = {"P2": (128, 256), "P3": (64, 512), "P4": (32, 1024), "P5": (16, 2048)}  # side, channels
 KERNELS = ((1, 15), (15, 1))
@@ -51,8 +47,8 @@ def compare(
     """Compare ways to compute a convolution.
 
     Args:
-        json_file: Write the rows there, too.
-        turns: Of each way.
+        json_file: JSON file for the rows.
+        turns: Turns of each way; the fastest counts.
     """
     prepare_tensorflow()
     import keras

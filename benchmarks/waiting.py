@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from input_pipeline import KINDS, write_images  # also makes the packages importable
+from input_pipeline import KINDS, write_images
 
 from gcn_keras.recipes import command_line
 from pipelines import datasets
@@ -62,7 +62,7 @@ def measure(
         backbone: The ResNet to train.
         batch: Crops a step.
         steps: Steps to profile.
-        json_file: Write the result there, too.
+        json_file: JSON file for the result.
     """
     options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
     recipe = command_line.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
