@@ -1,4 +1,4 @@
-"""The fields of several points: measured, drawn, and told in figures."""
+"""The fields of several points: measured, drawn, and their squares in figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
