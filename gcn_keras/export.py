@@ -12,7 +12,7 @@ from gcn_keras.deployment.deployable import Deployable
 from gcn_keras.deployment.forms import Format, export_model
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import UsageError, UserError, as_options, run_command
 from pipelines.base.files import check_target, replacing
 
 
@@ -55,15 +55,10 @@ def export(
     if dataset:
         datasets.check_prepared(dataset, data_dir)
     prepare_tensorflow()
-    from gcn_keras.deployment import quantization
-
     prepared = datasets.load(dataset, data_dir) if dataset else None
     deployable = Deployable.load(model, prepared)
-    size = _size_of_files(deployable.network.input_shape, formats, size)
-    try:
+    with as_options():
         figures = export_model(deployable, out, formats, size, prepared, split, budget)
-    except quantization.OverBudget as error:
-        raise UserError(f"{error}; raise --budget or leave tflite-int8 out") from error
     if json_file:
         with replacing(json_file) as temporary:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")
@@ -95,18 +90,6 @@ def _check_options(formats, size, dataset, split, budget) -> None:
             raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
     if "onnx" in formats and not importlib.util.find_spec("tf2onnx"):
         raise UserError("onnx needs tf2onnx, which is not installed: pip install 'gcn_keras[onnx]'")
-
-
-def _size_of_files(shape, formats, size) -> tuple[int, int] | None:
-    """Height and width for TFLite: the one asked for, or the model's own if it has a fixed one."""
-    if size is not None or not any(name.startswith("tflite") for name in formats):
-        return size
-    _, height, width, _ = shape
-    if None in (height, width):
-        raise UsageError(
-            "TFLite files take images of one size, and this model takes any: name it by --size H W"
-        )
-    return height, width
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gcn_keras.deployment.deployable import Deployable
 from gcn_keras.inference.padding import pad_with_mean
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import replacing
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def export_model(
             NAME.tflite, NAME-fp16.tflite, NAME-int8.tflite and NAME.onnx, where NAME is the
             folder's, with names and colours of the classes beside each.
         formats: what to write.
-        size: height and width of the images that TFLite files take; the other forms take any
-            size, and are timed and warmed up with this one, or, if it is None, with one of theirs.
+        size: height and width of the images that TFLite files take, if the model takes more than
+            one; the other forms take any size, and are timed and warmed up with this one.
         dataset: what every form is measured on, and calibrates "tflite-int8" with its split
             train; None measures nothing.
         split: to measure on; None for val or validation.
@@ -85,15 +85,16 @@ def export_model(
         `split`, and `formats`, the rows of `quantization.report`.
 
     Raises:
-        ValueError: the model comes from no file; TFLite without a size; int8 without a data set.
-        OverBudget: no int8 model keeps within the budget.
-        UserError: something cannot be converted, read or written.
+        ValueError: the model comes from no file; int8 without a data set.
+        UserError: TFLite without a size, for a model of any; no int8 model keeps within the
+            budget; something cannot be converted, read or written.
     """
     import tensorflow as tf
 
     from gcn_keras.deployment.quantization import markdown, report
 
     figures: dict = {"model": str(deployable.file)}
+    size = _size_of_files(deployable.network, formats, size)
     split = dataset.validation_split(split) if dataset else ""
     figures["graph"] = compare(deployable, size)
     say(graph_table(figures["graph"]))
@@ -108,6 +109,18 @@ def export_model(
         name = dataset.name if dataset else None
         raise UserError(f"{name!r} cannot be read: {error.message}") from error
     return figures
+
+
+def _size_of_files(network, formats, size) -> tuple[int, int] | None:
+    """Height and width for TFLite: the one asked for, or the model's own if it has a fixed one."""
+    if size is not None or not any(name.startswith("tflite") for name in formats):
+        return size
+    _, height, width, _ = network.input_shape
+    if None in (height, width):
+        raise UsageError.naming(
+            "TFLite files take images of one size, and this model takes any: name it by {size} H W"
+        )
+    return height, width
 
 
 def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
@@ -189,8 +202,6 @@ def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
     from gcn_keras.evaluation.measure import evaluate_model
     from gcn_keras.inference.keras_model import segment
 
-    if size is None:
-        raise ArgumentError("size", "is needed: TFLite files take images of one size")
     if kind != "tflite-int8":
         return tflite.convert(deployable.folded, kind, size)
     if dataset is None:
@@ -228,7 +239,7 @@ def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> li
     Raises:
         UsageError: the data set has no split train.
     """
-    from pipelines.stream.segmentation import evaluation_examples
+    from pipelines.stream.evaluation import evaluation_examples
 
     examples = evaluation_examples(dataset, "train", REPRESENTATIVE)
     random = np.random.default_rng(0)

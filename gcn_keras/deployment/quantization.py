@@ -91,10 +91,6 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-class OverBudget(UserError):
-    """No int8 model keeps within the budget."""
-
-
 @dataclass(frozen=True)
 class Fitted:
     """An int8 model that keeps within the budget.
@@ -142,8 +138,7 @@ def fit_budget(
 
     Raises:
         ArgumentError: a negative budget.
-        OverBudget: no model fits.
-        UserError: the conversion fails.
+        UserError: no model fits; the conversion fails.
     """
     from gcn_keras.deployment import tflite
 
@@ -174,9 +169,9 @@ def fit_budget(
             break
         kept.append(ranking[len(kept)])
     loss, best = min(tries)
-    raise OverBudget(
+    raise UserError.naming(
         f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(best)}, "
-        f"loses {loss:.2f}"
+        f"loses {loss:.2f}; raise {{budget}} or leave tflite-int8 out"
     )
 
 
@@ -232,7 +227,7 @@ def mib_of(path: Path) -> float:
 
 def _latency_ms(segment, dataset, split) -> float:
     """Median time of an image by itself, once everything is warm."""
-    from pipelines.stream.segmentation import evaluation_examples
+    from pipelines.stream.evaluation import evaluation_examples
 
     seconds = []
     for example in evaluation_examples(dataset, split, _TIMED).as_numpy_iterator():

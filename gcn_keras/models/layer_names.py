@@ -26,11 +26,11 @@ class Place(NamedTuple):
 
 def _places() -> dict[str, Place]:
     """Beginnings of names, in the order of the figure."""
-    beginnings = ("normalization", "conv1_", "pool1_", "stem")
-    places = dict.fromkeys(beginnings, Place("stem", BACKBONE))
+    stem = Place("stem", BACKBONE)
+    places = {"normalization": stem, "conv1_": stem, "pool1_": stem, "stem": stem}
     for i in (2, 3, 4, 5):  # keras.applications, our own, keras-cv
-        beginnings = (f"conv{i}_", f"p{i}_", f"v2_stack_{i - 2}_")
-        places |= dict.fromkeys(beginnings, Place(f"res-{i}", BACKBONE))
+        stage = Place(f"res-{i}", BACKBONE)
+        places |= {f"conv{i}_": stage, f"p{i}_": stage, f"v2_stack_{i - 2}_": stage}
     for i in (2, 3, 4, 5):
         places |= {f"gcn_p{i}_": Place(f"P{i}", GCN), f"br_p{i}_": Place(f"P{i}", "BR")}
     for i in (4, 3, 2):

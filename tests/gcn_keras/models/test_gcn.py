@@ -313,7 +313,7 @@ class TestOptions:
             ),
         ],
     )
-    def test_what_cannot_be_meant(self, options, message):
+    def test_invalid_arguments(self, options, message):
         with pytest.raises(ValueError, match=message):
             gcn(**options)
 

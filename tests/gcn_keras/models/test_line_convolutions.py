@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from gcn_keras import gcn
-from gcn_keras.models.line_convolutions import convolve_along_lines
+from gcn_keras.models.line_convolutions import by_lines, convolve_along_lines
 
 
 def model_of(kernel_size, channels=128, **options):
@@ -69,6 +69,13 @@ def test_mixed_precision():
     assert convolve_along_lines(model) == 1 and expected.dtype == "bfloat16"
     ours, theirs = (np.asarray(keras.ops.cast(y, "float32")) for y in (model(images), expected))
     np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=0.02)
+
+
+def test_only_within_a_block():
+    model = model_of((1, 7))
+    with by_lines(model):
+        assert "convolution_op" in vars(model.layers[-1])
+    assert "convolution_op" not in vars(model.layers[-1])
 
 
 def test_a_network_has_two_at_each_stage():
