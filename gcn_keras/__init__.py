@@ -11,19 +11,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
-    from gcn_keras.evaluation.mean_iou import MeanIoU
-    from gcn_keras.evaluation.metrics import ConfusionMatrix
-    from gcn_keras.inference.images import load_image, overlay
-    from gcn_keras.inference.keras_model import load_model, probabilities, segment
-    from gcn_keras.inference.segmenters import open_segmenter
-    from gcn_keras.inference.serving_client import Client
-    from gcn_keras.models import blocks
-    from gcn_keras.models.gcn import gcn
-    from gcn_keras.recipes.catalogue import RECIPES
-    from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe, SegmentationRecipe
-    from gcn_keras.training.losses import PixelCrossentropy
-    from pipelines.datasets import load as load_dataset
-    from pipelines.stream.segmentation import training_batches
+    from gcn_keras.evaluation.mean_iou import MeanIoU as MeanIoU
+    from gcn_keras.evaluation.metrics import ConfusionMatrix as ConfusionMatrix
+    from gcn_keras.inference.images import load_image as load_image
+    from gcn_keras.inference.images import overlay as overlay
+    from gcn_keras.inference.keras_model import load_model as load_model
+    from gcn_keras.inference.keras_model import probabilities as probabilities
+    from gcn_keras.inference.keras_model import segment as segment
+    from gcn_keras.inference.segmenters import open_segmenter as open_segmenter
+    from gcn_keras.inference.serving_client import Client as Client
+    from gcn_keras.models import blocks as blocks
+    from gcn_keras.models.gcn import gcn as gcn
+    from gcn_keras.recipes.catalogue import RECIPES as RECIPES
+    from gcn_keras.recipes.recipe import ClassificationRecipe as ClassificationRecipe
+    from gcn_keras.recipes.recipe import Recipe as Recipe
+    from gcn_keras.recipes.recipe import SegmentationRecipe as SegmentationRecipe
+    from gcn_keras.training.losses import PixelCrossentropy as PixelCrossentropy
+    from pipelines import datasets
+    from pipelines.stream.segmentation import training_batches as training_batches
+
+    load_dataset = datasets.load
 
 # Where each name is, and how it is called there where that differs.
 _HOMES = {
@@ -48,26 +55,7 @@ _HOMES = {
 }
 _CALLED = {"load_dataset": "load"}
 
-__all__ = [
-    "ClassificationRecipe",
-    "Client",
-    "ConfusionMatrix",
-    "MeanIoU",
-    "PixelCrossentropy",
-    "RECIPES",
-    "Recipe",
-    "SegmentationRecipe",
-    "blocks",
-    "gcn",
-    "load_dataset",
-    "load_image",
-    "load_model",
-    "open_segmenter",
-    "overlay",
-    "probabilities",
-    "segment",
-    "training_batches",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,9 +11,16 @@ from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError
 from pipelines.datasets import classification
 
-_AT_LEAST_ONE = (
-    *("batch", "epochs", "validate_every", "steps_per_epoch", "stack_width"),
-    *("shuffle_mib", "accumulate", "checkpoint_steps", "keep_checkpoints"),
+# What a value must be, and the fields that it is asked of; None is always valid.
+_RANGES = (
+    ("at least 1", lambda x: x >= 1, "batch epochs validate_every steps_per_epoch stack_width"),
+    ("at least 1", lambda x: x >= 1, "shuffle_mib accumulate checkpoint_steps keep_checkpoints"),
+    ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
+    ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
+    ("positive", lambda x: 0 < x < math.inf, "learning_rate"),
+    ("at least 0 and below 1", lambda x: 0 <= x < 1, "momentum batch_norm_momentum"),
+    ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing"),
+    ("in 0…1", lambda x: 0 <= x <= 1, "jitter"),
 )
 
 
@@ -24,41 +31,23 @@ def check(recipe: Recipe) -> None:
         UsageError: with the value and what it can be; most are an `ArgumentError`, which names the
             field.
     """
-    if isinstance(recipe, SegmentationRecipe):
-        datasets.parse_name(recipe.dataset)
-    elif isinstance(recipe, ClassificationRecipe):
-        _check_classification(recipe)
     _check_weights(recipe)
     _check_crop(recipe)
     if isinstance(recipe, SegmentationRecipe):
+        datasets.parse_name(recipe.dataset)
         _check_kernels(recipe)
         _check_scale(recipe)
+    elif isinstance(recipe, ClassificationRecipe):
+        _check_classification(recipe)
     _check_stream(recipe)
     _check_devices(recipe)
-    for field in _AT_LEAST_ONE:
-        value = getattr(recipe, field, None)
-        if value is not None and value < 1:
-            raise ArgumentError(field, f"must be at least 1, got {value}")
-    if not 0 <= recipe.seed < 2**32:
-        raise ArgumentError("seed", f"must be in 0…{2**32 - 1}, got {recipe.seed}")
-    for field in ("weight_decay", "warmup_steps"):
-        if not 0 <= getattr(recipe, field) < math.inf:
-            value = getattr(recipe, field)
-            raise ArgumentError(field, f"must be a number of at least 0, got {value}")
-    if not 0 < recipe.learning_rate < math.inf:
-        raise ArgumentError("learning_rate", f"must be positive, got {recipe.learning_rate}")
-    for field in ("momentum", "batch_norm_momentum"):
-        _check_below_one(recipe, field)
-    if not 0 <= recipe.jitter <= 1:
-        raise ArgumentError("jitter", f"must be in 0…1, got {recipe.jitter}")
+    for wanted, is_valid, fields in _RANGES:
+        for field in fields.split():
+            value = getattr(recipe, field, None)
+            if value is not None and not is_valid(value):
+                raise ArgumentError(field, f"must be {wanted}, got {value}")
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise ArgumentError("warmup_steps", "needs {schedule} poly or cosine, got constant")
-
-
-def _check_below_one(recipe: Recipe, field: str) -> None:
-    value = getattr(recipe, field)
-    if not 0 <= value < 1:
-        raise ArgumentError(field, f"must be at least 0 and below 1, got {value}")
 
 
 def _check_classification(recipe: ClassificationRecipe) -> None:
@@ -70,7 +59,6 @@ def _check_classification(recipe: ClassificationRecipe) -> None:
             f"takes the smallest and the largest share, above 0 and up to 1, got {smallest} "
             f"{largest}",
         )
-    _check_below_one(recipe, "label_smoothing")
 
 
 def _check_weights(recipe: Recipe) -> None:

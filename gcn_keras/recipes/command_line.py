@@ -36,10 +36,7 @@ def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Rec
         args=_without_foreign(arguments, default),
         default=default,
         prog="python -m gcn_keras.fit",
-        description=(
-            f"Train a model. Values shown are those of --recipe {default.name}; recipes: "
-            f"{', '.join(RECIPES)} (--recipe NAME, default shapes)."
-        ),
+        description=f"Train a model. Recipes, the first one by default: {', '.join(RECIPES)}.",
     )
     with as_options():
         checks.check(recipe)
