@@ -187,7 +187,7 @@ def _arrows(source: architecture.Source, boxes: dict[str, Box]) -> list[str]:
     drawn = []
     for start, end in pairs:
         one, other = boxes[start], boxes[end]
-        down = other.y > one.y + one.height
+        down = _is_above(one, other)
         x1, y1 = _port(one, down, [boxes[to] for of, to in pairs if of == start], other, True)
         x2, y2 = _port(other, down, [boxes[of] for of, to in pairs if to == end], one, False)
         bend = min(abs(y2 - y1 if down else x2 - x1) * 0.5, 110)
@@ -198,6 +198,10 @@ def _arrows(source: architecture.Source, boxes: dict[str, Box]) -> list[str]:
             f'stroke-width="1.6" stroke-opacity="0.8" marker-end="url(#{one.package})"/>'
         )
     return drawn
+
+
+def _is_above(box: Box, other: Box) -> bool:
+    return PLACES[box.wing].rows[-1] < PLACES[other.wing].rows[0]
 
 
 def _port(
@@ -213,7 +217,7 @@ def _port(
     edge = [
         each
         for each in partners
-        if down == (each.y > box.y + box.height if leaves else box.y > each.y + each.height)
+        if down == (_is_above(box, each) if leaves else _is_above(each, box))
     ]
     order = sorted(edge, key=lambda each: each.x + each.width / 2 if down else each.y)
     share = (order.index(partner) + 1) / (len(order) + 1)
