@@ -1,5 +1,7 @@
 """Mean IoU as a Keras metric, for `compile` and `fit`."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -29,7 +31,7 @@ class MeanIoU(keras.metrics.Metric):
         self._units = self.add_variable(shape, "zeros", dtype="int", name="units")
         self._rest = self.add_variable(shape, "zeros", dtype="int", name="rest")
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds images.
 
         Args:
@@ -55,7 +57,7 @@ class MeanIoU(keras.metrics.Metric):
         self._units.assign(self._units + total // _UNIT)
         self._rest.assign(total % _UNIT)
 
-    def result(self):
+    def result(self) -> Any:
         """Share in 0…1, float32; NaN without a valid pixel."""
         counts = ops.cast(self._units, "float32") * _UNIT + ops.cast(self._rest, "float32")
         hits = ops.diagonal(counts)

@@ -21,7 +21,7 @@ _VOC_ABLATION = dataclasses.replace(
     mode="pad",
     epochs=10,
 )
-# Section 4.2: three stages, each from the last one's model (--weights). The paper tells the data
+# Section 4.2: three stages, each from the last one's model (--weights). The paper gives the data
 # and the sizes; each stage has a tenth of the last one's learning rate (our choice).
 _VOC_STAGES = (
     dataclasses.replace(
@@ -59,7 +59,7 @@ _CITYSCAPES_STAGES = (
         learning_rate=2.6e-6,
     ),
 )
-# The backbone of Table 6 on ImageNet. The paper tells the top-5 errors alone; all of this is our
+# The backbone of Table 6 on ImageNet. The paper gives the top-5 errors alone; all of this is our
 # choice, and the field's habit for a ResNet: SGD with 0.1 for 256 images after five epochs of
 # warm-up, 90 epochs, random-resized crops of 224, flips.
 _IMAGENET_PRETRAIN = ClassificationRecipe(

@@ -80,7 +80,7 @@ def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
 
 def resume_options(folder: Path, recipe: Recipe) -> str:
     """The options by which `fit` goes on with a run as it was begun: those that config.json does
-    not keep are told, where they are not the recipe's own."""
+    not keep, where they are not the recipe's own."""
     words = ["--resume", "--out", str(folder)]
     for field in NOT_CONFIGURATION:
         value, own = getattr(recipe, field, None), getattr(RECIPES[recipe.name], field, None)
