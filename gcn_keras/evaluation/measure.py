@@ -16,7 +16,7 @@ from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of, write_submission
 from gcn_keras.inference.options import segment_function
-from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
+from gcn_keras.inference.segmenters import Segment, check_same_classes, open_segmenter
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def measure(
 
 
 def evaluate_model(
-    segment: Callable[[np.ndarray], np.ndarray],
+    segment: Segment,
     dataset: PreparedDataset,
     split: str,
     limit: int | None = None,
@@ -104,7 +104,7 @@ def evaluate_model(
     """Segments every image of a split, whole and at its own size.
 
     Args:
-        segment: function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
+        segment: function from images to labels.
         dataset, split: whose images are segmented.
         limit: stop after so many images; None for all.
         measures: others that are updated, such as `boundaries.BandMatrices`.

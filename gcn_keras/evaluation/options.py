@@ -47,14 +47,11 @@ class EvaluationOptions:
             UserError: the CRF's package or the submission's folder is missing; this form of a
                 model does not give what the options need.
         """
-        width, share, narrowest = self.boundary_width, self.contour_share, min(self.trimap or (1,))
+        width, share, limit = self.boundary_width, self.contour_share, self.limit
+        narrowest = min(self.trimap or (1,))
         missing = "is about {boundaries}, which is missing"
         for name, valid, reason in (
-            (
-                "limit",
-                self.limit is None or self.limit >= 1,
-                f"must be at least 1, got {self.limit}",
-            ),
+            ("limit", limit is None or limit >= 1, f"must be at least 1, got {limit}"),
             ("boundary_width", width >= 1, f"must be at least 1 pixel, got {width}"),
             ("contour_share", 0 < share <= 1, f"must be above 0 and at most 1, got {share}"),
             ("trimap", narrowest >= 1, f"widths must be at least 1 pixel, got {narrowest}"),

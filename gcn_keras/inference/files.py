@@ -1,31 +1,27 @@
 """Segments files: images and videos in, label maps and overlays out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.images import load_image, overlay, save_png
+from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
 from pipelines.base.errors import UserError
 from pipelines.base.progress import note
 
 
 def predict_files(
-    segment: Callable[[np.ndarray], np.ndarray],
-    images: Iterable[Path],
-    out: Path,
-    palette: np.ndarray,
-    opacity: float,
+    segment: Segment, images: Iterable[Path], out: Path, palette: np.ndarray, opacity: float
 ) -> int:
     """Writes an index PNG and an overlay for each image; a bad one is named and left out.
 
     One image is in memory at a time. A progress bar runs on standard error.
 
     Args:
-        segment: function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`. An
-            image that it refuses with a `UserError` is a bad one.
+        segment: the model; an image that it refuses with a `UserError` is a bad one.
         images: files to read, of any sizes.
         out: folder to write to; STEM_labels.png and STEM_overlay.png.
         palette: uint8 `[256, 3]`.
@@ -54,7 +50,7 @@ def predict_files(
 
 
 def predict_videos(
-    segment: Callable[[np.ndarray], np.ndarray],
+    segment: Segment,
     videos: Iterable[Path],
     out: Path,
     palette: np.ndarray,

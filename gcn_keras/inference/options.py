@@ -13,7 +13,7 @@ import tyro
 
 from gcn_keras.inference import dense_crf as crf
 from gcn_keras.inference import multi_scale
-from gcn_keras.inference.segmenters import Segmenter, check_gives_logits, logits_of
+from gcn_keras.inference.segmenters import Segment, Segmenter, check_gives_logits, logits_of
 from pipelines.base.errors import ArgumentError
 
 
@@ -75,8 +75,8 @@ class InferenceOptions(multi_scale.MultiScale):
 PLAIN = InferenceOptions()
 
 
-def segment_function(segmenter: Segmenter, options: InferenceOptions, model: str) -> Callable:
-    """A function from images, uint8 `[B, H, W, 3]`, to labels, uint8 `[B, H, W]`.
+def segment_function(segmenter: Segmenter, options: InferenceOptions, model: str) -> Segment:
+    """A function from images to labels.
 
     Args:
         segmenter: the model.

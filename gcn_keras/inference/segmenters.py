@@ -24,6 +24,9 @@ from pipelines.base.errors import UserError
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
 
+# From images, uint8 `[B, H, W, 3]` RGB of any size, to labels, uint8 `[B, H, W]`.
+Segment = Callable[[np.ndarray], np.ndarray]
+
 FORMS = (
     "a .keras file, a SavedModel folder, a .tflite file, http://HOST:8501/v1/models/NAME or "
     "grpc://HOST:8500/NAME"
@@ -111,17 +114,13 @@ def open_segmenter(address: str | Path) -> Segmenter:
         UserError: there is no model, or it cannot be used; a server is asked at the first
             image.
     """
-    address = str(address)
-    if is_server(address):
-        return Client(address)
+    check_exists(address)
+    if is_server(str(address)):
+        return Client(str(address))
     path = Path(address)
-    if path.is_file() and path.suffix == ".keras":
-        return KerasSegmenter(path)
-    if path.is_file() and path.suffix == ".tflite":
-        return TFLiteSegmenter(path)
     if path.is_dir():
         return SavedModelSegmenter(path)
-    raise _no_model(address)
+    return KerasSegmenter(path) if path.suffix == ".keras" else TFLiteSegmenter(path)
 
 
 def check_exists(address: str | Path) -> None:
@@ -131,15 +130,13 @@ def check_exists(address: str | Path) -> None:
         UserError: nothing lies there, or something with another ending.
         UsageError: the address of a server, but of another form.
     """
+    path = Path(address)
     if is_server(str(address)):
         parse_address(str(address))
-        return
-    path = Path(address)
-    is_file = path.is_file() and path.suffix in (".keras", ".tflite")
-    if path.is_dir():
+    elif path.is_dir():
         newest_version(path)
-    elif not is_file:
-        raise _no_model(address)
+    elif not path.is_file() or path.suffix not in (".keras", ".tflite"):
+        raise UserError(f"there is no model at {address}: expected {FORMS}")
 
 
 def logits_of(segmenter: Segmenter, address: str | Path) -> Callable:
@@ -199,11 +196,6 @@ def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: Prepa
 def is_server(address: str) -> bool:
     """Whether an address is that of a server."""
     return bool(re.match(r"(https?|grpc)://", address))
-
-
-def _no_model(address: str | Path) -> UserError:
-    """What to say of an address where no model is."""
-    return UserError(f"there is no model at {address}: expected {FORMS}")
 
 
 def newest_version(path: Path) -> Path:

@@ -28,20 +28,13 @@ class UnavailableError(Exception):
 
 
 class Address(NamedTuple):
-    """Where a model is served: the parts of an address of the form that `Client` documents.
+    """Where a model is served: the parts of an address of the form that `Client` documents."""
 
-    Attributes:
-        scheme: "http", "https" or "grpc".
-        host, port: of the server; port None is the scheme's own.
-        path: of the model, for REST, or its name, for gRPC.
-        version: for gRPC; None is the newest.
-    """
-
-    scheme: str
+    scheme: str  # "http", "https" or "grpc"
     host: str
-    port: int | None
-    path: str
-    version: str | None
+    port: int | None  # None is the scheme's own
+    path: str  # of the model, for REST, or its name, for gRPC
+    version: str | None  # for gRPC; None is the newest
 
 
 def parse_address(address: str) -> Address:

@@ -3,16 +3,21 @@
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
+from gcn_keras.inference.segmenters import Segment
 from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.files import replacing
+
+if TYPE_CHECKING:
+    import cv2
 
 # What goes through the model together, and with it what is held in memory: at most so many frames,
 # and at most so many pixels unless a single frame has more.
@@ -60,7 +65,7 @@ def check_video(video: str | Path) -> None:
 
 
 def segment_video(
-    segment: Callable[[np.ndarray], np.ndarray],
+    segment: Segment,
     path: str | Path,
     target: str | Path,
     palette: np.ndarray,
@@ -74,8 +79,7 @@ def segment_video(
     when it is whole. A progress bar runs on standard error.
 
     Args:
-        segment: function from frames, uint8 `[B, H, W, 3]` RGB with B up to `BATCH_FRAMES`, to
-            labels, uint8 `[B, H, W]`.
+        segment: gets up to `BATCH_FRAMES` frames at a time.
         path: the video, in any format that OpenCV's FFmpeg reads.
         target: the .mp4 file to write.
         palette: uint8 `[256, 3]`.
@@ -118,7 +122,7 @@ def _announced_frames(count: float) -> int | None:
     return int(count) if 0 < count < 2**31 else None
 
 
-def read_frames(capture, path: str | Path) -> Iterator[np.ndarray]:
+def read_frames(capture: "cv2.VideoCapture", path: str | Path) -> Iterator[np.ndarray]:
     """Reads an open `cv2.VideoCapture` to its end.
 
     Yields:
