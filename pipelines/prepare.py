@@ -87,7 +87,7 @@ def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
 
 def _shares(prepared: datasets.PreparedDataset, split: str) -> str:
     """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
-    from pipelines.stream.segmentation import class_pixel_counts
+    from pipelines.stream.evaluation import class_pixel_counts
 
     counts = class_pixel_counts(prepared, split)
     if not counts.any():

@@ -42,7 +42,7 @@ def measure(
         dataset, split, limit: as of `measure.evaluate_model`.
         candidates: parameters to try.
     """
-    from pipelines.stream.segmentation import evaluation_examples
+    from pipelines.stream.evaluation import evaluation_examples
 
     matrices = {key: ConfusionMatrix(dataset.num_classes) for key in (None, *candidates)}
     examples = evaluation_examples(dataset, split, limit).as_numpy_iterator()

@@ -142,7 +142,7 @@ def evaluation_batches(
         Images, uint8 `[B, H, W, 3]`, labels, uint8 `[B, H, W]`, and a list of image ids, if they
         are wanted; at most RUN of them.
     """
-    from pipelines.stream.segmentation import evaluation_examples
+    from pipelines.stream.evaluation import evaluation_examples
 
     examples = evaluation_examples(dataset, split, limit, part=(worker, workers, RUN))
     examples = examples.as_numpy_iterator()

@@ -20,6 +20,7 @@ from gcn_keras.training.losses import ImageCrossentropy
 from gcn_keras.training.task import Task, with_weights
 from pipelines.datasets import classification as classification_sets
 from pipelines.stream import classification
+from pipelines.stream.options import ClassificationOptions
 
 
 class Accuracy(Counts):
@@ -78,23 +79,8 @@ class Classification(Task[ClassificationRecipe]):
         return ImageCrossentropy(self.recipe.label_smoothing)
 
     def training_batches(self, team, start):
-        recipe = self.recipe
-        return classification.training_batches(
-            self.dataset,
-            recipe.train_split,
-            crop=recipe.crop,
-            batch_size=recipe.batch,
-            area=recipe.area,
-            flip=recipe.flip,
-            jitter=recipe.jitter,
-            seed=recipe.seed,
-            shuffle_mib=recipe.shuffle_mib,
-            cache=recipe.cache,
-            batch_part=(team.worker, team.workers),
-            start=start,
-            data_service=recipe.data_service,
-            skip_errors=recipe.skip_errors,
-        )
+        options = self.stream_options(ClassificationOptions, team, start)
+        return classification.training_batches(self.dataset, self.recipe.train_split, options)
 
     def validation_batches(self, team):
         """The images' central crops, as many at a time as a replica trains on."""

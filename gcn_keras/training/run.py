@@ -23,7 +23,7 @@ from gcn_keras.training.task import Task
 from gcn_keras.training.validation import evaluate_in_team
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.datasets import PreparedDataset
-from pipelines.stream import segmentation
+from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
 TASKS: dict[str, type[Task]] = {
     "segmentation": Segmentation,
@@ -58,8 +58,8 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
         team = make_team(recipe)
         keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
         return _train(recipe, run, team)
-    except segmentation.DATA_ERRORS as error:
-        fault = segmentation.describe_fault(error)
+    except DATA_ERRORS as error:
+        fault = describe_fault(error)
         if fault is None:
             raise _without(team, error) from error
         # That an image does not fit comes with advice of its own.

@@ -24,6 +24,8 @@ from gcn_keras.training.task import Task, with_weights
 from pipelines import datasets
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import segmentation
+from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples
+from pipelines.stream.options import SegmentationOptions
 
 SAMPLES = 6
 
@@ -48,24 +50,9 @@ class Segmentation(Task[SegmentationRecipe]):
         Legend.of(self.dataset).write(run.legend)
 
     def training_batches(self, team, start):
-        recipe = self.recipe
+        options = self.stream_options(SegmentationOptions, team, start)
         return segmentation.training_batches(
-            self.dataset,
-            recipe.train_split,
-            crop=recipe.crop,
-            batch_size=recipe.batch,
-            mode=recipe.mode,
-            scale=recipe.scale,
-            flip=recipe.flip,
-            jitter=recipe.jitter,
-            seed=recipe.seed,
-            shuffle_mib=recipe.shuffle_mib,
-            cache=recipe.cache,
-            batch_part=(team.worker, team.workers),
-            start=start,
-            data_service=recipe.data_service,
-            skip_errors=recipe.skip_errors,
-            with_ids=True,
+            self.dataset, self.recipe.train_split, options, with_ids=True
         )
 
     def validation_batches(self, team):
@@ -108,7 +95,7 @@ def class_weights(recipe: SegmentationRecipe, dataset: PreparedDataset) -> np.nd
     """Weights `[C]` for the loss, or None."""
     if recipe.class_weights == "none":
         return None
-    counts = segmentation.class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
+    counts = class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
     weights = losses.median_frequency_weights(counts)
     return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
@@ -141,7 +128,7 @@ def _draw_samples(model: keras.Model, dataset: PreparedDataset, split: str, run:
     count = dataset.splits[split]
     chosen = set(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int).tolist())
     images, labels, names = [], [], []
-    for i, example in enumerate(segmentation.evaluation_examples(dataset, split)):
+    for i, example in enumerate(evaluation_examples(dataset, split)):
         if i in chosen:
             images.append(example["image"].numpy())
             labels.append(example["label"].numpy())

@@ -1,6 +1,7 @@
 """What differs between runs that train one kind of model or another."""
 
 import abc
+import dataclasses
 import resource
 import time
 from collections.abc import Callable
@@ -20,8 +21,10 @@ from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.validation import Predict
 from pipelines.base.errors import UserError
 from pipelines.datasets import PreparedDataset
+from pipelines.stream.options import StreamOptions
 
 R = TypeVar("R", bound=Recipe)
+Options = TypeVar("Options", bound=StreamOptions)
 
 
 class Task(abc.ABC, Generic[R]):
@@ -57,6 +60,13 @@ class Task(abc.ABC, Generic[R]):
 
     def begin(self, run: RunFolder) -> None:
         """Writes what lies beside models."""
+
+    def stream_options(self, kind: type[Options], team: Team, start: int) -> Options:
+        """What `training_batches` asks of the stream: fields of the recipe, by the same names."""
+        names = {field.name for field in dataclasses.fields(kind)}
+        given = {name: getattr(self.recipe, name) for name in names if hasattr(self.recipe, name)}
+        part = (team.worker, team.workers)
+        return kind(**given, batch_size=self.recipe.batch, batch_part=part, start=start)
 
     @abc.abstractmethod
     def training_batches(self, team: Team, start: int) -> tf.data.Dataset:

@@ -1,16 +1,15 @@
 """From TFRecords of images with one class each to batches, with tf.data."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import crops
+from pipelines.stream.batches import PREFETCHED_BATCHES, batches_of, checked_options
+from pipelines.stream.faults import check_some_usable
+from pipelines.stream.options import ClassificationOptions
 from pipelines.stream.record_order import all_records, files_of
-from pipelines.stream.segmentation import (
-    PREFETCHED_BATCHES,
-    batches_of,
-    check_some_usable,
-    check_split,
-)
 
 # Of a crop's sides, relative to those of the crop: the field's habit since Inception.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -21,27 +20,17 @@ CENTRAL_SHARE = 224 / 256
 def training_batches(
     dataset: PreparedDataset,
     split: str,
-    *,
-    crop: tuple[int, int],
-    batch_size: int,
-    area: tuple[float, float] = (0.08, 1.0),
-    flip: bool = True,
-    jitter: float = 0.0,
-    seed: int = 0,
-    shuffle_mib: int = 64,
-    cache: str | None = None,
-    batch_part: tuple[int, int] = (0, 1),
-    start: int = 0,
-    data_service: str | None = None,
-    skip_errors: bool = False,
+    options: ClassificationOptions | None = None,
+    **fields: Any,
 ) -> tf.data.Dataset:
     """An endless stream of random-resized crops; order and draws follow from `seed`.
 
     Args:
         dataset: from `pipelines.datasets.classification.load`.
-        crop: height and width of the batches, pixels.
-        area: smallest and largest share of an image that a crop shows.
-        split and all others: as of `pipelines.stream.segmentation.training_batches`.
+        split: one of `dataset.splits`.
+        options: of the stream.
+        fields: those of `ClassificationOptions`, by their names: instead of `options`, or in the
+            place of some of its values.
 
     Returns:
         A data set of (images, labels, image ids): uint8 `[n, h, w, 3]` RGB, int64 `[n]`, string
@@ -50,32 +39,24 @@ def training_batches(
     Raises:
         As `pipelines.stream.segmentation.training_batches`.
     """
-    check_split(dataset, split)
+    given = checked_options(dataset, split, ClassificationOptions, options, fields)
 
     def example(seeds, record):
         parsed = dataset.parse(record)
         image = random_resized_crop(
-            parsed["image"], seeds, crop=crop, area=area, flip=flip, jitter=jitter
+            parsed["image"],
+            seeds,
+            crop=given.crop,
+            area=given.area,
+            flip=given.flip,
+            jitter=given.jitter,
         )
         return image, parsed["label"], parsed["image_id"]
 
-    if skip_errors:
+    if given.skip_errors:
         advice = "prepare the data set again"
-        files = files_of(dataset, split)
-        check_some_usable(dataset, split, files, lambda record: example((0, 0), record), advice)
-    return batches_of(
-        dataset,
-        split,
-        example,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle_mib=shuffle_mib,
-        cache=cache,
-        batch_part=batch_part,
-        start=start,
-        data_service=data_service,
-        skip_errors=skip_errors,
-    )
+        check_some_usable(dataset, split, lambda record: example((0, 0), record), advice)
+    return batches_of(dataset, split, example, given)
 
 
 def evaluation_batches(
@@ -99,7 +80,7 @@ def evaluation_batches(
         UsageError: no such split.
         DATA_ERRORS: while iterating, for an example that is damaged.
     """
-    check_split(dataset, split)
+    dataset.check_split(split)
 
     def example(record):
         parsed = dataset.parse(record)

@@ -6,6 +6,7 @@ from its number in this order, so a stream can begin anywhere without making wha
 
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from pipelines.base.errors import UserError
 from pipelines.datasets import PreparedDataset
+from pipelines.stream.options import StreamOptions
 
 # Shards read at a time. The order is fixed, so it is part of what a seed stands for.
 INTERLEAVED_SHARDS = 8
@@ -27,18 +29,9 @@ class Files(NamedTuple):
     lengths: list[int]
 
 
-def files_of(dataset, split) -> Files:
+def files_of(dataset: PreparedDataset, split: str) -> Files:
+    """The record files of a split."""
     return Files(list(dataset.files[split]), list(dataset.lengths[split]))
-
-
-def part_of(dataset, split, shard) -> tuple[Files, tuple[int, int]]:
-    """The files that a replica reads, and which of their examples are its own."""
-    index, count = shard
-    files = files_of(dataset, split)
-    if len(files.paths) % count:
-        return files, shard
-    # As many files for each: a replica reads nothing that it does not use.
-    return Files(*(part[index::count] for part in files)), (0, 1)
 
 
 def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) -> int:
@@ -52,44 +45,44 @@ def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) 
 
 
 def endless_records(
-    dataset, split, *, seed, shuffle_mib, cache, shard, skip_errors, start=0
+    dataset: PreparedDataset, split: str, options: StreamOptions
 ) -> tf.data.Dataset:
-    """Epoch after epoch of one replica: (number, record).
+    """Epoch after epoch: (number, record).
 
-    Numbers count what the replica has read since the beginning of the stream, which `start` of
-    them precede: whole epochs of these are not read at all, the rest of one is not decoded.
+    Numbers count the records from the beginning of the stream on. Of those that precede its start
+    whole epochs are not read at all, the rest of one is not decoded. With `skip_errors` there are
+    none: what is skipped decides how many records a batch takes.
     """
-    files, (index, count) = part_of(dataset, split, shard)
-    epoch_length = -(-(sum(files.lengths) - index) // count)
-    if cache == "memory":
+    files = files_of(dataset, split)
+    start = 0 if options.skip_errors else options.start * options.batch_size
+    epoch_length = sum(files.lengths)
+    if options.cache == "memory":
         # Made here, outside the function of an epoch, so that all epochs share it.
-        kept = all_records(files, skip_errors).shard(count, index).cache()
+        kept = all_records(files, options.skip_errors).cache()
 
         def epoch_of_records(epoch):
             # The buffer refers to what the cache holds and takes no memory of its own.
-            return _shuffled(kept, dataset.splits[split], seeds_of(seed, epoch))
+            return _shuffled(kept, dataset.splits[split], seeds_of(options.seed, epoch))
     else:
-        if cache:
-            files = files._replace(paths=copied(files.paths, Path(cache)))
-        buffer_size = shuffle_buffer_size(dataset, split, shuffle_mib)
+        if options.cache:
+            files = files._replace(paths=copied(files.paths, Path(options.cache)))
+        buffer_size = shuffle_buffer_size(dataset, split, options.shuffle_mib)
 
         def epoch_of_records(epoch):
-            seeds = seeds_of(seed, epoch)
-            return shuffled_records(files, seeds, buffer_size, (index, count), skip_errors)
+            seeds = seeds_of(options.seed, epoch)
+            return shuffled_records(files, seeds, buffer_size, options.skip_errors)
 
     epochs = tf.data.Dataset.counter(start // epoch_length).flat_map(epoch_of_records)
     return epochs.skip(start % epoch_length).enumerate(start)
 
 
-def seeds_of_draws(seed, number, shard) -> tf.Tensor:
+def seeds_of_draws(seed: int, number: tf.Tensor) -> tf.Tensor:
     """The two seeds of what is drawn for an example, from its number in `endless_records`."""
-    replica, replicas = shard
-    # Replicas must not draw alike: each has numbers of its own.
-    return tf.stack([tf.constant(seed, tf.int64), number * replicas + replica])
+    return tf.stack([tf.constant(seed, tf.int64), number])
 
 
 def visited_records(
-    dataset, split, seed, shuffle_mib, skip_errors=False, first_epoch=0
+    dataset: PreparedDataset, split: str, options: StreamOptions
 ) -> tf.data.Dataset:
     """Epoch after epoch as visits of files, to be dealt out: (seeds of the draws, record).
 
@@ -104,20 +97,21 @@ def visited_records(
     files = Files([str(Path(path).absolute()) for path in paths], lengths)
     # Files that a worker reads at a time, few of all: they may belong to the next epoch.
     opened = max(1, min(INTERLEAVED_SHARDS, len(paths) // INTERLEAVED_SHARDS))
-    buffer_size = max(1, shuffle_buffer_size(dataset, split, shuffle_mib) // opened)
+    buffer_size = max(1, shuffle_buffer_size(dataset, split, options.shuffle_mib) // opened)
 
     def visit(number):
         epoch, place = number // len(paths), number % len(paths)
-        path, length = (part[place] for part in _in_order(files, seeds_of(seed, epoch)))
-        seeds = seeds_of(seed, number)
-        records = _shuffled(records_of(path, length, skip_errors), buffer_size, seeds)
+        path, length = (part[place] for part in _in_order(files, seeds_of(options.seed, epoch)))
+        seeds = seeds_of(options.seed, number)
+        records = _shuffled(records_of(path, length, options.skip_errors), buffer_size, seeds)
         return records.enumerate().map(lambda i, record: (tf.stack([seeds[1], i]), record))
 
+    first_epoch = options.start * options.batch_size // sum(lengths)
     visits = tf.data.Dataset.range(first_epoch * len(paths), tf.int64.max)
     return visits.interleave(visit, cycle_length=opened)
 
 
-def distributed(address: str):
+def distributed(address: str) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Moves what comes before it to the workers of a tf.data service."""
     service = tf.data.experimental.service
     return service.distribute(
@@ -130,27 +124,28 @@ def distributed(address: str):
     )
 
 
-def seeds_of(seed, number) -> tf.Tensor:
+def seeds_of(seed: int, number: tf.Tensor) -> tf.Tensor:
     """Two integers that follow from a seed and the number of an epoch or visit."""
     key = tf.stack([tf.constant(seed, tf.int64), tf.cast(number, tf.int64)])
     return tf.random.stateless_uniform([2], key, 0, tf.int64.max, tf.int64)
 
 
-def _in_order(files, seeds) -> tuple[tf.Tensor, tf.Tensor]:
+def _in_order(files: Files, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Paths and lengths in an order that follows from the seeds, the same for both."""
     shuffle = tf.random.experimental.stateless_shuffle
     return shuffle(files.paths, seeds), shuffle(tf.constant(files.lengths, tf.int64), seeds)
 
 
-def shuffled_records(files, seeds, buffer_size, shard=(0, 1), skip_errors=False) -> tf.data.Dataset:
+def shuffled_records(
+    files: Files, seeds: tf.Tensor, buffer_size: int, skip_errors: bool = False
+) -> tf.data.Dataset:
     """One epoch of serialised examples, in an order that follows from the seeds."""
-    index, count = shard
     # Not in parallel: reading takes a hundredth of the time of decoding, and records allocated by
     # many threads, then held by the shuffle buffer, make the process grow from epoch to epoch.
     records = tf.data.Dataset.from_tensor_slices(_in_order(files, seeds)).interleave(
         partial(records_of, skip_errors=skip_errors), cycle_length=INTERLEAVED_SHARDS
     )
-    return _shuffled(records.shard(count, index), buffer_size, seeds)
+    return _shuffled(records, buffer_size, seeds)
 
 
 def _shuffled(records, buffer_size, seeds) -> tf.data.Dataset:
@@ -160,7 +155,7 @@ def _shuffled(records, buffer_size, seeds) -> tf.data.Dataset:
     return records.shuffle(buffer_size, seed=seeds[0], reshuffle_each_iteration=False)
 
 
-def copied(files, folder: Path) -> list[str]:
+def copied(files: Iterable[str | Path], folder: Path) -> list[str]:
     """Copies of record files below `folder`; what is there and unchanged is not copied again.
 
     A copy gets its name when it is complete, so one that was interrupted is not taken for one.
@@ -194,7 +189,7 @@ def _is_copy(copy: Path, file: Path) -> bool:
     return found.st_size == wanted.st_size and abs(found.st_mtime - wanted.st_mtime) < 2
 
 
-def all_records(files, skip_errors=False) -> tf.data.Dataset:
+def all_records(files: Files, skip_errors: bool = False) -> tf.data.Dataset:
     """The serialised examples of files, one after another."""
     slices = tf.data.Dataset.from_tensor_slices(
         (list(files.paths), tf.constant(files.lengths, tf.int64))
@@ -202,7 +197,9 @@ def all_records(files, skip_errors=False) -> tf.data.Dataset:
     return slices.flat_map(partial(records_of, skip_errors=skip_errors))
 
 
-def records_of(path, length, skip_errors) -> tf.data.Dataset:
+def records_of(
+    path: tf.Tensor | str, length: tf.Tensor | int, skip_errors: bool
+) -> tf.data.Dataset:
     """The serialised examples of a file that was written with `length` of them.
 
     A damaged record, or another number of them, is an error. With `skip_errors` an empty record,
@@ -218,6 +215,6 @@ def records_of(path, length, skip_errors) -> tf.data.Dataset:
     return records.ignore_errors().concatenate(lost).take(length)
 
 
-def open_records(paths) -> tf.data.Dataset:
+def open_records(paths: tf.Tensor | str | list[str]) -> tf.data.Dataset:
     """The records that files hold, one after another; a damaged one is an error."""
     return tf.data.TFRecordDataset(paths, buffer_size=READ_BUFFER_BYTES)

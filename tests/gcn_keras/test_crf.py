@@ -171,7 +171,7 @@ def test_each_image_meets_every_candidate(monkeypatch):
     image, probabilities, label = scene()
     examples = [{"image": image, "label": label.astype(np.uint8)}] * 2
     monkeypatch.setattr(
-        "pipelines.stream.segmentation.evaluation_examples",
+        "pipelines.stream.evaluation.evaluation_examples",
         lambda dataset, split, limit: SimpleNamespace(as_numpy_iterator=lambda: iter(examples)),
     )
     calls = []
@@ -190,7 +190,7 @@ def test_each_image_meets_every_candidate(monkeypatch):
 def test_the_search_takes_several_views(monkeypatch):
     image, probabilities, label = scene()
     monkeypatch.setattr(
-        "pipelines.stream.segmentation.evaluation_examples",
+        "pipelines.stream.evaluation.evaluation_examples",
         lambda *_: SimpleNamespace(
             as_numpy_iterator=lambda: iter([{"image": image, "label": label.astype(np.uint8)}])
         ),

@@ -15,6 +15,7 @@ from pipelines import datasets, service
 from pipelines.base import addresses
 from pipelines.base.errors import UsageError, UserError
 from pipelines.stream import crops, record_order
+from pipelines.stream.options import SegmentationOptions
 from pipelines.stream.segmentation import training_batches
 
 
@@ -128,9 +129,8 @@ class TestProcesses:
         """What two workers deliver is what one process makes of the same visits, reordered."""
         address, _, _ = cluster
         options = {"crop": (7, 9), "jitter": 0.5}
-        batches = training_batches(
-            hundred, "train", batch_size=7, seed=1, data_service=address, **options
-        )
+        stream = SegmentationOptions(batch_size=7, seed=1, data_service=address, **options)
+        batches = training_batches(hundred, "train", stream)
         assert batches.element_spec[0].shape == (7, 7, 9, 3)
         arrived = [
             contents(*pair)
@@ -142,7 +142,7 @@ class TestProcesses:
             parsed = hundred.parse(record)
             return crops.random_crop(parsed["image"], parsed["label"], seeds, **options)
 
-        made = record_order.visited_records(hundred, "train", 1, 64).map(example)
+        made = record_order.visited_records(hundred, "train", stream).map(example)
         # Place, flip and colours are drawn anew in every visit: no two examples are alike.
         made = [contents(*pair) for pair in made.take(2000).as_numpy_iterator()]
         assert len(set(arrived)) == len(arrived) and set(arrived) <= set(made)

@@ -24,7 +24,7 @@ from pipelines.base import decoding
 from pipelines.base.errors import UserError
 from pipelines.building import folders, image_label
 from pipelines.examination.examine import examine
-from pipelines.stream import crops, record_order, segmentation
+from pipelines.stream import crops, faults, record_order, segmentation
 
 SIZE = (40, 56)
 IMAGES = {
@@ -327,8 +327,8 @@ class Fuzz:
             for _ in strict.take(len(cases)):
                 pass
             self.note("stream", "all", "strict", "wrong", "no error")
-        except segmentation.DATA_ERRORS as error:
-            text = segmentation.describe_fault(error)
+        except faults.DATA_ERRORS as error:
+            text = faults.describe_fault(error)
             self.note("stream", "all", "strict", "refused" if text else "wrong", str(text))
         return refused, positions
 
@@ -390,8 +390,8 @@ class Fuzz:
                 try:
                     list(strict.take(9))
                     self.note("strict", kind, name, "accepted")
-                except segmentation.DATA_ERRORS as error:
-                    text = segmentation.describe_fault(error)
+                except faults.DATA_ERRORS as error:
+                    text = faults.describe_fault(error)
                     self.note("strict", kind, name, "refused" if text else "wrong", str(text))
         found = examine(self.dataset(kept_files, [6] * len(kept_files)))
         for file in kept_files:

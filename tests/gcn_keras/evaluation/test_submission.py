@@ -27,7 +27,7 @@ from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import ArgumentError, UsageError, UserError, as_options
 from pipelines.datasets.cityscapes19.cityscapes19_dataset_builder import train_ids
-from pipelines.stream.segmentation import evaluation_examples
+from pipelines.stream.evaluation import evaluation_examples
 
 VOC, CITYSCAPES = LAYOUTS
 

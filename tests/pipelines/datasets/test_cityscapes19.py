@@ -15,7 +15,7 @@ from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.cityscapes19 import cityscapes19_dataset_builder as cityscapes19
-from pipelines.stream.segmentation import evaluation_examples
+from pipelines.stream.evaluation import evaluation_examples
 
 # Of the official label ids 0…33; 255 is id -1, a license plate.
 TRAIN_IDS = [255] * 7 + [

@@ -16,8 +16,9 @@ from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.coco_voc import coco_voc_dataset_builder as coco_voc
 from pipelines.stream import record_order
+from pipelines.stream.evaluation import evaluation_examples
 from pipelines.stream.record_order import open_records
-from pipelines.stream.segmentation import evaluation_examples, training_batches
+from pipelines.stream.segmentation import training_batches
 
 
 def expected_train():

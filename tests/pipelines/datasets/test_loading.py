@@ -14,8 +14,8 @@ from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.building import encoding, image_label
+from pipelines.stream.evaluation import evaluation_examples
 from pipelines.stream.record_order import open_records
-from pipelines.stream.segmentation import evaluation_examples
 
 
 def recorded(prepared, split):

@@ -10,7 +10,7 @@ from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.tfds_set import tfds_set_dataset_builder as tfds_set
 from pipelines.datasets.tfds_set.options import TfdsOptions
-from pipelines.stream import segmentation
+from pipelines.stream import evaluation, segmentation
 
 COUNTS = {"train": 4, "test": 2}
 # A trimap of Oxford's pets: 1 pet, 2 background, 3 border; here 0 and 255 occur, too.
@@ -70,10 +70,10 @@ def test_labels_start_at_the_first_label(source):
     assert prepared.name == "tfds:oxford_iiit_pet"
     assert prepared.class_names == ("class 0", "class 1", "class 2")
     assert prepared.splits == {"train": 2, "test": 1}
-    example = next(iter(segmentation.evaluation_examples(prepared, "test")))
+    example = next(iter(evaluation.evaluation_examples(prepared, "test")))
     np.testing.assert_array_equal(example["label"], [[0, 1, 2], [255, 255, 0]])
     assert example["image_id"].numpy() == b"pet_0"
-    assert segmentation.class_pixel_counts(prepared, "train").tolist() == [4, 2, 2]
+    assert evaluation.class_pixel_counts(prepared, "train").tolist() == [4, 2, 2]
     images, labels = next(
         iter(segmentation.training_batches(prepared, "train", crop=(4, 4), batch_size=2))
     )
@@ -153,7 +153,7 @@ def test_scene_parse150_has_gray_masks_in_three_channels(data_dir):
         "tfds:scene_parse150", None, data_dir, None, TfdsOptions(None, "annotation", 1)
     )
     assert prepared.num_classes == 150
-    example = next(iter(segmentation.evaluation_examples(prepared, "test")))
+    example = next(iter(evaluation.evaluation_examples(prepared, "test")))
     np.testing.assert_array_equal(example["label"], [[255, 0, 1], [2, 149, 149]])
     assert example["image_id"].numpy() == b"test_000000"
 

@@ -28,8 +28,8 @@ from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.datasets.voc2012_sbd import mat_files
 from pipelines.datasets.voc2012_sbd import voc2012_sbd_dataset_builder as voc2012_sbd
+from pipelines.stream.evaluation import evaluation_examples
 from pipelines.stream.record_order import open_records
-from pipelines.stream.segmentation import evaluation_examples
 
 SPLITS = {"train": 2, "trainaug": 4, "val": 3, "trainval": 5, "test": 1}
 

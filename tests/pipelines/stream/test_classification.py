@@ -3,6 +3,7 @@
 import collections
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -380,6 +381,13 @@ class TestStream:
         every = np.concatenate([images for part in parts for images, _ in part])
         whole = np.concatenate([images for images, _ in batches])
         assert np.array_equal(every[[0, 4, 1, 5, 2, 6, 3]], whole)
+
+    def test_invalid_values(self, dataset):
+        for name, value in (("area", (0.5, 0.1)), ("area", (0.0, 1.0)), ("start", -1)):
+            with pytest.raises(
+                UsageError, match=rf"^{name} must be .*, got {re.escape(str(value))}$"
+            ):
+                classification.training_batches(dataset, "train", **{**self.OPTIONS, name: value})
 
     def test_no_such_split(self, dataset):
         for function, options in (

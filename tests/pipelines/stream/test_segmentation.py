@@ -16,8 +16,10 @@ from miniatures import REPOSITORY, prepare_in_files, write_pairs
 from pipelines import datasets
 from pipelines.base import decoding
 from pipelines.base.errors import UsageError, UserError
-from pipelines.stream import crops, record_order, segmentation
-from pipelines.stream.segmentation import class_pixel_counts, evaluation_examples, training_batches
+from pipelines.stream import crops, faults, record_order
+from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples
+from pipelines.stream.options import SegmentationOptions
+from pipelines.stream.segmentation import training_batches
 
 
 def take(stream, count):
@@ -149,48 +151,13 @@ def orders(dataset, batch_size, batches, **options):
     return [labels[:, 0, 0].tolist() for _, labels in take(stream, batches)]
 
 
-@pytest.mark.parametrize("cache", [None, "memory"])
-def test_replicas_share_files_where_they_come_out_even(twelve, cache):
-    first, second = (
-        orders(twelve, 6, 3, cache=cache, shard=(index, 2), seed=4) for index in (0, 1)
-    )
-    for ours, theirs in zip(first, second, strict=True):  # three epochs of six examples each
-        assert sorted(ours + theirs) == list(range(12))
-    # Whole files: the part is the same in every epoch.
-    assert len({tuple(sorted(epoch)) for epoch in first}) == 1
-    assert len({tuple(epoch) for epoch in first}) == 3
-
-
-@pytest.mark.parametrize("cache", [None, "memory"])
-def test_replicas_share_examples_where_files_do_not_come_out_even(twelve, ten, cache):
-    parts = [orders(twelve, 4, 3, cache=cache, shard=(index, 3), seed=4) for index in range(3)]
-    for epoch in zip(*parts, strict=True):
-        assert sorted(sum(epoch, [])) == list(range(12))
-    # Ten examples, one file, four replicas: 3, 3, 2 and 2, and none is dropped.
-    first_epochs = [
-        orders(ten, size, 1, cache=cache, shard=(index, 4))[0]
-        for index, size in enumerate((3, 3, 2, 2))
-    ]
-    assert sorted(sum(first_epochs, [])) == list(range(10))
-
-
-def test_replicas_draw_differently(ten):
-    """Both show the same image, which fits the crop with 20 x 20 pixels of freedom."""
-    places = []
-    for index in (0, 1):
-        stream = training_batches(ten, "train", crop=(26, 28), batch_size=5, shard=(index, 2))
-        places += [tuple(np.argwhere(m != 255)[0]) for m in take(stream, 1)[0][1]]
-    assert len(set(places)) > 5
-
-
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
-@pytest.mark.parametrize("shard", [(0, 1), (1, 2), (1, 5)])  # whole files, and every fifth example
 @pytest.mark.parametrize("start", [1, 3, 7, 12])
-def test_a_stream_that_goes_on(twelve, tmp_path, cache, shard, start):
+def test_a_stream_that_goes_on(twelve, tmp_path, cache, start):
     """From the middle of an epoch (2 in a batch), its end, and a later one; with the same draws."""
     cache = str(tmp_path / "cache") if cache == "folder" else cache
     options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "jitter": 0.3, "scale": (0.6, 1.5)}
-    options |= {"cache": cache, "shard": shard}
+    options["cache"] = cache
     whole = take(training_batches(twelve, "train", **options), start + 4)
     rest = take(training_batches(twelve, "train", start=start, **options), 4)
     assert same(rest, whole[start:])
@@ -244,7 +211,7 @@ def test_parts_of_an_evaluation_together_are_the_whole(twelve, run):
         ({"batch_part": (0, 2), "data_service": "localhost:1"}, "data_service excludes batch_part"),
     ],
 )
-def test_parts_and_starts_that_cannot_be_meant(twelve, monkeypatch, options, message):
+def test_invalid_parts_and_starts(twelve, monkeypatch, options, message):
     monkeypatch.setattr("pipelines.base.addresses.check_listening", lambda address: None)
     with pytest.raises(UsageError, match=message):
         training_batches(twelve, "train", crop=(9, 9), batch_size=6, **options)
@@ -397,9 +364,6 @@ def test_unknown_split_names_the_splits(ten):
         {"scale": (0.0, 1.0)},
         {"jitter": 1.5},
         {"shuffle_mib": 0},
-        {"shard": (2, 2)},
-        {"shard": (-1, 2)},
-        {"shard": (0, 0)},
     ],
 )
 def test_impossible_values_are_refused_by_name(ten, options):
@@ -415,18 +379,27 @@ def test_impossible_values_are_refused_by_name(ten, options):
         ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
         ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
         ({"cache": __file__}, f"cache must be 'memory' or a folder, got '{__file__}'"),
-        (
-            {"shard": (0, 11)},
-            r"at most as many parts as split 'train' has examples, 10, got \(0, 11",
-        ),
         ({"data_service": "localhost"}, "data_service must be HOST:PORT.*got 'localhost'"),
-        ({"data_service": "localhost:1", "cache": "memory"}, "data_service excludes cache and sh"),
-        ({"data_service": "localhost:1", "shard": (0, 2)}, "data_service excludes cache and shard"),
+        (
+            {"data_service": "localhost:1", "cache": "memory"},
+            "data_service excludes cache: .*memory",
+        ),
     ],
 )
-def test_options_of_the_source_that_cannot_be_meant(ten, options, message):
+def test_invalid_options_of_the_source(ten, options, message):
     with pytest.raises(UsageError, match=message):
         training_batches(ten, "train", crop=(4, 4), batch_size=1, **options)
+
+
+def test_options_are_one_object_or_fields_or_both(ten):
+    options = SegmentationOptions(crop=(4, 4), batch_size=2, scale=(0.5, 2.0), seed=3)
+    expected = take(training_batches(ten, "train", options, jitter=0.2), 6)
+    fields = {"crop": (4, 4), "batch_size": 2, "scale": (0.5, 2.0), "seed": 3, "jitter": 0.2}
+    assert same(take(training_batches(ten, "train", **fields), 6), expected)
+    with pytest.raises(ValueError, match="^jitter must be in 0…1, got 2$"):
+        training_batches(ten, "train", options, jitter=2)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shard'"):
+        training_batches(ten, "train", shard=(0, 2), **fields)
 
 
 def test_a_flipped_bit_in_the_records_is_an_error(source, data_dir):
@@ -483,14 +456,6 @@ def _left(damaged):
             yield {"label": decoding.decode_label(damaged.parse(record)["label"])}
 
 
-def test_replicas_skip_too(damaged):
-    first, second = (
-        {n for (n,) in orders(damaged, 1, 6, shard=(index, 2), seed=4, skip_errors=True)}
-        for index in (0, 1)
-    )
-    assert sorted(map(len, (first, second))) == [4, 6] and not first & second
-
-
 @pytest.mark.parametrize(
     "number, message",
     [
@@ -508,9 +473,9 @@ def test_another_number_of_records_is_an_error(twelve, number, message):
         lambda: list(evaluation_examples(prepared, "train")),
         lambda: class_pixel_counts(prepared, "train"),
     ):
-        with pytest.raises(segmentation.DATA_ERRORS) as caught:
+        with pytest.raises(faults.DATA_ERRORS) as caught:
             use()
-        fault = segmentation.describe_fault(caught.value)
+        fault = faults.describe_fault(caught.value)
         assert fault.startswith("a record file is damaged or missing (Input dataset was")
         assert re.search(message, fault)
 

@@ -1,0 +1,92 @@
+"""What the training streams of both tasks share: from records to batches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from pipelines.base import addresses
+from pipelines.datasets import PreparedDataset
+from pipelines.stream.faults import mapped, mapped_intact
+from pipelines.stream.options import StreamOptions
+from pipelines.stream.record_order import (
+    distributed,
+    endless_records,
+    seeds_of_draws,
+    visited_records,
+)
+
+# Batches made ahead. A small fixed number: large crops must not pile up in memory.
+PREFETCHED_BATCHES = 4
+
+Options = TypeVar("Options", bound=StreamOptions)
+
+
+def checked_options(
+    dataset: PreparedDataset,
+    split: str,
+    kind: type[Options],
+    options: Options | None,
+    fields: dict[str, Any],
+) -> Options:
+    """The options of a stream, from an object, from fields by their names, or from both.
+
+    Args:
+        dataset, split: what is streamed.
+        kind: the class of the options.
+        options: an object of it, or None.
+        fields: take the place of the object's.
+
+    Raises:
+        UsageError: no such split.
+        ArgumentError: an invalid value.
+        UserError: no dispatcher answers.
+        TypeError: a field that `kind` does not have, or one that is missing.
+    """
+    dataset.check_split(split)
+    options = kind(**fields) if options is None else replace(options, **fields)
+    options.check()
+    if options.data_service:
+        addresses.check_listening(options.data_service)
+    return options
+
+
+def batches_of(
+    dataset: PreparedDataset, split: str, example: Callable, options: StreamOptions
+) -> tf.data.Dataset:
+    """An endless stream of batches of whatever `example` makes of a record.
+
+    Args:
+        dataset, split: what is streamed.
+        example: function from two seeds, integers `[2]`, and a serialised example to tensors.
+        options: of the stream.
+
+    Raises:
+        UserError: the cache cannot be written.
+        DATA_ERRORS: while iterating, what `example` raises, and for damaged files.
+    """
+    index, count = options.batch_part
+    part_size = options.batch_size // count
+    if options.data_service:
+        records, made = visited_records(dataset, split, options), example
+    else:
+        records = endless_records(dataset, split, options)
+        if count > 1:
+            records = records.filter(lambda number, _: number // part_size % count == index)
+
+        # The seeds are made in here, with all cores: a map of its own is a tenth of a small crop.
+        def made(number, record):
+            return example(seeds_of_draws(options.seed, number), record)
+
+    if options.skip_errors:
+        name = f"{dataset.name} {split}"
+        examples = mapped_intact(records, made, name, sum(dataset.lengths[split]))
+    else:
+        examples = mapped(records, made)
+    batches = examples.batch(part_size, drop_remainder=True)
+    if options.data_service:
+        batches = batches.apply(distributed(options.data_service))
+    elif options.skip_errors:
+        batches = batches.skip(options.start)
+    return batches.prefetch(PREFETCHED_BATCHES)

@@ -1,0 +1,93 @@
+"""Whole examples, each once and in a fixed order, and the pixels of their classes."""
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.base import decoding
+from pipelines.datasets import PreparedDataset
+from pipelines.stream.batches import PREFETCHED_BATCHES
+from pipelines.stream.faults import mapped
+from pipelines.stream.record_order import all_records, files_of
+
+
+def evaluation_examples(
+    dataset: PreparedDataset,
+    split: str,
+    limit: int | None = None,
+    part: tuple[int, int, int] = (0, 1, 1),
+) -> tf.data.Dataset:
+    """Every example of a split once, whole, in a fixed order.
+
+    Args:
+        dataset: from `pipelines.datasets.load`.
+        split: one of `dataset.splits`.
+        limit: stop after so many examples; None for all.
+        part: (index, count, run): of every `count` runs of `run` examples only number `index`,
+            for processes that measure together.
+
+    Returns:
+        A data set of dicts: `image`, uint8 `[H, W, 3]` RGB; `label`, uint8 `[H, W]`, 255 is
+        void; `image_id`, string.
+
+    Raises:
+        UsageError: no such split.
+        DATA_ERRORS: while iterating, as from `training_batches`.
+    """
+    dataset.check_split(split)
+    records = all_records(files_of(dataset, split))
+    if limit is not None:
+        records = records.take(limit)
+    index, count, run = part
+    if count > 1:
+        own = records.enumerate().filter(lambda number, _: number // run % count == index)
+        records = own.map(lambda _, record: record)
+    return mapped(records, lambda record: whole_example(dataset, record)).prefetch(
+        PREFETCHED_BATCHES
+    )
+
+
+def whole_example(dataset: PreparedDataset, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Decodes a serialised example to what `evaluation_examples` gives.
+
+    Raises:
+        DecodeError: image or label is damaged, or they differ in size.
+    """
+    parsed = dataset.parse(record)
+    image, label = decoding.decode_image(parsed["image"]), decoding.decode_label(parsed["label"])
+    tf.debugging.assert_equal(
+        tf.shape(image)[:2], tf.shape(label), "image and label differ in size"
+    )
+    image.set_shape((None, None, 3))
+    return {"image": image, "label": label, "image_id": parsed["image_id"]}
+
+
+def class_pixel_counts(
+    dataset: PreparedDataset, split: str, skip_errors: bool = False
+) -> np.ndarray:
+    """Counts the pixels of every class in a split; void is not counted.
+
+    Args:
+        dataset: from `pipelines.datasets.load`.
+        split: one of `dataset.splits`.
+        skip_errors: leave out labels that are damaged, as `training_batches` does.
+
+    Returns:
+        int64 `[num_classes]`.
+
+    Raises:
+        UsageError: no such split.
+        DATA_ERRORS: as from `training_batches`.
+    """
+    dataset.check_split(split)
+
+    def count(record):
+        label = decoding.decode_label(dataset.parse(record)["label"])
+        return tf.math.bincount(
+            tf.cast(label, tf.int32), minlength=256, maxlength=256, dtype=tf.int64
+        )
+
+    counts = mapped(all_records(files_of(dataset, split), skip_errors), count)
+    if skip_errors:
+        counts = counts.ignore_errors()
+    total = counts.reduce(tf.zeros(256, tf.int64), lambda total, one: total + one)
+    return total.numpy()[: dataset.num_classes]

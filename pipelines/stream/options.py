@@ -1,0 +1,144 @@
+"""What can be asked of a training stream; imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipelines.base import addresses
+from pipelines.base.errors import ArgumentError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """What the streams of both tasks share.
+
+    Attributes:
+        crop: height and width of the batches, pixels.
+        batch_size: examples in a batch; all batches are full.
+        flip: whether half of the examples are mirrored left to right.
+        jitter: strength of brightness, contrast and saturation jitter, 0…1; 0 is none.
+        seed: determines the stream.
+        shuffle_mib: size of the shuffle buffer. It holds as many examples as fit by their
+            average size; larger is better shuffled.
+        cache: what spares reading records again and again. None; "memory": all of them, from the
+            first epoch on; they are then shuffled as a whole and `shuffle_mib` is not used. Or a
+            folder, for records that lie on a slow disk or network: the record files are copied
+            there before the stream begins, each under its name only once it is complete, and anew
+            where the original has changed; the stream is the same as without.
+        batch_part: (index, count): of each batch only this part is made, `batch_size / count`
+            examples. Processes that train together on one batch, and give the same seed, then
+            have between them exactly the batches of one process alone (with `skip_errors`: as
+            many examples of each). Each reads every record and decodes its own.
+        start: batches that precede the first one: the stream of a run that goes on. Their records
+            are at most read; with `skip_errors` they are decoded again, as only that tells which
+            are left out; with `data_service` the epoch that was broken off begins anew.
+        data_service: "HOST:PORT" of a dispatcher, see `pipelines.service`. Its workers read the
+            record files under the same absolute paths.
+        skip_errors: leave out examples that are damaged (or, in mode "pad", larger than the
+            crop), and tell how many on standard error, that of the workers with `data_service`:
+            at the first one, then once an epoch. Order and draws of all others stay as they are.
+            TensorFlow gives up a record file at its first damaged record: all that follows it
+            counts as damaged, too. `python -m pipelines.doctor` names what is damaged.
+    """
+
+    crop: tuple[int, int]
+    batch_size: int
+    flip: bool = True
+    jitter: float = 0.0
+    seed: int = 0
+    shuffle_mib: int = 64
+    cache: str | None = None
+    batch_part: tuple[int, int] = (0, 1)
+    start: int = 0
+    data_service: str | None = None
+    skip_errors: bool = False
+
+    def check(self) -> None:
+        """Checks the values, each and together.
+
+        Raises:
+            ArgumentError: one of them is invalid.
+        """
+        if len(self.crop) != 2 or min(self.crop) < 1:
+            raise ArgumentError(
+                "crop", f"must be height and width of at least 1 pixel, got {self.crop}"
+            )
+        for name, least in (("batch_size", 1), ("shuffle_mib", 1), ("start", 0)):
+            if getattr(self, name) < least:
+                raise ArgumentError(name, f"must be at least {least}, got {getattr(self, name)}")
+        if not 0 <= self.jitter <= 1:
+            raise ArgumentError("jitter", f"must be in 0…1, got {self.jitter}")
+        if self.cache is not None and (not self.cache or Path(self.cache).is_file()):
+            raise ArgumentError("cache", f"must be 'memory' or a folder, got {str(self.cache)!r}")
+        index, count = self.batch_part
+        if not 0 <= index < count:
+            raise ArgumentError(
+                "batch_part",
+                f"must be (index, count) with index in 0…count - 1, got {self.batch_part}",
+            )
+        if self.batch_size % count:
+            raise ArgumentError(
+                "batch_size", f"must be a multiple of {count} parts, got {self.batch_size}"
+            )
+        if self.data_service is None:
+            return
+        addresses.check_address(self.data_service, "data_service")
+        if self.cache is not None:
+            raise ArgumentError(
+                "data_service",
+                "excludes {cache}: its workers read the records themselves, got {cache} "
+                f"{self.cache}",
+            )
+        if count > 1:
+            raise ArgumentError(
+                "data_service",
+                "excludes {batch_part}: nobody knows which batch is whose, got "
+                f"{{batch_part}} {self.batch_part}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationOptions(StreamOptions):
+    """What can be asked of a stream of images and label maps.
+
+    Attributes:
+        mode: "crop" cuts from images that are larger than `crop`; "pad" shows whole images,
+            unscaled, and a larger one is an error that names it. Both pad smaller ones.
+        scale: smallest and largest factor by which images are scaled, drawn uniformly.
+    """
+
+    mode: Literal["crop", "pad"] = "crop"
+    scale: tuple[float, float] = (1.0, 1.0)
+
+    def check(self) -> None:
+        """Checks the values, as `StreamOptions.check` does."""
+        super().check()
+        if self.mode not in ("crop", "pad"):
+            raise ArgumentError("mode", f"must be 'crop' or 'pad', got {self.mode!r}")
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+            raise ArgumentError(
+                "scale", f"must be smallest and largest factor, both positive, got {self.scale}"
+            )
+        if self.mode == "pad" and tuple(self.scale) != (1.0, 1.0):
+            raise ArgumentError(
+                "scale", f"must be 1 and 1 in mode 'pad', which resizes nothing, got {self.scale}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationOptions(StreamOptions):
+    """What can be asked of a stream of images with one class each.
+
+    Attributes:
+        area: smallest and largest share of an image that a crop shows.
+    """
+
+    area: tuple[float, float] = (0.08, 1.0)
+
+    def check(self) -> None:
+        """Checks the values, as `StreamOptions.check` does."""
+        super().check()
+        if len(self.area) != 2 or not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ArgumentError(
+                "area", f"must be smallest and largest share, above 0 and up to 1, got {self.area}"
+            )
