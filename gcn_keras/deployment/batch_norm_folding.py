@@ -69,7 +69,8 @@ def _foldable(model) -> dict[str, str]:
             and len(calls[source.name]) == 1
             and read.count(source.name) == 1
             and layer.axis in (_channels(source), _channels(source) - 4)
-            and not _is_told_to_train(calls[layer.name])
+            # Called so, it takes the statistics of the batch at inference, too.
+            and not any(call["kwargs"].get("training") for call in calls[layer.name])
         ):
             pairs[layer.name] = source.name
     return pairs
@@ -88,12 +89,6 @@ def _sources(value) -> list[str]:
 
 def _channels(convolution) -> int:
     return 3 if convolution.data_format == "channels_last" else 1
-
-
-def _is_told_to_train(calls) -> bool:
-    """Whether a batch norm is called with `training=True`, and takes the statistics of the batch
-    at inference, too."""
-    return any(call["kwargs"].get("training") for call in calls)
 
 
 def _fold(convolution, batch_norm) -> list[np.ndarray]:

@@ -1,7 +1,4 @@
-"""The forms of a deployed model, written, compared and measured.
-
-export_model(Deployable.load(Path("best.keras")), Path("saved_models/shapes"), ("savedmodel",))
-"""
+"""The forms of a deployed model, written, compared and measured."""
 
 from __future__ import annotations
 
@@ -18,6 +15,8 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import replacing
 
 if TYPE_CHECKING:
+    import keras
+
     from pipelines.datasets import PreparedDataset
 
 Format = Literal["savedmodel", "tflite", "tflite-fp16", "tflite-int8", "onnx"]
@@ -34,15 +33,7 @@ _COMPARED_SECONDS = 3
 
 
 def export_file(model: Path, out: Path, formats: Sequence[Format] = ("savedmodel",)) -> list[str]:
-    """Exports a `.keras` file; nothing is printed.
-
-    Args:
-        model: the file; labels.json beside it, if there is one, names its classes.
-        out: the folder to write to, see `export_model`.
-        formats: what to write.
-
-    Returns:
-        The lines that `python -m gcn_keras.export` prints.
+    """Exports a `.keras` file, see `export_model`; gives the lines that the command prints.
 
     Raises:
         UserError: there is no such model, or something cannot be written.
@@ -144,21 +135,20 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
     height, width = size or _COMPARED_SIZE
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
     training_ms, deployed_ms = _times((graph, frozen), tf.constant(pixels, tf.uint8))
+
+    def of(model: keras.Model, graph: tf.Graph, size: int, ms: float) -> dict[str, float]:
+        return {
+            "layers": len(model.layers),
+            "operations": len(graph.get_operations()),
+            "parameters": model.count_params(),
+            "mib": size / 2**20,
+            "ms": ms,
+        }
+
+    frozen_size = frozen.graph.as_graph_def().ByteSize()
     return {
-        "training": {
-            "layers": len(network.layers),
-            "operations": len(graph.graph.get_operations()),
-            "parameters": network.count_params(),
-            "mib": deployable.file.stat().st_size / 2**20,
-            "ms": training_ms,
-        },
-        "deployed": {
-            "layers": len(folded.layers),
-            "operations": len(frozen.graph.get_operations()),
-            "parameters": folded.count_params(),
-            "mib": frozen.graph.as_graph_def().ByteSize() / 2**20,
-            "ms": deployed_ms,
-        },
+        "training": of(network, graph.graph, deployable.file.stat().st_size, training_ms),
+        "deployed": of(folded, frozen.graph, frozen_size, deployed_ms),
         "height": height,
         "width": width,
         "speed_ratio": training_ms / deployed_ms,
@@ -213,16 +203,10 @@ def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
     def mean_iou(segment: Callable) -> float:
         return evaluate_model(segment, dataset, split).mean_iou
 
-    fitted = quantization.fit_budget(
-        deployable.folded,
-        size,
-        images,
-        evaluate=mean_iou,
-        reference=mean_iou(lambda images: segment(deployable.network, images)),
-        budget=budget,
-        say=say,
-    )
-    return fitted.content
+    reference = mean_iou(lambda images: segment(deployable.network, images))
+    return quantization.fit_budget(
+        deployable.folded, size, images, mean_iou, reference, budget, say=say
+    ).content
 
 
 def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> list[np.ndarray]:
@@ -246,14 +230,11 @@ def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> li
     images = []
     for example in examples.as_numpy_iterator():
         image = example["image"]
-        tops = [random.integers(0, max(have - want, 0) + 1) for have, want in _sides(image, size)]
-        window = image[tops[0] :, tops[1] :][: size[0], : size[1]]
+        spare = np.maximum(np.subtract(image.shape[:2], size), 0)
+        top, left = (random.integers(0, most + 1) for most in spare)
+        window = image[top:, left:][: size[0], : size[1]]
         images.append(pad_with_mean(window[None], *size))
     return images
-
-
-def _sides(image, size):
-    return zip(image.shape[:2], size, strict=True)
 
 
 def _times(functions, images) -> list[float]:

@@ -106,7 +106,7 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
 
 
 def _call(graph, images) -> tf.Tensor:
-    """Logits by a frozen graph. Whoever calls it refers to it: there is one copy of the weights."""
+    """Logits by a frozen graph. All signatures refer to it: there is one copy of the weights."""
     [logits] = graph(images)
     return tf.ensure_shape(logits, graph.outputs[0].shape)
 

@@ -168,10 +168,12 @@ def _converter(model, size, dtype):
     """A converter for the function from an image of type `dtype` to its label map."""
     import tensorflow as tf
 
+    from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
     from gcn_keras.deployment.graphs import pad_to_stride
 
     _check_size(model, size)
-    model = _in_float32(model)
+    if any(layer.compute_dtype != "float32" for layer in model.layers):
+        model = fold_batch_norm(model)  # a copy that computes in float32
     height, width = size
 
     def segment(image):
@@ -189,21 +191,6 @@ def _converter(model, size, dtype):
     # Through a SavedModel the weights would stay variables.
     converter.experimental_lower_to_saved_model = False
     return converter
-
-
-def _in_float32(model):
-    """The model itself, or a copy that computes in float32 if it was trained in 16 bits."""
-    import keras
-
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
-        return model
-
-    def in_float32(layer):
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
-    clone = keras.models.clone_model(model, clone_function=in_float32)
-    clone.set_weights(model.get_weights())
-    return clone
 
 
 def _check_size(model, size) -> None:

@@ -1,4 +1,4 @@
-"""Where a layer stands in Figure 2, by its name. Nobody else takes names apart.
+"""Where a layer stands in Figure 2, by its name. No other module takes names apart.
 
 Backbones and `gcn` name their layers so; checkpoints and `.keras` files depend on these names.
 """

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
+Pyramid = dict[str, "keras.KerasTensor"]
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -64,9 +66,7 @@ NAMES = tuple(BACKBONES)
 WITH_IMAGENET_WEIGHTS = tuple(b.name for b in _ALL if b.has_imagenet_weights)
 
 
-def build(
-    name: str, x: "keras.KerasTensor", weights: str | None = None
-) -> dict[str, "keras.KerasTensor"]:
+def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyramid:
     """Builds the backbone called `name` on top of `x`.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from gcn_keras.models.backbones import Backbone
+from gcn_keras.models.backbones import Backbone, Pyramid
 from pipelines.base.imagenet import STD_RGB
 
 # Constructor, and MD5 of the weights without top that Keras publishes.
@@ -18,9 +18,7 @@ _PUBLISHED = {
 _WEIGHTS_PAGE = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
 
 
-def build(
-    backbone: Backbone, x: keras.KerasTensor, weights: str | None = None
-) -> dict[str, keras.KerasTensor]:
+def build(backbone: Backbone, x: keras.KerasTensor, weights: str | None = None) -> Pyramid:
     """See `backbones.build`."""
     constructor, md5 = _PUBLISHED[backbone.name]
     path = _imagenet_file(backbone.name, md5) if weights == "imagenet" else weights

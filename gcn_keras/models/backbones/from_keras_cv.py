@@ -2,19 +2,16 @@
 
 import keras
 
-from gcn_keras.models.backbones import Backbone
+from gcn_keras.models.backbones import Backbone, Pyramid
 
 
-def build(
-    backbone: Backbone, x: keras.KerasTensor, weights: None = None
-) -> dict[str, keras.KerasTensor]:
+def build(backbone: Backbone, x: keras.KerasTensor, weights: None = None) -> Pyramid:
     """See `backbones.build`."""
     try:
         import keras_cv
     except ImportError as error:
-        raise ValueError(
-            f"backbone {backbone.name!r} needs the package keras-cv ({error})"
-        ) from error
+        name = backbone.name
+        raise ValueError(f"backbone {name!r} needs the package keras-cv ({error})") from error
     # ResNet18Backbone and ResNet34Backbone would fetch this configuration from Kaggle.
     network = keras_cv.models.ResNetBackbone(
         stackwise_filters=list(backbone.channels),

@@ -2,14 +2,12 @@
 
 import keras
 
-from gcn_keras.models.backbones import Backbone
+from gcn_keras.models.backbones import Backbone, Pyramid
 
 _Kernel = int | tuple[int, int]
 
 
-def build(
-    backbone: Backbone, x: keras.KerasTensor, weights: None = None
-) -> dict[str, keras.KerasTensor]:
+def build(backbone: Backbone, x: keras.KerasTensor, weights: None = None) -> Pyramid:
     """See `backbones.build`."""
     stem, block = _PARTS[backbone.name]
     x = stem(x)

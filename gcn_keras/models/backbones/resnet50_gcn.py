@@ -11,15 +11,13 @@ Multiply-adds of the convolutions at 224×224: 3,765 M; 3,589 M with strides of 
 
 import keras
 
-from gcn_keras.models.backbones import BACKBONES, Backbone, applications
+from gcn_keras.models.backbones import BACKBONES, Backbone, Pyramid, applications
 from gcn_keras.models.backbones.residual import conv_bn, conv_bn_relu, residual_sum
 
 _WIDTHS_AND_KERNELS = {4: (85, 5), 5: (128, 7)}  # Table 11
 
 
-def build(
-    backbone: Backbone, x: keras.KerasTensor, weights: None = None
-) -> dict[str, keras.KerasTensor]:
+def build(backbone: Backbone, x: keras.KerasTensor, weights: None = None) -> Pyramid:
     """See `backbones.build`."""
     # Of Keras' network only what leads to P2 and P3 becomes part of the model.
     pyramid = applications.build(BACKBONES["resnet50"], x)
