@@ -7,17 +7,22 @@ The second command starts from the first one's backbone, whose layers have the s
 """
 
 import functools
+from collections.abc import Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.models.classifier import classifier
-from gcn_keras.recipes.recipe import ClassificationRecipe
+from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe
 from gcn_keras.training import validation
 from gcn_keras.training.devices import Team
+from gcn_keras.training.loop import Progress
 from gcn_keras.training.losses import ImageCrossentropy
+from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task, with_weights
+from pipelines.datasets import PreparedDataset
 from pipelines.datasets import classification as classification_sets
 from pipelines.stream import classification
 from pipelines.stream.options import ClassificationOptions
@@ -69,20 +74,20 @@ class Classification(Task[ClassificationRecipe]):
     missing = ("an accuracy", "image")
 
     @staticmethod
-    def load(recipe):
+    def load(recipe: Recipe) -> PreparedDataset:
         return classification_sets.load(recipe.dataset, recipe.data_dir)
 
-    def build(self):
+    def build(self) -> keras.Model:
         return build_model(self.recipe, self.dataset.num_classes)
 
-    def loss(self):
+    def loss(self) -> ImageCrossentropy:
         return ImageCrossentropy(self.recipe.label_smoothing)
 
-    def training_batches(self, team, start):
+    def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
         options = self.stream_options(ClassificationOptions, team, start)
         return classification.training_batches(self.dataset, self.recipe.train_split, options)
 
-    def validation_batches(self, team):
+    def validation_batches(self, team: Team) -> Iterator:
         """The images' central crops, as many at a time as a replica trains on."""
         split = self.dataset.validation_split(self.recipe.val_split)
         size, part = self.recipe.batch // team.replicas, (team.worker, team.workers)
@@ -91,13 +96,13 @@ class Classification(Task[ClassificationRecipe]):
         )
         return batches.as_numpy_iterator()
 
-    def predictor(self, team, model):
+    def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
         return predictor(team, model)
 
-    def measure(self):
+    def measure(self) -> Accuracy:
         return Accuracy()
 
-    def report(self, run, best, progress):
+    def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
         epoch = progress.history["epoch"].index(progress.best_epoch)
         top1, top5 = (progress.history[f"val_{score}"][epoch] for score in self.scores)
         text = (

@@ -43,7 +43,7 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         )
         self.class_weights = None if class_weights is None else list(map(float, class_weights))
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         if self.class_weights is not None:
             weights = self.weights(y_true)
             given = 1.0 if sample_weight is None else ops.cast(sample_weight, "float32")
@@ -90,7 +90,7 @@ class ImageCrossentropy(keras.losses.CategoricalCrossentropy):
         super().__init__(from_logits=True, label_smoothing=label_smoothing, name=name)
         self.label_smoothing = label_smoothing
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         labels = ops.cast(y_true, "int32")
         return super().call(ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype), y_pred)
 

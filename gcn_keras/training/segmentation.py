@@ -1,7 +1,7 @@
 """What training does for a segmentation model."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -16,9 +16,10 @@ from gcn_keras.models.costs import p5_weights
 from gcn_keras.models.gcn import gcn
 from gcn_keras.plots.samples import samples_figure
 from gcn_keras.plots.style import save_figure
-from gcn_keras.recipes.recipe import SegmentationRecipe
+from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
 from gcn_keras.training import losses, validation
 from gcn_keras.training.devices import Team
+from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task, with_weights
 from pipelines import datasets
@@ -37,35 +38,35 @@ class Segmentation(Task[SegmentationRecipe]):
     missing = ("a mean IoU", "valid pixel, everything is void")
 
     @staticmethod
-    def load(recipe):
+    def load(recipe: Recipe) -> PreparedDataset:
         return datasets.load(recipe.dataset, recipe.data_dir)
 
-    def build(self):
+    def build(self) -> keras.Model:
         return build_model(self.recipe, self.dataset.num_classes)
 
-    def loss(self):
+    def loss(self) -> losses.PixelCrossentropy:
         return losses.PixelCrossentropy(class_weights(self.recipe, self.dataset))
 
-    def begin(self, run):
+    def begin(self, run: RunFolder) -> None:
         Legend.of(self.dataset).write(run.legend)
 
-    def training_batches(self, team, start):
+    def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
         options = self.stream_options(SegmentationOptions, team, start)
         return segmentation.training_batches(
             self.dataset, self.recipe.train_split, options, with_ids=True
         )
 
-    def validation_batches(self, team):
+    def validation_batches(self, team: Team) -> Iterator:
         split = self.dataset.validation_split(self.recipe.val_split)
         return evaluation_batches(self.dataset, split, worker=team.worker, workers=team.workers)
 
-    def predictor(self, team, model):
+    def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
         return predictor(team, model)
 
-    def measure(self):
+    def measure(self) -> ConfusionMatrix:
         return ConfusionMatrix(self.dataset.num_classes)
 
-    def report(self, run, best, progress):
+    def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
         split, names = (
             self.dataset.validation_split(self.recipe.val_split),
             self.dataset.class_names,

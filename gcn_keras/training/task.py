@@ -4,8 +4,8 @@ import abc
 import dataclasses
 import resource
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import ClassVar, Generic, TypeVar
 
 import keras
 import tensorflow as tf
@@ -73,7 +73,7 @@ class Task(abc.ABC, Generic[R]):
         """Images, labels and image ids: this worker's part of each batch from number `start` on."""
 
     @abc.abstractmethod
-    def validation_batches(self, team: Team) -> Any:
+    def validation_batches(self, team: Team) -> Iterator:
         """Images and labels: this worker's part of the validation split."""
 
     @abc.abstractmethod
@@ -86,7 +86,7 @@ class Task(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
-        """What metrics.json tells of the best model, and the same for a terminal."""
+        """What metrics.json says of the best model, and the same for a terminal."""
 
     def finish(self, run: RunFolder, progress: Progress, steps: int, started: float) -> dict:
         """Measures the best model and writes metrics.json.
