@@ -68,14 +68,8 @@ def search(
     datasets.parse_name(dataset)
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
-    values = {
-        "weight": weight,
-        "sigma": sigma,
-        "bilateral_weight": bilateral_weight,
-        "bilateral_xy": bilateral_xy,
-        "bilateral_rgb": bilateral_rgb,
-        "iterations": iterations,
-    }
+    values: dict[str, tuple] = dict(weight=weight, sigma=sigma, bilateral_weight=bilateral_weight)
+    values |= dict(bilateral_xy=bilateral_xy, bilateral_rgb=bilateral_rgb, iterations=iterations)
     for name, given in values.items():
         if not given:
             raise ArgumentError(name, "needs at least one value to try, got none")

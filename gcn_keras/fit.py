@@ -19,21 +19,22 @@ from pipelines.base.environment import environment_of_tensorflow, prepare_tensor
 from pipelines.base.errors import Interrupted, UserError, run_command
 from pipelines.datasets import classification as classification_sets
 
+# How data are checked, and by which score a model is the best.
+_BY_TASK = {
+    "segmentation": (datasets.check_prepared, "mean_iou", "mean IoU"),
+    "classification": (classification_sets.check_prepared, "top1_accuracy", "top-1 accuracy"),
+}
+
 
 def main() -> int:
     """Entry point of the command; the exit status."""
     recipe = command_line.parse()
     if recipe.resume and (base := recipe_to_resume(recipe)):
         recipe = command_line.parse(base=base)
-    is_classifier = recipe.task == "classification"
-    check_prepared = (
-        classification_sets.check_prepared if is_classifier else datasets.check_prepared
-    )
+    check_prepared, score, words = _BY_TASK[recipe.task]
     check_prepared(recipe.dataset, recipe.data_dir)
     run = find_run(recipe)
     if run.finished:
-        score = "top1_accuracy" if is_classifier else "mean_iou"
-        words = "top-1 accuracy" if is_classifier else "mean IoU"
         print(f"{run.path} is finished: {words} {read_json(run.metrics)[score]:.4f}; nothing to do")
         return 0
 

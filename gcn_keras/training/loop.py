@@ -49,16 +49,11 @@ class Progress:
 
 
 class Step(Protocol):
-    """A training step of a compiled model: `TensorFlowStep`, `JaxStep`."""
+    """A training step of a compiled model; what it does is with `TensorFlowStep`."""
 
-    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Any:
-        """Takes a step; float32 `[3]`: the loss, whether it was taken, who wants to stop."""
-
-    def push(self) -> None:
-        """Sets the model's weights, for whoever wants to read them."""
-
-    def pull(self) -> None:
-        """Takes the model's weights, after something else has set them."""
+    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Any: ...
+    def push(self) -> None: ...
+    def pull(self) -> None: ...
 
 
 class Loop:

@@ -20,15 +20,13 @@ from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.task import Task
+from gcn_keras.training.tensorflow_step import TensorFlowStep
 from gcn_keras.training.validation import evaluate_in_team
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
-TASKS: dict[str, type[Task]] = {
-    "segmentation": Segmentation,
-    "classification": Classification,
-}
+TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "classification": Classification}
 
 
 class DamagedData(UserError):
@@ -134,8 +132,6 @@ def make_step(model: keras.Model, recipe: Recipe, team: Team) -> Step:
         from gcn_keras.training.jax_step import JaxStep
 
         return JaxStep(model, recipe.accumulate)
-    from gcn_keras.training.tensorflow_step import TensorFlowStep
-
     return TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
 
 
