@@ -299,7 +299,8 @@ def _public_functions(
 def flags(source: Source) -> Iterator[str]:
     """No exception of a wing speaks of a command's flag."""
     for name, module in source.modules.items():
-        if source.wing(name) in PACKAGES:
+        # What parses a command line speaks its language.
+        if source.wing(name) in PACKAGES or name.endswith(".command_line"):
             continue
         lines = {
             text.lineno

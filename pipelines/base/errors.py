@@ -55,7 +55,7 @@ class ArgumentError(UsageError, ValueError):
 
     def __init__(self, argument: str, reason: str):
         self.argument, self.reason = argument, reason
-        self.template = f"{argument if '{' in argument else f'{{{argument}}}'} {reason}"
+        self.template: str = f"{argument if '{' in argument else f'{{{argument}}}'} {reason}"
         super().__init__(_NAMES.sub(r"\1", self.template))
 
     def of_option(self) -> str:

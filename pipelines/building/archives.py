@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.base.errors import UserError
 from pipelines.base.progress import byte_bar
@@ -51,7 +52,7 @@ class Archive:
     needed: bool = True
 
 
-def locate(dl_manager, archives: tuple[Archive, ...], layout: str) -> dict[str, Path]:
+def locate(dl_manager: Any, archives: tuple[Archive, ...], layout: str) -> dict[str, Path]:
     """Finds the folder below which each archive's files lie; unpacks and downloads as needed.
 
     Args:
@@ -83,7 +84,7 @@ def locate(dl_manager, archives: tuple[Archive, ...], layout: str) -> dict[str, 
         )
     for archive in fetched:
         download(
-            archive.url, folder / archive.file, archive.size, archive.sha256, page=archive.page
+            str(archive.url), folder / archive.file, archive.size, archive.sha256, page=archive.page
         )
     return {
         archive.file: folder
@@ -159,7 +160,8 @@ def _unpack_tar(file, folder):
     ):
         for member in archive:
             if member.isfile():
-                yield archive.extract(member, folder, filter="data")
+                archive.extract(member, folder, filter="data")
+                yield
         # tarfile takes a cut between two files, and a damaged header, for the end; the real one
         # is followed by zeros. Reading on to the last byte also has gzip compare its checksum.
         zeros = 0

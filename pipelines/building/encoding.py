@@ -3,12 +3,16 @@
 import io
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
-def features():
+
+def features() -> "tfds.features.FeaturesDict":
     """The TFDS features all builders share.
 
     Returns:

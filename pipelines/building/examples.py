@@ -39,7 +39,7 @@ def examples(
     description: str,
     beam: bool = False,
     skipped: dict[str, int] | None = None,
-):
+) -> Any:
     """The examples of a split, as `_generate_examples` has to return them.
 
     Args:
@@ -99,9 +99,9 @@ def _with_threads(list_items, make_example, description, skipped) -> Iterator[tu
 def _futures(items, make_example, description) -> Iterator[Future]:
     """What is being made of each item, in the items' order."""
     # Threads help: the work is reading, decoding and encoding, outside of the interpreter's lock.
-    threads = os.cpu_count()
+    threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        waiting = deque()
+        waiting: deque[Future] = deque()
         for item in progress(items, description):
             waiting.append(pool.submit(make_example, item))
             if len(waiting) == AHEAD * threads:
@@ -130,7 +130,7 @@ def check_beam(options: str) -> None:
         )
 
 
-def pipeline_options(text: str):
+def pipeline_options(text: str) -> Any:
     """Beam's `PipelineOptions` from "runner=DirectRunner,direct_num_workers=4"."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -138,7 +138,7 @@ def pipeline_options(text: str):
 
 
 @contextlib.contextmanager
-def errors_of_beam():
+def errors_of_beam() -> Iterator[None]:
     """Raises a worker's UserError here as it was.
 
     Beam adds a note to its message, and runners with processes of their own hand it on as the

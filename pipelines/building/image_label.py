@@ -52,7 +52,7 @@ def make_example(
     return pair.image.stem, read_pair(pair, class_names, void)
 
 
-def check_image(path: Path, data: bytes) -> tuple[int, int]:
+def check_image(path: Path | str, data: bytes) -> tuple[int, int]:
     """Checks that the stream will be able to decode an image.
 
     Returns:
@@ -65,7 +65,7 @@ def check_image(path: Path, data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def read_image(path: Path, data: bytes) -> np.ndarray:
+def read_image(path: Path | str, data: bytes) -> np.ndarray:
     """Decodes an image as the stream does.
 
     Returns:
@@ -102,7 +102,7 @@ def read_image(path: Path, data: bytes) -> np.ndarray:
 
 
 def read_label(
-    path: Path, data: bytes, class_names: tuple[str, ...], void: int | None = None
+    path: Path | str, data: bytes, class_names: tuple[str, ...], void: int | None = None
 ) -> np.ndarray:
     """Decodes a label file and checks its values.
 
@@ -168,7 +168,7 @@ def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ..
         )
 
 
-def _open(path: Path, data: bytes) -> Image.Image:
+def _open(path: Path | str, data: bytes) -> Image.Image:
     """Reads the header only."""
     try:
         return Image.open(io.BytesIO(data))

@@ -51,7 +51,7 @@ def contact_sheet(
     shapes = np.array([sample.label.shape for sample in samples] or [(1, 1)])
     tallest = (shapes[:, 0] / shapes[:, 1]).max()
     handles = _legend(samples, class_names, palette)
-    legend_columns = 6 if max(len(handle.get_label()) for handle in handles) < 20 else 4
+    legend_columns = 6 if max(len(str(handle.get_label())) for handle in handles) < 20 else 4
     legend_rows = math.ceil(len(handles) / legend_columns)
     height = rows * (_PAIR_INCHES / 2 * min(tallest, 2) + 0.35) + 0.25 * legend_rows + 0.9
     figure = Figure((COLUMNS * _PAIR_INCHES, height), DPI, layout="constrained", facecolor="white")

@@ -227,7 +227,7 @@ def _counted(tasks: Iterable[partial], report: SplitReport) -> Iterator[partial]
 
 def _in_parallel(pool: ThreadPoolExecutor, tasks: Iterable, ahead: int) -> Iterator[Any]:
     """The results of tasks in their order; never more than `ahead` of them are under way."""
-    waiting = deque()
+    waiting: deque[Any] = deque()
     for task in tasks:
         waiting.append(pool.submit(task))
         if len(waiting) == ahead:
@@ -351,9 +351,9 @@ def _sample(split: str, image_id: str, image: np.ndarray, label: np.ndarray) -> 
     height, width = label.shape
     factor = SAMPLE_SIDE / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    image = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-    label = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
-    return Sample(split, image_id, np.array(image), np.array(label))
+    small_image = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
+    small_label = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
+    return Sample(split, image_id, np.array(small_image), np.array(small_label))
 
 
 def _judge_files(dataset: PreparedDataset, report: SplitReport, result: Examination) -> None:
@@ -404,7 +404,7 @@ class _Images:
     """Which images there are, by their pixels; two digests stand for each."""
 
     def __init__(self):
-        self._by_pixels: dict[bytes, list[tuple[str, str, bytes]]] = {}
+        self._by_pixels: dict[bytes, list[tuple[str, str | None, bytes]]] = {}
 
     def add(self, split: str, example: Example) -> None:
         if example.pixel_digest:
@@ -414,9 +414,11 @@ class _Images:
     def compare(self, overlapping: Iterable[tuple[str, str]], result: Examination) -> None:
         """Adds leaks to the findings, and other images that occur twice to the notes."""
         declared = {frozenset(pair) for pair in overlapping}
-        within, across, twins = Counter(), Counter(), {}
+        within: Counter = Counter()
+        across: Counter = Counter()
+        twins: dict[Any, tuple] = {}
         for places in self._by_pixels.values():
-            by_split = {}
+            by_split: dict[str, list[tuple]] = {}
             for place in places if len(places) > 1 else ():
                 by_split.setdefault(place[0], []).append(place)
             for split, same in by_split.items():
@@ -449,6 +451,6 @@ def is_held_out(split: str) -> bool:
     return split.split("_")[0].lower() in HELD_OUT
 
 
-def _describe_leak(first: tuple[str, str, bytes], second: tuple[str, str, bytes]) -> str:
+def _describe_leak(first: tuple, second: tuple) -> str:
     same = "the same file" if first[2] == second[2] else "the same pixels in another file"
     return f"{first[0]}: {first[1]!r} is {second[1]!r} of {second[0]}, {same}"

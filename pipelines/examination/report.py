@@ -2,19 +2,23 @@
 
 import base64
 import html
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.base.labels import median_frequency_weights
 
+if TYPE_CHECKING:
+    from pipelines.examination.examine import Examination
+
 _COMMON_SIZES = 5  # shown for each split
 
 
-def text_report(result, show: int) -> str:
+def text_report(result: "Examination", show: int) -> str:
     """The result of an examination as text.
 
     Args:
-        result: a `pipelines.examination.Examination`.
+        result: of `examine`.
         show: findings of a kind that are listed.
     """
     count = sum(split.records for split in result.splits.values())
@@ -35,7 +39,7 @@ def text_report(result, show: int) -> str:
     return "\n\n".join(parts)
 
 
-def verdict(result) -> str:
+def verdict(result: "Examination") -> str:
     """One sentence: whether something is wrong."""
     count = len(result.findings)
     if not count:
@@ -43,7 +47,7 @@ def verdict(result) -> str:
     return "1 thing is wrong." if count == 1 else f"{count:,} things are wrong."
 
 
-def split_table(result) -> list[list[str]]:
+def split_table(result: "Examination") -> list[list[str]]:
     """Rows of text, the first of them headings: examples, sizes and void of each split."""
     rows = [["split", "examples", "width", "height", "void", "labels"]]
     for split in result.splits.values():
@@ -57,7 +61,7 @@ def split_table(result) -> list[list[str]]:
     return rows
 
 
-def class_table(result) -> list[list[str]]:
+def class_table(result: "Examination") -> list[list[str]]:
     """Rows of text, the first of them headings: each class's share and images, and its weight."""
     source = result.weights_split()
     headings = ["", "class", *result.splits]
@@ -128,11 +132,11 @@ def _text_table(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def html_report(result, png: bytes, show: int) -> str:
+def html_report(result: "Examination", png: bytes, show: int) -> str:
     """The result of an examination and its contact sheet as one page that needs no other file.
 
     Args:
-        result: a `pipelines.examination.Examination`.
+        result: of `examine`.
         png: the bytes of the contact sheet.
         show: findings of a kind that are listed.
     """

@@ -40,7 +40,7 @@ class Split(NamedTuple):
     images: Archive
     labels: Archive
     folder: str
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
 
 
 SPLITS = {
@@ -150,7 +150,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
         Item(image, label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png")
         for image in images
     ]
-    bare = [item for item in items if not item.label.is_file()]
+    bare = [item for item in items if item.label and not item.label.is_file()]
     if bare:
         more = f" (and {len(bare) - 1} more like it)" if len(bare) > 1 else ""
         raise UserError(f"{bare[0].image} has no label: {bare[0].label} is missing{more}")

@@ -172,7 +172,7 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
     content = _read_json(annotations)
     try:
         values = _label_of_category(content["categories"], annotations)
-        regions = {image["id"]: [] for image in content["images"]}
+        regions: dict[int, list] = {image["id"]: [] for image in content["images"]}
         for entry in content["annotations"]:
             if entry["category_id"] in values:
                 regions[entry["image_id"]].append(
@@ -304,11 +304,11 @@ def _inside(segmentation: list | dict, height: int, width: int) -> np.ndarray:
 
 
 def _polygon(points: list, height: int, width: int) -> list[float]:
-    points = np.asarray(points, np.float64)
-    if points.ndim != 1 or len(points) % 2:
+    numbers = np.asarray(points, np.float64)
+    if numbers.ndim != 1 or len(numbers) % 2:
         raise ValueError("a polygon is no list of x, y, x, y, …")
     # Far outside, rasterising would take memory without bounds.
-    shares = points.reshape(-1, 2) / (width, height)
+    shares = numbers.reshape(-1, 2) / (width, height)
     if not ((shares >= -1) & (shares <= 2)).all():
         raise ValueError(f"a polygon leaves the {width}x{height} image")
-    return points.tolist()
+    return numbers.tolist()

@@ -53,7 +53,7 @@ def render_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray,
 def _place_objects(rng, x, y, size) -> list[tuple[int, np.ndarray]]:
     """Classes and signed distances (pixels, negative inside), from back to front."""
     wanted = rng.choice(OBJECT_COUNTS, p=OBJECT_COUNT_SHARES)
-    objects = []
+    objects: list[tuple[int, np.ndarray]] = []
     while len(objects) < wanted:
         label = int(rng.integers(1, len(CLASS_NAMES)))
         smallest, largest = DIAMETERS

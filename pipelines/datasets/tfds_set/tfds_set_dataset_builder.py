@@ -1,6 +1,6 @@
 """Any TFDS set with an image and a mask, checked and recorded as the sets of this project are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -108,7 +108,7 @@ def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
     return builder
 
 
-def pick_features(name: str, features, options: TfdsOptions) -> tuple[str, str]:
+def pick_features(name: str, features: Mapping, options: TfdsOptions) -> tuple[str, str]:
     """The features that hold image and mask.
 
     Args:

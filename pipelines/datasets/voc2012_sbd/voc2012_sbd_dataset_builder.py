@@ -159,7 +159,7 @@ def _find(ids: list[str], places: list[tuple[Path, str]], split: str) -> list[Pa
         shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if missing[10:] else "")
         files = " or ".join(f"{folder}/ID{suffix}" for folder, suffix in places)
         raise UserError(f"there is no {files} for these ids of {split}: {shown}")
-    return found
+    return [path for path in found if path]
 
 
 def make_example(item: Item) -> tuple[str, dict]:
