@@ -91,7 +91,7 @@ def measure(
             jitter=recipe.jitter,
         )
         model = segmentation.build_model(recipe, dataset.num_classes)
-        compile_model(model, recipe, WARM_UP + steps, None)
+        compile_model(model, recipe, WARM_UP + steps)
         step = TensorFlowStep(model, make_team(recipe))
         for number, (images, labels) in enumerate(batches.take(WARM_UP + steps)):
             if number == WARM_UP:

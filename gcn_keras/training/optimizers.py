@@ -1,6 +1,5 @@
 """Optimizers, learning-rate schedules and weight decay of a recipe."""
 
-from collections.abc import Sequence
 from typing import Self
 
 import keras
@@ -12,11 +11,7 @@ POLY_POWER = 0.9
 
 
 def compile_model(
-    model: keras.Model,
-    recipe: Recipe,
-    total_steps: int,
-    weights: Sequence[float] | None = None,
-    loss: keras.losses.Loss | None = None,
+    model: keras.Model, recipe: Recipe, total_steps: int, loss: keras.losses.Loss | None = None
 ) -> None:
     """Compiles the model with the recipe's optimizer and schedule.
 
@@ -24,8 +19,7 @@ def compile_model(
         model: what is trained.
         recipe: how.
         total_steps: steps of the whole run.
-        weights: of the classes in `PixelCrossentropy`.
-        loss: takes its place; from `gcn_keras.training.losses`.
+        loss: from `gcn_keras.training.losses`; None for `PixelCrossentropy`.
     """
     optimizer = _optimizer(recipe, total_steps)
     if recipe.optimizer == "sgd":
@@ -34,8 +28,7 @@ def compile_model(
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
-    loss = loss or PixelCrossentropy(weights)
-    model.compile(optimizer, loss=loss, jit_compile=recipe.jit_compile)
+    model.compile(optimizer, loss or PixelCrossentropy(), jit_compile=recipe.jit_compile)
 
 
 def _optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:

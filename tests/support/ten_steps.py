@@ -43,6 +43,7 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     from gcn_keras.evaluation.metrics import ConfusionMatrix
     from gcn_keras.recipes.catalogue import RECIPES
     from gcn_keras.training.devices import make_team
+    from gcn_keras.training.losses import PixelCrossentropy
     from gcn_keras.training.optimizers import compile_model
     from gcn_keras.training.run import make_step
     from gcn_keras.training.segmentation import build_model, predictor
@@ -63,7 +64,7 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     keras.mixed_precision.set_global_policy(policies[recipe.mixed_precision])
     with team.strategy.scope():
         model = build_model(recipe, CLASSES)
-        compile_model(model, recipe, STEPS, [1.0, 2.0, 0.5])
+        compile_model(model, recipe, STEPS, PixelCrossentropy([1.0, 2.0, 0.5]))
     begin = Path(out).with_name("begin.npz")
     if begin.exists():  # draws differ between backends
         with np.load(begin) as content:
