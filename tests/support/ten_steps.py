@@ -1,6 +1,6 @@
-"""Ten steps and a validation, on the devices that are asked for: a program for test_distribution.
+"""Ten steps and a validation, on the devices that are asked for: a program for test_devices.
 
-    python tests/ten_steps.py '{"out": FILE, "data_dir": DIR, …}'
+    python tests/support/ten_steps.py '{"out": FILE, "data_dir": DIR, …}'
 
 Options: "devices" (logical CPUs), "strategy", "backend", and "recipe" (more fields of it). Every
 worker writes what it has to out; the weights that all begin from are made from a seed.
@@ -35,6 +35,9 @@ def batches(accumulate: int = 1):
 
 def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", recipe=None):
     os.environ.update({"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    if (recipe or {}).get("mixed_precision") != "bfloat16":  # which AVX2 has to emulate
+        # The same kernels on every machine: ten steps magnify how others round.
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     import keras
     import tensorflow as tf
 

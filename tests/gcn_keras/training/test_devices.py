@@ -177,9 +177,13 @@ def test_jax_takes_the_same_steps(folder, one):
 @pytest.mark.slow
 def test_parts_one_after_another_are_one_batch_on_jax(folder, frozen):
     pytest.importorskip("jax")
+    whole = run(folder, "jax-frozen", QUICK_JAX, backend="jax", recipe=FROZEN)
     recipe = FROZEN | {"accumulate": 2}
     result = run(folder, "jax-accumulate", QUICK_JAX, backend="jax", recipe=recipe)
-    assert_same(result, frozen, tolerance=1e-4)
+    assert_same(result, whole, tolerance=1e-4)
+    # TensorFlow rounds otherwise, until a ReLU flips: on some machines in the fourth step.
+    losses = result["answers"][:3, 0], frozen["answers"][:3, 0]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 @pytest.mark.slow

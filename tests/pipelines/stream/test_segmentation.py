@@ -126,7 +126,11 @@ def test_another_process_makes_the_same_stream(ten):
     program = "import sys, test_segmentation as t; print(t.digest_of_a_stream(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", program, data_dir],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "7"},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{Path(__file__).parent}:{REPOSITORY / 'tests/support'}",
+            "PYTHONHASHSEED": "7",
+        },
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
