@@ -17,6 +17,8 @@ from scipy.io import loadmat
 from pipelines.base.errors import UserError
 from pipelines.building import image_label
 
+LARGEST = 1 << 26  # bytes of an unpacked variable; those of the SBD have less than one MiB
+
 _HEADER = 128
 # Types of elements, and the bytes of an item of those that hold numbers or text.
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
@@ -58,8 +60,8 @@ def check_structure(data: bytes) -> None:
 
     Raises:
         ValueError: it is no MATLAB file of level 5, an element is not what must stand there, or
-            it is longer than what holds it.
-        zlib.error: a compressed element is truncated, or its checksum is wrong.
+            it is longer than what holds it, or a variable has more than LARGEST bytes.
+        zlib.error: the checksum of a compressed element is wrong.
     """
     _expect(
         data.startswith(b"MATLAB 5.0 MAT-file") and data[_HEADER - 4 : _HEADER] == b"\0\1IM",
@@ -69,7 +71,10 @@ def check_structure(data: bytes) -> None:
     while rest:
         kind, body, rest = _next(rest)
         if kind == _COMPRESSED:
-            kind, body, after = _next(memoryview(zlib.decompress(body)))
+            unpacking = zlib.decompressobj()
+            unpacked = unpacking.decompress(body, LARGEST)
+            _expect(unpacking.eof, "a variable that is truncated or too large")
+            kind, body, after = _next(memoryview(unpacked))
             _expect(not after, "something after a variable")
         _expect(kind == _MATRIX, f"a variable of type {kind}")
         _check_matrix(body)

@@ -2,6 +2,8 @@
 
 import itertools
 import shutil
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -304,6 +306,15 @@ def test_damaged_mat_files_are_labels_or_errors(item, do_compression):
         else:
             assert label.dtype == np.uint8 and label.ndim == 2
     assert 100 < refused < 500
+
+
+def test_a_mat_file_that_unpacks_without_end(item):
+    """64 KiB of the file are 64 MiB of zeros; not more than that is ever unpacked."""
+    zeros = zlib.compress(bytes(mat_files.LARGEST + 1))
+    head = item.label.read_bytes()[:128]
+    item.label.write_bytes(head + struct.pack("<II", 15, len(zeros)) + zeros)
+    with pytest.raises(UserError, match="ValueError: a variable that is truncated or too large"):
+        voc2012_sbd.make_example(item)
 
 
 @pytest.mark.parametrize(
