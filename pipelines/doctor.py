@@ -10,6 +10,7 @@ import tyro
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
 
 
@@ -50,16 +51,10 @@ def doctor(
     if page is not None:
         _write(page, html_report(result, png, show).encode())
         print(f"page: {page}")
-    if result.findings and _is_damaged(result):
+    # Damage after preparation, which only preparing anew can mend.
+    if any(finding.kind in (RECORDS, COUNTS) for finding in result.findings):
         print(_advice(name, data_dir))
     return 1 if result.findings else 0
-
-
-def _is_damaged(result) -> bool:
-    """Whether files were damaged after preparation, which only preparing anew can mend."""
-    from pipelines.examination.examine import COUNTS, RECORDS
-
-    return any(finding.kind in (RECORDS, COUNTS) for finding in result.findings)
 
 
 def _advice(name: str, data_dir: Path) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pipelines.base.labels import IGNORE
-from pipelines.examination.examine import Sample
+from pipelines.examination.findings import Sample
 
 COLUMNS = 4
 MASK_WEIGHT = 0.6  # of the class colour in an overlay

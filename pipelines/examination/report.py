@@ -2,19 +2,16 @@
 
 import base64
 import html
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipelines.base.labels import median_frequency_weights
-
-if TYPE_CHECKING:
-    from pipelines.examination.examine import Examination
+from pipelines.examination.findings import KINDS, Examination
 
 _COMMON_SIZES = 5  # shown for each split
 
 
-def text_report(result: "Examination", show: int) -> str:
+def text_report(result: Examination, show: int) -> str:
     """The result of an examination as text.
 
     Args:
@@ -39,7 +36,7 @@ def text_report(result: "Examination", show: int) -> str:
     return "\n\n".join(parts)
 
 
-def verdict(result: "Examination") -> str:
+def verdict(result: Examination) -> str:
     """One sentence: whether something is wrong."""
     count = len(result.findings)
     if not count:
@@ -47,7 +44,7 @@ def verdict(result: "Examination") -> str:
     return "1 thing is wrong." if count == 1 else f"{count:,} things are wrong."
 
 
-def split_table(result: "Examination") -> list[list[str]]:
+def split_table(result: Examination) -> list[list[str]]:
     """Rows of text, the first of them headings: examples, sizes and void of each split."""
     rows = [["split", "examples", "width", "height", "void", "labels"]]
     for split in result.splits.values():
@@ -61,7 +58,7 @@ def split_table(result: "Examination") -> list[list[str]]:
     return rows
 
 
-def class_table(result: "Examination") -> list[list[str]]:
+def class_table(result: Examination) -> list[list[str]]:
     """Rows of text, the first of them headings: each class's share and images, and its weight."""
     source = result.weights_split()
     headings = ["", "class", *result.splits]
@@ -112,8 +109,6 @@ def _size_lines(result) -> list[str]:
 
 
 def _by_kind(result) -> dict[str, list[str]]:
-    from pipelines.examination.examine import KINDS
-
     found = {kind: [f.text for f in result.findings if f.kind == kind] for kind in KINDS}
     return {kind: texts for kind, texts in found.items() if texts}
 
@@ -132,7 +127,7 @@ def _text_table(rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def html_report(result: "Examination", png: bytes, show: int) -> str:
+def html_report(result: Examination, png: bytes, show: int) -> str:
     """The result of an examination and its contact sheet as one page that needs no other file.
 
     Args:

@@ -15,7 +15,7 @@ from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.building import encoding
-from pipelines.examination import examine, report
+from pipelines.examination import examine, findings, judgement, report
 from pipelines.examination.contact_sheet import overlay
 from pipelines.examination.damaged_records import read_records
 
@@ -107,7 +107,7 @@ def test_one_split_alone(prepared):
 def test_values_that_are_no_class(prepared):
     stray = encoding.encode_label(np.full((4, 6), 7, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": stray} if e["image_id"] == b"x" else None)
-    assert texts(examine.examine(prepared), examine.LABELS) == [
+    assert texts(examine.examine(prepared), findings.LABELS) == [
         "val: the label of 'x' has the label value 7, but the classes are 0 sky, 1 road, 2 car, "
         "and 255 is void"
     ]
@@ -117,12 +117,12 @@ def test_a_colour_mask_taken_for_an_index_mask(prepared):
     colours = prepared.palette[np.array([[1, 2], [2, 1]])]
     gray = np.array(Image.fromarray(colours).convert("L").resize((6, 4), Image.NEAREST))
     rewrite(prepared, "val", lambda e: {"label": encoding.encode_label(gray)})
-    found = texts(examine.examine(prepared), examine.LABELS)
+    found = texts(examine.examine(prepared), findings.LABELS)
     assert len(found) == 2
     assert all(t.endswith("a colour mask was taken for an index mask") for t in found)
     rgb = encoded(prepared.palette[np.zeros((4, 6), int)], "PNG")
     rewrite(prepared, "val", lambda e: {"label": rgb})
-    found = texts(examine.examine(prepared, "val"), examine.LABELS)
+    found = texts(examine.examine(prepared, "val"), findings.LABELS)
     assert sorted(found) == [
         f"val: the label of {name!r} is a RGB image; an index mask has one channel whose values "
         "are the classes"
@@ -133,7 +133,7 @@ def test_a_colour_mask_taken_for_an_index_mask(prepared):
 def test_masks_of_0_and_255(prepared):
     binary = encoding.encode_label(np.array([[0, 255] * 3] * 4, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": binary})
-    assert texts(examine.examine(prepared), examine.BALANCE) == [
+    assert texts(examine.examine(prepared), findings.BALANCE) == [
         "val: all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in "
         "which 255 is void and 'road' is 1"
     ]
@@ -142,7 +142,7 @@ def test_masks_of_0_and_255(prepared):
 def test_a_split_of_nothing_but_void(prepared):
     void = encoding.encode_label(np.full((4, 6), 255, np.uint8))
     rewrite(prepared, "val", lambda e: {"label": void})
-    assert texts(examine.examine(prepared), examine.BALANCE) == ["val: every pixel is void (255)"]
+    assert texts(examine.examine(prepared), findings.BALANCE) == ["val: every pixel is void (255)"]
 
 
 def test_files_that_cannot_be_read(prepared):
@@ -155,11 +155,11 @@ def test_files_that_cannot_be_read(prepared):
     found = {(f.kind, f.text) for f in examine.examine(prepared).findings}
     assert found == {
         (
-            examine.IMAGES,
+            findings.IMAGES,
             "val: the image of 'x' cannot be decoded: it is truncated or damaged",
         ),
         (
-            examine.LABELS,
+            findings.LABELS,
             "val: the label of 'y' cannot be decoded: it is truncated or damaged",
         ),
         # x's label is whole, y's is not: what is left has one class.
@@ -169,7 +169,7 @@ def test_files_that_cannot_be_read(prepared):
 def test_sizes_that_differ(prepared):
     other = encoding.encode_label(np.zeros((6, 4), np.uint8))
     rewrite(prepared, "val", lambda e: {"label": other} if e["image_id"] == b"y" else None)
-    assert texts(examine.examine(prepared), examine.SIZES) == [
+    assert texts(examine.examine(prepared), findings.SIZES) == [
         "val: the label of 'y' is 4x6 pixels, but its image is 6x4"
     ]
 
@@ -188,7 +188,7 @@ def test_a_validation_image_in_the_training_split(prepared):
 
     rewrite(prepared, "train", leak)
     result = examine.examine(prepared)
-    (text,) = texts(result, examine.LEAKS)
+    (text,) = texts(result, findings.LEAKS)
     assert text.startswith("val: 'x' is '") and " of train, the same " in text
     assert any(note.startswith("train: 1 image twice or more, such as ") for note in result.notes)
 
@@ -197,7 +197,7 @@ def test_images_that_splits_share_by_definition(prepared):
     same = encoded(noise(4, 6, 99), "PNG")
     rewrite(prepared, "train", lambda e: {"image": same} if e["image_id"] == b"sky" else None)
     rewrite(prepared, "val", lambda e: {"image": same} if e["image_id"] == b"y" else None)
-    assert texts(examine.examine(prepared), examine.LEAKS) == [
+    assert texts(examine.examine(prepared), findings.LEAKS) == [
         "val: 'y' is 'sky' of train, the same file"
     ]
     declared = replace(prepared, overlapping_splits=(("val", "train"),))
@@ -220,7 +220,7 @@ def test_images_that_splits_share_by_definition(prepared):
     ],
 )
 def test_which_splits_are_held_out(split, held_out):
-    assert examine.is_held_out(split) is held_out
+    assert judgement.is_held_out(split) is held_out
 
 
 def test_a_palette_label(prepared):
@@ -231,7 +231,7 @@ def test_a_palette_label(prepared):
     rewrite(
         prepared, "val", lambda e: {"label": buffer.getvalue()} if e["image_id"] == b"x" else None
     )
-    assert texts(examine.examine(prepared), examine.LABELS) == [
+    assert texts(examine.examine(prepared), findings.LABELS) == [
         "val: the label of 'x' is a palette PNG, of which the stream would read the colours as "
         "gray values; store the indices as 8-bit grayscale"
     ]
@@ -239,7 +239,7 @@ def test_a_palette_label(prepared):
 
 def test_long_lists_are_cut_and_counted(prepared):
     result = examine.examine(prepared)
-    result.findings = [examine.Finding(examine.IMAGES, f"no {i}") for i in range(12)]
+    result.findings = [findings.Finding(findings.IMAGES, f"no {i}") for i in range(12)]
     text = report.text_report(result, 2)
     assert text.endswith(
         "WRONG: images that cannot be used (12)\n  no 0\n  no 1\n  and 10 more\n\n"
@@ -268,7 +268,7 @@ def test_a_damaged_record_is_passed_over(prepared):
     data[40] ^= 1  # in the first record
     shard(prepared, "train").write_bytes(bytes(data))
     result = examine.examine(prepared)
-    assert texts(result, examine.RECORDS) == [
+    assert texts(result, findings.RECORDS) == [
         f"{shard(prepared, 'train').name}, record 0: its checksum is wrong: the record is damaged"
     ]
     assert result.splits["train"].records == 3 and result.splits["train"].labels == 2
@@ -296,11 +296,11 @@ def test_behind_a_damaged_length_nothing_can_be_read(prepared):
     found = {(f.kind, f.text) for f in examine.examine(prepared).findings}
     assert found == {
         (
-            examine.RECORDS,
+            findings.RECORDS,
             f"{path.name}, record 1: its length is damaged; the rest is out of reach",
         ),
         (
-            examine.COUNTS,
+            findings.COUNTS,
             f"train: {path.name} holds 2 examples, dataset_info.json tells of 3",
         ),
     }
@@ -310,7 +310,7 @@ def test_a_file_cut_between_two_records(prepared):
     path = shard(prepared, "train")
     first = next(read_records(path)).data
     path.write_bytes(path.read_bytes()[: 12 + len(first) + 4])
-    found = [f.text for f in examine.examine(prepared).findings if f.kind == examine.COUNTS]
+    found = [f.text for f in examine.examine(prepared).findings if f.kind == findings.COUNTS]
     assert found == [f"train: {path.name} holds 1 example, dataset_info.json tells of 3"]
 
 
@@ -318,7 +318,7 @@ def test_a_truncated_file(prepared):
     data = shard(prepared, "train").read_bytes()
     shard(prepared, "train").write_bytes(data[:-10])
     result = examine.examine(prepared)
-    assert texts(result, examine.RECORDS) == [
+    assert texts(result, findings.RECORDS) == [
         f"{shard(prepared, 'train').name}, record 2: the file is truncated: it ends at byte "
         f"{len(data) - 10:,}"
     ]
@@ -328,9 +328,9 @@ def test_a_missing_file_and_records_that_are_gone(prepared):
     shard(prepared, "val").unlink()
     found = {(f.kind, f.text) for f in examine.examine(prepared).findings}
     assert found == {
-        (examine.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
+        (findings.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
         (
-            examine.COUNTS,
+            findings.COUNTS,
             f"val: {shard(prepared, 'val').name} holds 0 examples, dataset_info.json tells of 2",
         ),
     }
@@ -340,7 +340,7 @@ def test_a_record_of_something_else(prepared):
     with tf.io.TFRecordWriter(str(shard(prepared, "val"))) as writer:
         writer.write(b"no example")
         writer.write(b"nor this")
-    found = texts(examine.examine(prepared), examine.RECORDS)
+    found = texts(examine.examine(prepared), findings.RECORDS)
     assert len(found) == 2
     assert found[0].startswith(f"{shard(prepared, 'val').name}, record 0: holds no example of this")
 
