@@ -50,6 +50,8 @@ DEFERRED = {
     "pipelines": _SLOW,
 }
 FLAG = re.compile(r"--[a-z]")
+# What parses the command line of `fit` speaks of what stands in it.
+COMMAND_LINE = "gcn_keras.recipes.command_line"
 
 
 @dataclass(frozen=True)
@@ -299,8 +301,7 @@ def _public_functions(
 def flags(source: Source) -> Iterator[str]:
     """No exception of a wing speaks of a command's flag."""
     for name, module in source.modules.items():
-        # What parses a command line speaks its language.
-        if source.wing(name) in PACKAGES or name.endswith(".command_line"):
+        if source.wing(name) in PACKAGES or name == COMMAND_LINE:
             continue
         lines = {
             text.lineno

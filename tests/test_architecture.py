@@ -185,6 +185,17 @@ FAULTS: dict[str, tuple[dict[str, str | None], list[str]]] = {
         },
         ["gcn_keras/models/gcn.py:4: an exception names a flag"],
     ),
+    "a flag in an exception beside the parser's": (
+        {
+            "gcn_keras/recipes/command_line.py": "raise ValueError('--recipe needs a name')",
+            "gcn_keras/recipes/checks.py": "raise ValueError('--seed must be at least 0')",
+            "gcn_keras/inference/command_line.py": "raise ValueError('--flip is missing')",
+        },
+        [
+            "gcn_keras/inference/command_line.py:1: an exception names a flag",
+            "gcn_keras/recipes/checks.py:1: an exception names a flag",
+        ],
+    ),
     "a flag in an error that is raised elsewhere": (
         {"pipelines/base/labels.py": "def error() -> Exception:\n  return OSError('--from DIR')"},
         ["pipelines/base/labels.py:2: an exception names a flag"],
