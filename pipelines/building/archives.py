@@ -6,7 +6,7 @@ A builder names its archives; `locate` finds each of them as a folder, in this o
     as an archive in the source folder   unpacked into the download folder, once
     not at all, and no source was given  downloaded, once, and unpacked
 
-and tells of all that are missing in one message. Where no source was given, the download folder is
+and names all that are missing in one message. Where no source was given, the download folder is
 the source: an archive that was put there by hand is found.
 
 TFDS's `DownloadManager.extract` is not used: it reads archives into memory faster than it writes

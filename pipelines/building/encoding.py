@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +30,11 @@ def features() -> "tfds.features.FeaturesDict":
             "image_id": tfds.features.Text(),
         }
     )
+
+
+def example(image_id: str, image: bytes, label: np.ndarray) -> dict[str, Any]:
+    """An example of `features`, from an image's file and its label map, uint8 `[H, W]`."""
+    return {"image": image, "label": encode_label(label), "image_id": image_id}
 
 
 def encode_label(label: np.ndarray) -> bytes:

@@ -4,7 +4,7 @@ A builder gives two functions, one that lists the items of a split and one that 
 of an item, and `_generate_examples` returns what `examples` makes of them:
 
     def _generate_examples(self, split, folder):
-        return generation.examples(
+        return examples.examples(
             partial(list_items, folder, split),
             make_example,
             f"coco_voc {split}",
@@ -46,7 +46,7 @@ def examples(
         list_items: returns the items. It is called when the first example is wanted; under Beam
             on a worker, so that the items are no part of the pipeline's own description, whose
             size runners limit.
-        make_example: takes an item, returns the key and the example as `records.features` wants
+        make_example: takes an item, returns the key and the example as `encoding.features` wants
             it, and depends on nothing but its item. Called from many threads; under Beam both
             functions and the items are pickled, and the files that they name must be seen by
             all workers under the same path.

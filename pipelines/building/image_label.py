@@ -28,7 +28,7 @@ def read_pair(pair: Pair, class_names: tuple[str, ...], void: int | None = None)
         void: a label value that becomes 255, if the masks have one besides 255.
 
     Returns:
-        The example as `records.features` wants it: the image file's own bytes, the labels as
+        The example as `encoding.features` wants it: the image file's own bytes, the labels as
         8-bit grayscale PNG, the image id.
 
     Raises:
@@ -37,18 +37,27 @@ def read_pair(pair: Pair, class_names: tuple[str, ...], void: int | None = None)
     image = pair.image.read_bytes()
     height, width = check_image(pair.image, image)
     label = read_label(pair.label, pair.label.read_bytes(), class_names, void)
-    if label.shape != (height, width):
+    check_sizes(pair.label, label, pair.image, (height, width))
+    return encoding.example(pair.image.stem, image, label)
+
+
+def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int]) -> None:
+    """Checks that a label map is as large as its image.
+
+    Raises:
+        UserError: it is not; the message names both files.
+    """
+    if label.shape != size:
         raise UserError(
-            f"{pair.label} is {label.shape[1]}x{label.shape[0]} pixels, but its image "
-            f"{pair.image} is {width}x{height}"
+            f"{path} is {label.shape[1]}x{label.shape[0]} pixels, but its image {image} is "
+            f"{size[1]}x{size[0]}"
         )
-    return {"image": image, "label": encoding.encode_label(label), "image_id": pair.image.stem}
 
 
 def make_example(
     pair: Pair, class_names: tuple[str, ...], void: int | None = None
 ) -> tuple[str, dict]:
-    """The key and the example of a pair: `read_pair`, as `generation.examples` wants it."""
+    """The key and the example of a pair: `read_pair`, as `examples.examples` wants it."""
     return pair.image.stem, read_pair(pair, class_names, void)
 
 

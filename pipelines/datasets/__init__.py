@@ -8,30 +8,13 @@ it. TensorFlow is imported by the functions, not with this package. May import `
 `base`.
 """
 
-from pipelines.datasets.loading import check_prepared, load
-from pipelines.datasets.names import (
-    DEFAULT_DATA_DIR,
-    MIXTURES,
-    NAMES,
-    VERSIONS,
-    is_prepared,
-    parse_name,
-    prepared_folder,
-)
-from pipelines.datasets.preparation import check_source, prepare
-from pipelines.datasets.prepared import PreparedDataset
-
-__all__ = [
-    "DEFAULT_DATA_DIR",
-    "MIXTURES",
-    "NAMES",
-    "VERSIONS",
-    "PreparedDataset",
-    "check_prepared",
-    "check_source",
-    "is_prepared",
-    "load",
-    "parse_name",
-    "prepare",
-    "prepared_folder",
-]
+from pipelines.datasets.loading import check_prepared as check_prepared
+from pipelines.datasets.loading import load as load
+from pipelines.datasets.names import DEFAULT_DATA_DIR as DEFAULT_DATA_DIR
+from pipelines.datasets.names import MIXTURES as MIXTURES
+from pipelines.datasets.names import is_prepared as is_prepared
+from pipelines.datasets.names import parse_name as parse_name
+from pipelines.datasets.names import prepared_folder as prepared_folder
+from pipelines.datasets.preparation import check_source as check_source
+from pipelines.datasets.preparation import prepare as prepare
+from pipelines.datasets.prepared import PreparedDataset as PreparedDataset

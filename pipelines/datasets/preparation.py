@@ -4,7 +4,9 @@ import contextlib
 import importlib
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.building import examples
@@ -94,7 +96,7 @@ def prepare(
         source: the folder of images and labels, or of the archives; None for "shapes", or to
             download what has an open address.
         data_dir: where prepared data sets live; made if absent.
-        beam_options: prepare with Apache Beam, with options as `generation.pipeline_options`
+        beam_options: prepare with Apache Beam, with options as `examples.pipeline_options`
             takes them; None to prepare in this process.
         tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
         skip_errors: leave out images that cannot be used, or whose labels cannot, and name them
@@ -110,19 +112,8 @@ def prepare(
             has no image that can be used), or `data_dir` cannot be written.
     """
     check_source(name, source, beam_options, tfds_options, skip_errors)
-    if not is_prepared(name, data_dir):
-        _build(name, source, data_dir, beam_options, tfds_options, skip_errors)
-    return open_prepared(name, data_dir)
-
-
-def _build(
-    name: str,
-    source: str | Path | None,
-    data_dir: str | Path,
-    beam_options: str | None = None,
-    tfds_options: TfdsOptions | None = None,
-    skip_errors: bool = False,
-) -> None:
+    if is_prepared(name, data_dir):
+        return open_prepared(name, data_dir)
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -132,44 +123,40 @@ def _build(
         Path(data_dir).mkdir(parents=True, exist_ok=True)
         options = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
         builder = module.Builder(data_dir=str(data_dir), **options)
-        download_config = tfds.download.DownloadConfig(
-            manual_dir=source and str(source),
-            try_download_gcs=False,
+        downloads = tfds.download.DownloadConfig(
+            manual_dir=source and str(source), try_download_gcs=False
         )
         if base == "tfds_set":
             builder.source = name.removeprefix(TFDS)
             builder.options = tfds_options or TfdsOptions()
         if beam_options is not None:
             builder.beam = True
-            download_config.beam_options = examples.pipeline_options(beam_options)
+            downloads.beam_options = examples.pipeline_options(beam_options)
         if skip_errors:
             # Filled while the examples are made; TFDS writes the metadata after that.
             builder.skipped = builder.info.metadata["skipped"] = {}
-        # TFDS reports downloads that do not happen; the builders show their own progress.
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            _without_tfds_bars(tfds),
-            examples.errors_of_beam(),
-        ):
+        with _silence(tfds), examples.errors_of_beam():
             builder.download_and_prepare(
-                download_dir=str(Path(data_dir, "downloads")), download_config=download_config
+                download_dir=str(Path(data_dir, "downloads")), download_config=downloads
             )
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         # While it writes, TFDS wraps TensorFlow's errors in RuntimeErrors of its own.
         reason = error.__cause__ if type(error) is RuntimeError else error
         if not isinstance(reason, (OSError, tf.errors.OpError)):
             raise
-        if is_prepared(name, data_dir):  # another process was faster
-            print(f"{name}: another process has prepared it meanwhile", file=sys.stderr)
-            return
-        text = reason.message if isinstance(reason, tf.errors.OpError) else reason
-        raise UserError(f"cannot prepare {name!r} in {data_dir}: {text}") from error
+        if not is_prepared(name, data_dir):
+            text = reason.message if isinstance(reason, tf.errors.OpError) else reason
+            raise UserError(f"cannot prepare {name!r} in {data_dir}: {text}") from error
+        print(f"{name}: another process has prepared it meanwhile", file=sys.stderr)
+    return open_prepared(name, data_dir)
 
 
 @contextlib.contextmanager
-def _without_tfds_bars(tfds):
+def _silence(tfds: Any) -> Iterator[None]:
+    """TFDS reports downloads that do not happen; the builders show their own progress."""
     tfds.display_progress_bar(False)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         tfds.display_progress_bar(True)

@@ -1,4 +1,4 @@
-"""What `doctor` looks for in a prepared data set, and its report.
+"""What `doctor` checks in a prepared data set, and its report.
 
 May import `stream`, `datasets` and `base`.
 """

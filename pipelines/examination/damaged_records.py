@@ -1,7 +1,7 @@
 """Reads TFRecord files that may be damaged, as far as they can be read.
 
 A file is a row of frames: the length of the record (8 bytes), a checksum of the length (4), the
-record, a checksum of the record (4). A record whose checksum is wrong is told of and passed over;
+record, a checksum of the record (4). A record whose checksum is wrong is named and passed over;
 only where a length is damaged, or the file ends too soon, is what follows out of reach.
 """
 

@@ -96,7 +96,7 @@ def _digest(*parts) -> bytes:
 
 
 def _read_label(subject: str, data: bytes, dataset: PreparedDataset) -> np.ndarray:
-    """Decodes a label, uint8 `[H, W]`, as `image_label.read_label`; records hold no palette PNGs."""
+    """Decodes a label, uint8 `[H, W]`; unlike a file to prepare, a record is no palette PNG."""
     try:
         label = image_label.read_label(subject, data, dataset.class_names)
     except UserError as error:

@@ -1,6 +1,5 @@
 """Cityscapes with its 19 training classes; see README.md for the files and their encoding."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 from pipelines.building import encoding, examples, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.datasets.names import VERSIONS
@@ -87,8 +87,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             self.info.metadata["overlapping_splits"] = [["train", "train_coarse"]]
         for name in splits:  # before hours are spent on the first one
             found = len(list_items(name, folders))
-            if found != SPLITS[name].count:
-                _note(f"{name} has {found:,} images, not {SPLITS[name].count:,} as published")
+            if found != (count := SPLITS[name].count):
+                note(f"cityscapes19: {name} has {found:,} images, not {count:,} as published")
         return {name: self._generate_examples(name, folders) for name in splits}
 
     def _generate_examples(self, name, folders):
@@ -105,20 +105,16 @@ def available_splits(folders: dict[str, Path]) -> list[str]:
     """The splits that can be made from some archives; says on standard error which cannot.
 
     Args:
-        folders: by the archives' names, as `sources.locate` returns them.
+        folders: by the archives' names, as `archives.locate` returns them.
     """
     splits = []
     for name, split in SPLITS.items():
         absent = [a.file for a in (split.images, split.labels) if a.file not in folders]
         if absent:
-            _note(f"no split {name!r} without {' and '.join(absent)}")
+            note(f"cityscapes19: no split {name!r} without {' and '.join(absent)}")
         else:
             splits.append(name)
     return splits
-
-
-def _note(text: str) -> None:
-    print(f"cityscapes19: {text}", file=sys.stderr)
 
 
 def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
@@ -129,7 +125,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
 
     Args:
         name: of the split.
-        folders: by the archives' names, as `sources.locate` returns them.
+        folders: by the archives' names, as `archives.locate` returns them.
 
     Returns:
         Items sorted by image.
@@ -167,7 +163,7 @@ def make_example(item: Item) -> tuple[str, dict]:
     The labels of an image of a single colour become void: of what they show, nothing is there.
 
     Returns:
-        The key and the example as `records.features` wants it: the image as JPEG, the labels as
+        The key and the example as `encoding.features` wants it: the image as JPEG, the labels as
         train ids.
 
     Raises:
@@ -180,17 +176,9 @@ def make_example(item: Item) -> tuple[str, dict]:
     else:
         ids = image_label.read_label(item.label, item.label.read_bytes(), labels.CITYSCAPES_LABELS)
         label = train_ids(ids)
-    if label.shape != (height, width):
-        raise UserError(
-            f"{item.label} is {label.shape[1]}x{label.shape[0]} pixels, but its image "
-            f"{item.image} is {width}x{height}"
-        )
+        image_label.check_sizes(item.label, label, item.image, (height, width))
     image_id = _image_id(item.image)
-    return image_id, {
-        "image": encoding.encode_jpeg(image),
-        "label": encoding.encode_label(label),
-        "image_id": image_id,
-    }
+    return image_id, encoding.example(image_id, encoding.encode_jpeg(image), label)
 
 
 def train_ids(label_ids: np.ndarray) -> np.ndarray:

@@ -237,7 +237,7 @@ def make_example(item: Item) -> tuple[str, dict]:
     """Reads an item's image and paints its label map.
 
     Returns:
-        The key and the example as `records.features` wants it.
+        The key and the example as `encoding.features` wants it.
 
     Raises:
         UserError: the image is missing or cannot be used, is not as large as the annotations
@@ -253,9 +253,7 @@ def make_example(item: Item) -> tuple[str, dict]:
             f"{item.path} is {width}x{height} pixels, but {item.annotations} says "
             f"{item.width}x{item.height}"
         )
-    image_id = item.path.stem
-    label = encoding.encode_label(paint(item))
-    return image_id, {"image": image, "label": label, "image_id": image_id}
+    return item.path.stem, encoding.example(item.path.stem, image, paint(item))
 
 
 def paint(item: Item) -> np.ndarray:

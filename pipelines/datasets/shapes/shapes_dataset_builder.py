@@ -54,13 +54,9 @@ def render_example(split: str, number: int, index: int) -> tuple[str, dict]:
         index: position of the scene in its split.
 
     Returns:
-        The key and the example as `records.features` wants it.
+        The key and the example as `encoding.features` wants it.
     """
     rng = np.random.default_rng((SEED, number, index))
     image, label = scenes.render_scene(rng, size=SIZE)
     image_id = f"{split}_{index:05d}"
-    return image_id, {
-        "image": encoding.encode_jpeg(image, JPEG_QUALITY),
-        "label": encoding.encode_label(label),
-        "image_id": image_id,
-    }
+    return image_id, encoding.example(image_id, encoding.encode_jpeg(image, JPEG_QUALITY), label)

@@ -65,7 +65,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 except UserError:
                     if self.skipped is None:
                         raise
-                    continue  # it is told of when its example is made
+                    continue  # it is named when its example is made
                 largest = max([largest, *values[values != IGNORE].tolist()])
         count = largest - self.options.first_label + 1
         if count < 2:
@@ -118,7 +118,7 @@ def pick_features(name: str, features: Mapping, options: TfdsOptions) -> tuple[s
             the only one with three channels, the mask the only other image.
 
     Raises:
-        UsageError: a feature is no image, there is none of that name, or several could be meant.
+        UsageError: a feature is no image, there is none of that name, or more than one.
     """
     images = {key: f for key, f in features.items() if isinstance(f, tfds.features.Image)}
     shown = ", ".join(f"{key} {tuple(f.shape)}" for key, f in images.items()) or "none"
@@ -178,7 +178,7 @@ def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, d
     """Checks an example and brings its labels to 0…num_classes - 1 and 255.
 
     Returns:
-        The key and the example as `records.features` wants it.
+        The key and the example as `encoding.features` wants it.
 
     Raises:
         UserError: image or mask cannot be used; the message names the example and says why.
@@ -200,8 +200,4 @@ def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, d
     label = np.full_like(values, IGNORE)
     valid = (values >= first_label) & (values != IGNORE)
     label[valid] = values[valid] - first_label
-    return item.name, {
-        "image": item.image,
-        "label": encoding.encode_label(label),
-        "image_id": item.name,
-    }
+    return item.name, encoding.example(item.name, item.image, label)

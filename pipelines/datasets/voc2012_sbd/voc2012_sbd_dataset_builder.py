@@ -1,6 +1,5 @@
 """PASCAL VOC 2012 and the SBD's labels for more of its images; see README.md for the splits."""
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 from pipelines.building import encoding, examples, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.datasets.names import VERSIONS
@@ -84,11 +84,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folders = locate(dl_manager, (TRAINVAL, TEST, SBD), LAYOUT)
         splits = [name for name in SPLITS if name != UNLABELLED or TEST.file in folders]
         if UNLABELLED not in splits:
-            _note(f"no split {UNLABELLED!r} without {TEST.file} (from {TEST.page})")
+            note(f"voc2012_sbd: no split {UNLABELLED!r} without {TEST.file} (from {TEST.page})")
         for name in splits:  # what is missing shows before the first one is written
             found = len(list_items(name, folders))
             if found != SPLITS[name]:
-                _note(f"{name} has {found:,} images, not {SPLITS[name]:,} as published")
+                note(f"voc2012_sbd: {name} has {found:,} images, not {SPLITS[name]:,} as published")
         return {name: self._generate_examples(name, folders) for name in splits}
 
     def _generate_examples(self, name, folders):
@@ -100,16 +100,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
 
-def _note(text: str) -> None:
-    print(f"voc2012_sbd: {text}", file=sys.stderr)
-
-
 def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
     """Finds the images of a split and their label files.
 
     Args:
         name: of the split.
-        folders: by the archives' names, as `sources.locate` returns them.
+        folders: by the archives' names, as `archives.locate` returns them.
 
     Returns:
         Items in the order of VOC's list; "trainaug" sorted by image id.
@@ -166,7 +162,7 @@ def make_example(item: Item) -> tuple[str, dict]:
     """Reads and checks an image and its labels.
 
     Returns:
-        The key and the example as `records.features` wants it.
+        The key and the example as `encoding.features` wants it.
 
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
@@ -178,14 +174,5 @@ def make_example(item: Item) -> tuple[str, dict]:
     else:
         read = read_mat if item.label.suffix == ".mat" else image_label.read_label
         label = read(item.label, item.label.read_bytes(), labels.VOC_CLASSES)
-    if label.shape != (height, width):
-        raise UserError(
-            f"{item.label} is {label.shape[1]}x{label.shape[0]} pixels, but its image "
-            f"{item.image} is {width}x{height}"
-        )
-    image_id = item.image.stem
-    return image_id, {
-        "image": image,
-        "label": encoding.encode_label(label),
-        "image_id": image_id,
-    }
+        image_label.check_sizes(item.label, label, item.image, (height, width))
+    return item.image.stem, encoding.example(item.image.stem, image, label)
