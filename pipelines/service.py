@@ -8,28 +8,23 @@ workers read, decode and augment, and training receives batches from them:
     python -m gcn_keras.fit --dataset camvid --data-service HOST:5050
 
 The prepared data must be visible to every worker under the same absolute path as where training
-runs: a network folder, or a copy in the same place. How the work is divided, and what a dead
-worker costs, is told in `stream.segmentation.training_batches`. Traffic is neither encrypted
-nor authenticated: for trusted networks only.
+runs: a network folder, or a copy in the same place. `stream.segmentation.training_batches` says
+how the work is divided, and what a dead worker costs. Traffic is neither encrypted nor
+authenticated: for trusted networks only.
 """
 
 import os
 import signal
 import socket
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from pipelines.base.addresses import (
-    SECONDS_TO_WAIT_FOR_DISPATCHER,
-    check_address,
-    check_listening,
-    reason_not_listening,
-)
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.addresses import check_address, free_port, wait_until_listening
+from pipelines.base.errors import UserError, run_command
 
 # The time that a worker may be silent until the dispatcher takes it for dead.
 WORKER_TIMEOUT_MS = 30_000
@@ -43,10 +38,10 @@ def dispatcher(
     """Deal out work to workers.
 
     Args:
-        port: Where to listen; 0 for any free port.
-        work_dir: Where the state is kept, so that a dispatcher that is started again goes on.
+        port: Port to listen on; 0 for any free one.
+        work_dir: Folder of the state, with which a dispatcher that is started again goes on.
     """
-    port = _free_port(port)
+    port = free_port(port)
     if work_dir:
         try:
             work_dir.mkdir(parents=True, exist_ok=True)
@@ -70,19 +65,19 @@ def worker(
     """Read, decode and augment for training.
 
     Args:
-        dispatcher: The dispatcher to work for.
-        port: Where to listen; 0 for any free port.
+        dispatcher: Address of the dispatcher to work for.
+        port: Port to listen on; 0 for any free one.
         host: This machine's name or address as training sees it. By default localhost if the
             dispatcher is there too, else the machine's own name.
     """
     dispatcher_host, _ = check_address(dispatcher, "dispatcher")
-    port = _free_port(port)
+    port = free_port(port)
     if host is None:
         is_local = dispatcher_host in ("localhost", "127.0.0.1")
         host = "localhost" if is_local else socket.gethostname()
     check_address(f"{host}:{port}", "{host} and {port}")
     stopped = _stop_signals()
-    if not _wait_for(dispatcher, stopped):
+    if not wait_until_listening(dispatcher, stopped):
         return
     config = _service().WorkerConfig(
         dispatcher_address=dispatcher,
@@ -93,28 +88,11 @@ def worker(
     _serve(lambda: _service().WorkerServer(config), port, stopped)
 
 
-def _service():
+def _service() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     return tf.data.experimental.service
-
-
-def _free_port(port: int) -> int:
-    """The port, or a free one for 0. gRPC would share a port that is taken, without a word."""
-    if not 0 <= port <= 65535:
-        raise UsageError(f"--port must be in 0…65535, got {port}")
-    with socket.socket() as probe:
-        # A port whose connections are just being closed is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise UserError(
-                f"cannot listen on port {port}: {error.strerror}; give another --port, or 0 for "
-                f"any free one"
-            ) from error
-        return probe.getsockname()[1]
 
 
 def _stop_signals() -> threading.Event:
@@ -125,7 +103,7 @@ def _stop_signals() -> threading.Event:
     return stopped
 
 
-def _serve(start, port: int, stopped: threading.Event) -> None:
+def _serve(start: Callable[[], Any], port: int, stopped: threading.Event) -> None:
     import tensorflow as tf
 
     try:
@@ -135,17 +113,6 @@ def _serve(start, port: int, stopped: threading.Event) -> None:
     print(f"listening on {port}", flush=True)
     stopped.wait()
     server.stop()
-
-
-def _wait_for(address: str, stopped: threading.Event) -> bool:
-    """Waits until something listens there; False if stopped meanwhile."""
-    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_DISPATCHER
-    while reason_not_listening(address):
-        if time.monotonic() > deadline:
-            check_listening(address)
-        if stopped.wait(1.0):
-            return False
-    return not stopped.is_set()
 
 
 def main() -> None:

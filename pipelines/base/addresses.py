@@ -2,6 +2,8 @@
 
 import re
 import socket
+import threading
+import time
 
 from pipelines.base.errors import ArgumentError, UserError
 
@@ -44,9 +46,47 @@ def check_listening(address: str) -> None:
 
 
 def reason_not_listening(address: str) -> str | None:
+    """Why nothing can be reached there; None if something can."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         return str(error.strerror or error)
     return None
+
+
+def wait_until_listening(address: str, stopped: threading.Event) -> bool:
+    """Waits until something listens there; False if stopped meanwhile.
+
+    Raises:
+        UserError: nothing does after `SECONDS_TO_WAIT_FOR_DISPATCHER`.
+    """
+    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_DISPATCHER
+    while reason_not_listening(address):
+        if time.monotonic() > deadline:
+            check_listening(address)
+        if stopped.wait(1.0):
+            return False
+    return not stopped.is_set()
+
+
+def free_port(port: int) -> int:
+    """The port, or a free one for 0. gRPC would share a port that is taken, without a word.
+
+    Raises:
+        ArgumentError: it is no port.
+        UserError: it is taken.
+    """
+    if not 0 <= port <= 65535:
+        raise ArgumentError("port", f"must be in 0…65535, got {port}")
+    with socket.socket() as probe:
+        # A port whose connections are just being closed is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise UserError.naming(
+                f"cannot listen on port {port}: {error.strerror}; give another {{port}}, or 0 for "
+                "any free one"
+            ) from error
+        return probe.getsockname()[1]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
-from pipelines import datasets, service
+from pipelines import datasets
 from pipelines.base import addresses
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.stream import crops, record_order
 from pipelines.stream.options import SegmentationOptions
 from pipelines.stream.segmentation import training_batches
@@ -102,11 +102,12 @@ def test_a_port_that_is_taken_is_refused_and_a_free_one_found():
         taken.bind(("", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"cannot listen on port {port}: .*give another --port"):
-            service._free_port(port)
-    assert 1 <= service._free_port(0) <= 65535
-    with pytest.raises(UsageError, match=r"--port must be in 0…65535, got 65536$"):
-        service._free_port(65536)
+        message = f"cannot listen on port {port}: .*give another --port"
+        with pytest.raises(UserError, match=message), as_options():
+            addresses.free_port(port)
+    assert 1 <= addresses.free_port(0) <= 65535
+    with pytest.raises(UsageError, match=r"--port must be in 0…65535, got 65536$"), as_options():
+        addresses.free_port(65536)
 
 
 @pytest.mark.slow
