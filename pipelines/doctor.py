@@ -29,11 +29,11 @@ def doctor(
 
     Args:
         name: The data set.
-        data_dir: Where prepared data sets live.
-        split: Examine this split alone; leaks are found only where all are examined.
-        page: Also write the report as one HTML page.
-        sheet: The contact sheet, a PNG; by default NAME-doctor.png in the data directory.
-        show: How many findings of a kind are listed; all are counted.
+        data_dir: Folder of prepared data sets.
+        split: The one split to examine; leaks are found only where all are examined.
+        page: Page of HTML to write the report to as well, one file.
+        sheet: PNG of the contact sheet; by default NAME-doctor.png in the data directory.
+        show: Number of findings of a kind that are listed; all are counted.
     """
     if show < 1:
         raise UsageError(f"--show must be at least 1, got {show}")

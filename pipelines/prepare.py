@@ -36,13 +36,13 @@ def prepare(
         name: The data set.
         source: The folder with its images and labels, or with its archives. Without it, voc2012_sbd
             and coco_voc are downloaded.
-        data_dir: Where prepared data sets live.
-        beam_options: Prepare coco_voc or cityscapes19 with Apache Beam, which must be installed,
-            with these options of its pipeline: runner=DirectRunner,direct_num_workers=4.
-        image_feature: Of tfds:NAME, the feature with the image, where more than one could be.
-        label_feature: Of tfds:NAME, the feature with the mask, where more than one could be.
-        first_label: Of tfds:NAME, the mask's value of the first class; lower values become void.
-        class_names: Of tfds:NAME, file of the classes' names, one a line; without it the classes
+        data_dir: Folder of prepared data sets.
+        beam_options: Options of Apache Beam, which must be installed, to prepare coco_voc or
+            cityscapes19 with it: runner=DirectRunner,direct_num_workers=4.
+        image_feature: Feature of tfds:NAME with the image, where it has more than one image.
+        label_feature: Feature of tfds:NAME with the mask, where it has more than one mask.
+        first_label: The first class's value in the masks of tfds:NAME; lower values become void.
+        class_names: File of the names of tfds:NAME's classes, one a line; without it the classes
             are counted.
         skip_errors: Leave out images that cannot be used, or whose labels cannot, instead of
             ending at the first; each is named, and they are counted.
