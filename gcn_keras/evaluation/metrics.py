@@ -1,5 +1,6 @@
 """Mean IoU, per-class IoU and pixel accuracy of a data set, all from one confusion matrix."""
 
+import abc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from pipelines.base.labels import IGNORE
 
 
-class Counts:
+class Counts(abc.ABC):
     """What is counted on the images of a data set, and adds up over its parts.
 
     Attributes:
@@ -17,9 +18,9 @@ class Counts:
     def __init__(self, counts: np.ndarray):
         self.counts = counts
 
+    @abc.abstractmethod
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Adds images."""
-        raise NotImplementedError
 
     def merge(self, summed: Callable[[np.ndarray], np.ndarray]) -> None:
         """Adds what other processes counted; `summed` is the sum over all of them."""

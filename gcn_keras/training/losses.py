@@ -13,7 +13,6 @@ import numpy as np
 from keras import ops
 
 from pipelines.base.labels import IGNORE
-from pipelines.base.labels import median_frequency_weights as median_frequency_weights
 
 
 @keras.saving.register_keras_serializable(package="gcn_keras")

@@ -23,6 +23,7 @@ from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task, with_weights
 from pipelines import datasets
+from pipelines.base.labels import median_frequency_weights
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import segmentation
 from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples
@@ -67,10 +68,8 @@ class Segmentation(Task[SegmentationRecipe]):
         return ConfusionMatrix(self.dataset.num_classes)
 
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
-        split, names = (
-            self.dataset.validation_split(self.recipe.val_split),
-            self.dataset.class_names,
-        )
+        split = self.dataset.validation_split(self.recipe.val_split)
+        names = self.dataset.class_names
         matrix = evaluate_model(functools.partial(segment, best), self.dataset, split)
         _draw_samples(best, self.dataset, split, run)
         return {**matrix.summary(names), "p5_weights": p5_weights(best)}, matrix.table(names)
@@ -97,7 +96,7 @@ def class_weights(recipe: SegmentationRecipe, dataset: PreparedDataset) -> np.nd
     if recipe.class_weights == "none":
         return None
     counts = class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
-    weights = losses.median_frequency_weights(counts)
+    weights = median_frequency_weights(counts)
     return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
 

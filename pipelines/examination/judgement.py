@@ -29,7 +29,7 @@ def judge_files(dataset: PreparedDataset, report: SplitReport, result: Examinati
         if found != expected:
             text = (
                 f"{name}: {Path(path).name} holds {count_of(found, 'example')}, dataset_info.json "
-                f"tells of {expected:,}"
+                f"says {expected:,}"
             )
             result.findings.append(Finding(COUNTS, text))
 
@@ -101,7 +101,7 @@ class Images:
                 f"{second!r}, too"
             )
         for splits, count in across.items():
-            meant = ", as is meant" if frozenset(splits) in declared else ""
+            meant = ", as intended" if frozenset(splits) in declared else ""
             result.notes.append(
                 f"{splits[0]} and {splits[1]} share {count_of(count, 'image')}{meant}"
             )

@@ -49,7 +49,7 @@ def split_table(result: Examination) -> list[list[str]]:
     rows = [["split", "examples", "width", "height", "void", "labels"]]
     for split in result.splits.values():
         heights, widths = split.sides()
-        labels = "none, as is meant" if split.unlabelled else f"{split.labels:,}"
+        labels = "none, as intended" if split.unlabelled else f"{split.labels:,}"
         found = f"{split.records:,}"
         if split.records != split.expected:
             found += f" of {split.expected:,}"

@@ -203,7 +203,7 @@ def test_images_that_splits_share_by_definition(prepared):
     declared = replace(prepared, overlapping_splits=(("val", "train"),))
     result = examine.examine(declared)
     assert result.findings == []
-    assert "train and val share 1 image, as is meant" in result.notes
+    assert "train and val share 1 image, as intended" in result.notes
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_behind_a_damaged_length_nothing_can_be_read(prepared):
         ),
         (
             findings.COUNTS,
-            f"train: {path.name} holds 2 examples, dataset_info.json tells of 3",
+            f"train: {path.name} holds 2 examples, dataset_info.json says 3",
         ),
     }
 
@@ -311,7 +311,7 @@ def test_a_file_cut_between_two_records(prepared):
     first = next(read_records(path)).data
     path.write_bytes(path.read_bytes()[: 12 + len(first) + 4])
     found = [f.text for f in examine.examine(prepared).findings if f.kind == findings.COUNTS]
-    assert found == [f"train: {path.name} holds 1 example, dataset_info.json tells of 3"]
+    assert found == [f"train: {path.name} holds 1 example, dataset_info.json says 3"]
 
 
 def test_a_truncated_file(prepared):
@@ -331,7 +331,7 @@ def test_a_missing_file_and_records_that_are_gone(prepared):
         (findings.RECORDS, f"{shard(prepared, 'val').name}: the file is missing"),
         (
             findings.COUNTS,
-            f"val: {shard(prepared, 'val').name} holds 0 examples, dataset_info.json tells of 2",
+            f"val: {shard(prepared, 'val').name} holds 0 examples, dataset_info.json says 2",
         ),
     }
 
@@ -350,7 +350,7 @@ def test_unlabelled_splits_are_no_fault(prepared):
     rewrite(prepared, "val", lambda e: {"label": void})
     result = examine.examine(replace(prepared, unlabelled_splits=("val",)))
     assert result.findings == []
-    assert "none, as is meant" in report.text_report(result, 1)
+    assert "none, as intended" in report.text_report(result, 1)
 
 
 def test_damaged_information_is_one_sentence(prepared, data_dir):

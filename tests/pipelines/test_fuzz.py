@@ -24,7 +24,7 @@ REFUSALS = {
     "doctor": r"train: the (image|label) of '\S+' (is empty|is neither a JPEG nor a PNG file"
     r"|is not a PNG file|cannot be decoded: it is truncated or damaged|is a palette PNG, of which"
     r" the stream .*|is \d+x\d+ pixels, but its image is \d+x\d+)",
-    "examined": r"train: \S+\.tfrecord holds \d+ examples?, dataset_info\.json tells of 6"
+    "examined": r"train: \S+\.tfrecord holds \d+ examples?, dataset_info\.json says 6"
     r"|\S+\.tfrecord, record \d: (its checksum is wrong: the record is damaged"
     r"|its length is damaged; the rest is out of reach|the file is truncated: it ends at .*)",
     "strict": r"a record file is damaged or missing \((corrupted record at \d+.*"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gcn_keras import PixelCrossentropy
-from gcn_keras.training.losses import ImageCrossentropy, median_frequency_weights
+from gcn_keras.training.losses import ImageCrossentropy
+from pipelines.base.labels import median_frequency_weights
 
 # Softmax of these logits: 3/4 and 1/4.
 THREE_TO_ONE = [math.log(3), 0.0]
