@@ -1,5 +1,6 @@
 """Commands of this project as processes of their own, which never outlive the one that waits."""
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -44,7 +45,11 @@ def run_logged(command: Sequence[str], log: Path, environment: dict | None = Non
             )
             if came:
                 child.terminate()
-            status = child.wait()
+            status = None
+            while status is None:
+                # Piece by piece: of a signal that comes just before a wait Python hears after it.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    status = child.wait(timeout=1)
     except OSError as error:
         raise UserError(f"cannot write {log}: {error.strerror}") from error
     finally:
