@@ -7,7 +7,6 @@ parameters are not given there.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +26,7 @@ from gcn_keras.inference.segmenters import (
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UsageError, UserError, run_command
-from pipelines.base.files import check_target, replacing
+from pipelines.base.files import check_target, write_json
 
 
 def search(
@@ -105,8 +104,7 @@ def search(
         fields = tried and dataclasses.asdict(tried)
         content.append({"mean_iou": score, "options": options, "parameters": fields})
     if json_file:
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(json_file, content)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """Measures a model in any form: `python -m gcn_keras.evaluate MODEL --dataset NAME`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from gcn_keras.inference.segmenters import check_exists
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
-from pipelines.base.files import check_target, replacing
+from pipelines.base.files import check_target, write_json
 
 
 def evaluate(
@@ -59,8 +58,7 @@ def evaluate(
         images = prepared.splits[split]
         print(f"{images:,} label maps for the server of {server}: {options.submission}")
     if json_file:
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(json_file, content)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Exports a trained model: `python -m gcn_keras.export MODEL --out saved_models/NAME`."""
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from gcn_keras.deployment.forms import Format, export_model
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, as_options, run_command
-from pipelines.base.files import check_target, replacing
+from pipelines.base.files import check_target, write_json
 
 
 def export(
@@ -60,8 +59,7 @@ def export(
     with as_options():
         figures = export_model(deployable, out, formats, size, prepared, split, budget)
     if json_file:
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(figures, indent=2) + "\n")
+        write_json(json_file, figures)
 
 
 def _check_options(formats, size, dataset, split, budget) -> None:

@@ -14,7 +14,8 @@ from gcn_keras.inference.video import check_video, require_opencv
 from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import UsageError, run_command
+from pipelines.base.files import make_folder
 
 
 def predict(
@@ -62,10 +63,7 @@ def predict(
         check_video(path)
     if video:
         require_opencv()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+    make_folder(out)
 
     prepare_tensorflow()
     segmenter = open_segmenter(model)

@@ -3,7 +3,6 @@
 Figure 3 of the paper, drawn over images and measured; `experiments.receptive_fields` says how.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from gcn_keras.inference.keras_model import load_model
 from gcn_keras.inference.legend import Legend, legend_beside
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
-from pipelines.base.files import check_target, replacing
+from pipelines.base.files import check_target, make_folder, write_json
 
 
 def receptive_field(
@@ -77,17 +76,13 @@ def receptive_field(
     num_classes = network.output.shape[-1]
     legend = legend_beside(model.with_name("labels.json"), model, num_classes)
     chosen = None if class_ is None else class_index(class_, legend, num_classes)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror}") from error
+    make_folder(out)
     class_names = (legend or Legend.unnamed(num_classes)).class_names
     noise = {"draws": draws, "seed": seed, "batch": batch}
     summary, rows = measure_cases(network, cases, class_names, chosen, out, noise)
     print(table(rows))
     if json_file:
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps({"model": str(model), **summary}, indent=2) + "\n")
+        write_json(json_file, {"model": str(model), **summary})
 
 
 def _parse_point(text: str) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """What a model costs, block by block: `python -m gcn_keras.summary [MODEL] [options]`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +9,7 @@ from gcn_keras.inference.padding import STRIDE
 from gcn_keras.models import backbones
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
-from pipelines.base.files import check_target, replacing
+from pipelines.base.files import check_target, write_json
 from pipelines.base.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -78,8 +77,7 @@ def summary(
             "multiply_adds": sum(block.multiply_adds for block in blocks),
             "blocks": [block._asdict() for block in blocks],
         }
-        with replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_json(json_file, content)
 
 
 def _check(model, given, size) -> None:

@@ -22,7 +22,7 @@ from gcn_keras.training.locks import locked
 from gcn_keras.training.run_folder import RunFolder, find_run, read_json
 from pipelines.base.environment import environment_of_tensorflow
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import make_folder, replacing
 
 _KEYS = ("run", "seed", "configuration")
 _MEASURED = ("mean_iou", "pixel_accuracy")
@@ -105,12 +105,7 @@ class Experiments:
             UserError: a command failed, and its log is named; files cannot be written.
             Interrupted: by SIGTERM or Ctrl-C, after the command was stopped.
         """
-        try:
-            self.results.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot make the folder {self.results.parent}: {error.strerror}"
-            ) from error
+        make_folder(self.results.parent)
         key = (row.name, str(seed), self._digest(row, seed))
         trained = row.start if row.measures_only and row.start else row
         if key in self._known:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import write_json
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -70,8 +70,7 @@ class Legend:
         """
         used = self.palette[: len(self.class_names)].tolist()
         content = {"class_names": list(self.class_names), "palette": used}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(path, content)
 
 
 def legend_beside(file: Path, model: Path, num_classes: int | None) -> Legend | None:

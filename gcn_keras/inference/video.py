@@ -14,7 +14,7 @@ from tqdm import tqdm
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import make_folder, replacing
 
 if TYPE_CHECKING:
     import cv2
@@ -177,10 +177,7 @@ def _overlays(segment, frames, palette, opacity, label_folder) -> Iterator[np.nd
 
 
 def _save_labels(labels, folder: Path, number: int, palette) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     save_png(labels, folder / f"{number:06}.png", palette)
 
 

@@ -1,9 +1,11 @@
 """Files that are complete or absent."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.base.errors import UserError
 
@@ -39,6 +41,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes a JSON file; as of `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, and those above it, unless it is there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
 
 
 def check_target(path: Path | None, option: str) -> None:
