@@ -1,9 +1,8 @@
 """How well a model does at the boundaries of labels, and how well inside them.
 
-Three measures, all of them sums of integers over the images of a data set, like the confusion
-matrix: accuracy within a band along the boundaries and elsewhere (the paper's Table 5), the same
-against the band's width (the trimap curve of Kohli et al. 2009 and DeepLab), and Boundary IoU
-(Cheng et al. 2021).
+Three measures: accuracy within a band along the boundaries and elsewhere (the paper's Table 5),
+the same against the band's width (the trimap curve of Kohli et al. 2009 and DeepLab), and Boundary
+IoU (Cheng et al. 2021).
 
 What a boundary is, the paper leaves open ("pixels located close to objects' boundary"). Our choice:
 void is first filled with the nearest class, and boundaries run where two classes then touch. So a
@@ -57,16 +56,16 @@ def boundary_distance(label: np.ndarray) -> np.ndarray:
         float64 `[H, W]`, pixels: 0 for those that touch another class on one of their four sides,
         infinite where nothing does. Below w are w pixels on each side of a straight boundary.
     """
-    filled = fill_void(label)
-    below, right = filled[1:] != filled[:-1], filled[:, 1:] != filled[:, :-1]
-    touches = np.zeros(filled.shape, bool)
-    touches[1:] |= below
-    touches[:-1] |= below
-    touches[:, 1:] |= right
-    touches[:, :-1] |= right
+    four_sides = ndimage.generate_binary_structure(2, 1)
+    touches = _is_mixed(fill_void(label), footprint=four_sides, mode="nearest")
     if not touches.any():
-        return np.full(filled.shape, np.inf)
+        return np.full(label.shape, np.inf)
     return ndimage.distance_transform_edt(~touches)
+
+
+def _is_mixed(label: np.ndarray, **window: Any) -> np.ndarray:
+    """Whether the window around a pixel, as of `ndimage.maximum_filter`, shows several values."""
+    return ndimage.maximum_filter(label, **window) != ndimage.minimum_filter(label, **window)
 
 
 class BandMatrices(Counts):
@@ -133,8 +132,7 @@ def inner_band(label: np.ndarray, distance: int) -> np.ndarray:
     Returns:
         bool `[H, W]`; at distance 1 the pixels that touch another class or the image's border.
     """
-    window = {"size": 2 * distance + 1, "mode": "constant", "cval": IGNORE}
-    return ndimage.maximum_filter(label, **window) != ndimage.minimum_filter(label, **window)
+    return _is_mixed(label, size=2 * distance + 1, mode="constant", cval=IGNORE)
 
 
 class ContourCounts(Counts):
@@ -188,7 +186,6 @@ class BoundaryReport:
         measures: the counts to be updated; none if nothing is asked.
 
     Args:
-        num_classes: of the data set.
         width: of the band, pixels; None to leave out Table 5 and Boundary IoU.
         share: of Boundary IoU.
         trimap: widths of the curve; none to leave it out.
@@ -204,36 +201,33 @@ class BoundaryReport:
         self.width, self.trimap = width, tuple(sorted(set(trimap)))
         self._bands = BandMatrices(num_classes, (*self.trimap, *([width] if width else [])))
         self._contours = ContourCounts(num_classes, share)
-        asked = bool(width or trimap), bool(width)
-        both: tuple[Counts, Counts] = self._bands, self._contours
-        self.measures = [counts for counts, is_asked in zip(both, asked, strict=True) if is_asked]
+        self.measures: list[Counts] = [self._bands] if width or trimap else []
+        self.measures += [self._contours] if width else []
 
     def summary(self, class_names: Sequence[str]) -> dict:
         """All of it as JSON-ready values; None where there is no pixel to measure on."""
         found: dict[str, Any] = {}
         if self.width:
+            within, beyond = self._bands.within(self.width), self._bands.beyond(self.width)
+            ious = map(_or_none, self._contours.iou)
             found["boundaries"] = {
                 "width": self.width,
-                "boundary_accuracy": _or_none(self._bands.within(self.width).pixel_accuracy),
-                "internal_accuracy": _or_none(self._bands.beyond(self.width).pixel_accuracy),
-                "boundary_mean_accuracy": _or_none(self._bands.within(self.width).mean_accuracy),
-                "internal_mean_accuracy": _or_none(self._bands.beyond(self.width).mean_accuracy),
+                "boundary_accuracy": _or_none(within.pixel_accuracy),
+                "internal_accuracy": _or_none(beyond.pixel_accuracy),
+                "boundary_mean_accuracy": _or_none(within.mean_accuracy),
+                "internal_mean_accuracy": _or_none(beyond.mean_accuracy),
                 "contour_share": self._contours.share,
                 "mean_boundary_iou": _or_none(self._contours.mean_iou),
-                "boundary_iou": {
-                    name: _or_none(value)
-                    for name, value in zip(class_names, self._contours.iou, strict=True)
-                },
+                "boundary_iou": dict(zip(class_names, ious, strict=True)),
             }
         if self.trimap:
-            bands = [(width, self._bands.within(width)) for width in self.trimap]
             found["trimap"] = [
                 {
                     "width": width,
-                    "pixel_accuracy": _or_none(band.pixel_accuracy),
-                    "mean_iou": _or_none(band.mean_iou),
+                    "pixel_accuracy": _or_none(self._bands.within(width).pixel_accuracy),
+                    "mean_iou": _or_none(self._bands.within(width).mean_iou),
                 }
-                for width, band in bands
+                for width in self.trimap
             ]
         return found
 

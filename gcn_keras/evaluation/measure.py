@@ -34,8 +34,6 @@ def measure(
 ) -> tuple[ConfusionMatrix, BoundaryReport]:
     """Measures a model in any form, and writes its label maps where a submission is asked for.
 
-    A progress bar runs on standard error.
-
     Args:
         model: its path or address.
         dataset: what it is measured on.
@@ -136,10 +134,9 @@ def evaluation_batches(
     Args:
         dataset, split, limit: as of `evaluate_model`.
         worker, workers: this process's number, and how many share the work.
-        with_ids: whether the image ids come with them.
 
     Yields:
-        Images, uint8 `[B, H, W, 3]`, labels, uint8 `[B, H, W]`, and a list of image ids, if they
+        Images, uint8 `[B, H, W, 3]`, labels, uint8 `[B, H, W]`, and a list of image ids if they
         are wanted; at most RUN of them.
     """
     from pipelines.stream.evaluation import evaluation_examples
@@ -156,12 +153,6 @@ def evaluation_batches(
 
 def _same_sized(examples: Iterable[dict]) -> Iterator[list[dict]]:
     """Groups consecutive examples of one size into lists of at most BATCH_PIXELS."""
-    batch: list[dict] = []
-    for example in examples:
-        height, width = example["label"].shape
-        full = (len(batch) + 1) * height * width > BATCH_PIXELS
-        if batch and (full or batch[0]["label"].shape != (height, width)):
+    for (height, width), group in itertools.groupby(examples, lambda e: e["label"].shape):
+        while batch := list(itertools.islice(group, max(1, BATCH_PIXELS // (height * width)))):
             yield batch
-            batch = []
-        batch.append(example)
-    yield batch
