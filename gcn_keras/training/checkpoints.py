@@ -1,9 +1,7 @@
 """Checkpoints of a run: complete or absent, the last few kept, damage found before it is used."""
 
-import contextlib
 import json
 import os
-import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,6 @@ import numpy as np
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 
-_NAME = re.compile(r"step-\d+\.npz")
 _STATE = "state.json"
 
 
@@ -55,7 +52,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 
 def paths(folder: Path) -> list[Path]:
     """Checkpoints of a folder, the newest first."""
-    found = [path for path in folder.glob("step-*.npz") if _NAME.fullmatch(path.name)]
+    found = [path for path in folder.glob("step-*.npz") if path.stem[5:].isdecimal()]
     return sorted(found, key=_step, reverse=True)
 
 
@@ -92,5 +89,4 @@ def read_newest(folder: Path) -> Iterator[Checkpoint | UserError]:
 def remove_unfinished(folder: Path) -> None:
     """Removes what writers that were killed have left behind."""
     for path in folder.glob(".step-*.part.npz"):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)

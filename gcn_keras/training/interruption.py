@@ -13,11 +13,10 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._former: dict = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._former[number] = signal.signal(number, self._note)
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        self._former = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,9 +10,7 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from pipelines.base.errors import UserError
 
@@ -20,20 +18,7 @@ FILE = ".lock"
 _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class Lock:
-    """Holds a folder until `release`; made by `claim`."""
-
-    def __init__(self, path: Path, file: IO):
-        self._path, self._file = path, file
-
-    def release(self) -> None:
-        """Gives the folder free; once more does nothing."""
-        if not self._file.closed:
-            self._path.unlink(missing_ok=True)
-            self._file.close()
-
-
-def claim(folder: Path, wait: bool = False) -> Lock | None:
+def claim(folder: Path, wait: bool = False) -> contextlib.ExitStack | None:
     """Locks a folder.
 
     Where the file system knows no locks, a warning on standard error says so.
@@ -43,7 +28,7 @@ def claim(folder: Path, wait: bool = False) -> Lock | None:
         wait: whether to wait until another process gives it free.
 
     Returns:
-        The lock; None if another process has it, unless `wait`.
+        What gives the folder free when it is closed; None if another process has it, unless `wait`.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -54,34 +39,27 @@ def claim(folder: Path, wait: bool = False) -> Lock | None:
             file = open(path, "wb")
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
-            return None
-        except OSError as error:
-            if error.errno not in _UNKNOWN:
-                file.close()
-                raise
-            print(
-                f"warning: the file system of {folder} knows no locks: do not let two commands "
-                "write there at the same time",
-                file=sys.stderr,
-            )
-            return Lock(path, file)
-        # Between opening and locking, another process may have removed the file with its lock.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return Lock(path, file)
-        file.close()
+        with contextlib.ExitStack() as lock:
+            lock.enter_context(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno not in _UNKNOWN:
+                    raise
+                print(
+                    f"warning: the file system of {folder} knows no locks: do not let two commands "
+                    "write there at the same time",
+                    file=sys.stderr,
+                )
+            # Between opening and locking, another process may have removed the file with its lock.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    lock.callback(path.unlink, missing_ok=True)
+                    return lock.pop_all()
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> contextlib.AbstractContextManager:
     """Waits for a folder, and holds it for the length of the block; errors as of `claim`."""
-    lock = claim(folder, wait=True)
-    try:
-        yield
-    finally:
-        if lock:
-            lock.release()
+    return claim(folder, wait=True) or contextlib.nullcontext()

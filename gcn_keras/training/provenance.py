@@ -16,11 +16,7 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
 
 
 def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
-    """The part of metrics.json that says where its numbers come from.
-
-    Args:
-        run: whose config.json is there.
-        dataset: that it trains on.
+    """The part of metrics.json that says where the numbers of a run on a data set come from.
 
     Returns:
         `versions`, `backend`, `git_commit` (None outside a checkout; "-modified" is appended where
@@ -54,6 +50,5 @@ def _checksum(files: Iterable[str | Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

@@ -1,18 +1,20 @@
 """The folder of a run: runs/NAME with its configuration, models, history, figures and metrics."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import TASKS, Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.locks import FILE as LOCK
-from gcn_keras.training.locks import Lock, claim
+from gcn_keras.training.locks import claim
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import replacing, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +27,7 @@ class RunFolder:
         path: the folder.
         config, legend, model, best, history, checkpoints, logs, curves, samples, metrics: paths
             inside.
-        lock: what keeps other processes from training here, see `begin_run`; None until then.
+        lock: what keeps other processes from training here, see `begin_run`; empty until then.
     """
 
     def __init__(self, path: str | Path):
@@ -40,7 +42,7 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.samples = self.path / "samples.png"
         self.metrics = self.path / "metrics.json"
-        self.lock: Lock | None = None
+        self.lock = contextlib.ExitStack()
 
     @property
     def finished(self) -> bool:
@@ -49,8 +51,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Lets other processes train here again."""
-        if self.lock:
-            self.lock.release()
+        self.lock.close()
 
     def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model without its training configuration, so that plain Keras can load it."""
@@ -61,8 +62,7 @@ class RunFolder:
 
     def write_json(self, path: Path, content: dict) -> None:
         """Writes a JSON file in one step."""
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(path, content)
 
     def write_history(self, history: dict[str, list]) -> None:
         """Writes history.csv: a column a key, a line an epoch."""
@@ -108,7 +108,7 @@ def find_run(recipe: Recipe) -> RunFolder:
                 f"{run.path} holds a run that is not finished: {{resume}} goes on with it; or name "
                 "another folder",
             )
-    elif run.path.exists() and (not run.path.is_dir() or _is_used(run.path)):
+    elif run.path.exists() and not (run.path.is_dir() and {*os.listdir(run.path)} <= {LOCK}):
         raise ArgumentError("out", f"{run.path} exists and is no run folder: name another one")
     return run
 
@@ -129,7 +129,7 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
         raise UserError(
             f"{run.config} cannot be read: it was written by another version of this package"
         )
-    own = {field.name for field in dataclasses.fields(RECIPES[name])}
+    own = vars(RECIPES[name])
     values: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key in own
     }
@@ -147,14 +147,11 @@ def begin_run(run: RunFolder, recipe: Recipe) -> None:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run folder {run.path}: {error.strerror}") from error
-    run.lock = claim(run.path)
-    if run.lock is None:
+    lock = claim(run.path)
+    if lock is None:
         raise UserError(f"another process trains in {run.path}: wait for it, or stop it")
+    run.lock = lock
     run.write_json(run.config, configuration(recipe))
-
-
-def _is_used(folder: Path) -> bool:
-    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def _folder_of(recipe: Recipe) -> RunFolder:

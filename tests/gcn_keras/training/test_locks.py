@@ -39,7 +39,7 @@ def test_one_process_at_a_time(tmp_path, other):
     other.wait()
     lock = claim(tmp_path)
     assert claim(tmp_path) is None
-    lock.release()
+    lock.close()
     with locked(tmp_path):
         assert claim(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
@@ -51,7 +51,7 @@ def test_a_file_that_was_removed_with_its_lock_is_none(tmp_path, monkeypatch):
 
     def late(file, operation):
         if not calls:
-            first.release()
+            first.close()
         calls.append(operation)
         flock(file, operation)
 
@@ -59,7 +59,7 @@ def test_a_file_that_was_removed_with_its_lock_is_none(tmp_path, monkeypatch):
     second = claim(tmp_path)
     assert len(calls) == 2 and (tmp_path / ".lock").exists()
     assert claim(tmp_path) is None
-    second.release()
+    second.close()
 
 
 def test_nobody_trains_in_a_folder_where_another_does(tmp_path, other):
