@@ -53,8 +53,8 @@ def keras_step(size: int, **fields):
     import keras
 
     from gcn_keras.recipes.catalogue import RECIPES
-    from gcn_keras.training import segmentation
     from gcn_keras.training.optimizers import compile_model
+    from gcn_keras.training.segmentation import Segmentation
 
     recipe = dataclasses.replace(
         RECIPES["paper"], weights=None, **{"freeze_batch_norm": False, "batch": size, **fields}
@@ -62,7 +62,7 @@ def keras_step(size: int, **fields):
     keras.utils.set_random_seed(0)
     policies = {"none": "float32", "bfloat16": "mixed_bfloat16"}
     keras.mixed_precision.set_global_policy(policies[recipe.mixed_precision])
-    model = segmentation.build_model(recipe, CLASSES)
+    model = Segmentation.build(recipe, CLASSES)
     compile_model(model, recipe, 1000)
     images, labels = batch_of(size)
     if recipe.backend == "jax":
@@ -141,11 +141,11 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
 
     from gcn_keras.evaluation.metrics import ConfusionMatrix
     from gcn_keras.recipes.catalogue import RECIPES
-    from gcn_keras.training import segmentation
     from gcn_keras.training.devices import make_team
     from gcn_keras.training.optimizers import compile_model
     from gcn_keras.training.run import make_loop
     from gcn_keras.training.run_folder import RunFolder
+    from gcn_keras.training.segmentation import Segmentation
     from pipelines import datasets
 
     recipe = dataclasses.replace(
@@ -157,11 +157,11 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         dataset = datasets.prepare(
             "image_folder/large", Path(scratch, "images"), Path(scratch, "data")
         )
-        model = segmentation.build_model(recipe, dataset.num_classes)
+        model = Segmentation.build(recipe, dataset.num_classes)
         compile_model(model, recipe, 1000)
         run = RunFolder(Path(scratch, "run"))
         run.path.mkdir()
-        task = segmentation.Segmentation(recipe, dataset)
+        task = Segmentation(recipe, dataset)
         loop = make_loop(task, model, WARM_UP + steps, run, make_team(recipe))
         step, starts = loop.step, []
         bare, within = [], []

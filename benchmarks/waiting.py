@@ -70,9 +70,9 @@ def measure(
     prepare_tensorflow()
     import tensorflow as tf
 
-    from gcn_keras.training import segmentation
     from gcn_keras.training.devices import make_team
     from gcn_keras.training.optimizers import compile_model
+    from gcn_keras.training.segmentation import Segmentation
     from gcn_keras.training.tensorflow_step import TensorFlowStep
     from pipelines.stream.segmentation import training_batches
 
@@ -90,7 +90,7 @@ def measure(
             scale=recipe.scale,
             jitter=recipe.jitter,
         )
-        model = segmentation.build_model(recipe, dataset.num_classes)
+        model = Segmentation.build(recipe, dataset.num_classes)
         compile_model(model, recipe, WARM_UP + steps)
         step = TensorFlowStep(model, make_team(recipe))
         for number, (images, labels) in enumerate(batches.take(WARM_UP + steps)):

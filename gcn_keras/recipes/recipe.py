@@ -7,12 +7,13 @@ imports neither Keras nor TensorFlow, so that a wrong option is refused at once.
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from gcn_keras.models import backbones
 from pipelines import datasets
+from pipelines.stream.options import ClassificationOptions, SegmentationOptions, StreamOptions
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class Recipe:
     Attributes:
         task: "segmentation", a label for each pixel, or "classification", one for an image, which
             teaches a backbone.
+        stream: the options of its stream; those that have the name of a field take its value.
     """
 
     task: ClassVar[str]
+    stream: ClassVar[type[StreamOptions]]
 
     name: Annotated[str, tyro.conf.arg(name="recipe", metavar="NAME")]
     """Name of the recipe, whose values the options replace."""
@@ -123,12 +126,19 @@ class Recipe:
     out: str | None = None
     """Run folder; None: runs/RECIPE, or runs/RECIPE-2 … where that is taken."""
 
+    def stream_fields(self) -> dict[str, Any]:
+        """What the recipe asks of its stream, by the names of the stream's options."""
+        names = {field.name for field in dataclasses.fields(self.stream)}
+        given = {name: value for name, value in vars(self).items() if name in names}
+        return {**given, "batch_size": self.batch}
+
 
 @dataclass(frozen=True)
 class SegmentationRecipe(Recipe):
     """A run that trains a model to label every pixel."""
 
     task: ClassVar[str] = "segmentation"
+    stream: ClassVar = SegmentationOptions
 
     # === Model (Figure 2) ===
     block: Literal["gcn", "conv1x1", "conv", "stack"] = "gcn"
@@ -165,6 +175,7 @@ class ClassificationRecipe(Recipe):
     """A run that pretrains a backbone as a classifier of images."""
 
     task: ClassVar[str] = "classification"
+    stream: ClassVar = ClassificationOptions
     export: ClassVar[bool] = False  # what a server segments with is no classifier
 
     area: tuple[float, float] = (0.08, 1.0)

@@ -6,7 +6,6 @@
 The second command starts from the first one's backbone, whose layers have the same names.
 """
 
-import functools
 from collections.abc import Iterator
 
 import keras
@@ -15,17 +14,15 @@ import tensorflow as tf
 
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.models.classifier import classifier
-from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe
+from gcn_keras.recipes.recipe import ClassificationRecipe
 from gcn_keras.training import validation
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Progress
 from gcn_keras.training.losses import ImageCrossentropy
 from gcn_keras.training.run_folder import RunFolder
-from gcn_keras.training.task import Task, with_weights
-from pipelines.datasets import PreparedDataset
+from gcn_keras.training.task import Task
 from pipelines.datasets import classification as classification_sets
 from pipelines.stream import classification
-from pipelines.stream.options import ClassificationOptions
 
 
 class Accuracy(Counts):
@@ -70,34 +67,32 @@ class Accuracy(Counts):
 class Classification(Task[ClassificationRecipe]):
     """Training of a model that gives an image one class."""
 
+    load = staticmethod(classification_sets.load)
+    network = staticmethod(classifier)
     scores = ("top1_accuracy", "top5_accuracy")
     missing = ("an accuracy", "image")
-
-    @staticmethod
-    def load(recipe: Recipe) -> PreparedDataset:
-        return classification_sets.load(recipe.dataset, recipe.data_dir)
-
-    def build(self) -> keras.Model:
-        return build_model(self.recipe, self.dataset.num_classes)
 
     def loss(self) -> ImageCrossentropy:
         return ImageCrossentropy(self.recipe.label_smoothing)
 
     def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
-        options = self.stream_options(ClassificationOptions, team, start)
-        return classification.training_batches(self.dataset, self.recipe.train_split, options)
+        fields = self.stream_fields(team, start)
+        return classification.training_batches(self.dataset, self.recipe.train_split, **fields)
 
     def validation_batches(self, team: Team) -> Iterator:
         """The images' central crops, as many at a time as a replica trains on."""
-        split = self.dataset.validation_split(self.recipe.val_split)
         size, part = self.recipe.batch // team.replicas, (team.worker, team.workers)
         batches = classification.evaluation_batches(
-            self.dataset, split, self.recipe.crop, size, part
+            self.dataset, self.split, self.recipe.crop, size, part
         )
         return batches.as_numpy_iterator()
 
-    def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
-        return predictor(team, model)
+    @staticmethod
+    def predictor(team: Team, model: keras.Model) -> validation.Predict:
+        """From batches of images, uint8 `[B, h, w, 3]`, to their logits."""
+        if keras.backend.backend() != "tensorflow":
+            return lambda batches: [model.predict_on_batch(images) for images in batches]
+        return validation.predictor(team, lambda images: model(images, training=False))
 
     def measure(self) -> Accuracy:
         return Accuracy()
@@ -110,21 +105,3 @@ class Classification(Task[ClassificationRecipe]):
             f"{100 * (1 - top5):.1f} %"
         )
         return {"top1_accuracy": top1, "top5_accuracy": top5, "top5_error": 1 - top5}, text
-
-
-def build_model(recipe: ClassificationRecipe, num_classes: int) -> keras.Model:
-    """The recipe's classifier, with the weights that it starts from."""
-    build = functools.partial(
-        classifier,
-        num_classes=num_classes,
-        backbone=recipe.backbone,
-        batch_norm_momentum=recipe.batch_norm_momentum,
-    )
-    return with_weights(build, recipe.weights)
-
-
-def predictor(team: Team, model: keras.Model) -> validation.Predict:
-    """A function from batches of images, uint8 `[B, h, w, 3]`, to their logits."""
-    if keras.backend.backend() != "tensorflow":
-        return lambda batches: [model.predict_on_batch(images) for images in batches]
-    return validation.predictor(team, lambda images: model(images, training=False))

@@ -82,18 +82,17 @@ def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
 
 
 def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
-    started, asked, kind = time.time(), recipe, TASKS[recipe.task]
-    dataset = kind.load(recipe)
-    recipe = dataclasses.replace(recipe, val_split=dataset.validation_split(recipe.val_split))
+    started, kind = time.time(), TASKS[recipe.task]
+    dataset = kind.load(recipe.dataset, recipe.data_dir)
     task = kind(recipe, dataset)
     steps = _steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
-        model = task.build()
+        model = task.build(recipe, dataset.num_classes)
         compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
     if team.is_chief:
-        begin_run(run, asked)
+        begin_run(run, recipe)
         task.begin(run)
         checkpoints.remove_unfinished(run.checkpoints)
     loop = make_loop(task, model, steps, run, team)

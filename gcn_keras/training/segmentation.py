@@ -16,18 +16,17 @@ from gcn_keras.models.costs import p5_weights
 from gcn_keras.models.gcn import gcn
 from gcn_keras.plots.samples import samples_figure
 from gcn_keras.plots.style import save_figure
-from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
+from gcn_keras.recipes.recipe import SegmentationRecipe
 from gcn_keras.training import losses, validation
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
-from gcn_keras.training.task import Task, with_weights
+from gcn_keras.training.task import Task
 from pipelines import datasets
 from pipelines.base.labels import median_frequency_weights
 from pipelines.datasets import PreparedDataset
-from pipelines.stream import segmentation
 from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples
-from pipelines.stream.options import SegmentationOptions
+from pipelines.stream.segmentation import training_batches
 
 SAMPLES = 6
 
@@ -35,15 +34,10 @@ SAMPLES = 6
 class Segmentation(Task[SegmentationRecipe]):
     """Training of a model that labels every pixel."""
 
+    load = staticmethod(datasets.load)
+    network = staticmethod(gcn)
     scores = ("mean_iou", "pixel_accuracy")
     missing = ("a mean IoU", "valid pixel, everything is void")
-
-    @staticmethod
-    def load(recipe: Recipe) -> PreparedDataset:
-        return datasets.load(recipe.dataset, recipe.data_dir)
-
-    def build(self) -> keras.Model:
-        return build_model(self.recipe, self.dataset.num_classes)
 
     def loss(self) -> losses.PixelCrossentropy:
         return losses.PixelCrossentropy(class_weights(self.recipe, self.dataset))
@@ -52,43 +46,39 @@ class Segmentation(Task[SegmentationRecipe]):
         Legend.of(self.dataset).write(run.legend)
 
     def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
-        options = self.stream_options(SegmentationOptions, team, start)
-        return segmentation.training_batches(
-            self.dataset, self.recipe.train_split, options, with_ids=True
-        )
+        fields = self.stream_fields(team, start)
+        return training_batches(self.dataset, self.recipe.train_split, with_ids=True, **fields)
 
     def validation_batches(self, team: Team) -> Iterator:
-        split = self.dataset.validation_split(self.recipe.val_split)
-        return evaluation_batches(self.dataset, split, worker=team.worker, workers=team.workers)
+        part = {"worker": team.worker, "workers": team.workers}
+        return evaluation_batches(self.dataset, self.split, **part)
 
-    def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
-        return predictor(team, model)
+    @staticmethod
+    def predictor(team: Team, model: keras.Model) -> validation.Predict:
+        """From batches, uint8 `[B, H, W, 3]` of any sizes, to label maps, uint8 `[B, H, W]`."""
+        if keras.backend.backend() != "tensorflow":
+            return lambda batches: [segment(model, images) for images in batches]
+
+        def label_maps(images: tf.Tensor) -> tf.Tensor:
+            return tf.cast(tf.argmax(model(images, training=False), axis=-1), tf.uint8)
+
+        predict = validation.predictor(team, label_maps)
+
+        def predictions(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
+            padded = predict([pad_to_stride(images) for images in batches])
+            sizes = [images.shape[1:3] for images in batches]
+            return [labels[:, :h, :w] for labels, (h, w) in zip(padded, sizes, strict=True)]
+
+        return predictions
 
     def measure(self) -> ConfusionMatrix:
         return ConfusionMatrix(self.dataset.num_classes)
 
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
-        split = self.dataset.validation_split(self.recipe.val_split)
         names = self.dataset.class_names
-        matrix = evaluate_model(functools.partial(segment, best), self.dataset, split)
-        _draw_samples(best, self.dataset, split, run)
+        matrix = evaluate_model(functools.partial(segment, best), self.dataset, self.split)
+        _draw_samples(best, self.dataset, self.split, run)
         return {**matrix.summary(names), "p5_weights": p5_weights(best)}, matrix.table(names)
-
-
-def build_model(recipe: SegmentationRecipe, num_classes: int) -> keras.Model:
-    """The recipe's model, with the weights that it starts from."""
-    build = functools.partial(
-        gcn,
-        num_classes=num_classes,
-        backbone=recipe.backbone,
-        kernel_size=recipe.kernel_size,
-        block=recipe.block,
-        boundary_refinement=recipe.boundary_refinement,
-        freeze_batch_norm=recipe.freeze_batch_norm,
-        stack_width=recipe.stack_width,
-        batch_norm_momentum=recipe.batch_norm_momentum,
-    )
-    return with_weights(build, recipe.weights)
 
 
 def class_weights(recipe: SegmentationRecipe, dataset: PreparedDataset) -> np.ndarray | None:
@@ -98,29 +88,6 @@ def class_weights(recipe: SegmentationRecipe, dataset: PreparedDataset) -> np.nd
     counts = class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
     weights = median_frequency_weights(counts)
     return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
-
-
-def predictor(team: Team, model: keras.Model) -> validation.Predict:
-    """A function from batches, uint8 `[B, H, W, 3]` of any sizes, to label maps, uint8 `[B, H, W]`.
-
-    Args:
-        team: of this run.
-        model: built in `team.strategy.scope()`.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return lambda batches: [segment(model, images) for images in batches]
-
-    def label_maps(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(tf.argmax(model(images, training=False), axis=-1), tf.uint8)
-
-    predict = validation.predictor(team, label_maps)
-
-    def predictions(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
-        padded = predict([pad_to_stride(images) for images in batches])
-        sizes = [images.shape[1:3] for images in batches]
-        return [labels[:, :h, :w] for labels, (h, w) in zip(padded, sizes, strict=True)]
-
-    return predictions
 
 
 def _draw_samples(model: keras.Model, dataset: PreparedDataset, split: str, run: RunFolder) -> None:

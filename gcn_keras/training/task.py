@@ -1,11 +1,11 @@
 """What differs between runs that train one kind of model or another."""
 
 import abc
-import dataclasses
+import inspect
 import resource
 import time
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
 import tensorflow as tf
@@ -21,38 +21,56 @@ from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.validation import Predict
 from pipelines.base.errors import UserError
 from pipelines.datasets import PreparedDataset
-from pipelines.stream.options import StreamOptions
 
 R = TypeVar("R", bound=Recipe)
-Options = TypeVar("Options", bound=StreamOptions)
 
 
 class Task(abc.ABC, Generic[R]):
     """One recipe on one data set.
 
     Args:
-        recipe: checked, with a split to validate on.
+        recipe: checked.
         dataset: from `load`.
 
     Attributes:
+        load: function from a name and a folder to the prepared data set.
+        network: function from the recipe's fields of the same names to a model.
         scores: of what is measured, by name; by the first one a model is the best.
         missing: what there is none of, the score and what it is measured on, in words.
+        split: that is measured on.
+
+    Raises:
+        UsageError: the data set has no such split.
     """
 
+    load: ClassVar[Callable[[str, str], PreparedDataset]]
+    network: ClassVar[Callable[..., keras.Model]]
     scores: ClassVar[tuple[str, ...]]
     missing: ClassVar[tuple[str, str]]
 
     def __init__(self, recipe: R, dataset: PreparedDataset):
         self.recipe, self.dataset = recipe, dataset
+        self.split = dataset.validation_split(recipe.val_split)
 
-    @staticmethod
-    @abc.abstractmethod
-    def load(recipe: Recipe) -> PreparedDataset:
-        """Opens the recipe's data set."""
+    @classmethod
+    def build(cls, recipe: R, num_classes: int) -> keras.Model:
+        """The recipe's model, with the weights that it starts from.
 
-    @abc.abstractmethod
-    def build(self) -> keras.Model:
-        """The recipe's model, with the weights that it starts from."""
+        Raises:
+            UserError: the weights do not fit, or cannot be read or downloaded.
+        """
+        names = inspect.signature(cls.network).parameters.keys() - {"name"}
+        given = {name: value for name, value in vars(recipe).items() if name in names}
+        path = recipe.weights if recipe.weights and recipe.weights.endswith(".keras") else None
+        if path:
+            given["weights"] = None
+        try:
+            model = cls.network(num_classes=num_classes, **given)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        if path:
+            _copy_weights(load_any_model(path), model, path)
+        return model
 
     @abc.abstractmethod
     def loss(self) -> keras.losses.Loss:
@@ -61,12 +79,10 @@ class Task(abc.ABC, Generic[R]):
     def begin(self, run: RunFolder) -> None:
         """Writes what lies beside models."""
 
-    def stream_options(self, kind: type[Options], team: Team, start: int) -> Options:
-        """What `training_batches` asks of the stream: fields of the recipe, by the same names."""
-        names = {field.name for field in dataclasses.fields(kind)}
-        given = {name: getattr(self.recipe, name) for name in names if hasattr(self.recipe, name)}
+    def stream_fields(self, team: Team, start: int) -> dict[str, Any]:
+        """What `training_batches` asks of the stream, by the names of its options."""
         part = (team.worker, team.workers)
-        return kind(**given, batch_size=self.recipe.batch, batch_part=part, start=start)
+        return {**self.recipe.stream_fields(), "batch_part": part, "start": start}
 
     @abc.abstractmethod
     def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
@@ -76,9 +92,10 @@ class Task(abc.ABC, Generic[R]):
     def validation_batches(self, team: Team) -> Iterator:
         """Images and labels: this worker's part of the validation split."""
 
+    @staticmethod
     @abc.abstractmethod
-    def predictor(self, team: Team, model: keras.Model) -> Predict:
-        """What `measure` compares with labels, on the recipe's backend."""
+    def predictor(team: Team, model: keras.Model) -> Predict:
+        """What `measure` compares with labels, of a model built in `team.strategy.scope()`."""
 
     @abc.abstractmethod
     def measure(self) -> Counts:
@@ -97,23 +114,20 @@ class Task(abc.ABC, Generic[R]):
             steps: of an epoch.
             started: the time when this process began with it.
 
-        Returns:
-            The content of metrics.json.
-
         Raises:
             UserError: no epoch has a score.
         """
         recipe, (score, subject) = self.recipe, self.missing
         if not progress.best_epoch:
             raise UserError(
-                f"no epoch has {score}: split {recipe.val_split!r} of {recipe.dataset!r} has no "
+                f"no epoch has {score}: split {self.split!r} of {recipe.dataset!r} has no "
                 f"{subject}; the last model is {run.model}"
             )
         best = load_any_model(run.best)
         report, text = self.report(run, best, progress)
         metrics = {
             **report,
-            "split": recipe.val_split,
+            "split": self.split,
             "best_epoch": progress.best_epoch,
             "parameters": best.count_params(),
             "train_pictures": steps * recipe.epochs * recipe.batch,
@@ -127,26 +141,6 @@ class Task(abc.ABC, Generic[R]):
         run.write_json(run.metrics, metrics)
         print(text)
         return metrics
-
-
-def with_weights(build: Callable[..., keras.Model], weights: str | None) -> keras.Model:
-    """Builds a model that starts from given weights.
-
-    Args:
-        build: function from `weights`, as `backbones.build` takes them, to a model.
-        weights: of a recipe.
-
-    Raises:
-        UserError: the weights do not fit, or cannot be read or downloaded.
-    """
-    trained_here = weights is not None and weights.endswith(".keras")
-    try:
-        model = build(weights=None if trained_here else weights)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if weights is not None and trained_here:
-        _copy_weights(load_any_model(weights), model, weights)
-    return model
 
 
 def _copy_weights(source: keras.Model, target: keras.Model, path: str) -> None:

@@ -49,7 +49,7 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     from gcn_keras.training.losses import PixelCrossentropy
     from gcn_keras.training.optimizers import compile_model
     from gcn_keras.training.run import make_step
-    from gcn_keras.training.segmentation import build_model, predictor
+    from gcn_keras.training.segmentation import Segmentation
     from gcn_keras.training.validation import evaluate_in_team
     from pipelines import datasets
 
@@ -66,7 +66,7 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     policies = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
     keras.mixed_precision.set_global_policy(policies[recipe.mixed_precision])
     with team.strategy.scope():
-        model = build_model(recipe, CLASSES)
+        model = Segmentation.build(recipe, CLASSES)
         compile_model(model, recipe, STEPS, PixelCrossentropy([1.0, 2.0, 0.5]))
     begin = Path(out).with_name("begin.npz")
     if begin.exists():  # draws differ between backends
@@ -86,7 +86,7 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
         }
         part = {"worker": team.worker, "workers": team.workers}
         batches_of_val = evaluation_batches(dataset, "val", **part)
-        predict, measures = predictor(team, model), list(counted.values())
+        predict, measures = Segmentation.predictor(team, model), list(counted.values())
         evaluate_in_team(team, predict, batches_of_val, measures, lambda: None)
         results |= {name: measure.counts for name, measure in counted.items()}
     share = BATCH // team.workers

@@ -19,9 +19,10 @@ from small_runs import REPOSITORY, ForkedFit, fit_options, prepare_halves, run
 from gcn_keras import RECIPES
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.models.classifier import classifier
-from gcn_keras.training import checkpoints, classification, segmentation
-from gcn_keras.training.classification import Accuracy
+from gcn_keras.training import checkpoints
+from gcn_keras.training.classification import Accuracy, Classification
 from gcn_keras.training.devices import Team
+from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.validation import evaluate_in_team
 from pipelines.base.errors import UserError
 from pipelines.datasets import classification as classification_sets
@@ -90,7 +91,7 @@ class TestClassifier:
 @pytest.mark.parametrize("backbone", [TINY, "resnet50_gcn"])
 def test_all_layers_of_the_backbone_are_taken_over_and_no_other(backbone, tmp_path, capsys):
     pretrain = dataclasses.replace(RECIPES["imagenet-pretrain"], backbone=backbone)
-    model = classification.build_model(pretrain, num_classes=9)
+    model = Classification.build(pretrain, num_classes=9)
     random = np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(random.uniform(0.5, 1.5, weight.shape))
@@ -99,7 +100,7 @@ def test_all_layers_of_the_backbone_are_taken_over_and_no_other(backbone, tmp_pa
     recipe = dataclasses.replace(
         RECIPES["shapes"], backbone=backbone, kernel_size=(3,), weights=str(path)
     )
-    segmenter = segmentation.build_model(recipe, num_classes=4)
+    segmenter = Segmentation.build(recipe, num_classes=4)
     theirs = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     ours = {layer.name: layer.get_weights() for layer in segmenter.layers if layer.weights}
     del theirs["predictions"]
@@ -167,7 +168,7 @@ class TestEvaluate:
         import tensorflow as tf
 
         model = classifier(6, TINY)
-        predict = classification.predictor(Team(tf.distribute.get_strategy()), model)
+        predict = Classification.predictor(Team(tf.distribute.get_strategy()), model)
         images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
         (found,) = predict([images])
         np.testing.assert_allclose(found, model.predict_on_batch(images), rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from PIL import Image
 from small_runs import CLASSES, REPOSITORY, SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
-from gcn_keras.training.segmentation import build_model, class_weights
+from gcn_keras.training.segmentation import Segmentation, class_weights
 from pipelines import datasets
 from pipelines.base.errors import UserError
 
@@ -31,7 +31,7 @@ def recipe(**fields):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     keras.utils.set_random_seed(1)
-    model = build_model(RECIPE, num_classes=3)
+    model = Segmentation.build(RECIPE, num_classes=3)
     path = tmp_path_factory.mktemp("start") / "source.keras"
     model.save(path)
     return model, path
@@ -42,7 +42,7 @@ class TestStartingWeights:
         """Another number of classes: the backbone comes along, the head starts anew."""
         given, path = source
         keras.utils.set_random_seed(2)
-        model = build_model(recipe(weights=str(path)), num_classes=4)
+        model = Segmentation.build(recipe(weights=str(path)), num_classes=4)
         equal = {
             layer.name: all(
                 np.array_equal(a, b)
@@ -60,7 +60,7 @@ class TestStartingWeights:
 
     def test_same_classes_copy_everything(self, source):
         given, path = source
-        model = build_model(recipe(weights=str(path)), num_classes=3)
+        model = Segmentation.build(recipe(weights=str(path)), num_classes=3)
         for ours, theirs in zip(model.get_weights(), given.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -69,7 +69,7 @@ class TestStartingWeights:
         x = keras.Input((None, None, 3))
         keras.Model(x, keras.layers.Conv2D(3, 1, name="other")(x)).save(path)
         with pytest.raises(UserError) as caught:
-            build_model(recipe(weights=str(path)), num_classes=3)
+            Segmentation.build(recipe(weights=str(path)), num_classes=3)
         assert str(caught.value) == (
             f"no layer of {path} fits this model's backbone: it has another one"
         )
@@ -77,13 +77,13 @@ class TestStartingWeights:
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
         with pytest.raises(UserError, match="fits this model's backbone: it has another one$"):
-            build_model(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
+            Segmentation.build(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
 
     @pytest.mark.parametrize("ending", ["keras", "h5"])
     def test_a_missing_file(self, tmp_path, ending):
         path = tmp_path / f"none.{ending}"
         with pytest.raises(UserError, match=re.escape(str(path))):
-            build_model(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
+            Segmentation.build(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
 
 
 # === End to end, in processes of their own ===
