@@ -1,19 +1,16 @@
 """Images and label maps as they travel to and from a server: JPEG or PNG bytes."""
 
 import io
-import struct
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
-from gcn_keras.inference.images import load_image
+from gcn_keras.inference.images import DECODER_ERRORS, load_image
 
 # What TensorFlow's decoders make the same pixels of as `load_image`.
 _PLAIN_MODES = ("1", "L", "P", "RGB")
-# What Pillow raises on bytes that are no sound PNG.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 
 
 class GarbageError(Exception):
@@ -73,7 +70,7 @@ def decode_labels(answer: bytes, height: int, width: int) -> np.ndarray:
                     f"a label map of {image.width}x{image.height} for an image of {width}x{height}"
                 )
             mode, labels = image.mode, np.array(image)
-    except _DECODER_ERRORS as error:
+    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
         raise GarbageError(f"a damaged PNG, or none: {error}") from error
     if mode not in ("L", "P"):
         raise GarbageError(f"a PNG of mode {mode}, not of 8-bit indices")

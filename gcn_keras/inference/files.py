@@ -24,8 +24,7 @@ def predict_files(
         segment: the model; an image that it refuses with a `UserError` is a bad one.
         images: files to read, of any sizes.
         out: folder to write to; STEM_labels.png and STEM_overlay.png.
-        palette: uint8 `[256, 3]`.
-        opacity: of the colours over the image, 0…1.
+        palette, opacity: as of `gcn_keras.inference.images.overlay`.
 
     Returns:
         How many images failed.
@@ -40,7 +39,7 @@ def predict_files(
             image = load_image(path)
             result = segment(image[None])[0]
         except UserError as error:
-            note(f"error: {_naming(path, error)}")
+            _note(error, path)
             failed += 1
             continue
         save_png(result, out / f"{name}_labels.png", palette)
@@ -60,11 +59,9 @@ def predict_videos(
     """Writes an overlay for each video; a bad one is named, and the others go on.
 
     Args:
-        segment: as of `predict_files`.
+        segment, palette, opacity: as of `predict_files`.
         videos: files to read.
         out: folder to write to: STEM_overlay.mp4, and with `frame_labels` a folder STEM_labels.
-        palette: uint8 `[256, 3]`.
-        opacity: of the colours over the frames, 0…1.
         frame_labels: whether to write each frame's label map, too.
 
     Returns:
@@ -77,7 +74,7 @@ def predict_videos(
         try:
             frames = segment_video(segment, path, target, palette, opacity, label_folder)
         except UserError as error:
-            note(f"error: {_naming(path, error)}")
+            _note(error, path)
             failed += 1
             continue
         tqdm.write(f"{path} -> {target}, {frames} frames")
@@ -95,6 +92,6 @@ def result_names(files: Iterable[Path]) -> dict[str, Path]:
     return names
 
 
-def _naming(path: Path, error: UserError) -> str:
-    """The error's sentence, which names the file: a model's or a server's does not by itself."""
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
+def _note(error: UserError, path: Path) -> None:
+    """The error, and the file that it is about: a model's or a server's does not name it."""
+    note(f"error: {error}" if str(path) in str(error) else f"error: {path}: {error}")

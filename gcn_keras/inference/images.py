@@ -14,7 +14,7 @@ from pipelines.base.labels import IGNORE
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # What Pillow's decoders raise on damaged files, a SyntaxError for a broken PNG included.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 def load_image(path: str | Path) -> np.ndarray:
@@ -53,7 +53,7 @@ def load_image(path: str | Path) -> np.ndarray:
         raise UserError(f"{path} is not an image in a format that can be read.") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large to be opened: {error}") from error
-    except _DECODER_ERRORS as error:
+    except DECODER_ERRORS as error:
         raise UserError(f"{path} is a truncated or damaged image: {error}.") from error
     if pixels.size == 0:
         raise UserError(f"{path} holds an image without pixels.")
@@ -67,23 +67,18 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
             f"{path} holds floating-point values, whose range is unknown: convert it to 8 bit."
         )
     if image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(image), path)
+        values = np.asarray(image)
+        lowest, highest = values.min(initial=0), values.max(initial=0)
+        if lowest < 0 or highest > 65535:
+            raise UserError(
+                f"{path} holds integers from {lowest} to {highest}, which is neither 8 nor 16 "
+                "bit: convert it to 8 bit."
+            )
+        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return np.array(image.convert("RGB"))
-
-
-def _from_16_bit(values: np.ndarray, path: Path) -> np.ndarray:
-    """Grayscale values of 0...65535, int [H, W], as uint8 [H, W, 3]."""
-    lowest, highest = values.min(initial=0), values.max(initial=0)
-    if lowest < 0 or highest > 65535:
-        raise UserError(
-            f"{path} holds integers from {lowest} to {highest}, which is neither 8 nor 16 bit: "
-            "convert it to 8 bit."
-        )
-    gray = np.rint(values / 257).astype(np.uint8)
-    return np.repeat(gray[:, :, None], 3, axis=2)
 
 
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -105,11 +100,7 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}  # for its order: files named twice come once
     for path in map(Path, paths):
         if path.is_dir():
-            images = _images_below(path)
-            if not images:
-                endings = " ".join(ENDINGS)
-                raise UsageError(f"the folder {path} has no image: none that ends in {endings}.")
-            found.update(dict.fromkeys(images))
+            found.update(dict.fromkeys(_images_below(path)))
         elif path.exists():
             found[path] = None
         else:
@@ -129,6 +120,9 @@ def _images_below(folder: Path) -> list[Path]:
             for name in files
             if name.lower().endswith(ENDINGS) and not name.startswith(".")
         ]
+    if not images:
+        endings = " ".join(ENDINGS)
+        raise UsageError(f"the folder {folder} has no image: none that ends in {endings}.")
     return sorted(images)
 
 
@@ -144,13 +138,10 @@ def save_png(array: np.ndarray, path: str | Path, palette: np.ndarray | None = N
         UserError: if the file cannot be written.
         ValueError: if an array has another shape or type.
     """
-    if palette is None:
-        _check("array", array, (None, None, 3))
-        image = Image.fromarray(array)
-    else:
-        _check("array", array, (None, None))
+    _check("array", array, (None, None, 3) if palette is None else (None, None))
+    image = Image.fromarray(array)
+    if palette is not None:
         _check("palette", palette, (256, 3))
-        image = Image.fromarray(array)
         image.putpalette(palette.tobytes())
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")

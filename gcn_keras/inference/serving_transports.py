@@ -28,7 +28,7 @@ class UnavailableError(Exception):
 
 
 class Address(NamedTuple):
-    """Where a model is served: the parts of an address of the form that `Client` documents."""
+    """Where a model is served."""
 
     scheme: str  # "http", "https" or "grpc"
     host: str
@@ -43,24 +43,15 @@ def parse_address(address: str) -> Address:
     Raises:
         UsageError: the address has another form than `Client` documents.
     """
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:  # such as a port of 99999
-        raise _bad_address(address) from error
-    is_grpc = parts.scheme == "grpc"
     # Eighteen digits: what fits into the 64 bits of a version.
-    form = "/([^/:]+)(?:/([0-9]{1,18}))?" if is_grpc else "(.*/v1/models/[^/:]+(/versions/[0-9]+)?)"
-    match = re.fullmatch(form, parts.path.rstrip("/"))
-    if not host or not match or parts.scheme not in ("http", "https", "grpc"):
-        raise _bad_address(address)
-    if parts.query or parts.fragment or parts.username:
-        raise _bad_address(address)
-    return Address(parts.scheme, host, port, match[1], match[2] if is_grpc else None)
-
-
-def _bad_address(address: str) -> UsageError:
-    return UsageError(
+    rest, grpc = "(.*/v1/models/[^/:]+(?:/versions/[0-9]+)?)()", "/([^/:]+)(?:/([0-9]{1,18}))?"
+    with contextlib.suppress(ValueError, KeyError):  # a port of 99999, another scheme
+        url = urlsplit(address)
+        form = {"http": rest, "https": rest, "grpc": grpc}[url.scheme]
+        match = re.fullmatch(form, url.path.rstrip("/"))
+        if match and url.hostname and not (url.query or url.fragment or url.username):
+            return Address(url.scheme, url.hostname, url.port, match[1], match[2] or None)
+    raise UsageError(
         f"{address} is no address of a model: expected http://HOST:8501/v1/models/NAME or "
         "grpc://HOST:8500/NAME, with /versions/N or /N for one version"
     )
@@ -68,19 +59,17 @@ def _bad_address(address: str) -> UsageError:
 
 def server_at(address: str) -> "Rest | Grpc":
     """What asks the server at an address; errors as of `parse_address`."""
-    scheme, host, port, path, version = parse_address(address)
-    if scheme == "grpc":
-        return Grpc(address, host, port or 8500, path, version)
-    return Rest(address, scheme == "https", host, port, path)
+    parts = parse_address(address)
+    return Grpc(address, parts) if parts.scheme == "grpc" else Rest(address, parts)
 
 
 class Rest:
     """TensorFlow Serving's REST interface; a connection a request, through no proxy."""
 
-    def __init__(self, address: str, secure: bool, host: str, port: int | None, path: str):
-        self._address, self._host, self._port = address, host, port
-        self._connection = HTTPSConnection if secure else HTTPConnection
-        self._path = f"{quote(path)}:predict"
+    def __init__(self, address: str, parts: Address):
+        self._address, self._host, self._port = address, parts.host, parts.port
+        self._connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._path = f"{quote(parts.path)}:predict"
 
     def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
         """Sends encoded images and returns what came back for each.
@@ -159,11 +148,11 @@ def _cut_off_after(connection: socket.socket, seconds: float) -> Iterator[None]:
 class Grpc:
     """TensorFlow Serving's PredictionService, on one channel, through no proxy."""
 
-    def __init__(self, address: str, host: str, port: int, name: str, version: str | None):
+    def __init__(self, address: str, parts: Address):
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        self._address, self._name, self._version = address, name, version
+        self._address, self._name, self._version = address, parts.path, parts.version
         options = {
             "grpc.max_send_message_length": ANSWER_BYTES,
             "grpc.max_receive_message_length": ANSWER_BYTES,
@@ -173,7 +162,8 @@ class Grpc:
             "grpc.min_reconnect_backoff_ms": 50,
             "grpc.enable_http_proxy": 0,
         }
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        host = f"[{parts.host}]" if ":" in parts.host else parts.host
+        target = f"{host}:{parts.port or 8500}"
         self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
@@ -207,18 +197,16 @@ class Grpc:
 def _failure(address: str, code: int | str, message: str) -> Exception:
     """What an HTTP status or a gRPC code means."""
     message = _shortened(message)
+    hint = ""
     if code in (503, "UNAVAILABLE"):
         return UnavailableError(message)
     if code in (404, "NOT_FOUND"):
         return UserError(f"{address}: the server has no such model or version ({message})")
     if f'"{SIGNATURE}"' in message:
-        return UserError(
-            f"{address} refused the request ({message}): is it a model that gcn_keras.export "
-            f"wrote, with the signature {SIGNATURE!r}?"
-        )
-    if code in (400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
-        return UserError(f"{address} refused the request ({message})")
-    return UserError(f"{address} failed with {code} ({message})")
+        hint = f": is it a model that gcn_keras.export wrote, with the signature {SIGNATURE!r}?"
+    elif code not in (400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
+        return UserError(f"{address} failed with {code} ({message})")
+    return UserError(f"{address} refused the request ({message}){hint}")
 
 
 def _error_message(content: bytes) -> str:
