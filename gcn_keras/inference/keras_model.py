@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -57,26 +57,20 @@ def segment(model, images):
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
-        images: RGB, 0…255, uint8 or float: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
+        images: RGB, uint8, or float in 0…255: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
             sequence of images of different sizes. Any height and width.
 
     Returns:
         Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the images came.
 
     Raises:
-        ValueError: a shape that is no image.
+        ValueError: another shape, dtype or range; floats of 0…1 among them.
     """
-    if isinstance(images, Sequence) and not isinstance(images, str):
-        return [segment(model, image) for image in images]
-    images = np.asarray(images)
-    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
-        raise ValueError(
-            f"images must be [H, W, 3], [B, H, W, 3] or a list of images, "
-            f"received shape {images.shape}"
-        )
-    batch = images if images.ndim == 4 else images[None]
-    labels = np.argmax(predict_logits(model, batch), axis=-1).astype(np.uint8)
-    return labels if images.ndim == 4 else labels[0]
+
+    def of_batch(batch: np.ndarray) -> np.ndarray:
+        return np.argmax(predict_logits(model, batch), axis=-1).astype(np.uint8)
+
+    return _as_given(images, of_batch)
 
 
 def probabilities(
@@ -94,9 +88,7 @@ def probabilities(
         labels = scores.argmax(axis=-1)
 
     Args:
-        model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
-        images: RGB, uint8: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a sequence of
-            images of different sizes. Any height and width. They go through the model one by one.
+        model, images: as of `segment`; images go through the model one by one.
         scales: of the image, above 0.
         flip: whether there are views of the mirrored image, too.
         tile: height and width of tiles; None for the whole image.
@@ -107,7 +99,7 @@ def probabilities(
         sum to 1 over the classes.
 
     Raises:
-        ValueError: what is no image; invalid scales, an invalid tile or overlap.
+        ValueError: as of `segment`; invalid scales, an invalid tile or overlap.
     """
     try:
         sides: Any = tile if tile is None else tuple(map(operator.index, tile))
@@ -122,21 +114,38 @@ def probabilities(
     views.check()
     logits = functools.partial(predict_logits, model)
 
-    def of_one(image: np.ndarray) -> np.ndarray:
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-            raise ValueError(
-                f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of images, received "
-                f"{image.dtype} of shape {image.shape}"
-            )
-        return multi_scale.probabilities(logits, image, views)
+    def of_batch(batch: np.ndarray) -> np.ndarray:
+        return np.stack([multi_scale.probabilities(logits, image, views) for image in batch])
 
+    return _as_given(images, of_batch)
+
+
+def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
+    """What a function makes of a batch, of one image, or of each item of a sequence."""
     if isinstance(images, Sequence) and not isinstance(images, str):
-        return [of_one(image) for image in images]
+        return [_as_given(image, of_batch) for image in images]
     images = np.asarray(images)
-    if images.ndim == 4 and len(images):
-        return np.stack([of_one(image) for image in images])
-    return of_one(images)
+    _check(images)
+    return of_batch(images) if images.ndim == 4 else of_batch(images[None])[0]
+
+
+def _check(images: np.ndarray) -> None:
+    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
+        fault = f"shape {images.shape}"
+    elif images.dtype == np.uint8:
+        return
+    elif not np.issubdtype(images.dtype, np.floating):
+        fault = f"dtype {images.dtype}"
+    elif not (images.min() >= 0 and images.max() <= 255):  # nor NaN
+        fault = f"values from {images.min()} to {images.max()}"
+    elif np.any((0 < (highest := images.max(axis=(-3, -2, -1)))) & (highest <= 1)):
+        fault = "an image that never exceeds 1: multiply images of 0…1 by 255"
+    else:
+        return
+    raise ValueError(
+        "images must be [H, W, 3], [B, H, W, 3] or a list of images, uint8 or float in 0…255, "
+        f"received {fault}"
+    )
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -75,8 +75,8 @@ def probabilities(logits: Callable, image: np.ndarray, views: MultiScale = ONE_V
     of the scaled image's size while a view has another scale than 1.
 
     Args:
-        logits: from uint8 `[1, h, w, 3]` of any size to float32 `[1, h, w, C]`.
-        image: uint8 `[H, W, 3]`, RGB.
+        logits: from `[1, h, w, 3]` of any size and the image's dtype to float32 `[1, h, w, C]`.
+        image: `[H, W, 3]`, RGB, uint8, or float in 0…255, which is not rounded.
         views: what to average over.
 
     Returns:
@@ -102,10 +102,9 @@ def probabilities(logits: Callable, image: np.ndarray, views: MultiScale = ONE_V
 
 
 def _add_view(mean, logits, image, views: MultiScale, step: int, share: float) -> np.ndarray:
-    """Adds the probabilities of one view, times `share`, to float32 `[H, W, C]`; None is zeros.
+    """Adds one view's probabilities, times `share`, to float32 `[H, W, C]`; None is zeros.
 
-    Args:
-        step: 1, or -1 for the mirrored image, whose scores are mirrored back.
+    With a `step` of -1, the image is mirrored, and its scores back.
     """
     height, width = image.shape[:2]
     sides = views.tile or (height, width)
@@ -141,7 +140,10 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 `[h, w, 3]` or float32 `[h, w]` at another height and width."""
+    """uint8 or float `[h, w, 3]`, or float32 `[h, w]`, at another height and width."""
+    if pixels.ndim == 3 and pixels.dtype != np.uint8:  # Pillow resizes floats of one channel alone
+        channels = np.moveaxis(pixels.astype(np.float32), -1, 0)
+        return np.stack([_resize(channel, size) for channel in channels], axis=-1)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 

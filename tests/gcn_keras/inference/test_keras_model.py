@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from gcn_keras import gcn, segment
+from gcn_keras import gcn, probabilities, segment
 from gcn_keras.inference.padding import STRIDE, pad_to_stride
 from gcn_keras.models.backbones import BACKBONES
 from pipelines.base.imagenet import MEAN_RGB
@@ -91,12 +91,49 @@ def test_labels_are_the_models_on_the_padded_image():
     np.testing.assert_array_equal(labels, logits.argmax(axis=-1)[:50, :37])
 
 
-@pytest.mark.parametrize("shape", [(5, 5), (5, 5, 4), (5, 0, 3), (1, 1, 5, 5, 3), (3,)])
-def test_what_is_no_image(shape):
-    model = RedModel()
-    with pytest.raises(ValueError) as caught:
-        segment(model, np.zeros(shape, np.uint8))
-    assert str(caught.value) == (
-        f"images must be [H, W, 3], [B, H, W, 3] or a list of images, received shape {shape}"
-    )
-    assert not model.batches
+BLACK = np.zeros((2, 2, 3), np.float32)
+DIM = np.full((2, 2, 3), 0.5)  # of 0…1
+
+
+@pytest.mark.parametrize("function", [segment, probabilities])
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        (np.zeros((5, 5), np.uint8), "shape (5, 5)"),
+        (np.zeros((5, 5, 4), np.uint8), "shape (5, 5, 4)"),
+        (np.zeros((5, 0, 3), np.uint8), "shape (5, 0, 3)"),
+        (np.zeros((0, 5, 5, 3), np.uint8), "shape (0, 5, 5, 3)"),
+        (np.zeros((1, 1, 5, 5, 3), np.uint8), "shape (1, 1, 5, 5, 3)"),
+        (np.zeros(3, np.uint8), "shape (3,)"),
+        ("photo.jpg", "shape ()"),
+        (BLACK.astype(np.uint16), "dtype uint16"),
+        (BLACK.astype(np.int64), "dtype int64"),
+        (BLACK.astype(bool), "dtype bool"),
+        (BLACK.astype(complex), "dtype complex128"),
+        (BLACK.astype(str), "dtype <U32"),
+        (BLACK.astype(object), "dtype object"),
+        (BLACK - 1, "values from -1.0 to -1.0"),
+        (BLACK + 255.5, "values from 255.5 to 255.5"),
+        (np.where(BLACK == 0, np.nan, 0), "values from nan to nan"),
+        (np.where(BLACK == 0, np.inf, 0), "values from inf to inf"),
+        (DIM, "an image that never exceeds 1: multiply images of 0…1 by 255"),
+        (np.stack([DIM, DIM + 200]), "an image that never exceeds 1: multiply images of 0…1 by "
+                                     "255"),
+    ],
+)  # fmt: skip
+def test_what_is_no_image(function, images, received):
+    for given in (images, [picture(2, 2), images]):
+        with pytest.raises(ValueError) as caught:
+            function(RedModel(), given)
+        assert str(caught.value) == (
+            "images must be [H, W, 3], [B, H, W, 3] or a list of images, uint8 or float in "
+            f"0…255, received {received}"
+        )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_of_any_width(dtype):
+    image = np.array([[[0, 0, 0], [249, 0.5, 255]]], dtype)
+    assert segment(RedModel(), image).tolist() == [[0, 4]]
+    assert probabilities(RedModel(), image).argmax(axis=-1).tolist() == [[0, 4]]
+    assert segment(RedModel(), 0 * image).tolist() == [[0, 0]]  # black is black in 0…1, too

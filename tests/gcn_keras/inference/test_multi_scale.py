@@ -265,18 +265,11 @@ def test_invalid_views(model, image, views, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    "images, received",
-    [
-        (np.zeros((4, 4, 3), np.float32), "float32 of shape (4, 4, 3)"),
-        (np.zeros((4, 4), np.uint8), "uint8 of shape (4, 4)"),
-        (np.zeros((0, 4, 4, 3), np.uint8), "uint8 of shape (0, 4, 4, 3)"),
-        (np.zeros((1, 0, 4, 3), np.uint8), "uint8 of shape (0, 4, 3)"),
-    ],
-)
-def test_what_is_no_image(model, images, received):
-    with pytest.raises(ValueError) as caught:
-        gcn_keras.probabilities(model, images)
-    assert str(caught.value) == (
-        f"images must be uint8 [H, W, 3], [B, H, W, 3] or a list of images, received {received}"
-    )
+def test_floats_are_seen_as_they_are(model, image):
+    """Alike at the image's own size; resized, they are not rounded to whole steps."""
+    views = {"flip": True, "tile": (8, 8)}
+    expected = gcn_keras.probabilities(model, image, **views)
+    scores = gcn_keras.probabilities(model, image.astype(np.float64), **views)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    fine = np.array([[[0, 0.5, 1.25]] * 2, [[3.5, 1.5, 255]] * 2], np.float32)
+    np.testing.assert_array_equal(multi_scale._resize(fine, (1, 1)), [[[1.75, 1, 128.125]]])
