@@ -87,18 +87,14 @@ def trimap_figure(
         raise ValueError(f"there must be 1 to {len(_LINES)} curves, not {len(curves)}.")
     figure = _figure(1)
     axes = figure.subplots()
-    _style(axes, np.unique(np.concatenate([widths for widths, _ in curves.values()])))
+    everywhere = np.unique(np.concatenate([widths for widths, _ in curves.values()]))
+    _style(axes, everywhere, f"{measure} near boundaries, %")
     for (name, (widths, values)), style in zip(curves.items(), _LINES, strict=False):
         if len(widths) != len(values):
             raise ValueError(f"{name} has {len(widths)} widths and {len(values)} values.")
         scores = 100 * np.asarray(values, float)
-        there = ~np.isnan(scores)
-        axes.plot(
-            np.asarray(widths)[there], scores[there], **style, linewidth=1.8, marker="o",
-            markersize=3.5, label=name,
-        )  # fmt: skip
+        _draw_line(axes, np.asarray(widths), scores, label=name, marker="o", **style)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
-    axes.set_title(f"{measure} near boundaries, %", loc="left", color=INK, fontsize=11)
     axes.set_xlabel("width of the band, pixels")
     axes.legend(frameon=False, fontsize=9)
     return figure
@@ -111,9 +107,10 @@ def _figure(panels: int) -> Figure:
     return Figure(figsize=size, dpi=DPI, layout=layout, facecolor="white")
 
 
-def _style(axes: Axes, x: np.ndarray) -> None:
+def _style(axes: Axes, x: np.ndarray, title: str) -> None:
     """Styled axes that span these places, with ticks at whole numbers."""
     style_axes(axes)
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
     margin = 0.5 if len(x) == 1 else 0.02 * np.ptp(x)
     axes.set_xlim(x.min() - margin, x.max() + margin)
     if len(x) <= 8:
@@ -122,59 +119,45 @@ def _style(axes: Axes, x: np.ndarray) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
 
 
-def _draw_line(
-    axes: Axes, epochs: np.ndarray, values: np.ndarray, colour: str, label: str = ""
-) -> None:
+def _draw_line(axes: Axes, x: np.ndarray, values: np.ndarray, **style: Any) -> None:
     there = ~np.isnan(values)  # a line over the epochs that were not validated, not gaps
-    marker = "o" if there.sum() <= 30 else None
-    axes.plot(
-        epochs[there], values[there], color=colour, linewidth=1.8, marker=marker, markersize=3.5,
-        label=label,
-    )  # fmt: skip
+    style = {"marker": "o" if there.sum() <= 30 else None, "markersize": 3.5, **style}
+    axes.plot(x[there], values[there], linewidth=1.8, **style)
 
 
 def _training_panel(axes: Axes, key: str, epochs: np.ndarray, values: np.ndarray) -> None:
-    _style(axes, epochs)
     if key == "loss":
-        _draw_line(axes, epochs, values, BLUE)
-        axes.set_title("training loss", loc="left", color=INK, fontsize=11)
-    else:
-        _draw_line(axes, epochs, values, PURPLE)
-        positive = values[values > 0]  # a decay may end at 0, for which a log scale has no place
-        if positive.size:
-            axes.set_yscale("log")
-        if positive.size and positive.max() < 10 * positive.min():
-            # Within one decade the log locator labels every step, one over the other.
-            ticks = sorted({positive.min(), positive.max()})
-            axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
-            axes.set_yticks([], minor=True)
-        axes.set_title("learning rate", loc="left", color=INK, fontsize=11)
+        _style(axes, epochs, "training loss")
+        _draw_line(axes, epochs, values, color=BLUE)
+        return
+    _style(axes, epochs, "learning rate")
+    _draw_line(axes, epochs, values, color=PURPLE)
+    positive = values[values > 0]  # a decay may end at 0, for which a log scale has no place
+    if positive.size:
+        axes.set_yscale("log")
+    if positive.size and positive.max() < 10 * positive.min():
+        # Within one decade the log locator labels every step, one over the other.
+        ticks = sorted({positive.min(), positive.max()})
+        axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        axes.set_yticks([], minor=True)
 
 
 def _scores_panel(axes: Axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:
-    _style(axes, epochs)
-    axes.set_title("validation", loc="left", color=INK, fontsize=11)
+    _style(axes, epochs, "validation")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_locator(MaxNLocator(10))
     for key in scores.keys() & _SCORES_BESIDE.keys():
-        _draw_line(axes, epochs, scores[key], ORANGE, label=_SCORES_BESIDE[key])
+        _draw_line(axes, epochs, scores[key], color=ORANGE, label=_SCORES_BESIDE[key])
     for key in scores.keys() & _SCORES.keys():
         values = scores[key]
-        _draw_line(axes, epochs, values, GREEN, label=_SCORES[key])
+        _draw_line(axes, epochs, values, color=GREEN, label=_SCORES[key])
         if not np.isnan(values).all():
             best = int(np.nanargmax(values))
+            label = f"best: {values[best]:.3f} at epoch {epochs[best]:.0f}"
             axes.plot(
-                epochs[best],
-                values[best],
-                linestyle="none",
-                marker="o",
-                markersize=9,
-                markerfacecolor="white",
-                markeredgecolor=GREEN,
-                markeredgewidth=2,
-                label=f"best: {values[best]:.3f} at epoch {epochs[best]:.0f}",
-                zorder=4,
-            )
+                epochs[best], values[best], color=GREEN, linestyle="none", marker="o", markersize=9,
+                markerfacecolor="white", markeredgewidth=2, label=label, zorder=4,
+            )  # fmt: skip
     # Above the axes, where no curve runs under it.
     axes.legend(
         loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=3, frameon=False,

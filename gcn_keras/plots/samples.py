@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from gcn_keras.plots.style import DPI, FAINT, INK
@@ -16,6 +17,7 @@ from pipelines.base.labels import IGNORE
 ERROR_COLOUR = (255, 32, 72)
 VOID_COLOUR = (168, 168, 168)
 PHOTO_DIMMED_TO = 0.45
+_POINTS = 72 / DPI  # of a pixel
 
 
 def samples_figure(
@@ -50,17 +52,17 @@ def samples_figure(
     rows = list(zip(images, labels, predictions, strict=True))
     titles = [""] * len(rows) if titles is None else titles
     _check_samples(rows, titles)
-    widths, heights = zip(*(_display_size(image) for image in images), strict=True)
+    sizes = [_display_size(image) for image in images]
 
     # All lengths are in pixels, from the top left: whole numbers keep label edges sharp.
-    cell = max(widths)
+    cell = max(width for width, _ in sizes)
     type_size = round(13 * max(1, cell / 300))
     gap, margin, line = type_size, 2 * type_size, 2 * type_size
     width = 4 * cell + 3 * gap + 2 * margin
     entries = _legend_entries(labels, predictions, class_names, palette)
     legend_columns, legend_pitch = _legend_layout(entries, type_size, width - 2 * margin)
     legend_lines = math.ceil(len(entries) / legend_columns)
-    rows_height = sum(heights) + len(heights) * (line + gap)
+    rows_height = sum(height + line + gap for _, height in sizes)
     page = _Page(width, margin + line + rows_height + legend_lines * line + margin, type_size)
 
     lefts = [margin + column * (cell + gap) for column in range(4)]
@@ -68,12 +70,12 @@ def samples_figure(
         colour = np.divide(ERROR_COLOUR, 255) if name == "errors" else INK
         page.text(left, margin, name, weight="bold", color=colour)
     top = margin + line
-    for row, (image, label, prediction) in enumerate(rows):
-        panels = image, palette[label], palette[prediction], error_image(*rows[row])
+    for (image, label, prediction), size, title in zip(rows, sizes, titles, strict=True):
+        panels = image, palette[label], palette[prediction], error_image(image, label, prediction)
         for left, panel in zip(lefts, panels, strict=True):
-            page.draw_image(left, top, panel, (widths[row], heights[row]))
-        top += heights[row] + type_size // 2
-        page.text(lefts[0], top, titles[row], color=FAINT)
+            page.draw_image(left, top, panel, size)
+        top += size[1] + type_size // 2
+        page.text(lefts[0], top, title, color=FAINT)
         page.text(lefts[3], top, _accuracy_caption(label, prediction), color=INK)
         top += line + gap - type_size // 2
     for index, (name, colour) in enumerate(entries):
@@ -104,13 +106,14 @@ class _Page:
     """A figure on which things are put by pixel, counted from the top left."""
 
     def __init__(self, width: int, height: int, type_size: int):
-        self.width, self.height, self.type_size = width, height, type_size
+        self.height, self.type_size = height, type_size
         size = (width / DPI, height / DPI)
         self.figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+        self.from_top = Affine2D().scale(1, -1).translate(0, height)
 
     def text(self, left: float, top: float, string: str, **style) -> None:
-        x, y, size = left / self.width, 1 - top / self.height, _points(self.type_size)
-        self.figure.text(x, y, string, size=size, va="top", parse_math=False, **style)
+        style.update(transform=self.from_top, size=self.type_size * _POINTS, va="top")
+        self.figure.text(left, top, string, parse_math=False, **style)
 
     def draw_image(self, left: int, top: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
         enlarged = size[0] >= pixels.shape[1]
@@ -120,16 +123,8 @@ class _Page:
 
     def swatch(self, left: float, top: float, name: str, colour: np.ndarray) -> None:
         side = self.type_size
-        box = Rectangle(
-            (left / self.width, 1 - (top + side) / self.height),
-            side / self.width,
-            side / self.height,
-            transform=self.figure.transFigure,
-            facecolor=colour / 255,
-            edgecolor=FAINT,
-            linewidth=0.6,
-        )
-        self.figure.add_artist(box)
+        style = {"facecolor": colour / 255, "edgecolor": FAINT, "linewidth": 0.6}
+        self.figure.add_artist(Rectangle((left, top), side, side, transform=self.from_top, **style))
         self.text(left + 1.5 * side, top, name, color=INK, gid="legend")
 
 
@@ -147,11 +142,7 @@ def _legend_entries(
     class_names: Sequence[str],
     palette: np.ndarray,
 ) -> list[tuple[str, np.ndarray]]:
-    """Name and uint8 [3] colour of each class that occurs, in the order of the classes, void last.
-
-    Raises:
-        ValueError: if an index has no name.
-    """
+    """Name and uint8 [3] colour of each class that occurs, void last."""
     present = np.unique(np.concatenate([np.unique(array) for array in (*labels, *predictions)]))
     nameless = [int(index) for index in present if len(class_names) <= index < IGNORE]
     if nameless:
@@ -163,14 +154,9 @@ def _legend_layout(
     entries: Sequence[tuple[str, np.ndarray]], type_size: int, width: int
 ) -> tuple[int, int]:
     """How many legend entries go on a line of this width, and the pixels from one to the next."""
-    size = _points(type_size)
-    longest = max(TextPath((0, 0), name, size=size).get_extents().width for name, _ in entries)
-    pitch = math.ceil(longest * DPI / 72 + 3.5 * type_size)
+    paths = (TextPath((0, 0), name, size=type_size) for name, _ in entries)
+    pitch = math.ceil(max(path.get_extents().width for path in paths) + 3.5 * type_size)
     return min(len(entries), max(1, width // pitch)), pitch
-
-
-def _points(pixels: float) -> float:
-    return pixels * 72 / DPI
 
 
 def _accuracy_caption(label: np.ndarray, prediction: np.ndarray) -> str:
