@@ -23,12 +23,7 @@ EXAMPLE_SEEDS = (15, 10, 14, 31, 28, 37)
 
 
 class Desk:
-    """Answers the page.
-
-    Args:
-        segmenter: the model.
-        examples: images, uint8 `[H, W, 3]`.
-    """
+    """Answers the page by a model; examples are images, uint8 `[H, W, 3]`."""
 
     def __init__(self, segmenter: "Segmenter", examples: list[np.ndarray]):
         self.segmenter = segmenter
@@ -36,13 +31,7 @@ class Desk:
         self._known_sizes: set[tuple[int, ...]] = set()
 
     def answer(self, image: np.ndarray) -> tuple[str, str]:
-        """Segments an image.
-
-        Args:
-            image: uint8 `[H, W, 3]`, RGB.
-
-        Returns:
-            HTML of the stage and of the legend.
+        """Segments an image, uint8 `[H, W, 3]` RGB: HTML of the stage and of the legend.
 
         Raises:
             UserError: the model or the server fails.
@@ -93,13 +82,8 @@ class Desk:
 
 
 def load_examples(files: list[Path]) -> list[np.ndarray]:
-    """The images to choose from: of these files, or scenes of the embedded set where none is.
-
-    Args:
-        files: of which the first `MAX_EXAMPLES` are taken.
-
-    Returns:
-        uint8 arrays `[H, W, 3]`, no side above `MAX_SIDE`.
+    """The images to choose from: of the first `MAX_EXAMPLES` of these files, or scenes of the
+    embedded set where none is; uint8 `[H, W, 3]`, no side above `MAX_SIDE`.
 
     Raises:
         UserError: a file is no image.

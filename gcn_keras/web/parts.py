@@ -14,15 +14,7 @@ THUMBNAIL_SIDE = 128
 
 
 def shrink(image: np.ndarray, side: int) -> np.ndarray:
-    """Scales an image down so that no side exceeds `side`; smaller ones stay as they are.
-
-    Args:
-        image: uint8 `[H, W, 3]`.
-        side: in pixels.
-
-    Returns:
-        uint8 `[h, w, 3]`.
-    """
+    """Scales an image, uint8 `[H, W, 3]`, down so that no side exceeds `side` pixels."""
     height, width = image.shape[:2]
     if max(height, width) <= side:
         return image
@@ -32,14 +24,8 @@ def shrink(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def class_shares(labels: np.ndarray) -> dict[int, float]:
-    """The share of the area of each class that occurs, the largest first.
-
-    Args:
-        labels: uint8 `[H, W]`, class indices and 255 for void.
-
-    Returns:
-        Shares of all pixels, above 0 and at most 1, by class index; void is left out.
-    """
+    """The share of all pixels, above 0 and at most 1, of each class index that occurs in a label
+    map, uint8 `[H, W]`; the largest first, void left out."""
     counts = np.bincount(labels.ravel(), minlength=256)
     present = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
     return {index: counts[index] / labels.size for index in present if index != IGNORE}
@@ -65,25 +51,12 @@ def stage_html(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, capti
 
 
 def legend_html(labels: np.ndarray, legend: Legend) -> str:
-    """The classes with their colours and shares of the area; those that do not occur at the end.
-
-    Args:
-        labels: uint8 `[H, W]`, class indices and 255 for void.
-        legend: names and colours.
-    """
+    """The classes with their colours and shares of a label map's area, uint8 `[H, W]`; those that
+    do not occur at the end."""
     shares = class_shares(labels)
-    present = "".join(
-        _entry(
-            legend,
-            index,
-            f"<span class='share'>{_percent(share)}</span>"
-            f"<span class='bar'><i style='width: {100 * share:.2f}%'></i></span>",
-        )
-        for index, share in shares.items()
-    )
-    absent = "".join(
-        _entry(legend, index) for index in range(len(legend.class_names)) if index not in shares
-    )
+    present = "".join(_entry(legend, index, share) for index, share in shares.items())
+    rest = [index for index in range(len(legend.class_names)) if index not in shares]
+    absent = "".join(_entry(legend, index) for index in rest)
     heading = "<p class='part'>Not in this image</p>" if absent else ""
     return (
         f"<p class='part'>Share of the area</p><ul class='present'>{present}</ul>"
@@ -114,17 +87,20 @@ def to_html(text: str) -> str:
     return escaped
 
 
-def _entry(legend: Legend, index: int, more: str = "") -> str:
-    """A class: its colour, its name, or its number beyond the legend, and more HTML."""
+def _entry(legend: Legend, index: int, share: float | None = None) -> str:
+    """A class: its colour, its name, or its number beyond the legend, its share of the area."""
     names = legend.class_names
     name = to_html(names[index] if index < len(names) else f"class {index}")
     red, green, blue = legend.palette[index]
     swatch = f"<span class='swatch' style='background: rgb({red}, {green}, {blue})'></span>"
-    return f"<li>{swatch}<span class='name'>{name}</span>{more}</li>"
-
-
-def _percent(share: float) -> str:
-    return "&lt; 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+    area = ""
+    if share is not None:
+        percent = "&lt; 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+        area = (
+            f"<span class='share'>{percent}</span>"
+            f"<span class='bar'><i style='width: {100 * share:.2f}%'></i></span>"
+        )
+    return f"<li>{swatch}<span class='name'>{name}</span>{area}</li>"
 
 
 def _png_uri(pixels: np.ndarray, palette: np.ndarray | None = None) -> str:

@@ -82,10 +82,8 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastA
         examples.click(choose, None, [stage, legend], **one_by_one)
         opacity.change(None, opacity, None, js=SET_OPACITY, api_visibility="private")
     theme = gr.themes.Base(
-        primary_hue="blue",
         neutral_hue="slate",
         radius_size="lg",
-        text_size="md",
         # The reader's own: of Gradio's default fonts, some weights lie on other hosts.
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
@@ -108,12 +106,7 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastA
 
 
 def serve(page: "fastapi.FastAPI", listener: socket.socket) -> None:
-    """Serves the page until the process is asked to end (Ctrl-C, SIGTERM).
-
-    Args:
-        page: from `build_page`.
-        listener: a listening socket.
-    """
+    """Serves the page on a listening socket until the process is asked to end (Ctrl-C, SIGTERM)."""
     import uvicorn
 
     # An open page keeps a connection open: it is not waited for.
