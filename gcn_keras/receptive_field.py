@@ -9,9 +9,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gcn_keras.experiments.receptive_fields.score import Case, check_point, class_index
+from gcn_keras.experiments.receptive_fields.score import check_point, class_index
 from gcn_keras.experiments.receptive_fields.squares import table
-from gcn_keras.experiments.receptive_fields.valid import check_occlusion, patch_and_stride
+from gcn_keras.experiments.receptive_fields.valid import check_noise, patch_and_stride
 from gcn_keras.inference.images import find_images, load_image
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.inference.legend import Legend, legend_beside
@@ -56,21 +56,19 @@ def receptive_field(
         seed: Seed of the noise.
         json_file: JSON file for the figures.
     """
-    check_occlusion(patch, stride, draws, seed, batch)
+    check_noise(draws, seed, batch)
     if not images:
         raise UsageError("name at least one image or folder of images")
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     check_target(json_file, "--json")
-    cases = []
-    for path, image, point in _points(find_images(images), [_parse_point(text) for text in at]):
+    points = _points(find_images(images), [_parse_point(text) for text in at])
+    for path, image, point in points:
         height, width, _ = image.shape
         check_point(point, (height, width), str(path))
-        sizes = patch_and_stride(height, width, patch, stride)
-        check_occlusion(*sizes, draws, seed, batch)
-        cases.append(Case(path, image, point, *sizes))
+        patch_and_stride(height, width, patch, stride)
     prepare_tensorflow()
-    from gcn_keras.experiments.receptive_fields.report import measure_cases
+    from gcn_keras.experiments.receptive_fields.report import measure_points
 
     network = load_model(model)
     num_classes = network.output.shape[-1]
@@ -78,8 +76,8 @@ def receptive_field(
     chosen = None if class_ is None else class_index(class_, legend, num_classes)
     make_folder(out)
     class_names = (legend or Legend.unnamed(num_classes)).class_names
-    noise = {"draws": draws, "seed": seed, "batch": batch}
-    summary, rows = measure_cases(network, cases, class_names, chosen, out, noise)
+    noise = dict(patch=patch, stride=stride, draws=draws, seed=seed, batch=batch)
+    summary, rows = measure_points(network, points, class_names, chosen, out, noise)
     print(table(rows))
     if json_file:
         write_json(json_file, {"model": str(model), **summary})
@@ -96,12 +94,7 @@ def _parse_point(text: str) -> tuple[int, int]:
 def _points(
     paths: list[Path], points: list[tuple[int, int]]
 ) -> list[tuple[Path, np.ndarray, tuple[int, int]]]:
-    """Each image's path, its pixels and its point; one image or one point goes with all.
-
-    Raises:
-        UsageError: there are several of both, and not equally many.
-        UserError: an image cannot be read.
-    """
+    """Each image's path, its pixels and its point; one image or one point goes with all."""
     if len(paths) > 1 and len(points) > 1 and len(paths) != len(points):
         raise UsageError(
             f"give --at once for all images or once for each: there are {len(paths)} images "

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcn_keras.experiments.receptive_fields.score import check_score, predicted_class
+from gcn_keras.experiments.receptive_fields.score import scored_class
 from gcn_keras.inference.padding import pad_to_stride
 from pipelines.base.errors import UserError
 
@@ -21,13 +21,13 @@ def effective_receptive_field(
     moving statistics.
 
     Args:
-        model, image, at, class_index: as of `score.check_score`.
+        model, image, at, class_index: as of `score.scored_class`.
 
     Returns:
         float32 `[H, W]`, at least 0, in logits for each step of a pixel's value.
 
     Raises:
-        ValueError, UserError: as of `score.check_score`.
+        ValueError, UserError: as of `score.scored_class`.
         UserError: Keras computes with something else than TensorFlow.
     """
     import keras
@@ -39,9 +39,8 @@ def effective_receptive_field(
         )
     import tensorflow as tf
 
-    height, width = check_score(model, image, at, class_index)
-    if class_index is None:
-        class_index = predicted_class(model, image, at)
+    class_index = scored_class(model, image, at, class_index)
+    height, width, _ = image.shape
     pixels = tf.constant(pad_to_stride(image[None]), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(pixels)

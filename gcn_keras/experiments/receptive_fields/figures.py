@@ -64,35 +64,23 @@ def receptive_field_figure(
     size = count * ((right - left) * scale + 0.25) + 0.2, (bottom - top) * scale + 1.0
     figure = Figure(figsize=size, dpi=1.5 * DPI, layout="compressed", facecolor="white")
     panels = list(figure.subplots(1, count, squeeze=False)[0])
+    limits = {"xlim": (left - 0.5, right - 0.5), "ylim": (bottom - 0.5, top - 0.5)}
     for axes in panels:
-        axes.set_xlim(left - 0.5, right - 0.5)
-        axes.set_ylim(bottom - 0.5, top - 0.5)
-        axes.set_aspect("equal")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_facecolor(BEYOND)
+        axes.set(**limits, aspect="equal", xticks=[], yticks=[], facecolor=BEYOND)
         axes.spines[:].set_visible(False)
     if image is not None:
-        axes = panels.pop(0)
-        axes.imshow(image, interpolation="nearest")
-        _mark(axes, at)
-        _head(axes, title, caption)
+        _panel(panels.pop(0), image, at, title, caption)
     for axes, (name, field) in zip(panels, fields.items(), strict=True):
-        axes.imshow(_heat(field, image), interpolation="nearest")
-        for side, dashes in zip(sides[name], DASHES, strict=True):
+        numbers = []
+        for share, side, dashes in zip(SHARES, sides[name], DASHES, strict=True):
             axes.add_patch(_square(at, side, dashes))
-        _mark(axes, at)
-        numbers = " · ".join(
-            f"{share:.0%}: {side} px" for share, side in zip(SHARES, sides[name], strict=True)
-        )
-        _head(axes, name, numbers)
+            numbers.append(f"{share:.0%}: {side} px")
+        _panel(axes, _heat(field, image), at, name, " · ".join(numbers))
     figure.legend(handles=_legend(), loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
-def _view(
-    size: tuple[int, int], at: tuple[int, int], side: int
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def _view(size, at, side) -> tuple[tuple[int, int], tuple[int, int]]:
     """What the panels show, x and y from … to: the image, and the largest square around at."""
     radius = side // 2
     (height, width), (y, x) = size, at
@@ -115,16 +103,20 @@ def _heat(field: np.ndarray, image: np.ndarray | None) -> np.ndarray:
 
 def _square(at: tuple[int, int], side: int, dashes: Any) -> Rectangle:
     corner = at[1] - side / 2, at[0] - side / 2
-    square = Rectangle(
-        corner, side, side, fill=False, edgecolor="white", linewidth=1.4, linestyle=dashes
-    )
-    square.set_path_effects([withStroke(linewidth=2.8, foreground="black", alpha=0.6)])
-    square.set_gid("square")
-    return square
+    outline = withStroke(linewidth=2.8, foreground="black", alpha=0.6)
+    return Rectangle(
+        corner, side, side, fill=False, edgecolor="white", linewidth=1.4, linestyle=dashes,
+        path_effects=[outline], gid="square",
+    )  # fmt: skip
 
 
-def _head(axes: Axes, title: str, caption: str) -> None:
-    """A line in bold, whose beginning is cut off where it would run into the next panel's."""
+def _panel(axes: Axes, image: np.ndarray, at: tuple[int, int], title: str, caption: str) -> None:
+    """An image, the point, and above it a line in bold, which does not run into the next panel."""
+    axes.imshow(image, interpolation="nearest")
+    axes.plot(
+        at[1], at[0], "o", markersize=5, markerfacecolor="white", markeredgecolor="black",
+        markeredgewidth=0.9,
+    )  # fmt: skip
     title = title if len(title) <= HEAD else "…" + title[1 - HEAD :]
     axes.set_title(
         f"{title}\n", loc="left", color=INK, fontsize=10, fontweight="bold", parse_math=False
@@ -132,13 +124,6 @@ def _head(axes: Axes, title: str, caption: str) -> None:
     axes.text(
         0, 1.02, caption, transform=axes.transAxes, color=FAINT, fontsize=9, va="bottom",
         parse_math=False,
-    )  # fmt: skip
-
-
-def _mark(axes: Axes, at: tuple[int, int]) -> None:
-    axes.plot(
-        at[1], at[0], "o", markersize=5, markerfacecolor="white", markeredgecolor="black",
-        markeredgewidth=0.9,
     )  # fmt: skip
 
 

@@ -8,21 +8,19 @@ import numpy as np
 
 from gcn_keras.experiments.receptive_fields.effective import effective_receptive_field
 from gcn_keras.experiments.receptive_fields.figures import receptive_field_figure
-from gcn_keras.experiments.receptive_fields.score import Case, logits_at
+from gcn_keras.experiments.receptive_fields.score import scored_class, scores
 from gcn_keras.experiments.receptive_fields.squares import recentred_mean, sides_of
-from gcn_keras.experiments.receptive_fields.valid import valid_receptive_field
+from gcn_keras.experiments.receptive_fields.valid import patch_and_stride, valid_receptive_field
 from gcn_keras.plots.style import save_figure
 from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     import keras
 
-FIELDS = ("effective", "valid")
 
-
-def measure_cases(
+def measure_points(
     model: "keras.Model",
-    cases: Sequence[Case],
+    points: Sequence[tuple[Path, np.ndarray, tuple[int, int]]],
     class_names: Sequence[str],
     class_index: int | None,
     out: Path,
@@ -33,12 +31,12 @@ def measure_cases(
     Of several points the mean is drawn, too: OUT/mean_receptive_field.png.
 
     Args:
-        model: the model.
-        cases: the points.
+        model: from a `.keras` file.
+        points: the image's file, the image, uint8 `[H, W, 3]`, and the point, (y, x), of each.
         class_names: of the model.
-        class_index: whose logit is the score; None for the class that is predicted at each point.
+        class_index: as of `score.scored_class`.
         out: an existing folder.
-        noise: "draws", "seed" and "batch" of `valid_receptive_field`.
+        noise: "patch", "stride", "draws", "seed" and "batch" of `valid_receptive_field`.
 
     Returns:
         `{"points": […], "mean": {…}}` for a JSON file, and a title with its sides for
@@ -47,28 +45,30 @@ def measure_cases(
     Raises:
         UserError: a field is 0 everywhere or not finite; a file cannot be written.
     """
-    points, rows, measured = [], [], []
-    names = _result_names([case.path for case in cases])
-    for name, (path, image, at, patch, stride) in zip(names, cases, strict=True):
-        logits = logits_at(model, image, at)
-        index = int(np.argmax(logits)) if class_index is None else class_index
-        options = {"patch": patch, "stride": stride, **noise}
+    summaries, rows, measured = [], [], []
+    names = _result_names([path for path, _, _ in points])
+    for name, (path, image, at) in zip(names, points, strict=True):
+        index = scored_class(model, image, at, class_index)
+        score = float(scores(model, image[None], at)[0, index])
+        height, width, _ = image.shape
+        patch, stride = patch_and_stride(height, width, noise["patch"], noise["stride"])
+        options = {**noise, "patch": patch, "stride": stride}
         fields = measure(model, image, at, index, path, **options, description=name)
         del options["batch"]  # changes no result
-        caption = f"at {at[0]},{at[1]}: {class_names[index]}, logit {logits[index]:.2f}"
+        caption = f"at {at[0]},{at[1]}: {class_names[index]}, logit {score:.2f}"
         figure = receptive_field_figure(image, fields, at, path.name, caption)
         save_figure(figure, out / f"{name}_receptive_field.png")
         measured.append(fields)
         rows.append((f"{path.name} {caption}", sides_of(fields, at)))
-        score = {"class": class_names[index], "score": float(logits[index])}
-        points.append({"image": str(path), "at": list(at), **score, **options, **rows[-1][1]})
-    summary: dict = {"points": points}
-    if len(cases) > 1:
-        title = f"mean of {len(cases)} points"
+        scored = {"class": class_names[index], "score": score}
+        summaries.append({"image": str(path), "at": [*at], **scored, **options, **rows[-1][1]})
+    summary: dict = {"points": summaries}
+    if len(points) > 1:
+        title = f"mean of {len(points)} points"
         fields = {}
-        for name in FIELDS:
+        for name in measured[0]:
             each = [fields_of_one[name] for fields_of_one in measured]
-            fields[name], at = recentred_mean(each, [case.at for case in cases])
+            fields[name], at = recentred_mean(each, [at for _, _, at in points])
         titled = {f"{name}, {title}": field for name, field in fields.items()}
         save_figure(receptive_field_figure(None, titled, at), out / "mean_receptive_field.png")
         rows.append((title, sides_of(fields, at)))
@@ -84,21 +84,20 @@ def measure(
     path: Path,
     **options: Any,
 ) -> dict[str, np.ndarray]:
-    """Both fields of an image, by their names in FIELDS.
+    """The fields "effective" and "valid" of an image.
 
     Args:
-        model, image, at, class_index: as of `score.check_score`.
+        model, image, at, class_index: as of `score.scored_class`.
         path: the image's file, for messages.
         options: of `valid_receptive_field`.
 
     Raises:
         UserError: a field is 0 everywhere or not finite, or as of the two functions.
     """
-    maps = (
-        effective_receptive_field(model, image, at, class_index),
-        valid_receptive_field(model, image, at, class_index, **options),
-    )
-    fields = dict(zip(FIELDS, maps, strict=True))
+    fields = {
+        "effective": effective_receptive_field(model, image, at, class_index),
+        "valid": valid_receptive_field(model, image, at, class_index, **options),
+    }
     for name, field in fields.items():
         if not 0 < field.sum(dtype=np.float64) < np.inf:
             raise UserError(
@@ -109,7 +108,7 @@ def measure(
 
 
 def _result_names(paths: list[Path]) -> list[str]:
-    """A name for each case's file: its image's stem, numbered where that is taken."""
+    """A name for each point's file: its image's stem, numbered where that is taken."""
     names: list[str] = []
     for path in paths:
         name, number = path.stem, 2

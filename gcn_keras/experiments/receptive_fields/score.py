@@ -1,7 +1,6 @@
 """The score whose receptive field is asked for: the logit of a class at a point of an image."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,34 +10,6 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError
 
 if TYPE_CHECKING:
     import keras
-
-
-class Case(NamedTuple):
-    """A point of an image.
-
-    Attributes:
-        path: the image's file.
-        image: uint8 `[H, W, 3]`, RGB.
-        at: the point, (y, x) in pixels from the top left.
-        patch, stride: of the noise, as of `valid_receptive_field`.
-    """
-
-    path: Path
-    image: np.ndarray
-    at: tuple[int, int]
-    patch: int
-    stride: int
-
-
-def predicted_class(model: "keras.Model", image: np.ndarray, at: tuple[int, int]) -> int:
-    """Index of the class that the model predicts at a point; arguments as of `check_score`."""
-    return int(np.argmax(logits_at(model, image, at)))
-
-
-def logits_at(model: "keras.Model", image: np.ndarray, at: tuple[int, int]) -> np.ndarray:
-    """Every class's score at a point, float32 `[C]`; arguments as of `check_score`."""
-    check_score(model, image, at)
-    return scores(model, image[None], at)[0]
 
 
 def scores(model: "keras.Model", images: np.ndarray, at: tuple[int, int]) -> np.ndarray:
@@ -60,19 +31,16 @@ def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the ima
         )
 
 
-def check_score(
+def scored_class(
     model: "keras.Model", image: np.ndarray, at: tuple[int, int], class_index: int | None = None
-) -> tuple[int, int]:
-    """Checks the arguments that both fields take.
+) -> int:
+    """The class whose logit is the score; checks the arguments that both fields take.
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
         image: uint8 `[H, W, 3]`, RGB, of any size.
         at: the point, (y, x) in pixels from the top left.
         class_index: whose logit; None for the class that is predicted at the point.
-
-    Returns:
-        The image's height and width.
 
     Raises:
         ValueError: `image` is no image.
@@ -83,18 +51,19 @@ def check_score(
             f"image must be uint8 of shape [H, W, 3], received {image.dtype} of {image.shape}"
         )
     check_point(at, image.shape[:2])
-    height, width = image.shape[:2]
     padded = pad_to_stride(image[None]).shape[1:3]
     taken = model.input.shape[1:3]
     if any(want not in (None, side) for want, side in zip(taken, padded, strict=True)):
         raise UserError(
             f"the model takes images of {taken[0]}×{taken[1]} pixels only, and this one has "
-            f"{height}×{width}"
+            f"{image.shape[0]}×{image.shape[1]}"
         )
+    if class_index is None:
+        return int(np.argmax(scores(model, image[None], at)))
     num_classes = model.output.shape[-1]
-    if class_index is not None and not 0 <= class_index < num_classes:
+    if not 0 <= class_index < num_classes:
         raise UsageError(f"the class must be in 0…{num_classes - 1}, got {class_index}")
-    return height, width
+    return class_index
 
 
 def class_index(text: str, legend: Legend | None, num_classes: int) -> int:
@@ -107,12 +76,8 @@ def class_index(text: str, legend: Legend | None, num_classes: int) -> int:
         return int(text)
     if legend and text in legend.class_names:
         return legend.class_names.index(text)
-    known = f"an index in 0…{num_classes - 1}"
-    if legend:
-        names = ", ".join(legend.class_names)
-        raise ArgumentError("class", f"must be {known} or one of {names}, got {text!r}")
+    names = f" or one of {', '.join(legend.class_names)}" if legend else ""
+    why = "" if legend else ": there is no labels.json beside the model to look names up in"
     raise ArgumentError(
-        "class",
-        f"must be {known}, got {text!r}: there is no labels.json beside the model to look names "
-        "up in",
+        "class", f"must be an index in 0…{num_classes - 1}{names}, got {text!r}{why}"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from gcn_keras.experiments.receptive_fields.score import check_score, predicted_class, scores
+from gcn_keras.experiments.receptive_fields.score import scored_class, scores
 from pipelines.base.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def valid_receptive_field(
     has a field of 2 patch - 1 pixels: the method does not resolve less than a patch.
 
     Args:
-        model, image, at, class_index: as of `score.check_score`.
+        model, image, at, class_index: as of `score.scored_class`.
         patch: side of the patch in pixels, odd; None for a twentieth of the image's
             shorter side: Zhou et al. took 11 of 227 pixels.
         stride: pixels from one position to the next, at most `patch`; None for a third of it,
@@ -53,35 +53,40 @@ def valid_receptive_field(
         float32 `[H, W]`, at least 0, in logits.
 
     Raises:
-        ValueError, UserError: as of `score.check_score`.
-        UsageError: as of `patch_and_stride` and `check_occlusion`.
+        ValueError, UserError: as of `score.scored_class`.
+        UsageError: as of `patch_and_stride` and `check_noise`.
     """
-    height, width = check_score(model, image, at, class_index)
+    class_index = scored_class(model, image, at, class_index)
+    check_noise(draws, seed, batch)
+    height, width, _ = image.shape
     patch, stride = patch_and_stride(height, width, patch, stride)
-    check_occlusion(patch, stride, draws, seed, batch)
-    if class_index is None:
-        class_index = predicted_class(model, image, at)
     batch = max(1, BATCH_PIXELS // (height * width)) if batch is None else batch
 
     rows = patch_centres(height, at[0], patch, stride)
     columns = patch_centres(width, at[1], patch, stride)
-    rng = np.random.default_rng(seed)
-    images = np.repeat(image[None], batch, axis=0)
+    positions = list(itertools.product(range(draws), rows, columns))
+    # Patches reach over the border by all but one of their pixels.
+    margin = patch - 1
+    padded = np.zeros((batch, height + 2 * margin, width + 2 * margin, 3), np.uint8)
+    images = padded[:, margin : margin + height, margin : margin + width]
+    images[:] = image
     whole = scores(model, images, at)[0, class_index]
+    rng = np.random.default_rng(seed)
     moves = []
-    positions = itertools.product(range(draws), rows, columns)
-    bar = tqdm(
-        total=draws * len(rows) * len(columns),
+    with tqdm(
+        total=len(positions),
         desc=description,
         unit=" patches",
         mininterval=0.5,
         disable=description is None,
-    )
-    with bar:
-        while chunk := list(itertools.islice(positions, batch)):
+    ) as bar:
+        for start in range(0, len(positions), batch):
+            chunk = positions[start : start + batch]
             images[:] = image  # the last batch is filled up with it
-            for covered, (_, row, column) in zip(images, chunk, strict=False):
-                _cover(covered, row, column, rng.integers(0, 256, (patch, patch, 3), np.uint8))
+            for covered, (_, row, column) in zip(padded, chunk, strict=False):
+                top, left = row + patch // 2, column + patch // 2
+                noise = rng.integers(0, 256, (patch, patch, 3), np.uint8)
+                covered[top : top + patch, left : left + patch] = noise
             covered_scores = scores(model, images, at)[: len(chunk), class_index]
             moves.append(np.abs(covered_scores.astype(np.float64) - whole))
             bar.update(len(chunk))
@@ -95,25 +100,45 @@ def patch_and_stride(
     """Side and stride of the patch on an image, where None stands for the default.
 
     Raises:
-        UsageError: the patch is larger than the image.
+        UsageError: one of them is invalid, or the patch larger than the image.
     """
     shorter = min(height, width)
     if patch is None:
         patch = max(1, 2 * round((shorter / 20 - 1) / 2) + 1)  # the nearest odd number
+    if patch < 1 or patch % 2 == 0:
+        raise UsageError(f"the patch must be odd, so that it has a centre, got {patch}")
     if patch > shorter:
         raise UsageError(
             f"the patch must fit into the image of {height}×{width} pixels, got {patch}"
         )
-    return patch, max(1, patch // 3) if stride is None else stride
+    if stride is None:
+        stride = max(1, patch // 3)
+    if stride < 1:
+        raise UsageError(f"the stride of the patch must be at least 1, got {stride}")
+    if stride > patch:
+        raise UsageError(
+            f"the stride must be at most the patch's side {patch}, so that every pixel is covered, "
+            f"got {stride}"
+        )
+    return patch, stride
+
+
+def check_noise(draws: int, seed: int, batch: int | None) -> None:
+    """Refuses invalid options of `valid_receptive_field` that concern no image.
+
+    Raises:
+        UsageError: naming the option, the value and the valid values.
+    """
+    if draws < 1:
+        raise UsageError(f"the draws of noise must be at least 1, got {draws}")
+    if seed < 0:
+        raise UsageError(f"the seed must be at least 0, got {seed}")
+    if batch is not None and batch < 1:
+        raise UsageError(f"the batch must be at least 1 image, got {batch}")
 
 
 def patch_centres(length: int, point: int, patch: int, stride: int) -> np.ndarray:
-    """Where patches are centred along one side: at the point, and every `stride` pixels from it.
-
-    Args:
-        length: of the side in pixels.
-        point: coordinate of the point.
-        patch, stride: in pixels.
+    """Where patches are centred along a side of `length` pixels: at the point, and every `stride`.
 
     Returns:
         Every such coordinate whose patch touches the image, int `[N]`, ascending.
@@ -124,11 +149,7 @@ def patch_centres(length: int, point: int, patch: int, stride: int) -> np.ndarra
 
 
 def spread(
-    moves: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    patch: int,
-    size: tuple[int, int],
+    moves: np.ndarray, rows: np.ndarray, columns: np.ndarray, patch: int, size: tuple[int, int]
 ) -> np.ndarray:
     """Puts what was measured at patches on the pixels: the mean over the patches that cover one.
 
@@ -147,37 +168,3 @@ def spread(
     ]
     covers = [cover / cover.sum(axis=1, keepdims=True) for cover in covers]
     return covers[0] @ moves @ covers[1].T
-
-
-def check_occlusion(
-    patch: int | None, stride: int | None, draws: int, seed: int, batch: int | None
-) -> None:
-    """Refuses invalid options of the valid receptive field; None stands for the default.
-
-    Raises:
-        UsageError: naming the option, the value and the valid values.
-    """
-    if patch is not None and (patch < 1 or patch % 2 == 0):
-        raise UsageError(f"the patch must be odd, so that it has a centre, got {patch}")
-    if stride is not None and stride < 1:
-        raise UsageError(f"the stride of the patch must be at least 1, got {stride}")
-    if patch is not None and stride is not None and stride > patch:
-        raise UsageError(
-            f"the stride must be at most the patch's side {patch}, so that every pixel is covered, "
-            f"got {stride}"
-        )
-    if draws < 1:
-        raise UsageError(f"the draws of noise must be at least 1, got {draws}")
-    if seed < 0:
-        raise UsageError(f"the seed must be at least 0, got {seed}")
-    if batch is not None and batch < 1:
-        raise UsageError(f"the batch must be at least 1 image, got {batch}")
-
-
-def _cover(covered: np.ndarray, row: int, column: int, noise: np.ndarray) -> None:
-    """Puts noise `[P, P, 3]` centred at a pixel into an image; what reaches over it is cut off."""
-    top, left = row - len(noise) // 2, column - len(noise) // 2
-    height, width = covered.shape[:2]
-    noise = noise[max(0, -top) : height - top, max(0, -left) : width - left]
-    top, left = max(0, top), max(0, left)
-    covered[top : top + noise.shape[0], left : left + noise.shape[1]] = noise

@@ -7,7 +7,7 @@ from keras import layers
 from known_fields import AT, IMAGE, convolution, model_of, window
 
 from gcn_keras.experiments.receptive_fields.effective import effective_receptive_field
-from gcn_keras.experiments.receptive_fields.score import predicted_class
+from gcn_keras.experiments.receptive_fields.score import scored_class
 from gcn_keras.experiments.receptive_fields.squares import square_side
 from gcn_keras.models import blocks
 from pipelines.base.errors import UserError
@@ -53,7 +53,7 @@ class TestEffective:
         kernel = np.zeros((1, 1, 3, 2))
         kernel[..., 0], kernel[..., 1] = -1.0, 2.0
         model.set_weights([kernel, np.zeros(2)])
-        assert predicted_class(model, IMAGE, AT) == 1
+        assert scored_class(model, IMAGE, AT) == 1
         assert effective_receptive_field(model, IMAGE, AT)[AT] == 6.0
         assert effective_receptive_field(model, IMAGE, AT, 0)[AT] == 3.0
 
