@@ -1,14 +1,15 @@
 """What a model costs, block by block: `python -m gcn_keras.summary [MODEL] [options]`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.models import backbones
+from gcn_keras.recipes.checks import check_block
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import ArgumentError, UserError, as_options, run_command
 from pipelines.base.files import check_target, write_json
 from pipelines.base.labels import IGNORE
 
@@ -45,21 +46,19 @@ def summary(
             padded to them, as predictions do.
         json_file: Write the figures here, too.
     """
-    options = {
-        "backbone": backbone,
-        "block": block,
-        "kernel_size": kernel_size,
-        "num_classes": num_classes,
-        "boundary_refinement": boundary_refinement,
-        "stack_width": stack_width,
-    }
+    options: dict[str, Any] = dict(backbone=backbone, block=block, kernel_size=kernel_size)
+    options |= dict(num_classes=num_classes, stack_width=stack_width)
+    options |= dict(boundary_refinement=boundary_refinement)
     given = {name: value for name, value in options.items() if value is not None}
-    _check(model, given, size)
+    with as_options():
+        _check(model, given, size)
     check_target(json_file, "--json")
     prepare_tensorflow()
+    from gcn_keras.inference.keras_model import load_any_model
     from gcn_keras.models import costs
+    from gcn_keras.models.gcn import gcn
 
-    network = _network(model, given)
+    network = gcn(**given) if model is None else load_any_model(model)
     height, width = (-(-side // STRIDE) * STRIDE for side in size)
     _check_input(model, network.input_shape, (height, width))
     try:
@@ -85,35 +84,17 @@ def _check(model, given, size) -> None:
     if model is not None:
         if not model.is_file() or model.suffix != ".keras":
             raise UserError(f"there is no model at {model}: expected a .keras file")
-        if given:
-            name = next(iter(given)).replace("_", "-")
-            raise UsageError(
-                f"--{name} describes a network to build, but {model} is one: give one of both"
+        for name in given:
+            raise ArgumentError(
+                name, f"describes a network to build, but {model} is one: give one of both"
             )
-    for k in given.get("kernel_size", ()):
-        if k < 1 or k % 2 == 0:
-            raise UsageError(f"--kernel-size must be odd, got {k}")
-    sizes = given.get("kernel_size", (15,))
-    if len(sizes) not in (1, 4):
-        raise UsageError(f"--kernel-size takes one number or four (P2 to P5), got {len(sizes)}")
-    if given.get("block") == "stack" and min(sizes) < 3:
-        raise UsageError(f"--block stack needs a --kernel-size of at least 3, got {min(sizes)}")
+    check_block(given.get("block", "gcn"), given.get("kernel_size", (15,)))
     if not 2 <= given.get("num_classes", 2) <= IGNORE:
-        raise UsageError(f"--num-classes must be in 2…{IGNORE}, got {given['num_classes']}")
+        raise ArgumentError("num_classes", f"must be in 2…{IGNORE}, got {given['num_classes']}")
     if given.get("stack_width", 1) < 1:
-        raise UsageError(f"--stack-width must be at least 1, got {given['stack_width']}")
+        raise ArgumentError("stack_width", f"must be at least 1, got {given['stack_width']}")
     if min(size) < 1:
-        raise UsageError(f"--size must be at least 1 1, got {size[0]} {size[1]}")
-
-
-def _network(model, given):
-    if model is not None:
-        from gcn_keras.inference.keras_model import load_any_model
-
-        return load_any_model(model)
-    from gcn_keras.models.gcn import gcn
-
-    return gcn(**given)
+        raise ArgumentError("size", f"must be at least 1 1, got {size[0]} {size[1]}")
 
 
 def _check_input(model, shape, size) -> None:
@@ -128,25 +109,19 @@ def _check_input(model, shape, size) -> None:
 
 
 def table(blocks: "list[Block]") -> str:
-    """The blocks as aligned text, with sums of backbone, head and both.
-
-    Args:
-        blocks: of `gcn_keras.models.costs.blocks`.
-    """
+    """The blocks as aligned text, with sums of backbone, head and both."""
     rows = [("block", "output", "parameters", "multiply-adds")]
-    for block in blocks:
-        rows.append(_row(block.name, "×".join(map(str, block.output)), [block]))
+    rows += [_row(block.name, "×".join(map(str, block.output)), [block]) for block in blocks]
     backbone = [block for block in blocks if block.in_backbone]
     head = [block for block in blocks if not block.in_backbone]
     if backbone and head:
         rows += [_row("backbone", "", backbone), _row("head", "", head)]
     rows.append(_row("total", "", blocks))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *aligned]))
-    return "\n".join(lines)
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+        for name, *cells in rows
+    )
 
 
 def _row(name, output, blocks) -> tuple[str, str, str, str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS
@@ -135,8 +136,12 @@ def _check_devices(recipe: Recipe) -> None:
         )
 
 
-def _check_kernels(recipe: SegmentationRecipe) -> None:
-    sizes = recipe.kernel_size
+def check_block(block: str, sizes: Sequence[int]) -> None:
+    """Refuses kernel sizes that no block has.
+
+    Raises:
+        ArgumentError: naming kernel_size or block.
+    """
     if len(sizes) not in (1, 4):
         raise ArgumentError("kernel_size", f"takes one number or four (P2 to P5), got {len(sizes)}")
     for k in sizes:
@@ -145,12 +150,17 @@ def _check_kernels(recipe: SegmentationRecipe) -> None:
                 "kernel_size",
                 f"must be odd, so that the score map stays aligned with the image, got {k}",
             )
-    if recipe.block == "conv1x1":
-        return
-    if recipe.block == "stack" and min(sizes) < 3:
+    if block == "stack" and min(sizes) < 3:
         raise ArgumentError(
             "block", f"stack needs a {{kernel_size}} of at least 3, got {min(sizes)}"
         )
+
+
+def _check_kernels(recipe: SegmentationRecipe) -> None:
+    sizes = recipe.kernel_size
+    check_block(recipe.block, sizes)
+    if recipe.block == "conv1x1":
+        return
     for i, k in enumerate(sizes * (4 if len(sizes) == 1 else 1)):
         side = max(recipe.crop) // (BACKBONES[recipe.backbone].p2_stride * 2**i)
         if k > 2 * side - 1:

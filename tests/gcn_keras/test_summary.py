@@ -14,6 +14,7 @@ from gcn_keras.summary import summary, table
 from pipelines.base.errors import UsageError, UserError
 
 TINY = dict(backbone="resnet14_tiny", kernel_size=(3,), num_classes=3)
+ODD = "must be odd, so that the score map stays aligned with the image"
 
 
 def test_table():
@@ -88,7 +89,7 @@ def test_a_file_of_something_else(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(kernel_size=(8,)), "--kernel-size must be odd, got 8"),
+        (dict(kernel_size=(8,)), f"--kernel-size {ODD}, got 8"),
         (dict(kernel_size=(3, 5)), "--kernel-size takes one number or four (P2 to P5), got 2"),
         (
             dict(kernel_size=(1,), block="stack"),
@@ -145,7 +146,7 @@ class TestProcess:
         "options, status, message",
         [
             ("--help", 0, ""),
-            ("--kernel-size 8", 2, "error: --kernel-size must be odd, got 8\n"),
+            ("--kernel-size 8", 2, f"error: --kernel-size {ODD}, got 8\n"),
         ],
     )
     def test_help_and_errors_import_nothing_heavy(self, options, status, message):
