@@ -8,20 +8,19 @@ from pathlib import Path
 from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS
 from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
-from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError
 from pipelines.datasets import classification
 
-# What a value must be, and the fields that it is asked of; None is always valid.
+# What a value must be, and the fields that it is asked of; None is always valid. Those of the
+# stream alone are asked of its options.
 _RANGES = (
     ("at least 1", lambda x: x >= 1, "batch epochs validate_every steps_per_epoch stack_width"),
-    ("at least 1", lambda x: x >= 1, "shuffle_mib accumulate checkpoint_steps keep_checkpoints"),
+    ("at least 1", lambda x: x >= 1, "accumulate checkpoint_steps keep_checkpoints"),
     ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
     ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
     ("positive", lambda x: 0 < x < math.inf, "learning_rate"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "momentum batch_norm_momentum"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing"),
-    ("in 0…1", lambda x: 0 <= x <= 1, "jitter"),
 )
 
 
@@ -29,8 +28,7 @@ def check(recipe: Recipe) -> None:
     """Refuses invalid values, and values that do not go together.
 
     Raises:
-        UsageError: with the value and what it can be; most are an `ArgumentError`, which names the
-            field.
+        UsageError: with the value and what it can be; mostly an `ArgumentError`.
     """
     _check_weights(recipe)
     _check_crop(recipe)
@@ -40,13 +38,16 @@ def check(recipe: Recipe) -> None:
         _check_scale(recipe)
     elif isinstance(recipe, ClassificationRecipe):
         _check_classification(recipe)
-    _check_stream(recipe)
-    _check_devices(recipe)
+    cache = recipe.cache
+    if cache is not None and (not cache or Path(cache).is_file()):
+        raise ArgumentError("cache", f"must be memory or a folder, got {cache!r}")
     for wanted, is_valid, fields in _RANGES:
         for field in fields.split():
             value = getattr(recipe, field, None)
             if value is not None and not is_valid(value):
                 raise ArgumentError(field, f"must be {wanted}, got {value}")
+    recipe.stream(**recipe.stream_fields()).check()
+    _check_devices(recipe)
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise ArgumentError("warmup_steps", "needs {schedule} poly or cosine, got constant")
 
@@ -99,22 +100,8 @@ def _check_scale(recipe: SegmentationRecipe) -> None:
         )
 
 
-def _check_stream(recipe: Recipe) -> None:
-    cache = recipe.cache
-    if cache is not None and (not cache or Path(cache).is_file()):
-        raise ArgumentError("cache", f"must be memory or a folder, got {cache!r}")
-    if recipe.data_service is None:
-        return
-    addresses.check_address(recipe.data_service, "data_service")
-    if cache is not None:
-        raise ArgumentError(
-            "data_service",
-            f"excludes {{cache}}: its workers read the records themselves, got {{cache}} {cache}",
-        )
-
-
 def _check_devices(recipe: Recipe) -> None:
-    if recipe.accumulate > 0 and recipe.batch % recipe.accumulate:
+    if recipe.batch % recipe.accumulate:
         raise ArgumentError(
             "batch", f"must be a multiple of {{accumulate}} {recipe.accumulate}, got {recipe.batch}"
         )
