@@ -52,18 +52,11 @@ class Team:
         return self.worker == 0
 
     def split(self, array: tf.Tensor) -> Any:
-        """Deals the part of a batch that this worker has to its replicas, in equal shares.
-
-        Args:
-            array: a tensor with a first axis that the number of local replicas divides.
-
-        Returns:
-            What `strategy.run` takes as an argument.
-        """
+        """This worker's part of a batch for `strategy.run`: equal shares, a local replica each."""
         return self.deal(tf.split(array, self.local_replicas))
 
     def deal(self, values: Sequence) -> Any:
-        """One value for each local replica, as an argument of `strategy.run`."""
+        """One value for each local replica, for `strategy.run`."""
         if self.replicas == 1:
             return tf.convert_to_tensor(values[0])
         first = self.worker * self.local_replicas
@@ -87,11 +80,7 @@ class Team:
         return self.strategy.reduce("sum", self.strategy.run(of_replica), axis=None)
 
     def check_same(self, number: int, message: str) -> None:
-        """Checks that all workers have the same number; all must call it.
-
-        Raises:
-            UserError: they differ, with the message.
-        """
+        """Raises a UserError, with the message, if workers have another number; all must call."""
         numbers = np.zeros(self.workers, np.int64)
         numbers[self.worker] = number
         numbers = self.sum_over_workers(numbers)
@@ -101,9 +90,8 @@ class Team:
     def lost_workers(self, error: tf.errors.OpError) -> list[str]:
         """Names of the other workers that are gone, or no longer give a sign of life.
 
-        Args:
-            error: that TensorFlow raised. It names machines that have fallen silent (after ten
-                seconds); a process that has ended just breaks connections.
+        TensorFlow's error names machines that have fallen silent (after ten seconds); a process
+        that has ended just breaks connections.
         """
         if self.workers == 1:
             return []
@@ -131,8 +119,7 @@ def make_team(recipe: Recipe) -> Team:
     Raises:
         UsageError: the batch cannot be divided, or no cluster is described.
     """
-    name = recipe.strategy
-    tasks = _tasks_of_tf_config()
+    name, tasks = recipe.strategy, _tasks_of_tf_config()
     if name == "auto":
         gpus = tf.config.list_logical_devices("GPU") if len(tasks) < 2 else ()
         name = "multiworker" if len(tasks) > 1 else "mirrored" if len(gpus) > 1 else "one"
@@ -154,11 +141,7 @@ def make_team(recipe: Recipe) -> Team:
 
 
 def check_divisible(recipe: Recipe, replicas: int) -> None:
-    """Every replica must get the same share of every batch.
-
-    Raises:
-        ArgumentError: it would not.
-    """
+    """Raises an ArgumentError unless every replica gets the same share of every batch."""
     if recipe.batch % (replicas * recipe.accumulate):
         accumulated = f" × {{accumulate}} {recipe.accumulate}" if recipe.accumulate > 1 else ""
         raise ArgumentError(
@@ -187,7 +170,14 @@ def _team_of_workers(tasks: list[str]) -> Team:
     if tasks:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     elif "SLURM_JOB_ID" in os.environ or "SLURM_JOBID" in os.environ:
-        resolver = _slurm_resolver()
+        try:
+            resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+            resolver.cluster_spec()  # which also sets this task's number
+        except (RuntimeError, KeyError, ValueError, OSError) as error:
+            raise UsageError(
+                f"Slurm does not tell which tasks there are ({error}): start this with srun, one "
+                "task a node"
+            ) from error
     else:
         raise ArgumentError(
             "strategy",
@@ -202,15 +192,3 @@ def _team_of_workers(tasks: list[str]) -> Team:
         raise UsageError(f"task {worker} of TF_CONFIG is none of its {len(addresses)} workers")
     strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
     return Team(strategy, worker, addresses, has_chief_job=bool(chief))
-
-
-def _slurm_resolver() -> tf.distribute.cluster_resolver.ClusterResolver:
-    try:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
-        resolver.cluster_spec()  # which also sets this task's number
-    except (RuntimeError, KeyError, ValueError, OSError) as error:
-        raise UsageError(
-            f"Slurm does not tell which tasks there are ({error}): start this with srun, one task "
-            f"a node"
-        ) from error
-    return resolver

@@ -21,23 +21,18 @@ def compile_model(
         total_steps: steps of the whole run.
         loss: from `gcn_keras.training.losses`; None for `PixelCrossentropy`.
     """
-    optimizer = _optimizer(recipe, total_steps)
+    rate = learning_rate(recipe, total_steps)
     if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum)
         # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
         # Keras' SGD(weight_decay=…) would decay apart from gradient and momentum instead.
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss or PixelCrossentropy(), jit_compile=recipe.jit_compile)
-
-
-def _optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
-    rate = learning_rate(recipe, total_steps)
-    if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=recipe.momentum)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
 
 
 def learning_rate(

@@ -50,8 +50,8 @@ class Segmentation(Task[SegmentationRecipe]):
         return training_batches(self.dataset, self.recipe.train_split, with_ids=True, **fields)
 
     def validation_batches(self, team: Team) -> Iterator:
-        part = {"worker": team.worker, "workers": team.workers}
-        return evaluation_batches(self.dataset, self.split, **part)
+        worker, workers = team.worker, team.workers
+        return evaluation_batches(self.dataset, self.split, worker=worker, workers=workers)
 
     @staticmethod
     def predictor(team: Team, model: keras.Model) -> validation.Predict:

@@ -14,13 +14,9 @@ Predict = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 def predictor(team: Team, function: Callable[[tf.Tensor], tf.Tensor]) -> Predict:
-    """Keeps every local replica at work.
+    """Keeps every local replica at work with a function in TensorFlow.
 
     A batch goes to one replica as it is, so that no number depends on how many replicas there are.
-
-    Args:
-        team: of this run.
-        function: from a batch of images to the answer, in TensorFlow.
     """
 
     @tf.function(reduce_retracing=True)
