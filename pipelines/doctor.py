@@ -1,6 +1,5 @@
 """Examines a prepared data set: `python -m pipelines.doctor NAME --data-dir DIR`."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,8 @@ import tyro
 
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import UsageError, run_command
+from pipelines.base.files import make_folder, replacing
 from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
 
@@ -70,15 +70,9 @@ def _file_name(name: str) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Writes a file in one step: no half of it is ever seen under its name."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    make_folder(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def main() -> int:

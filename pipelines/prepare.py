@@ -65,9 +65,8 @@ def prepare(
     for split, count in prepared.splits.items():
         print(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}")
     for what, count in prepared.skipped.items():
-        print(
-            f"  {what}: {count:,} could not be used and {'was' if count == 1 else 'were'} skipped"
-        )
+        verb = "was" if count == 1 else "were"
+        print(f"  {what}: {count:,} could not be used and {verb} skipped")
     print(f"in {folder}")
 
 

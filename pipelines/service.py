@@ -1,19 +1,14 @@
-"""Decoding on other machines: `python -m pipelines.service dispatcher|worker`.
-
-A tf.data service is one dispatcher and any number of workers. The dispatcher deals out work, the
-workers read, decode and augment, and training receives batches from them:
+"""Decoding on other machines: a dispatcher deals out work, workers read, decode and augment.
 
     python -m pipelines.service dispatcher --port 5050 --work-dir /var/lib/gcn
     python -m pipelines.service worker --dispatcher HOST:5050        (on each machine)
     python -m gcn_keras.fit --dataset camvid --data-service HOST:5050
 
-The prepared data must be visible to every worker under the same absolute path as where training
-runs: a network folder, or a copy in the same place. `stream.segmentation.training_batches` says
-how the work is divided, and what a dead worker costs. Traffic is neither encrypted nor
-authenticated: for trusted networks only.
+Every worker must see the prepared data under the same absolute path as training does.
+`stream.segmentation.training_batches` says how the work is divided, and what a dead worker costs.
+Traffic is neither encrypted nor authenticated: for trusted networks only.
 """
 
-import os
 import signal
 import socket
 import threading
@@ -24,7 +19,9 @@ from typing import Annotated, Any
 import tyro
 
 from pipelines.base.addresses import check_address, free_port, wait_until_listening
+from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UserError, run_command
+from pipelines.base.files import make_folder
 
 # The time that a worker may be silent until the dispatcher takes it for dead.
 WORKER_TIMEOUT_MS = 30_000
@@ -43,10 +40,7 @@ def dispatcher(
     """
     port = free_port(port)
     if work_dir:
-        try:
-            work_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make --work-dir {work_dir}: {error.strerror}") from error
+        make_folder(work_dir)
     stopped = _stop_signals()
     config = _service().DispatcherConfig(
         port=port,
@@ -54,7 +48,7 @@ def dispatcher(
         fault_tolerant_mode=work_dir is not None,
         worker_timeout_ms=WORKER_TIMEOUT_MS,
     )
-    _serve(lambda: _service().DispatchServer(config), port, stopped)
+    _serve(_service().DispatchServer, config, stopped)
 
 
 def worker(
@@ -67,14 +61,12 @@ def worker(
     Args:
         dispatcher: Address of the dispatcher to work for.
         port: Port to listen on; 0 for any free one.
-        host: This machine's name or address as training sees it. By default localhost if the
-            dispatcher is there too, else the machine's own name.
+        host: This machine as training sees it; by default localhost beside the dispatcher.
     """
     dispatcher_host, _ = check_address(dispatcher, "dispatcher")
     port = free_port(port)
-    if host is None:
-        is_local = dispatcher_host in ("localhost", "127.0.0.1")
-        host = "localhost" if is_local else socket.gethostname()
+    is_local = dispatcher_host in ("localhost", "127.0.0.1")
+    host = host or ("localhost" if is_local else socket.gethostname())
     check_address(f"{host}:{port}", "{host} and {port}")
     stopped = _stop_signals()
     if not wait_until_listening(dispatcher, stopped):
@@ -85,42 +77,42 @@ def worker(
         port=port,
         heartbeat_interval_ms=HEARTBEAT_MS,
     )
-    _serve(lambda: _service().WorkerServer(config), port, stopped)
+    _serve(_service().WorkerServer, config, stopped)
 
 
 def _service() -> Any:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_tensorflow()
     import tensorflow as tf
 
     return tf.data.experimental.service
 
 
 def _stop_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set, from now on."""
+    """An event that SIGTERM and Ctrl-C set."""
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     return stopped
 
 
-def _serve(start: Callable[[], Any], port: int, stopped: threading.Event) -> None:
+def _serve(start: Callable[[Any], Any], config: Any, stopped: threading.Event) -> None:
     import tensorflow as tf
 
     try:
-        server = start()
+        server = start(config)
     except tf.errors.OpError as error:
-        raise UserError(f"cannot start on port {port}: {error.message}") from error
-    print(f"listening on {port}", flush=True)
+        raise UserError(f"cannot start on port {config.port}: {error.message}") from error
+    print(f"listening on {config.port}", flush=True)
     stopped.wait()
     server.stop()
 
 
 def main() -> None:
     """Entry point of the command."""
+    commands = {"dispatcher": dispatcher, "worker": worker}
+    description = "Decode and augment on other machines, with a tf.data service."
     tyro.extras.subcommand_cli_from_dict(
-        {"dispatcher": dispatcher, "worker": worker},
-        prog="python -m pipelines.service",
-        description="Decode and augment on other machines, with a tf.data service.",
+        commands, prog="python -m pipelines.service", description=description
     )
 
 
