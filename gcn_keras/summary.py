@@ -1,7 +1,7 @@
 """What a model costs, block by block: `python -m gcn_keras.summary [MODEL] [options]`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -12,9 +12,6 @@ from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UserError, as_options, run_command
 from pipelines.base.files import check_target, write_json
 from pipelines.base.labels import IGNORE
-
-if TYPE_CHECKING:
-    from gcn_keras.models.costs import Block
 
 
 def summary(
@@ -67,7 +64,7 @@ def summary(
         raise UserError(f"{model} cannot be taken apart: {error}") from error
     padded = f", padded to {height}×{width}" if (height, width) != size else ""
     print(f"{model or network.name} at {size[0]}×{size[1]}{padded}")
-    print(table(blocks))
+    print(costs.table(blocks))
     if json_file:
         content = {
             "model": str(model or network.name),
@@ -106,28 +103,6 @@ def _check_input(model, shape, size) -> None:
             f"{model} is for images of {own[0]}×{own[1]}, not of {size[0]}×{size[1]}: give "
             f"--size {own[0]} {own[1]}"
         )
-
-
-def table(blocks: "list[Block]") -> str:
-    """The blocks as aligned text, with sums of backbone, head and both."""
-    rows = [("block", "output", "parameters", "multiply-adds")]
-    rows += [_row(block.name, "×".join(map(str, block.output)), [block]) for block in blocks]
-    backbone = [block for block in blocks if block.in_backbone]
-    head = [block for block in blocks if not block.in_backbone]
-    if backbone and head:
-        rows += [_row("backbone", "", backbone), _row("head", "", head)]
-    rows.append(_row("total", "", blocks))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
-        for name, *cells in rows
-    )
-
-
-def _row(name, output, blocks) -> tuple[str, str, str, str]:
-    parameters = sum(block.parameters for block in blocks)
-    millions = sum(block.multiply_adds for block in blocks) / 1e6
-    return name, output, f"{parameters:,}", f"{millions:,.1f} M"
 
 
 def main() -> None:

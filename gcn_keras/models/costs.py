@@ -4,6 +4,7 @@ A multiply-add is one product and the addition of it. Counted are those of convo
 layers, for one image; biases, batch norms, activations, poolings and sums are not.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -129,6 +130,28 @@ def _score_map_name(level: str, layers: tuple) -> str:
         return f"GCN {level}, k = {k}"
     stack = f"{len(kernels)} × " if len(kernels) > 1 else ""
     return f"{stack}{k}×{k} {level}"
+
+
+def table(blocks: Sequence[Block]) -> str:
+    """The blocks as aligned text, with sums of backbone, head and both."""
+    rows = [("block", "output", "parameters", "multiply-adds")]
+    rows += [_row(block.name, "×".join(map(str, block.output)), [block]) for block in blocks]
+    backbone = [block for block in blocks if block.in_backbone]
+    head = [block for block in blocks if not block.in_backbone]
+    if backbone and head:
+        rows += [_row("backbone", "", backbone), _row("head", "", head)]
+    rows.append(_row("total", "", blocks))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+        for name, *cells in rows
+    )
+
+
+def _row(name, output, blocks) -> tuple[str, str, str, str]:
+    parameters = sum(block.parameters for block in blocks)
+    millions = sum(block.multiply_adds for block in blocks) / 1e6
+    return name, output, f"{parameters:,}", f"{millions:,.1f} M"
 
 
 def p5_weights(model: keras.Model) -> int:

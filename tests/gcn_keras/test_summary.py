@@ -9,8 +9,8 @@ import pytest
 from small_runs import REPOSITORY
 
 from gcn_keras import gcn
-from gcn_keras.models.costs import Block
-from gcn_keras.summary import summary, table
+from gcn_keras.models.costs import Block, table
+from gcn_keras.summary import summary
 from pipelines.base.errors import UsageError, UserError
 
 TINY = dict(backbone="resnet14_tiny", kernel_size=(3,), num_classes=3)
