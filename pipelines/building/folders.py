@@ -13,10 +13,10 @@ HELD_OUT = 0.1
 
 
 class Pair(NamedTuple):
-    """An image file and the file of its labels."""
+    """An image file and the file of its labels; None where the image has none."""
 
     image: Path
-    label: Path
+    label: Path | None
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """One image and its label: read, checked, made into an example."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,28 +20,6 @@ _GRAY, _PALETTE = 0, 3
 _COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
 
 
-def read_pair(pair: Pair, class_names: tuple[str, ...], void: int | None = None) -> dict:
-    """Reads and checks an image and its labels.
-
-    Args:
-        pair: the two files.
-        class_names: the classes that labels may index.
-        void: a label value that becomes 255, if the masks have one besides 255.
-
-    Returns:
-        The example as `encoding.features` wants it: the image file's own bytes, the labels as
-        8-bit grayscale PNG, the image id.
-
-    Raises:
-        UserError: one of the files cannot be used; the message names it and says why.
-    """
-    image = pair.image.read_bytes()
-    height, width = check_image(pair.image, image)
-    label = read_label(pair.label, pair.label.read_bytes(), class_names, void)
-    check_sizes(pair.label, label, pair.image, (height, width))
-    return encoding.example(pair.image.stem, image, label)
-
-
 def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int]) -> None:
     """Checks that a label map is as large as its image.
 
@@ -52,13 +31,6 @@ def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int
             f"{path} is {label.shape[1]}x{label.shape[0]} pixels, but its image {image} is "
             f"{size[1]}x{size[0]}"
         )
-
-
-def make_example(
-    pair: Pair, class_names: tuple[str, ...], void: int | None = None
-) -> tuple[str, dict]:
-    """The key and the example of a pair: `read_pair`, as `examples.examples` wants it."""
-    return pair.image.stem, read_pair(pair, class_names, void)
 
 
 def check_image(path: Path | str, data: bytes) -> tuple[int, int]:
@@ -159,6 +131,34 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
     return label
+
+
+def make_example(
+    pair: Pair,
+    class_names: tuple[str, ...],
+    read: Callable[[Path, bytes, tuple[str, ...]], np.ndarray] = read_label,
+) -> tuple[str, dict]:
+    """Reads and checks an image and its labels; without a label file all of it is void.
+
+    Args:
+        pair: the two files.
+        class_names: the classes that labels may index.
+        read: `read_label`, or what decodes and checks label files of another kind.
+
+    Returns:
+        The key and the example as `encoding.features` wants it, with the image file's own bytes.
+
+    Raises:
+        UserError: one of the files cannot be used; the message names it and says why.
+    """
+    image = pair.image.read_bytes()
+    size = check_image(pair.image, image)
+    if pair.label is None:
+        label = np.full(size, IGNORE, np.uint8)
+    else:
+        label = read(pair.label, pair.label.read_bytes(), class_names)
+        check_sizes(pair.label, label, pair.image, size)
+    return pair.image.stem, encoding.example(pair.image.stem, image, label)
 
 
 def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ...]) -> None:

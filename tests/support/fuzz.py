@@ -212,7 +212,7 @@ class Fuzz:
             pair.image.write_bytes(case.image)
             pair.label.write_bytes(case.label)
             try:
-                example = image_label.read_pair(pair, CLASSES)
+                _, example = image_label.make_example(pair, CLASSES)
             except UserError as error:
                 self.note("pair", case.kind, case.name, "refused", str(error))
             except Exception as error:

@@ -10,8 +10,10 @@ import tensorflow_datasets as tfds
 from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.base.progress import note
-from pipelines.building import encoding, examples, image_label
+from pipelines.building import encoding, image_label
 from pipelines.building.archives import Archive, locate
+from pipelines.building.builder import SegmentationBuilder
+from pipelines.building.folders import Pair
 from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://www.cityscapes-dataset.com/downloads/"
@@ -34,13 +36,13 @@ class Split(NamedTuple):
     Attributes:
         images, labels: archives.
         folder: the folder in both of them.
-        count: how many images are published.
+        published: how many images there are.
     """
 
     images: Archive
     labels: Archive
     folder: str
-    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+    published: int
 
 
 SPLITS = {
@@ -54,50 +56,25 @@ SPLITS = {
 UNLABELLED = "test"
 
 
-class Item(NamedTuple):
-    """An image and its label file; None where the image has no labels."""
-
-    image: Path
-    label: Path | None
-
-
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(SegmentationBuilder):
     """Cityscapes: 19 classes of street scenes, labelled finely and coarsely."""
 
     VERSION = tfds.core.Version(VERSIONS["cityscapes19"])
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    METADATA = {
+        "class_names": list(labels.CITYSCAPES_CLASSES),
+        "unlabelled_splits": [UNLABELLED],
+    }
+    HOMEPAGE = "https://www.cityscapes-dataset.com/"
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"manual_dir has the archives of {PAGE}; see README.md."
-    beam = False
-    skipped = None
-
-    def _info(self):
-        return self.dataset_info_from_configs(
-            features=encoding.features(),
-            metadata=tfds.core.MetadataDict(
-                class_names=list(labels.CITYSCAPES_CLASSES),
-                unlabelled_splits=[UNLABELLED],
-            ),
-            homepage="https://www.cityscapes-dataset.com/",
-        )
 
     def _split_generators(self, dl_manager):
         folders = locate(dl_manager, (IMAGES, FINE, EXTRA_IMAGES, COARSE), LAYOUT)
         splits = available_splits(folders)
         if "train_coarse" in splits:
             self.info.metadata["overlapping_splits"] = [["train", "train_coarse"]]
-        for name in splits:  # before hours are spent on the first one
-            found = len(list_items(name, folders))
-            if found != (count := SPLITS[name].count):
-                note(f"cityscapes19: {name} has {found:,} images, not {count:,} as published")
-        return {name: self._generate_examples(name, folders) for name in splits}
-
-    def _generate_examples(self, name, folders):
-        return examples.examples(
-            partial(list_items, name, folders),
-            make_example,
-            f"cityscapes19 {name}",
-            beam=self.beam,
-            skipped=self.skipped,
+        published = {name: SPLITS[name].published for name in splits}
+        return self.generators(
+            splits, partial(list_items, folders=folders), make_example, published
         )
 
 
@@ -117,7 +94,7 @@ def available_splits(folders: dict[str, Path]) -> list[str]:
     return splits
 
 
-def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
+def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
     """Finds the images of a split and their label files.
 
     Label files without an image are passed over: the one broken image of train_extra, see
@@ -128,7 +105,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
         folders: by the archives' names, as `archives.locate` returns them.
 
     Returns:
-        Items sorted by image.
+        Pairs sorted by image.
 
     Raises:
         UserError: there are no images, or one has no label file.
@@ -139,11 +116,11 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
     if not images:
         raise UserError(f"{folder} has no CITY/*{IMAGE_SUFFIX}; unpack {split.images.file} again")
     if name == UNLABELLED:
-        return [Item(image, None) for image in images]
+        return [Pair(image, None) for image in images]
     kind = Path(split.labels.holds).parts[0]  # gtFine or gtCoarse
     label_folder = folders[split.labels.file] / kind / split.folder
     items = [
-        Item(image, label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png")
+        Pair(image, label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png")
         for image in images
     ]
     bare = [item for item in items if item.label and not item.label.is_file()]
@@ -157,7 +134,7 @@ def _image_id(image: Path) -> str:
     return image.name.removesuffix(IMAGE_SUFFIX)
 
 
-def make_example(item: Item) -> tuple[str, dict]:
+def make_example(item: Pair) -> tuple[str, dict]:
     """Reads, checks and re-encodes an image and its labels.
 
     The labels of an image of a single colour become void: of what they show, nothing is there.

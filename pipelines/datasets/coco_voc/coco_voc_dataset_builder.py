@@ -11,8 +11,9 @@ from pycocotools import mask as coco_mask
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.building import encoding, examples, image_label
+from pipelines.building import encoding, image_label
 from pipelines.building.archives import Archive, locate
+from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://cocodataset.org/#download"
@@ -84,44 +85,25 @@ class Item(NamedTuple):
     regions: tuple[Region, ...]
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(SegmentationBuilder):
     """COCO 2017 or 2014 with VOC's classes, by the config's name; see `parse_config`."""
 
     VERSION = tfds.core.Version(VERSIONS["coco_voc"])
-    RELEASE_NOTES = {"1.0.0": "First version."}
-    beam = False
-    skipped = None
-
-    def _info(self):
-        return self.dataset_info_from_configs(
-            features=encoding.features(),
-            metadata=tfds.core.MetadataDict(class_names=list(labels.VOC_CLASSES)),
-            homepage="https://cocodataset.org/",
-        )
+    METADATA = {"class_names": list(labels.VOC_CLASSES)}
+    HOMEPAGE = "https://cocodataset.org/"
 
     def _split_generators(self, dl_manager):
         config = self.builder_config.name if self.builder_config else DEFAULT_CONFIG
         year, min_area = parse_config(config)
         folders = locate(dl_manager, archives(year), layout(year))
-        annotations = folders[f"annotations_trainval{year}.zip"] / "annotations"
-        return {
-            split: self._generate_examples(
-                split,
-                annotations / f"instances_{split}{year}.json",
-                folders[f"{split}{year}.zip"] / f"{split}{year}",
-                min_area,
-            )
-            for split in SPLITS
-        }
+        items = partial(_items_of_split, folders=folders, year=year, min_area=min_area)
+        return self.generators(SPLITS, items, make_example)
 
-    def _generate_examples(self, split, annotations, images, min_area):
-        return examples.examples(
-            partial(list_items, annotations, images, min_area),
-            make_example,
-            f"coco_voc {split}",
-            beam=self.beam,
-            skipped=self.skipped,
-        )
+
+def _items_of_split(split, folders, year, min_area):
+    annotations = folders[f"annotations_trainval{year}.zip"] / "annotations"
+    images = folders[f"{split}{year}.zip"] / f"{split}{year}"
+    return list_items(annotations / f"instances_{split}{year}.json", images, min_area)
 
 
 def parse_config(name: str) -> tuple[int, int]:

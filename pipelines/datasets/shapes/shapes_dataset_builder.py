@@ -1,14 +1,10 @@
 """The embedded data set `shapes`: rendered, deterministic, nothing to download."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.base.progress import progress
 from pipelines.building import encoding
+from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.shapes import scenes
 
@@ -19,7 +15,7 @@ SEED = 0
 JPEG_QUALITY = 95
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(SegmentationBuilder):
     """Scenes whose objects are told apart by their outline alone.
 
     Raise the version in `VERSIONS` whenever `scenes` or a constant above changes what is
@@ -27,22 +23,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version(VERSIONS["shapes"])
-    RELEASE_NOTES = {"1.0.0": "First version."}
-
-    def _info(self):
-        return self.dataset_info_from_configs(
-            features=encoding.features(),
-            metadata=tfds.core.MetadataDict(class_names=list(scenes.CLASS_NAMES)),
-        )
+    METADATA = {"class_names": list(scenes.CLASS_NAMES)}
 
     def _split_generators(self, dl_manager):
-        return {name: self._generate_examples(name, number) for number, name in enumerate(SPLITS)}
+        return self.generators(SPLITS, _list_scenes, lambda scene: render_example(*scene))
 
-    def _generate_examples(self, name, number):
-        # Threads help: rendering is numpy, which mostly runs outside of the interpreter's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            examples = pool.map(partial(render_example, name, number), range(SPLITS[name]))
-            yield from progress(examples, f"shapes {name}", total=SPLITS[name])
+
+def _list_scenes(split):
+    number = list(SPLITS).index(split)
+    return [(split, number, index) for index in range(SPLITS[split])]
 
 
 def render_example(split: str, number: int, index: int) -> tuple[str, dict]:

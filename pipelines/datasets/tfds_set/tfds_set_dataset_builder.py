@@ -11,7 +11,8 @@ import tensorflow_datasets as tfds
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
-from pipelines.building import encoding, examples, folders, image_label
+from pipelines.building import encoding, folders, image_label
+from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
@@ -24,20 +25,12 @@ class Item(NamedTuple):
     label: bytes
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(SegmentationBuilder):
     """A copy of the TFDS set `source`, which `prepare` sets together with `options`."""
 
     VERSION = tfds.core.Version(VERSIONS["tfds_set"])
-    RELEASE_NOTES = {"1.0.0": "First version."}
-    skipped = None
     source: str
     options: TfdsOptions = TfdsOptions()
-
-    def _info(self):
-        # The class names are only known once the masks are; they follow in _split_generators.
-        return self.dataset_info_from_configs(
-            features=encoding.features(), metadata=tfds.core.MetadataDict()
-        )
 
     def _split_generators(self, dl_manager):
         folder = dl_manager._manual_dir  # TFDS' own data directory, where a source was given
@@ -50,7 +43,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         splits = list(source.info.splits)
         class_names = self._class_names(read, splits)
         self.info.metadata["class_names"] = list(class_names)
-        return {split: self._generate_examples(split, read, len(class_names)) for split in splits}
+        make = partial(
+            make_example,
+            first_label=self.options.first_label,
+            num_classes=len(class_names),
+        )
+        return self.generators(splits, read, make, title=self.source)
 
     def _class_names(self, read, splits) -> tuple[str, ...]:
         if self.options.class_names is not None:
@@ -74,12 +72,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{self.options.first_label} on; their largest value is {largest}"
             )
         return tuple(f"class {index}" for index in range(count))
-
-    def _generate_examples(self, split, read, num_classes):
-        make = partial(make_example, first_label=self.options.first_label, num_classes=num_classes)
-        return examples.examples(
-            partial(read, split), make, f"{self.source} {split}", skipped=self.skipped
-        )
 
 
 def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:

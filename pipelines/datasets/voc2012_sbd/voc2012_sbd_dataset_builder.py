@@ -2,16 +2,16 @@
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.base.progress import note
-from pipelines.building import encoding, examples, image_label
+from pipelines.building import image_label
 from pipelines.building.archives import Archive, locate
+from pipelines.building.builder import SegmentationBuilder
+from pipelines.building.folders import Pair
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.voc2012_sbd.mat_files import read_mat
 
@@ -55,52 +55,27 @@ OVERLAPPING = (
 )  # fmt: skip
 
 
-class Item(NamedTuple):
-    """An image and its label file, .png of VOC or .mat of the SBD; None where there is none."""
-
-    image: Path
-    label: Path | None
-
-
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(SegmentationBuilder):
     """PASCAL VOC 2012 with the SBD's labels: 20 kinds of objects and background."""
 
     VERSION = tfds.core.Version(VERSIONS["voc2012_sbd"])
-    RELEASE_NOTES = {"1.0.0": "First version."}
-    skipped = None
-
-    def _info(self):
-        return self.dataset_info_from_configs(
-            features=encoding.features(),
-            metadata=tfds.core.MetadataDict(
-                class_names=list(labels.VOC_CLASSES),
-                unlabelled_splits=[UNLABELLED],
-                overlapping_splits=[list(pair) for pair in OVERLAPPING],
-            ),
-            homepage="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-        )
+    METADATA = {
+        "class_names": list(labels.VOC_CLASSES),
+        "unlabelled_splits": [UNLABELLED],
+        "overlapping_splits": [list(pair) for pair in OVERLAPPING],
+    }
+    HOMEPAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
 
     def _split_generators(self, dl_manager):
         folders = locate(dl_manager, (TRAINVAL, TEST, SBD), LAYOUT)
-        splits = [name for name in SPLITS if name != UNLABELLED or TEST.file in folders]
-        if UNLABELLED not in splits:
+        splits = dict(SPLITS)
+        if TEST.file not in folders:
+            del splits[UNLABELLED]
             note(f"voc2012_sbd: no split {UNLABELLED!r} without {TEST.file} (from {TEST.page})")
-        for name in splits:  # what is missing shows before the first one is written
-            found = len(list_items(name, folders))
-            if found != SPLITS[name]:
-                note(f"voc2012_sbd: {name} has {found:,} images, not {SPLITS[name]:,} as published")
-        return {name: self._generate_examples(name, folders) for name in splits}
-
-    def _generate_examples(self, name, folders):
-        return examples.examples(
-            partial(list_items, name, folders),
-            make_example,
-            f"voc2012_sbd {name}",
-            skipped=self.skipped,
-        )
+        return self.generators(splits, partial(list_items, folders=folders), make_example, splits)
 
 
-def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
+def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
     """Finds the images of a split and their label files.
 
     Args:
@@ -127,8 +102,8 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Item]:
         ids = _read_ids(lists / f"{name}.txt")
     found = _find(ids, images, name)
     if name == UNLABELLED:
-        return [Item(image, None) for image in found]
-    return [Item(*files) for files in zip(found, _find(ids, masks, name), strict=True)]
+        return [Pair(image, None) for image in found]
+    return [Pair(*files) for files in zip(found, _find(ids, masks, name), strict=True)]
 
 
 def _read_ids(*lists: Path) -> list[str]:
@@ -158,21 +133,8 @@ def _find(ids: list[str], places: list[tuple[Path, str]], split: str) -> list[Pa
     return [path for path in found if path]
 
 
-def make_example(item: Item) -> tuple[str, dict]:
-    """Reads and checks an image and its labels.
-
-    Returns:
-        The key and the example as `encoding.features` wants it.
-
-    Raises:
-        UserError: one of the files cannot be used; the message names it and says why.
-    """
-    image = item.image.read_bytes()
-    height, width = image_label.check_image(item.image, image)
-    if item.label is None:
-        label = np.full((height, width), labels.IGNORE, np.uint8)
-    else:
-        read = read_mat if item.label.suffix == ".mat" else image_label.read_label
-        label = read(item.label, item.label.read_bytes(), labels.VOC_CLASSES)
-        image_label.check_sizes(item.label, label, item.image, (height, width))
-    return item.image.stem, encoding.example(item.image.stem, image, label)
+def make_example(item: Pair) -> tuple[str, dict]:
+    """`image_label.make_example`, from a .png of VOC or a .mat of the SBD."""
+    of_sbd = item.label is not None and item.label.suffix == ".mat"
+    read = read_mat if of_sbd else image_label.read_label
+    return image_label.make_example(item, labels.VOC_CLASSES, read)

@@ -121,7 +121,7 @@ def test_class_names(tmp_path, text, message):
 def test_label_of_another_size(source):
     save(source / "labels" / "a.png", np.zeros((6, 7), np.uint8))
     message = f"{source}/labels/a.png is 7x6 pixels, but its image {source}/images/a.jpg is 8x6"
-    refuses(message, image_label.read_pair, folders.find_pairs(source)[0], CLASSES)
+    refuses(message, image_label.make_example, folders.find_pairs(source)[0], CLASSES)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError, as_options
+from pipelines.building.folders import Pair
 from pipelines.datasets.cityscapes19 import cityscapes19_dataset_builder as cityscapes19
 from pipelines.stream.evaluation import evaluation_examples
 
@@ -227,10 +228,10 @@ def test_an_image_may_have_been_deleted(tree):
 
 
 @pytest.fixture
-def item(tmp_path) -> cityscapes19.Item:
+def item(tmp_path) -> Pair:
     image = save(tmp_path / "a_0_1_leftImg8bit.png", noise(4, 6))
     label = save(tmp_path / "a_0_1_gtFine_labelIds.png", np.full((4, 6), 26, np.uint8))
-    return cityscapes19.Item(image, label)
+    return Pair(image, label)
 
 
 def decoded_label(item) -> np.ndarray:

@@ -212,10 +212,10 @@ def test_a_full_disk(source, data_dir, monkeypatch):
 
 
 def test_errors_of_the_program_are_not_hidden(source, data_dir, monkeypatch):
-    def read_pair(*arguments):
+    def make_example(*arguments, **options):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(image_label, "read_pair", read_pair)
+    monkeypatch.setattr(image_label, "make_example", make_example)
     with pytest.raises(RuntimeError, match="a bug"):
         datasets.prepare("image_folder", source, data_dir)
 
@@ -230,14 +230,14 @@ def test_a_set_is_built_once(source, data_dir):
 def test_an_interrupt_leaves_nothing(source, data_dir, monkeypatch):
     reads = []
 
-    def read_pair(*arguments):
+    def make_example(*arguments, **options):
         reads.append(arguments)
         if len(reads) == 4:  # in the second split: the first one has been written
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    original = image_label.read_pair
-    monkeypatch.setattr(image_label, "read_pair", read_pair)
+    original = image_label.make_example
+    monkeypatch.setattr(image_label, "make_example", make_example)
     with pytest.raises(KeyboardInterrupt):
         datasets.prepare("image_folder", source, data_dir)
     assert not datasets.is_prepared("image_folder", data_dir)
@@ -247,13 +247,13 @@ def test_an_interrupt_leaves_nothing(source, data_dir, monkeypatch):
 
 
 def test_two_preparations_at_once(source, data_dir, monkeypatch, capsys):
-    def read_pair(*arguments):
-        monkeypatch.setattr(image_label, "read_pair", original)
+    def make_example(*arguments, **options):
+        monkeypatch.setattr(image_label, "make_example", original)
         datasets.prepare("image_folder", source, data_dir)  # the faster one
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    original = image_label.read_pair
-    monkeypatch.setattr(image_label, "read_pair", read_pair)
+    original = image_label.make_example
+    monkeypatch.setattr(image_label, "make_example", make_example)
     prepared = datasets.prepare("image_folder", source, data_dir)
     assert prepared.splits == {"train": 3, "val": 1}
     assert "another process has prepared it meanwhile" in capsys.readouterr().err
@@ -267,9 +267,9 @@ def test_a_killed_preparation_does_not_look_finished(source, data_dir):
         import os
         from pipelines import datasets
         from pipelines.building import image_label
-        read_pair = image_label.read_pair
-        image_label.read_pair = lambda pair, *rest: (
-            os._exit(9) if pair.image.parents[1].name == "val" else read_pair(pair, *rest)
+        make_example = image_label.make_example
+        image_label.make_example = lambda pair, **rest: (
+            os._exit(9) if pair.image.parents[1].name == "val" else make_example(pair, **rest)
         )
         datasets.prepare("image_folder", {str(source)!r}, {str(data_dir)!r})
     """

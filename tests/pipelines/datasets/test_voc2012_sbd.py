@@ -28,6 +28,7 @@ from PIL import Image
 from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import UserError
+from pipelines.building.folders import Pair
 from pipelines.datasets.voc2012_sbd import mat_files
 from pipelines.datasets.voc2012_sbd import voc2012_sbd_dataset_builder as voc2012_sbd
 from pipelines.stream.evaluation import evaluation_examples
@@ -236,11 +237,11 @@ def test_lists_that_are_missing_or_empty(tree):
 
 
 @pytest.fixture
-def item(tmp_path) -> voc2012_sbd.Item:
+def item(tmp_path) -> Pair:
     """An image with a label of the SBD."""
     label = np.arange(24, dtype=np.uint8).reshape(4, 6) % 21
     image = save(tmp_path / "2008_000008.jpg", noise(4, 6))
-    return voc2012_sbd.Item(image, write_mat(tmp_path / "2008_000008.mat", label))
+    return Pair(image, write_mat(tmp_path / "2008_000008.mat", label))
 
 
 def test_mat_files(item):
