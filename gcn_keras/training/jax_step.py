@@ -7,8 +7,10 @@ import keras
 import numpy as np
 from jax import numpy as jnp
 
+from gcn_keras.training.loop import Step
 
-class JaxStep:
+
+class JaxStep(Step):
     """Steps of a compiled model, whose state lives in here between `pull` and `push`.
 
     Args:
@@ -25,14 +27,12 @@ class JaxStep:
         self.pull()
 
     def pull(self) -> None:
-        """Takes weights and optimizer from the model, after something else has set them."""
         # Copies: a step gives its buffers away, and the model's own must stay.
         self.state = jax.tree.map(
             jnp.copy, tuple([v.value for v in variables] for variables in self._variables())
         )
 
     def push(self) -> None:
-        """Sets weights and optimizer of the model, for whoever wants to read them."""
         for variables, values in zip(self._variables(), self.state, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(jnp.copy(value))

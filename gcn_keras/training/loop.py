@@ -6,10 +6,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import keras
-import numpy as np
 
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints
@@ -48,12 +47,18 @@ class Progress:
     best_score: float = -1.0
 
 
-class Step(Protocol):
+class Step:
     """A training step of a compiled model; what it does is with `TensorFlowStep`."""
 
-    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Any: ...
-    def push(self) -> None: ...
-    def pull(self) -> None: ...
+    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Any:
+        """Takes one step."""
+        raise NotImplementedError
+
+    def push(self) -> None:
+        """Sets weights and optimizer of the model, for whoever wants to read them."""
+
+    def pull(self) -> None:
+        """Takes weights and optimizer of the model, after something else has set them."""
 
 
 class Loop:
@@ -63,14 +68,13 @@ class Loop:
         recipe, run: what, and where to.
         model: built and compiled.
         step: of the model, on its backend.
-        stream: function from the number of batches used to an iterator over the next ones: images,
-            labels and image ids, this worker's part.
-        validate: function from a function without arguments, which it calls now and then and which
-            may raise, to what was measured on the validation split: a `ConfusionMatrix`, say.
+        stream: from the number of batches used to an iterator over the next ones: images, labels
+            and image ids, this worker's part.
+        validate: from a function that it calls now and then, and which may raise, to what was
+            measured on the validation split: a `ConfusionMatrix`, say.
         steps_per_epoch: steps in an epoch.
         worker, workers: this process's number, and how many there are. Number 0 writes.
-        scores: attributes of what was measured that go into the history. By the first one a model
-            is the best, the larger the better.
+        scores: attributes of what was measured for the history. By the first a model is the best.
     """
 
     def __init__(
@@ -112,9 +116,17 @@ class Loop:
             if isinstance(found, UserError):
                 print(f"{found}; trying the one before it")
                 continue
-            if found.state.keys() != dataclasses.asdict(Progress()).keys():
-                raise self._foreign()
-            self._assign(found.arrays)
+            variables = self._variables()
+            shapes = {name: variable.shape for name, variable in variables.items()}
+            found_shapes = {name: array.shape for name, array in found.arrays.items()}
+            if (found.state.keys(), found_shapes) != (vars(Progress()).keys(), shapes):
+                raise UserError(
+                    f"the checkpoints in {self.run.checkpoints} are of another model, or of "
+                    "another version of this package: begin a new run"
+                )
+            for name, variable in variables.items():
+                variable.assign(found.arrays[name])
+            self.step.pull()
             self.progress = Progress(**found.state)
         return self.steps_taken()
 
@@ -124,33 +136,14 @@ class Loop:
         weights += [("optimizer", v) for v in self.model.optimizer.variables]
         return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}
 
-    def _assign(self, arrays: dict[str, np.ndarray]) -> None:
-        variables = self._variables()
-        if {name: v.shape for name, v in variables.items()} != {
-            name: array.shape for name, array in arrays.items()
-        }:
-            raise self._foreign()
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
-        self.step.pull()
-
-    def _foreign(self) -> UserError:
-        return UserError(
-            f"the checkpoints in {self.run.checkpoints} are of another model, or of another "
-            "version of this package: begin a new run"
-        )
-
     def save(self) -> None:
         """Writes a checkpoint, if this is the chief."""
         self.step.push()
         if not self.is_chief:
             return
-        arrays = {
-            name: keras.ops.convert_to_numpy(variable)
-            for name, variable in self._variables().items()
-        }
-        state = dataclasses.asdict(self.progress)
-        checkpoint = checkpoints.Checkpoint(self.steps_taken(), state, arrays)
+        variables = self._variables().items()
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables}
+        checkpoint = checkpoints.Checkpoint(self.steps_taken(), vars(self.progress), arrays)
         checkpoints.write(self.run.checkpoints, checkpoint, self.recipe.keep_checkpoints)
 
     # === The loop ===

@@ -94,12 +94,10 @@ def _draw_samples(model: keras.Model, dataset: PreparedDataset, split: str, run:
     """Images from the whole split, evenly spaced, so that they do not all look alike."""
     count = dataset.splits[split]
     chosen = set(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int).tolist())
-    images, labels, names = [], [], []
-    for i, example in enumerate(evaluation_examples(dataset, split)):
-        if i in chosen:
-            images.append(example["image"].numpy())
-            labels.append(example["label"].numpy())
-            names.append(example["image_id"].numpy().decode())
+    examples = enumerate(evaluation_examples(dataset, split).as_numpy_iterator())
+    drawn = [example for i, example in examples if i in chosen]
+    images, labels = ([example[key] for example in drawn] for key in ("image", "label"))
+    names = [example["image_id"].decode() for example in drawn]
     predictions = segment(model, images)
     figure = samples_figure(
         images, labels, predictions, dataset.class_names, dataset.palette, names

@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from gcn_keras.models.line_convolutions import convolve_along_lines
 from gcn_keras.training.devices import Team
+from gcn_keras.training.loop import Step
 
 
-class TensorFlowStep:
-    """Steps of a compiled model.
+class TensorFlowStep(Step):
+    """Steps of a compiled model, whose own weights are always current.
 
     Args:
         model: built and compiled (`optimizers.compile_model`) in `team.strategy.scope()`.
@@ -32,11 +33,8 @@ class TensorFlowStep:
         self.model, self.team, self.accumulate = model, team, accumulate
         self.optimizer, self.loss = model.optimizer, model.loss
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        batch_norms = [
-            layer
-            for layer in model.layers
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        ]
+        kind = keras.layers.BatchNormalization
+        batch_norms = [x for x in model.layers if isinstance(x, kind) and x.trainable]
         if not jit_compile:  # which has kernels of its own
             convolve_along_lines(model)
         for layer in batch_norms:
@@ -81,12 +79,6 @@ class TensorFlowStep:
             more, gradients = self._add(*part, total, gradients)
             loss += more
         return self._finish(loss, gradients, before, stop)
-
-    def push(self) -> None:
-        """Sets the model's weights, for whoever wants to read them: they are always current."""
-
-    def pull(self) -> None:
-        """Takes the model's weights, after something else has set them: they are its own."""
 
     def _whole_step(self, images, labels, stop):
         total, before = self._begun([labels])
