@@ -1,6 +1,5 @@
 """The paper's main results, stage after stage: `python -m gcn_keras.reproduce voc|cityscapes`."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +10,7 @@ from gcn_keras.experiments.runs import Experiments, split_options
 from gcn_keras.experiments.table import run_rows, write_table
 from gcn_keras.recipes import command_line
 from pipelines import datasets
-from pipelines.base.errors import UsageError, run_command
+from pipelines.base.errors import run_command
 
 # The table that holds the paper's figures, and its rows that lead to the result.
 _CHAINS = {
@@ -44,10 +43,6 @@ def reproduce(
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
     """
     name, rows = _CHAINS[experiment]
-    if importlib.util.find_spec("pydensecrf") is None:
-        raise UsageError(
-            'the last row needs a dense CRF, which is not installed: pip install "gcn_keras[crf]"'
-        )
     out = out or Path("runs", f"reproduce-{experiment}")
     extra = ("--data-dir", str(data_dir), *split_options("options", options))
     measured = split_options("evaluation", evaluation)

@@ -10,7 +10,7 @@ from pipelines.base.errors import Interrupted, UserError
 
 
 def run_logged(command: Sequence[str], log: Path, environment: dict | None = None) -> int:
-    """Runs a command, adds all that it prints to a file, and waits for its end.
+    """Runs a command, appends what it prints to a file, and waits for its end.
 
     On SIGTERM and Ctrl-C the command is asked to end by SIGTERM, on which `fit` saves what it needs
     to go on, and is waited for; a second Ctrl-C kills it.
@@ -18,10 +18,10 @@ def run_logged(command: Sequence[str], log: Path, environment: dict | None = Non
     Args:
         command: the program and its arguments.
         log: the file; its folder is made.
-        environment: of the command; None passes this process's own on.
+        environment: of the command; by default this process's own.
 
     Returns:
-        Its exit status.
+        The command's exit status.
 
     Raises:
         Interrupted: a signal came; the command has ended.
@@ -40,16 +40,13 @@ def run_logged(command: Sequence[str], log: Path, environment: dict | None = Non
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as file:
-            child = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment
-            )
-            if came:
-                child.terminate()
-            status = None
-            while status is None:
-                # Piece by piece: of a signal that comes just before a wait Python hears after it.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    status = child.wait(timeout=1)
+            child = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        if came:
+            child.terminate()
+        while child.returncode is None:
+            # Piece by piece: of a signal that comes just before a wait Python hears after it.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=1)
     except OSError as error:
         raise UserError(f"cannot write {log}: {error.strerror}") from error
     finally:
@@ -57,4 +54,4 @@ def run_logged(command: Sequence[str], log: Path, environment: dict | None = Non
             signal.signal(number, handler)
     if came:
         raise Interrupted("the same command goes on where this one was stopped", came[0])
-    return status
+    return child.returncode

@@ -207,34 +207,26 @@ def cityscapes_stages() -> tuple[Row, ...]:
     return (*rows, *_procedures(rows[-1], (*FOUR_CROPS, *MULTI_SCALE), (77.2, 77.4)))
 
 
-def _stages(
-    name: str,
-    label: str,
-    recipes: str,
-    options: tuple[str, ...],
-    scores: Sequence[float],
-    procedure: tuple[str, ...] = (),
-) -> list[Row]:
+def _stages(name, label, recipes, options, scores, procedure=()) -> list[Row]:
     rows: list[Row] = []
     for number, score in enumerate(scores, start=1):
-        row = Row(
-            name=f"{name}-stage{number}",
-            label=f"{label}, Stage-{number}",
-            series=label,
-            x=f"Stage-{number}",
-            paper={"mean_iou": score},
-            options=options,
-            recipe=f"{recipes}{number}",
-            start=rows[-1] if rows else None,
-            procedure=procedure,
+        rows.append(
+            Row(
+                name=f"{name}-stage{number}",
+                label=f"{label}, Stage-{number}",
+                series=label,
+                x=f"Stage-{number}",
+                paper={"mean_iou": score},
+                options=options,
+                recipe=f"{recipes}{number}",
+                start=rows[-1] if rows else None,
+                procedure=procedure,
+            )
         )
-        rows.append(row)
     return rows
 
 
-def _procedures(
-    trained: Row, multi_scale: tuple[str, ...], scores: tuple[float, float]
-) -> list[Row]:
+def _procedures(trained: Row, multi_scale, scores) -> list[Row]:
     """Rows that measure the model of the row `trained` at several scales, and with a CRF behind."""
     prefix = trained.name.rpartition("-")[0]
     ways = (("ms", "MS", multi_scale), ("ms-crf", "MS + CRF", (*multi_scale, "--crf")))
@@ -253,45 +245,28 @@ def _procedures(
     ]
 
 
+_WEIGHED = ("mean_iou", "p5_weights")
 _TABLES = {
-    "table1": Table(
-        title="kernel size", axis="k", rows=(_baseline("1", mean_iou=69.0), *_kernels("gcn", "gcn"))
-    ),
+    "table1": Table("kernel size", "k", (_baseline("1", mean_iou=69.0), *_kernels("gcn", "gcn"))),
     "table2": Table(
-        title="GCN or one k×k convolution",
-        axis="k",
-        rows=_kernels("conv", "gcn", "conv"),
-        measures=("mean_iou", "p5_weights"),
+        "GCN or one k×k convolution", "k", _kernels("conv", "gcn", "conv"), measures=_WEIGHED
     ),
-    "table3": Table(
-        title="GCN or a stack of 3×3 convolutions",
-        axis="k",
-        rows=_kernels("stack", "gcn", "stack"),
-    ),
+    "table3": Table("GCN or a stack of 3×3 convolutions", "k", _kernels("stack", "gcn", "stack")),
     "table4": Table(
-        title="width of the stack, k = 7",
-        axis="channels (in the paper)",
-        rows=_widths(2048),
-        measures=("mean_iou", "p5_weights"),
+        "width of the stack, k = 7", "channels (in the paper)", _widths(2048), measures=_WEIGHED
     ),
     "table5": Table(
-        title="at boundaries and inside",
-        axis="model",
-        rows=_BOUNDARIES,
+        "at boundaries and inside",
+        "model",
+        _BOUNDARIES,
         measures=("boundary_accuracy", "internal_accuracy", "mean_iou"),
     ),
     "table6": Table(
-        title="ResNet50 or ResNet50-GCN as backbone",
-        axis="backbone",
-        rows=_BACKBONES,
-        setting="VOC 2012 val",
+        "ResNet50 or ResNet50-GCN as backbone", "backbone", _BACKBONES, setting="VOC 2012 val"
     ),
-    "table7": Table(title="stages on VOC", axis="stage", rows=voc_stages()),
+    "table7": Table("stages on VOC", "stage", voc_stages()),
     "table9": Table(
-        title="stages on Cityscapes",
-        axis="stage",
-        rows=cityscapes_stages(),
-        setting="Cityscapes val, ResNet-152",
+        "stages on Cityscapes", "stage", cityscapes_stages(), setting="Cityscapes val, ResNet-152"
     ),
 }
 NAMES = tuple(_TABLES)
@@ -309,7 +284,7 @@ def table(name: str, recipe: Recipe) -> Table:
     """
     if name not in _TABLES:
         raise ValueError(f"unknown table {name!r}: choose one of {', '.join(NAMES)}")
-    found = _TABLES[name]
-    if name == "table4":
-        found = dataclasses.replace(found, rows=_widths(BACKBONES[recipe.backbone].channels[-1]))
-    return found
+    if name != "table4":
+        return _TABLES[name]
+    rows = _widths(BACKBONES[recipe.backbone].channels[-1])
+    return dataclasses.replace(_TABLES[name], rows=rows)

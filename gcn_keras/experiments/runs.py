@@ -11,6 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gcn_keras.evaluation.options import parse_options
@@ -26,19 +27,26 @@ from pipelines.base.files import make_folder, replacing
 
 _KEYS = ("run", "seed", "configuration")
 _MEASURED = ("mean_iou", "pixel_accuracy")
-_AT_BOUNDARIES = ("boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
 _TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
-COLUMNS = (*_KEYS, *_MEASURED, *_AT_BOUNDARIES, *_TRAINED)
+COLUMNS = (
+    *_KEYS,
+    *_MEASURED,
+    "boundary_accuracy",
+    "internal_accuracy",
+    "mean_boundary_iou",
+    *_TRAINED,
+)
 
 # Options of fit and evaluate that the experiments themselves give.
 _OF_FIT = ("recipe", "seed", "out", "resume", "export")
 _OF_EVALUATE = ("dataset", "data_dir", "json")
 
 
+@dataclass
 class Experiments:
     """The runs of a recipe.
 
-    Args:
+    Attributes:
         recipe: name of the recipe that rows train with unless they name one.
         runs: folder of the run folders.
         results: runs.csv; made with the first result.
@@ -49,19 +57,15 @@ class Experiments:
             is known is trained where its folder is missing.
     """
 
-    def __init__(
-        self,
-        recipe: str,
-        runs: Path,
-        results: Path,
-        options: tuple[str, ...] = (),
-        evaluation: tuple[str, ...] = (),
-        weights: dict[str, str] | None = None,
-        models: bool = False,
-    ):
-        self.recipe, self.runs, self.results = recipe, Path(runs), Path(results)
-        self.options, self.evaluation = tuple(options), tuple(evaluation)
-        self.weights, self.models = weights or {}, models
+    recipe: str
+    runs: Path
+    results: Path
+    options: tuple[str, ...] = ()
+    evaluation: tuple[str, ...] = ()
+    weights: dict[str, str] = field(default_factory=dict)
+    models: bool = False
+
+    def __post_init__(self):
         self._known = _read(self.results)
 
     def check(self, row: Row) -> None:
@@ -86,12 +90,11 @@ class Experiments:
 
     def known(self, row: Row) -> list[dict]:
         """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
-        found = {
-            int(seed): result
-            for (name, seed, digest), result in self._known.items()
-            if name == row.name and digest == self._digest(row, int(seed))
-        }
-        return [found[seed] for seed in sorted(found)]
+        return [
+            self._known[key]
+            for key in sorted(self._known, key=lambda key: int(key[1]))
+            if key[0] == row.name and key[2] == self._digest(row, int(key[1]))
+        ]
 
     def result(self, row: Row, seed: int) -> tuple[dict, bool]:
         """What a row measures, by `COLUMNS`; trains and measures unless that is done.
@@ -108,18 +111,16 @@ class Experiments:
         make_folder(self.results.parent)
         key = (row.name, str(seed), self._digest(row, seed))
         trained = row.start if row.measures_only and row.start else row
-        if key in self._known:
-            there = not self.models or RunFolder(self._folder(trained, seed)).finished
-            if not there:
-                self._trained(trained, seed)
-            return self._known[key], not there
+        folder = self._folder(trained, seed)
+        if key in self._known and (not self.models or RunFolder(folder).finished):
+            return self._known[key], False
         run = self._trained(trained, seed)
+        if key in self._known:
+            return self._known[key], True
         measured = self._measure(row, trained, seed, run)
         metrics = {} if row.measures_only else read_json(run.metrics)
-        result: dict = dict(zip(_KEYS, key, strict=True))
-        result |= {name: measured[name] for name in _MEASURED}
-        result |= {name: measured["boundaries"][name] for name in _AT_BOUNDARIES}
-        result |= {name: metrics.get(name) for name in _TRAINED}
+        found = {**measured["boundaries"], **measured, **{n: metrics.get(n) for n in _TRAINED}}
+        result = {**dict(zip(_KEYS, key, strict=True)), **{n: found[n] for n in COLUMNS[3:]}}
         with locked(self.results.parent):
             # Another command may have written results of its own meanwhile.
             self._known = {**_read(self.results), key: result}
@@ -137,18 +138,16 @@ class Experiments:
 
     def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:
         recipe = command_line.parse(self.options_of_fit(trained, seed, None))
+        log = self._folder(row, seed).with_suffix(".evaluation.log")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "measured.json")
             options = [str(run.best), "--dataset", recipe.dataset, "--data-dir", recipe.data_dir]
             options += ["--split", recipe.val_split] if recipe.val_split else []
             options += ["--boundaries", *row.procedure, *self.evaluation, "--json", str(file)]
-            log = self.runs / f"{row.name}-seed{seed}.evaluation.log"
             self._call("gcn_keras.evaluate", options, log, environment_of_tensorflow())
             return read_json(file)
 
-    def _call(
-        self, module: str, options: list[str], log: Path, environment: dict | None = None
-    ) -> None:
+    def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
         former = log.stat().st_size if log.is_file() else 0
         status = run_logged([sys.executable, "-m", module, *options], log, environment)
         if status:
@@ -226,34 +225,32 @@ def _read(path: Path) -> dict[tuple, dict]:
         with open(path, newline="") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            names = ", ".join(reader.fieldnames or ())
+            raise ValueError(f"its columns are {names}, not {', '.join(COLUMNS)}")
+        return dict(_result(number, row) for number, row in enumerate(rows, start=2))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-        raise UserError(
-            f"{path} cannot be read: its columns are {', '.join(reader.fieldnames or ())}, not "
-            f"{', '.join(COLUMNS)}"
-        )
-    results = {}
-    for number, row in enumerate(rows, start=2):
-        if None in row.values():
-            raise UserError(f"{path} cannot be read: line {number} is cut off")
-        if not row["seed"].isdecimal():
-            raise UserError(f"{path} cannot be read: seed is {row['seed']!r}, no number")
-        values = {name: _number(path, name, row[name]) for name in COLUMNS[3:]}
-        key = tuple(row[name] for name in _KEYS)
-        results[key] = {**dict(zip(_KEYS, key, strict=True)), **values}
-    return results
 
 
-def _number(path: Path, name: str, text: str) -> float | int | None:
+def _result(line: int, row: dict) -> tuple[tuple, dict]:
+    if None in row.values():
+        raise ValueError(f"line {line} is cut off")
+    if not row["seed"].isdecimal():
+        raise ValueError(f"seed is {row['seed']!r}, no number")
+    result = {name: row[name] for name in _KEYS}
+    return tuple(result.values()), result | {n: _number(n, row[n]) for n in COLUMNS[3:]}
+
+
+def _number(name: str, text: str) -> float | int | None:
     if not text and name not in _MEASURED:
         return None
     try:
-        return float(text) if text == "nan" else json.loads(text)
+        return int(text) if text.isdecimal() else float(text)
     except ValueError as error:
-        raise UserError(f"{path} cannot be read: {name} is {text!r}, no number") from error
+        raise ValueError(f"{name} is {text!r}, no number") from error
 
 
 def _write(path: Path, results: dict[tuple, dict]) -> None:

@@ -77,8 +77,7 @@ def write_table(name: str, table: Table, experiments: Experiments, out: Path) ->
     from gcn_keras.experiments.table_plot import table_figure
     from gcn_keras.plots.style import save_figure
 
-    known = {row: experiments.known(row) for row in table.rows}
-    results = {row: runs for row, runs in known.items() if runs}
+    results = {row: runs for row in table.rows if (runs := experiments.known(row))}
     text = markdown(table, results)
     with replacing(out / f"{name}.md") as temporary:
         temporary.write_text(text)

@@ -73,13 +73,8 @@ def valid_receptive_field(
     whole = scores(model, images, at)[0, class_index]
     rng = np.random.default_rng(seed)
     moves = []
-    with tqdm(
-        total=len(positions),
-        desc=description,
-        unit=" patches",
-        mininterval=0.5,
-        disable=description is None,
-    ) as bar:
+    bar_options = {"unit": " patches", "mininterval": 0.5, "disable": description is None}
+    with tqdm(total=len(positions), desc=description, **bar_options) as bar:
         for start in range(0, len(positions), batch):
             chunk = positions[start : start + batch]
             images[:] = image  # the last batch is filled up with it
