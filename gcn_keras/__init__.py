@@ -7,7 +7,7 @@ The names are imported when they are first used, so that commands can refuse a w
 without waiting for TensorFlow.
 """
 
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
@@ -32,28 +32,27 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
 
     load_dataset = datasets.load
 
-# Where each name is, and how it is called there where that differs.
+# Where each name is, for `pkgutil.resolve_name`.
 _HOMES = {
-    "ClassificationRecipe": "gcn_keras.recipes.recipe",
-    "Client": "gcn_keras.inference.serving_client",
-    "ConfusionMatrix": "gcn_keras.evaluation.metrics",
-    "MeanIoU": "gcn_keras.evaluation.mean_iou",
-    "PixelCrossentropy": "gcn_keras.training.losses",
-    "RECIPES": "gcn_keras.recipes.catalogue",
-    "Recipe": "gcn_keras.recipes.recipe",
-    "SegmentationRecipe": "gcn_keras.recipes.recipe",
-    "blocks": "gcn_keras.models",
-    "gcn": "gcn_keras.models.gcn",
-    "load_dataset": "pipelines.datasets",
-    "load_image": "gcn_keras.inference.images",
-    "load_model": "gcn_keras.inference.keras_model",
-    "open_segmenter": "gcn_keras.inference.segmenters",
-    "overlay": "gcn_keras.inference.images",
-    "probabilities": "gcn_keras.inference.keras_model",
-    "segment": "gcn_keras.inference.keras_model",
-    "training_batches": "pipelines.stream.segmentation",
+    "ClassificationRecipe": "gcn_keras.recipes.recipe:ClassificationRecipe",
+    "Client": "gcn_keras.inference.serving_client:Client",
+    "ConfusionMatrix": "gcn_keras.evaluation.metrics:ConfusionMatrix",
+    "MeanIoU": "gcn_keras.evaluation.mean_iou:MeanIoU",
+    "PixelCrossentropy": "gcn_keras.training.losses:PixelCrossentropy",
+    "RECIPES": "gcn_keras.recipes.catalogue:RECIPES",
+    "Recipe": "gcn_keras.recipes.recipe:Recipe",
+    "SegmentationRecipe": "gcn_keras.recipes.recipe:SegmentationRecipe",
+    "blocks": "gcn_keras.models.blocks:",
+    "gcn": "gcn_keras.models.gcn:gcn",
+    "load_dataset": "pipelines.datasets:load",
+    "load_image": "gcn_keras.inference.images:load_image",
+    "load_model": "gcn_keras.inference.keras_model:load_model",
+    "open_segmenter": "gcn_keras.inference.segmenters:open_segmenter",
+    "overlay": "gcn_keras.inference.images:overlay",
+    "probabilities": "gcn_keras.inference.keras_model:probabilities",
+    "segment": "gcn_keras.inference.keras_model:segment",
+    "training_batches": "pipelines.stream.segmentation:training_batches",
 }
-_CALLED = {"load_dataset": "load"}
 
 __all__ = [*_HOMES]
 
@@ -61,9 +60,7 @@ __all__ = [*_HOMES]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "blocks":
-        return importlib.import_module("gcn_keras.models.blocks")
-    return getattr(importlib.import_module(_HOMES[name]), _CALLED.get(name, name))
+    return pkgutil.resolve_name(_HOMES[name])
 
 
 def __dir__() -> list[str]:
