@@ -1,6 +1,7 @@
 """Images and label maps as they travel to and from a server: JPEG or PNG bytes."""
 
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +9,6 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from gcn_keras.inference.images import DECODER_ERRORS, load_image
-
-# What TensorFlow's decoders make the same pixels of as `load_image`.
-_PLAIN_MODES = ("1", "L", "P", "RGB")
 
 
 class GarbageError(Exception):
@@ -25,28 +23,23 @@ class EncodedImage(NamedTuple):
     width: int
 
 
-def read_image(path: str | Path) -> EncodedImage:
-    """A file as it is sent: its own bytes where TensorFlow's decoders see what Pillow sees.
+def encode(image: np.ndarray | str | os.PathLike) -> EncodedImage:
+    """An image as it is sent: a file's own bytes where TensorFlow's decoders see what Pillow sees,
+    anything else as PNG.
+
+    Args:
+        image: uint8 `[H, W, 3]`, RGB, or a path.
 
     Raises:
-        UserError: see `gcn_keras.inference.images.load_image`.
+        UserError: no sound file, see `gcn_keras.inference.images.load_image`.
+        ValueError: an array of another dtype or shape.
     """
-    pixels = load_image(path)
-    with Image.open(path) as image:
-        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) not in range(2, 9)
-        is_plain = image.mode in _PLAIN_MODES and not image.has_transparency_data
-        is_known = image.format in ("JPEG", "PNG")
-    if is_upright and is_plain and is_known:
-        return EncodedImage(Path(path).read_bytes(), *pixels.shape[:2])
-    return encode_image(pixels)
-
-
-def encode_image(pixels: np.ndarray) -> EncodedImage:
-    """Pixels, uint8 `[H, W, 3]`, as PNG.
-
-    Raises:
-        ValueError: another dtype or shape.
-    """
+    if isinstance(image, str | os.PathLike):
+        pixels = load_image(path := Path(image))
+        if _is_plain(path):
+            return EncodedImage(path.read_bytes(), *pixels.shape[:2])
+    else:
+        pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise ValueError(
             f"images must be uint8 [H, W, 3] with at least one pixel, or a batch of them, "
@@ -55,6 +48,13 @@ def encode_image(pixels: np.ndarray) -> EncodedImage:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", compress_level=1)  # the fastest
     return EncodedImage(file.getvalue(), *pixels.shape[:2])
+
+
+def _is_plain(path: Path) -> bool:
+    with Image.open(path) as image:
+        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) not in range(2, 9)
+        is_opaque = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
+        return image.format in ("JPEG", "PNG") and is_upright and is_opaque
 
 
 def decode_labels(answer: bytes, height: int, width: int) -> np.ndarray:

@@ -3,14 +3,12 @@
     Client("http://localhost:8501/v1/models/shapes").segment("photo.jpg")
     Client("grpc://localhost:8500/shapes").segment("photo.jpg")
 
-Images travel encoded, as JPEG or PNG bytes, to the signature `serve_bytes` that
-`gcn_keras.export` writes, and label maps come back as PNG bytes: a tenth and less of what numbers
-in JSON would take. REST asks for the standard library, numpy and Pillow alone. gRPC needs
-tensorflow-serving-api, whose messages import TensorFlow: some seconds, once.
+Images travel as JPEG or PNG bytes to the signature `serve_bytes` that `gcn_keras.export` writes,
+and label maps come back as PNG: a tenth and less of numbers in JSON. REST needs the standard
+library, numpy and Pillow alone; gRPC tensorflow-serving-api, which imports TensorFlow.
 """
 
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,19 +16,13 @@ from typing import overload
 
 import numpy as np
 
-from gcn_keras.inference.encoded_images import (
-    EncodedImage,
-    GarbageError,
-    decode_labels,
-    encode_image,
-    read_image,
-)
+from gcn_keras.inference.encoded_images import EncodedImage, GarbageError, decode_labels, encode
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.serving_transports import UnavailableError, server_at
 from pipelines.base.errors import UserError
 
-# One request takes at most so many images (a server with batching refuses what exceeds its
-# max_batch_size, see serving/batching.config) and so many bytes; a larger image goes alone.
+# Of one request: a server with batching refuses what exceeds its max_batch_size, see
+# serving/batching.config. An image of more bytes goes alone.
 REQUEST_IMAGES = 8
 REQUEST_BYTES = 2**26
 
@@ -40,14 +32,14 @@ FIRST_DELAY = 0.2  # seconds before the second attempt; then twice as long each 
 class Client:
     """A model behind TensorFlow Serving; a `gcn_keras.inference.segmenters.Segmenter`.
 
-    Nothing is sent before the first image. One client may be used by several threads.
+    Nothing is sent before the first image. Several threads may share a client.
 
     Args:
         address: `http://HOST:8501/v1/models/NAME`, with /versions/N for one version, or https; or
             `grpc://HOST:8500/NAME`, with /N. Without a version, the server's newest.
         deadline: seconds within which an answer must have come, repeated attempts included.
-        retries: how often a server is asked again that is UNAVAILABLE: refuses the connection, or
-            says so (503 over REST). Nothing else is tried twice.
+        retries: how often a server is asked again that refuses the connection or says UNAVAILABLE
+            (503 over REST). Nothing else is tried twice.
         legend: names and colours of the classes; an answer with a label beyond them is refused.
 
     Attributes:
@@ -87,10 +79,9 @@ class Client:
 
         Args:
             images: uint8 `[B, H, W, 3]` or `[H, W, 3]`, RGB, of any size; the path of an image; or
-                a list of images and paths, of several sizes. A file is decoded here first, so
-                that a damaged one is never sent; a JPEG or PNG file is then sent as it is. What
-                TensorFlow's decoders would show otherwise than `gcn_keras.load_image` (EXIF
-                rotation, transparency, other formats …) is sent as PNG, upright.
+                a list of images and paths, of several sizes, all of which are read before
+                anything is sent. A JPEG or PNG file is sent as it is, unless TensorFlow's decoders
+                show it otherwise than `gcn_keras.load_image` (EXIF rotation, transparency …).
 
         Returns:
             uint8 label maps: `[B, H, W]`, `[H, W]`, or a list of `[H, W]`, as the images came.
@@ -98,22 +89,14 @@ class Client:
         Raises:
             UserError: a file that is no sound image; a server that is down, does not answer in
                 time, does not have the model or version, or answers with anything but label maps
-                of the images' sizes. Of a list, nothing is sent before all of it is read.
+                of the images' sizes.
             ValueError: an array that is no image.
         """
-        if isinstance(images, str | os.PathLike):
-            return self._labels([read_image(os.fspath(images))])[0]
-        if isinstance(images, Sequence):
-            is_path = [isinstance(image, str | os.PathLike) for image in images]
-            encoded_images = [
-                read_image(image) if path else encode_image(np.asarray(image))
-                for image, path in zip(images, is_path, strict=True)
-            ]
-            return self._labels(encoded_images)
-        images = np.asarray(images)
-        if images.ndim == 4 and len(images):
-            return np.stack(self._labels([encode_image(image) for image in images]))
-        return self._labels([encode_image(images)])[0]
+        if isinstance(images, Sequence) and not isinstance(images, str):
+            return self._labels([encode(image) for image in images])
+        if np.ndim(images) == 4 and len(images):
+            return np.stack(self._labels([encode(image) for image in images]))
+        return self._labels([encode(images)])[0]
 
     def _labels(self, encoded_images: list[EncodedImage]) -> list[np.ndarray]:
         labels: list[np.ndarray] = []
@@ -164,12 +147,11 @@ class Client:
 def _requests(encoded_images: list[EncodedImage]) -> Iterator[list[EncodedImage]]:
     """Cuts a list of images into requests."""
     request: list[EncodedImage] = []
-    size = 0
     for encoded in encoded_images:
-        if request and (len(request) == REQUEST_IMAGES or size + len(encoded.data) > REQUEST_BYTES):
+        size = sum(len(image.data) for image in (*request, encoded))
+        if request and (len(request) == REQUEST_IMAGES or size > REQUEST_BYTES):
             yield request
-            request, size = [], 0
+            request = []
         request.append(encoded)
-        size += len(encoded.data)
     if request:
         yield request

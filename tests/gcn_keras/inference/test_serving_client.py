@@ -26,7 +26,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_p
 
 from gcn_keras.evaluate import evaluate
 from gcn_keras.inference import serving_client, serving_transports
-from gcn_keras.inference.encoded_images import EncodedImage, encode_image, read_image
+from gcn_keras.inference.encoded_images import EncodedImage, encode
 from gcn_keras.inference.images import load_image
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
@@ -181,7 +181,7 @@ class TestImages:
         client = Client(address(server, kind))
         np.testing.assert_array_equal(client.segment(images), images.argmax(axis=-1))
         assert [len(request) for request in sent(server)] == [8, 8, 2]
-        sizes = [len(encode_image(image).data) for image in images[:3]]
+        sizes = [len(encode(image).data) for image in images[:3]]
         monkeypatch.setattr(serving_client, "REQUEST_BYTES", sizes[0] + sizes[1])
         server.behave()
         client.segment(images[:3])
@@ -261,7 +261,7 @@ class TestFiles:
         assert data.startswith(b"\x89PNG")
         exif[0x0112] = 1
         saved(pixels, path, exif=exif)
-        assert read_image(path).data == path.read_bytes()
+        assert encode(path).data == path.read_bytes()
 
     def test_transparency_lies_over_white(self, server, tmp_path):
         # Stored red, seen white: of equal channels, argmax names the first.
@@ -279,7 +279,7 @@ class TestFiles:
 
     def test_16_bit_is_scaled_here(self, tmp_path):
         path = saved(np.array([[129, 25700]], np.uint16), tmp_path / "a.png")
-        with Image.open(io.BytesIO(read_image(path).data)) as image:
+        with Image.open(io.BytesIO(encode(path).data)) as image:
             assert np.array(image).tolist() == [[[1] * 3, [100] * 3]]
 
     def test_bad_ones_are_not_sent(self, server, kind, tmp_path, monkeypatch):
@@ -717,7 +717,7 @@ def test_a_network_of_this_project(tmp_path, monkeypatch):
                 np.testing.assert_array_equal(client.segment(path), wanted, str(path))
             server.behave()
             # What the server refuses: 40 is no file.
-            monkeypatch.setattr(serving_client, "encode_image", lambda _: EncodedImage(b"40", 1, 1))
+            monkeypatch.setattr(serving_client, "encode", lambda _: EncodedImage(b"40", 1, 1))
             message = refusal(client, [images[0]])
             monkeypatch.undo()
             assert message.startswith(f"{client.address} refused the request (")
