@@ -19,25 +19,17 @@ from pipelines.base.files import make_folder, replacing
 if TYPE_CHECKING:
     import cv2
 
-# What goes through the model together, and with it what is held in memory: at most so many frames,
-# and at most so many pixels unless a single frame has more.
+# What goes through the model together, and is in memory: unless a single frame has more pixels.
 BATCH_FRAMES = 8
 BATCH_PIXELS = 2**20
 # Of a file that does not carry its rate.
 DEFAULT_FPS = 25.0
-# Some containers estimate their number of frames: a whole file may lack this share of it, or one.
+# Some containers estimate their number of frames: a whole file may lack this share of it.
 COUNT_TOLERANCE = 0.01
 
 
 def require_opencv() -> ModuleType:
-    """Imports OpenCV, with its own messages silenced: ours say it in one sentence.
-
-    Returns:
-        The module `cv2`.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """The module `cv2`, its own messages silenced; a UserError if OpenCV is not installed."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     try:
@@ -84,14 +76,14 @@ def segment_video(
         target: the .mp4 file to write.
         palette: uint8 `[256, 3]`.
         opacity: of the colours over the frames, 0…1.
-        label_folder: folder to write each frame's label map to, 000000.png, 000001.png, …, as
-            indices with the palette; made if absent. None writes none.
+        label_folder: folder for each frame's label map, 000000.png, 000001.png, …; made if
+            absent. None writes none.
 
     Returns:
         The number of frames.
 
     Raises:
-        UserError: it is no video, has no frame or ends early (what could be read is then
+        UserError: no video, one without a frame, or one that ends early (what could be read is
             written); OpenCV is missing; the model fails; the result cannot be written.
     """
     cv2 = require_opencv()
@@ -99,7 +91,7 @@ def segment_video(
     try:
         if not capture.isOpened():
             raise UserError(f"{path} is no video that can be read: damaged, or of another format")
-        announced = _announced_frames(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        announced = _announced_frames(cv2, capture)
         fps = capture.get(cv2.CAP_PROP_FPS)
         frames = read_frames(capture, path)
         with tqdm(frames, desc=Path(path).name, total=announced, unit=" frames") as bar:
@@ -117,8 +109,9 @@ def segment_video(
     return done
 
 
-def _announced_frames(count: float) -> int | None:
+def _announced_frames(cv2, capture) -> int | None:
     """The number of frames that a container announces; None where there is none (0, -1, NaN)."""
+    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     return int(count) if 0 < count < 2**31 else None
 
 
@@ -132,10 +125,7 @@ def read_frames(capture: "cv2.VideoCapture", path: str | Path) -> Iterator[np.nd
         UserError: the size changes on the way.
     """
     first = None
-    while True:
-        read, frame = capture.read()
-        if not read:
-            return
+    while (frame := capture.read()[1]) is not None:
         first = first or frame.shape
         if frame.shape != first:
             raise UserError(
@@ -146,14 +136,7 @@ def read_frames(capture: "cv2.VideoCapture", path: str | Path) -> Iterator[np.nd
 
 
 def in_batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Stacks consecutive frames of one size, as many as may be in memory together.
-
-    Args:
-        frames: uint8 arrays `[H, W, 3]`.
-
-    Yields:
-        uint8 `[B, H, W, 3]`, B in 1…`BATCH_FRAMES`.
-    """
+    """Stacks frames, uint8 `[H, W, 3]`, to `[B, H, W, 3]`: as many as may be in memory."""
     batch: list[np.ndarray] = []
     for frame in frames:
         batch.append(frame)
@@ -169,31 +152,20 @@ def _overlays(segment, frames, palette, opacity, label_folder) -> Iterator[np.nd
     """The overlay of each frame; its label map is written on the way where that is wanted."""
     number = 0
     for batch in in_batches(frames):
+        if label_folder is not None:
+            make_folder(Path(label_folder))
         for frame, labels in zip(batch, segment(batch), strict=True):
             if label_folder is not None:
-                _save_labels(labels, Path(label_folder), number, palette)
+                save_png(labels, Path(label_folder, f"{number:06}.png"), palette)
             yield overlay(frame, labels, palette, opacity)
             number += 1
 
 
-def _save_labels(labels, folder: Path, number: int, palette) -> None:
-    make_folder(folder)
-    save_png(labels, folder / f"{number:06}.png", palette)
-
-
 def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) -> int:
-    """Writes an MP4 (MPEG-4 part 2), which takes its name when it is whole.
-
-    Args:
-        frames: uint8 arrays `[H, W, 3]` RGB of one size; none writes no file.
-        target: the .mp4 file; its folder must exist.
-        fps: frames a second.
+    """Writes an MP4, as `segment_video` does, of frames, uint8 `[H, W, 3]` RGB of one size.
 
     Returns:
-        The number of frames.
-
-    Raises:
-        UserError: it cannot be written.
+        The number of frames; with none, no file is written.
     """
     cv2 = require_opencv()
     frames = iter(frames)
@@ -219,18 +191,11 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
                 done += 1
         finally:
             writer.release()
-        _check_written(cv2, temporary, target, done)
-    return done
-
-
-def _check_written(cv2, temporary, target, done: int) -> None:
-    """Refuses a file that does not hold all frames: a full disk goes unnoticed until here."""
-    written = cv2.VideoCapture(str(temporary), cv2.CAP_FFMPEG)
-    try:
-        found = _announced_frames(written.get(cv2.CAP_PROP_FRAME_COUNT)) or 0
-    finally:
+        written = cv2.VideoCapture(str(temporary), cv2.CAP_FFMPEG)
+        found = _announced_frames(cv2, written) or 0
         written.release()
-    if found != done:
-        raise UserError(
-            f"{target} cannot be written: {found} of {done} frames arrived; is the disk full?"
-        )
+        if found != done:
+            raise UserError(
+                f"{target} cannot be written: {found} of {done} frames arrived; is the disk full?"
+            )
+    return done
