@@ -7,6 +7,7 @@ short is padded with the mean pixel, a longer one is covered with overlapping ti
 import contextlib
 import itertools
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gcn_keras.inference.legend import Legend, legend_beside
+from gcn_keras.inference.legend import legend_beside
 from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base.errors import UserError
@@ -29,24 +30,17 @@ class TFLiteSegmenter:
     Attributes:
         size: height and width of the images that the file takes.
         legend: from NAME.json beside NAME.tflite; None if there is none.
-        num_classes: how many classes the legend names; None without one, as the file gives labels
-            only.
+        num_classes: how many classes the legend names; None without one.
+
+    Raises:
+        UserError: the file is missing, no TFLite model, truncated, or takes or gives something
+            else than an image and its labels; its legend is damaged.
     """
 
-    legend: Legend | None
     num_classes: int | None
     logits = None  # the file gives labels alone
 
     def __init__(self, path: str | Path):
-        """Opens the file.
-
-        Args:
-            path: the file.
-
-        Raises:
-            UserError: it is missing, no TFLite model, truncated, or takes or gives something else
-                than an image and its labels; its legend is damaged.
-        """
         path = Path(path)
         self.legend = legend_beside(path.with_suffix(".json"), path, None)
         self.num_classes = len(self.legend.class_names) if self.legend else None
@@ -56,20 +50,11 @@ class TFLiteSegmenter:
         self._lock = threading.Lock()  # an interpreter serves one thread at a time
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        """Labels every pixel.
+        """As of `Segmenter`; a ValueError for an array of another shape or type.
 
         An image larger than `size` is cut into overlapping tiles, evenly spaced. Each pixel is
         labelled by the tile whose middle is nearest: what a tile's network sees ends at its
         border, so labels are best in its middle (our choice).
-
-        Args:
-            images: uint8 `[B, H, W, 3]` RGB; any height and width.
-
-        Returns:
-            uint8 `[B, H, W]`.
-
-        Raises:
-            ValueError: an array of another shape or type.
         """
         images = np.asarray(images)
         shape_fits = images.ndim == 4 and images.shape[-1] == 3 and 0 not in images.shape
@@ -121,34 +106,25 @@ def _interpreter(path: Path):
 def _input_and_output(interpreter, path: Path) -> tuple[dict, dict]:
     """What the interpreter says of its input and its output, if they are ours."""
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    found = [_form(tensor) for tensor in (*inputs, *outputs)]
-    if len(inputs) == len(outputs) == 1:
-        taken, given = found
-        is_batch_of_one = len(given) == 4 and given[:2] == ("uint8", 1) and min(given[1:]) > 0
-        if taken == (*given, 3) and is_batch_of_one:
-            return inputs[0], outputs[0]
-    shown = [f"{dtype} {list(shape)}" for dtype, *shape in found]
+    taken, given = ", ".join(map(_form, inputs)), ", ".join(map(_form, outputs))
+    size = re.fullmatch(r"uint8 \[1, (\d+, \d+)\]", given)  # -1 is a side that is free
+    if size and taken == f"uint8 [1, {size[1]}, 3]":
+        return inputs[0], outputs[0]
     raise UserError(
-        f"{path} is no segmentation model of this project: it takes "
-        f"{', '.join(shown[: len(inputs)]) or 'nothing'} and gives "
-        f"{', '.join(shown[len(inputs) :]) or 'nothing'}, not uint8 [1, H, W, 3] and "
-        "uint8 [1, H, W]"
+        f"{path} is no segmentation model of this project: it takes {taken or 'nothing'} and gives "
+        f"{given or 'nothing'}, not uint8 [1, H, W, 3] and uint8 [1, H, W]"
     )
 
 
-def _form(tensor: dict) -> tuple:
-    """Type and shape; -1 is a side that is free."""
-    return (np.dtype(tensor["dtype"]).name, *(int(side) for side in tensor["shape_signature"]))
+def _form(tensor: dict) -> str:
+    return f"{np.dtype(tensor['dtype']).name} {tensor['shape_signature'].tolist()}"
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[Path]:
-    """Keeps what native code prints to standard error in a file, for as long as the block runs.
+    """Gives a file that holds what native code prints to standard error while the block runs.
 
     LiteRT and the converter report their progress there, past Python and without a switch.
-
-    Yields:
-        The file, which is removed at the end.
     """
     sys.stderr.flush()
     with tempfile.NamedTemporaryFile() as file:
