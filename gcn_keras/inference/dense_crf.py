@@ -31,11 +31,8 @@ class Parameters:
     def check(self, prefix: str = "") -> None:
         """Refuses invalid values.
 
-        Args:
-            prefix: what the names of the arguments begin with.
-
         Raises:
-            ArgumentError: naming the argument, the value and what it can be.
+            ArgumentError: naming the argument, after the prefix, the value and what it can be.
         """
         for name, value in dataclasses.asdict(self).items():
             if name == "iterations":
@@ -52,14 +49,7 @@ DEEPLAB = Parameters()
 
 
 def require() -> type:
-    """Imports pydensecrf.
-
-    Returns:
-        Its class `DenseCRF2D`.
-
-    Raises:
-        UserError: it is not installed.
-    """
+    """pydensecrf's class `DenseCRF2D`; a UserError if it is not installed."""
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError as error:

@@ -30,7 +30,7 @@ def predict_files(
         How many images failed.
 
     Raises:
-        UserError: if the folder cannot be written.
+        UserError: the folder cannot be written.
     """
     failed = 0
     names = result_names(images)

@@ -21,9 +21,9 @@ def load_image(path: str | Path) -> np.ndarray:
     """Reads an image as RGB, upright, whatever the file holds.
 
     Grayscale is repeated in the three channels; 16-bit grayscale is scaled to 8 bit (65535 becomes
-    255); palettes and CMYK are converted; transparent pixels are laid over white, as viewers and
-    web pages show them (the colour stored under them is arbitrary, and often black); the EXIF
-    orientation is applied. Of an animation, the first frame is read.
+    255); palettes and CMYK are converted; transparent pixels are laid over white, as viewers show
+    them (the colour stored under them is arbitrary); the EXIF orientation is applied. Of an
+    animation, the first frame is read.
 
     Args:
         path: the file.
@@ -32,9 +32,9 @@ def load_image(path: str | Path) -> np.ndarray:
         uint8 array [H, W, 3], RGB in 0...255.
 
     Raises:
-        UserError: if the file is missing, a folder, unreadable, empty, no image, damaged or
-            truncated, larger than Pillow's limit against decompression bombs, or holds values
-            whose range nobody knows (floating point, 32-bit integers above 65535).
+        UserError: the file is missing, a folder, unreadable, empty, no image, damaged, larger than
+            Pillow's limit, or holds values whose range nobody knows (floating point, 32-bit
+            integers above 65535).
     """
     path = Path(path)
     if path.is_dir():
@@ -84,18 +84,14 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """The images that some files and folders stand for.
 
-    Files are taken as they are named, whatever their ending. Folders are searched with everything
-    below them for the endings in `ENDINGS`, and give their images in sorted order; hidden files
-    and folders (whose name begins with a dot) are passed over.
-
-    Args:
-        paths: files and folders.
+    Files are taken whatever their ending. Folders are searched with everything below them for the
+    endings in `ENDINGS`, but for hidden files and folders (whose name begins with a dot).
 
     Returns:
-        The images' paths, each once, in the order of `paths`.
+        Each path once, in the order of `paths`; of a folder, sorted.
 
     Raises:
-        UsageError: if a path does not exist, or a folder cannot be read or has no image.
+        UsageError: a path does not exist, or a folder cannot be read or has no image.
     """
     found: dict[Path, None] = {}  # for its order: files named twice come once
     for path in map(Path, paths):
@@ -150,7 +146,7 @@ def save_png(array: np.ndarray, path: str | Path, palette: np.ndarray | None = N
 def overlay(
     image: np.ndarray, labels: np.ndarray, palette: np.ndarray, opacity: float = 0.5
 ) -> np.ndarray:
-    """Lays the colours of a label map over an image; void (255) leaves the image as it is.
+    """Lays the colours of a label map over an image, but for void (255).
 
     Args:
         image: uint8 [H, W, 3], RGB.

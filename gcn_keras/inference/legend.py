@@ -37,7 +37,7 @@ class Legend:
 
     @classmethod
     def of(cls, dataset: PreparedDataset) -> Legend:
-        """The legend of a `pipelines.datasets.PreparedDataset`."""
+        """The legend of a data set."""
         return cls(tuple(dataset.class_names), dataset.palette)
 
     @classmethod
@@ -74,11 +74,7 @@ class Legend:
 
 
 def legend_beside(file: Path, model: Path, num_classes: int | None) -> Legend | None:
-    """The legend that lies beside a model; None if there is none.
-
-    Raises:
-        UserError: it is damaged, or has another number of classes than the model.
-    """
+    """The legend beside a model, or None; a UserError if it is damaged, or another model's."""
     if not file.is_file():
         return None
     legend = Legend.read(file)

@@ -1,11 +1,8 @@
 """Several views of one image, averaged: scales, mirrored, through tiles (Sections 4.2 and 4.3).
 
 What is averaged are probabilities, the softmax of the logits, at the image's own size (our
-choice: the paper says "multi-scale" and "score maps fused").
-
-The paper's four 1024×1024 crops of a 1024×2048 image are tiles of 1024×1024 that overlap by 682:
-they begin at 0, 342, 684 and 1024, a third of a tile apart, and so share two thirds (our choice:
-the paper does not say where its crops lie).
+choice: the paper says "multi-scale" and "score maps fused"). The paper's four 1024×1024 crops of a
+1024×2048 image are tiles that overlap by 682 (our choice: it does not say where its crops lie).
 """
 
 import itertools
@@ -37,11 +34,7 @@ class MultiScale:
     """Pixels by which neighbouring tiles overlap at least."""
 
     def check(self) -> None:
-        """Refuses invalid values.
-
-        Raises:
-            ArgumentError: naming the field, the value and what it can be.
-        """
+        """Raises an ArgumentError that names a field, its value and what it can be."""
         tile, overlap, largest = self.tile, self.overlap, LARGEST_SCALE
         if not self.scales or not all(0 < scale <= largest for scale in self.scales):
             given = shown(self.scales) or "none"
@@ -84,19 +77,20 @@ def probabilities(logits: Callable, image: np.ndarray, views: MultiScale = ONE_V
     """
     steps = (1, -1) if views.flip else (1,)
     share = 1 / (len(views.scales) * len(steps))
+    own_size = image.shape[:2]
     mean: np.ndarray | None = None
     for scale in views.scales:
-        size = tuple(max(1, round(scale * side)) for side in image.shape[:2])
-        is_scaled = size != image.shape[:2]
+        size = tuple(max(1, round(scale * side)) for side in own_size)
+        is_scaled = size != own_size
         seen = _resize(image, size) if is_scaled else image
         for step in steps:
-            if is_scaled:
-                # The map of this view has no name here, so that it is gone before the next one.
-                mean = _add_resized(
-                    mean, _add_view(None, logits, seen, views, step, 1.0), share, image.shape[:2]
-                )
-            else:
+            if not is_scaled:
                 mean = _add_view(mean, logits, seen, views, step, share)
+                continue
+            # The map of this view has no name here, so that it is gone before the next one.
+            mean = _add_resized(
+                mean, _add_view(None, logits, seen, views, step, 1.0), share, own_size
+            )
     assert mean is not None  # there is a scale, see `MultiScale.check`
     return mean
 
@@ -126,10 +120,8 @@ def _add_view(mean, logits, image, views: MultiScale, step: int, share: float) -
 
 def _times_seen(length: int, starts: list[int], tile: int) -> np.ndarray:
     """float32 `[length]`: how many tiles show each pixel of a side."""
-    times = np.zeros(length, np.float32)
-    for start in starts:
-        times[start : start + tile] += 1
-    return times
+    into_tile = np.arange(length)[:, None] - starts
+    return ((into_tile >= 0) & (into_tile < tile)).sum(axis=1).astype(np.float32)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

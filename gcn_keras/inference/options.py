@@ -1,7 +1,4 @@
-"""How an image becomes a label map: test-time augmentation, and a dense CRF after it.
-
-Sections 4.2 and 4.3 of the paper: Tables 7 and 9 end with multi-scale and a dense CRF.
-"""
+"""How an image becomes a label map: test-time augmentation, and a dense CRF after it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -47,9 +44,9 @@ class InferenceOptions(multi_scale.MultiScale):
         if self.dense_crf:
             crf.require()
         elif self.crf_parameters != crf.DEEPLAB:
-            default = dataclasses.asdict(crf.DEEPLAB)
+            default = dataclasses.asdict(crf.DEEPLAB).items()
             given = dataclasses.asdict(self.crf_parameters).items()
-            name, value = next((name, value) for name, value in given if value != default[name])
+            name, value = next(pair for pair in given if pair not in default)
             raise ArgumentError(f"crf.{name}", f"{value:g} is about the dense CRF: add {{crf}}")
         if not self.is_default:
             check_gives_logits(model)
@@ -67,8 +64,8 @@ class InferenceOptions(multi_scale.MultiScale):
             words.append(f"--overlap {self.overlap}")
         if self.dense_crf:
             words.append("--crf")
-            for name, value in dataclasses.asdict(self.crf_parameters).items():
-                words.append(f"--crf.{name.replace('_', '-')} {value:g}")
+            parameters = dataclasses.asdict(self.crf_parameters).items()
+            words += [f"--crf.{name.replace('_', '-')} {value:g}" for name, value in parameters]
         return " ".join(words)
 
 
@@ -80,8 +77,8 @@ def segment_function(segmenter: Segmenter, options: InferenceOptions, model: str
 
     Args:
         segmenter: the model.
-        options: with the default, `segmenter.segment` itself is the function; with others, images
-            go through the model one by one.
+        options: with the default, the function is `segmenter.segment`; with others, images go
+            through the model one by one.
         model: its path or address, for the message.
 
     Raises:

@@ -9,11 +9,7 @@ STRIDE = 32
 
 
 def pad_with_mean(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pads at the bottom and right with the rounded mean pixel.
-
-    Args:
-        images: `[…, H, W, 3]`, RGB 0…255, uint8 or float.
-        height, width: at least H and W.
+    """Pads images `[…, H, W, 3]`, RGB 0…255, uint8 or float, below and right to a larger size.
 
     Returns:
         `[…, height, width, 3]` of the same dtype; the images themselves if they have that size.

@@ -1,8 +1,4 @@
-"""A trained model in any of its forms, behind one function: images in, label maps out.
-
-What `evaluate` measures and `predict` writes comes from here, whether the model is a `.keras`
-file, a SavedModel, a TFLite file or a server; so the same images meet every one of them.
-"""
+"""A trained model in any of its forms, behind one function: images in, label maps out."""
 
 from __future__ import annotations
 
@@ -107,8 +103,7 @@ def open_segmenter(address: str | Path) -> Segmenter:
 
     Args:
         address: a .keras file; a SavedModel, or the folder of its versions, of which the newest
-            is taken; a .tflite file; the address of a server,
-            `http://HOST:8501/v1/models/NAME[/versions/N]` or `grpc://HOST:8500/NAME[/N]`.
+            is taken; a .tflite file; the address of a server, see `Client`.
 
     Raises:
         UserError: there is no model, or it cannot be used; a server is asked at the first
@@ -140,15 +135,7 @@ def check_exists(address: str | Path) -> None:
 
 
 def logits_of(segmenter: Segmenter, address: str | Path) -> Callable:
-    """A model's function from uint8 `[B, H, W, 3]` of any size to logits, float32 `[B, H, W, C]`.
-
-    Args:
-        segmenter: the model.
-        address: its path or address, for the message.
-
-    Raises:
-        UserError: this form of a model gives none.
-    """
+    """`segmenter.logits`; a UserError, which names its address, if its form gives none."""
     logits = getattr(segmenter, "logits", None)
     if logits is None:
         raise _no_logits(address)
@@ -157,8 +144,6 @@ def logits_of(segmenter: Segmenter, address: str | Path) -> Callable:
 
 def check_gives_logits(address: str | Path) -> None:
     """Refuses the forms that never give logits, before anything slow is imported.
-
-    A `.tflite` file gives labels alone, and a server is asked for PNGs of them.
 
     Raises:
         UserError: naming the forms that do.
@@ -194,7 +179,6 @@ def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: Prepa
 
 
 def is_server(address: str) -> bool:
-    """Whether an address is that of a server."""
     return bool(re.match(r"(https?|grpc)://", address))
 
 
@@ -207,7 +191,7 @@ def newest_version(path: Path) -> Path:
     if (path / "saved_model.pb").is_file():
         return path
     versions = [
-        p for p in path.iterdir() if p.name.isdecimal() and (p / "saved_model.pb").is_file()
+        file.parent for file in path.glob("*/saved_model.pb") if file.parent.name.isdecimal()
     ]
     if not versions:
         raise UserError(

@@ -19,15 +19,11 @@ def tile_starts(length: int, tile: int, overlap: int, evenly: bool = False) -> l
 
 
 def nearest_tiles(length: int, tile: int, overlap: int) -> list[tuple[int, int, int]]:
-    """Shares a side among evenly spaced tiles: each pixel to the tile whose middle is nearest.
-
-    Args:
-        length: of the side, at least `tile`.
-        tile, overlap: as of `tile_starts`.
+    """Shares a side, at least as long as a tile, among evenly spaced tiles, see `tile_starts`.
 
     Returns:
         For each tile where it begins, and where the part begins and ends that is taken from it:
-        up to half way into what it shares with its neighbours.
+        the pixels to whose middle it is nearest.
     """
     starts = tile_starts(length, tile, overlap, evenly=True)
     cuts = [(left + tile + right) // 2 for left, right in zip(starts, starts[1:], strict=False)]
