@@ -109,10 +109,10 @@ def _serve(start: Callable[[Any], Any], config: Any, stopped: threading.Event) -
 
 def main() -> None:
     """Entry point of the command."""
-    commands = {"dispatcher": dispatcher, "worker": worker}
-    description = "Decode and augment on other machines, with a tf.data service."
     tyro.extras.subcommand_cli_from_dict(
-        commands, prog="python -m pipelines.service", description=description
+        {"dispatcher": dispatcher, "worker": worker},
+        prog="python -m pipelines.service",
+        description="Decode and augment on other machines, with a tf.data service.",
     )
 
 

@@ -30,13 +30,7 @@ def checked_options(
     options: Options | None,
     fields: dict[str, Any],
 ) -> Options:
-    """The options of a stream, from an object, from fields by their names, or from both.
-
-    Args:
-        dataset, split: what is streamed.
-        kind: the class of the options.
-        options: an object of it, or None.
-        fields: take the place of the object's.
+    """The options of a stream: an object of `kind`, fields by their names, or both.
 
     Raises:
         UsageError: no such split.
@@ -55,12 +49,7 @@ def checked_options(
 def batches_of(
     dataset: PreparedDataset, split: str, example: Callable, options: StreamOptions
 ) -> tf.data.Dataset:
-    """An endless stream of batches of whatever `example` makes of a record.
-
-    Args:
-        dataset, split: what is streamed.
-        example: function from two seeds, integers `[2]`, and a serialised example to tensors.
-        options: of the stream.
+    """An endless stream of batches of what `example` makes of seeds, integers `[2]`, and a record.
 
     Raises:
         UserError: the cache cannot be written.

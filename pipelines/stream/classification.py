@@ -9,7 +9,7 @@ from pipelines.stream import crops
 from pipelines.stream.batches import PREFETCHED_BATCHES, batches_of, checked_options
 from pipelines.stream.faults import check_some_usable
 from pipelines.stream.options import ClassificationOptions
-from pipelines.stream.record_order import all_records, files_of
+from pipelines.stream.record_order import all_records
 
 # Of a crop's sides, relative to those of the crop: the field's habit since Inception.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -27,10 +27,7 @@ def training_batches(
 
     Args:
         dataset: from `pipelines.datasets.classification.load`.
-        split: one of `dataset.splits`.
-        options: of the stream.
-        fields: those of `ClassificationOptions`, by their names: instead of `options`, or in the
-            place of some of its values.
+        split, options, fields: as of `pipelines.stream.segmentation.training_batches`.
 
     Returns:
         A data set of (images, labels, image ids): uint8 `[n, h, w, 3]` RGB, int64 `[n]`, string
@@ -87,7 +84,7 @@ def evaluation_batches(
         return central_crop(parsed["image"], crop), parsed["label"]
 
     index, count = part
-    records = all_records(files_of(dataset, split)).shard(count, index)
+    records = all_records(dataset, split).shard(count, index)
     examples = records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
     return examples.batch(batch_size).prefetch(PREFETCHED_BATCHES)
 
@@ -107,9 +104,8 @@ def random_resized_crop(
         encoded: scalar string, JPEG or PNG.
         seed: integers `[2]`; the same seed gives the same crop.
         crop: height and width of the result.
-        area: smallest and largest share of the image that is shown. Its sides' ratio differs
-            from the crop's by a factor in `ASPECT_RATIOS`. Where no such part is found the whole
-            image is shown.
+        area: smallest and largest share of the image that is shown, whose sides' ratio differs
+            from the crop's by a factor in `ASPECT_RATIOS`; all of it where no such part is found.
         flip: whether half of the crops are mirrored.
         jitter: strength of the colour jitter, 0 for none.
 
@@ -148,19 +144,9 @@ def random_window(
 
 
 def central_crop(encoded: tf.Tensor, crop: tuple[int, int]) -> tf.Tensor:
-    """The middle of an image, resized to the crop.
+    """The middle of an image, resized to the crop; otherwise as `random_resized_crop`.
 
     As from an image whose shorter side was resized to 256, of which the middle 224 are taken.
-
-    Args:
-        encoded: scalar string, JPEG or PNG.
-        crop: height and width of the result.
-
-    Returns:
-        uint8 `[*crop, 3]`.
-
-    Raises:
-        DecodeError: bytes that are damaged.
     """
     size = _size(encoded)
     image = crops.to_uint8(_resized(encoded, central_window(size, crop), size))

@@ -3,9 +3,9 @@
 Pure functions: every draw comes from an explicit `seed`, two integers, through stateless ops.
 Images are uint8 `[H, W, 3]` RGB, label maps uint8 `[H, W]` with 255 for void.
 
-A training example is made from a window of the source: the part of the image that the crop
-will show, in whole source pixels. It is cut from image and labels alike, then both are resized
-to the crop, so the two cannot come apart, and of a JPEG nothing but the window is decoded.
+A training example is made from a window of the source: what the crop will show, in whole source
+pixels. Image and labels are cut alike and then resized, so the two cannot come apart, and of a
+JPEG nothing but the window is decoded.
 """
 
 from typing import Literal, NamedTuple
@@ -40,10 +40,10 @@ class Window(NamedTuple):
 
 
 def decode_window(encoded: tf.Tensor, window: Window, size: tf.Tensor) -> tf.Tensor:
-    """Decodes a window of a JPEG or PNG.
+    """Decodes a window of a JPEG or PNG, a scalar string.
 
     Args:
-        encoded: scalar string.
+        encoded: the file.
         window: lies inside the image.
         size: int32 `[2]`, height and width that the image must have.
 
@@ -53,12 +53,11 @@ def decode_window(encoded: tf.Tensor, window: Window, size: tf.Tensor) -> tf.Ten
     Raises:
         DecodeError: the bytes are neither, or damaged, or the image has another size.
     """
-    box = tf.stack([window.top, window.left, window.height, window.width])
 
     def jpeg():
         _check_size(tf.io.extract_jpeg_shape(encoded)[:2], size)
         return tf.image.decode_and_crop_jpeg(
-            encoded, box, channels=3, dct_method="INTEGER_ACCURATE"
+            encoded, window[:4], channels=3, dct_method="INTEGER_ACCURATE"
         )
 
     def png():
@@ -92,9 +91,6 @@ def draw_window(
         size: int32 `[2]`, height and width of the source.
         crop: height and width of the crop.
         scale: smallest and largest scale, drawn uniformly.
-
-    Returns:
-        The window; it lies inside the source and inside the crop.
     """
     low, high = scale
     factor = low + draws[0] * (high - low)
@@ -153,11 +149,9 @@ def jitter_colours(image: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Te
 
 
 def _each_pixel_times(pixels: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """float32 `[H, W, 3]` times `[3, 3]`.
-
-    Products of eight pixels at once, with the matrix eight times on a diagonal: a matrix product
-    of three columns is several times slower than that.
-    """
+    """float32 `[H, W, 3]` times `[3, 3]`."""
+    # Eight pixels at once, with the matrix eight times on a diagonal: a matrix product of three
+    # columns is several times slower than that.
     together = 8
     blocks = tf.eye(together)[:, None, :, None] * matrix[None, :, None, :]
     blocks = tf.reshape(blocks, [3 * together, 3 * together])
@@ -208,13 +202,10 @@ def pad(
     columns = [left, width - left - size[1]]
 
     def padded():
-        # tf.pad fills with one value, the mean pixel has three.
-        channels = [
-            tf.pad(image[..., channel], [rows, columns], constant_values=round(mean))
-            for channel, mean in enumerate(MEAN_RGB)
-        ]
-        filled = tf.pad(label, [rows, columns], constant_values=IGNORE)
-        return tf.stack(channels, axis=-1), filled
+        # tf.pad fills with one value: the mean pixel is zero meanwhile, modulo 256.
+        mean = tf.cast(tf.round(MEAN_RGB), tf.uint8)
+        framed = tf.pad(image - mean, [rows, columns, [0, 0]]) + mean
+        return framed, tf.pad(label, [rows, columns], constant_values=IGNORE)
 
     full = tf.reduce_all(size == crop)
     image, label = tf.cond(full, lambda: (image, label), padded)
@@ -222,16 +213,7 @@ def pad(
 
 
 def check_fits(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> None:
-    """Refuses an image that is larger than the crop.
-
-    Args:
-        size: int32 `[2]`, height and width of the image.
-        crop: height and width of the crop.
-        image_id: names the image, scalar string.
-
-    Raises:
-        DecodeError: naming the image, its size and the crop.
-    """
+    """Raises a DecodeError that names the image if its size, int32 `[2]`, is beyond the crop's."""
     height, width = tf.unstack(tf.strings.as_string(size))
     # Without quotes, which TensorFlow would show as \'.
     message = tf.strings.join(
@@ -258,27 +240,22 @@ def random_crop(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes a training example: window, resize, jitter, flip, pad.
 
-    Of a JPEG only the window is decoded. A PNG cannot be entered in the middle: image or label,
-    it is decoded whole. Nothing is resized where `scale` is (1, 1).
+    Of a JPEG only the window is decoded, a PNG whole. Nothing is resized at a scale of (1, 1).
 
     Args:
         encoded_image: scalar string, JPEG or PNG.
         encoded_label: scalar string, grayscale PNG of indices, of the image's size.
         seed: integers `[2]`; the same seed gives the same example.
         crop: height and width of the result.
-        mode: "crop" cuts what is larger than the crop; "pad" shows the whole image, at a random
-            place in the crop, and refuses a larger one. It needs a scale of (1, 1).
-        scale: smallest and largest scale of the image.
-        flip: whether half of the examples are mirrored.
-        jitter: strength of the colour jitter, 0 for none.
+        mode, scale, flip, jitter: as of `pipelines.stream.options.SegmentationOptions`.
         image_id: names the image in errors, scalar string.
 
     Returns:
         uint8 `[*crop, 3]` and uint8 `[*crop]`, static shapes.
 
     Raises:
-        DecodeError: bytes that are damaged, image and label differ in size, or the image is
-            larger than the crop in mode "pad".
+        DecodeError: damaged bytes, image and label of different size, or in mode "pad" an image
+            larger than the crop.
     """
     # All draws at once and whether used or not, so that one option does not shift the others.
     draws = tf.random.stateless_uniform([9], seed)

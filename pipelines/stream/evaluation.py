@@ -7,7 +7,7 @@ from pipelines.base import decoding
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.batches import PREFETCHED_BATCHES
 from pipelines.stream.faults import mapped
-from pipelines.stream.record_order import all_records, files_of
+from pipelines.stream.record_order import all_records
 
 
 def evaluation_examples(
@@ -34,16 +34,15 @@ def evaluation_examples(
         DATA_ERRORS: while iterating, as from `training_batches`.
     """
     dataset.check_split(split)
-    records = all_records(files_of(dataset, split))
+    records = all_records(dataset, split)
     if limit is not None:
         records = records.take(limit)
     index, count, run = part
     if count > 1:
         own = records.enumerate().filter(lambda number, _: number // run % count == index)
         records = own.map(lambda _, record: record)
-    return mapped(records, lambda record: whole_example(dataset, record)).prefetch(
-        PREFETCHED_BATCHES
-    )
+    examples = mapped(records, lambda record: whole_example(dataset, record))
+    return examples.prefetch(PREFETCHED_BATCHES)
 
 
 def whole_example(dataset: PreparedDataset, record: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -67,27 +66,23 @@ def class_pixel_counts(
     """Counts the pixels of every class in a split; void is not counted.
 
     Args:
-        dataset: from `pipelines.datasets.load`.
-        split: one of `dataset.splits`.
+        dataset, split: as of `evaluation_examples`.
         skip_errors: leave out labels that are damaged, as `training_batches` does.
 
     Returns:
         int64 `[num_classes]`.
 
     Raises:
-        UsageError: no such split.
-        DATA_ERRORS: as from `training_batches`.
+        As `evaluation_examples`.
     """
     dataset.check_split(split)
 
     def count(record):
         label = decoding.decode_label(dataset.parse(record)["label"])
-        return tf.math.bincount(
-            tf.cast(label, tf.int32), minlength=256, maxlength=256, dtype=tf.int64
-        )
+        return tf.math.bincount(tf.cast(label, tf.int32), minlength=256, dtype=tf.int64)
 
-    counts = mapped(all_records(files_of(dataset, split), skip_errors), count)
+    counts = mapped(all_records(dataset, split, skip_errors), count)
     if skip_errors:
         counts = counts.ignore_errors()
-    total = counts.reduce(tf.zeros(256, tf.int64), lambda total, one: total + one)
+    total = counts.reduce(tf.zeros(256, tf.int64), tf.add)
     return total.numpy()[: dataset.num_classes]

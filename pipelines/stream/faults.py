@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines.base import decoding
 from pipelines.base.errors import UserError
 from pipelines.datasets import PreparedDataset
-from pipelines.stream.record_order import all_records, files_of
+from pipelines.stream.record_order import all_records
 
 # What a stream raises for data that cannot be used.
 DATA_ERRORS = (
@@ -57,21 +57,20 @@ def check_some_usable(
 
     Args:
         dataset, split: what is streamed.
-        attempt: function from a record to anything, with an error if it cannot be used.
-        advice: a clause of what to do, for the message.
+        attempt: raises an error for a record that cannot be used.
+        advice: what to do, a clause of the message.
 
     Raises:
         UserError: no example can be used, or a record file cannot be read.
     """
-    files = files_of(dataset, split)
-    for path in files.paths:
+    for path in dataset.files[split]:
         if not os.access(path, os.R_OK):
             raise UserError(f"the record file {path} is missing or cannot be read; {advice}")
-    usable = mapped(all_records(files, skip_errors=True), attempt).ignore_errors().take(1)
+    usable = mapped(all_records(dataset, split, skip_errors=True), attempt).ignore_errors().take(1)
     if not any(True for _ in usable):
         raise UserError(
-            f"none of the {sum(files.lengths):,} examples of {dataset.name!r}, split {split!r}, "
-            f"can be used; {advice}"
+            f"none of the {sum(dataset.lengths[split]):,} examples of {dataset.name!r}, split "
+            f"{split!r}, can be used; {advice}"
         )
 
 
@@ -83,13 +82,9 @@ def mapped(records: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
 def mapped_intact(
     records: tf.data.Dataset, example: Callable, name: str, epoch: int
 ) -> tf.data.Dataset:
-    """Maps `example` over records; leaves out and counts those that it fails on.
+    """Maps `example` over tuples of its arguments; leaves out and counts those that it fails on.
 
-    Args:
-        records: tuples, the arguments of `example`.
-        example: raises an error for a damaged record.
-        name: of what is read, for the messages on standard error.
-        epoch: records after which the count is printed again.
+    The count is printed with `name` at the first, and again after every `epoch` records.
     """
 
     def numbered(number, arguments):

@@ -21,19 +21,17 @@ class StreamOptions:
         shuffle_mib: size of the shuffle buffer. It holds as many examples as fit by their
             average size; larger is better shuffled.
         cache: what spares reading records again and again. None; "memory": all of them, from the
-            first epoch on; they are then shuffled as a whole and `shuffle_mib` is not used. Or a
-            folder, for records that lie on a slow disk or network: the record files are copied
-            there before the stream begins, each under its name only once it is complete, and anew
-            where the original has changed; the stream is the same as without.
+            first epoch on, shuffled as a whole without `shuffle_mib`. Or a folder, for records on
+            a slow disk or network: the record files are copied there before the stream begins, and
+            anew where the original has changed; the stream is the same as without.
         batch_part: (index, count): of each batch only this part is made, `batch_size / count`
-            examples. Processes that train together on one batch, and give the same seed, then
-            have between them exactly the batches of one process alone (with `skip_errors`: as
-            many examples of each). Each reads every record and decodes its own.
+            examples. Processes that train together, and give the same seed, have between them
+            exactly the batches of one process alone (with `skip_errors`: as many examples of
+            each). Each reads every record and decodes its own.
         start: batches that precede the first one: the stream of a run that goes on. Their records
             are at most read; with `skip_errors` they are decoded again, as only that tells which
             are left out; with `data_service` the epoch that was broken off begins anew.
-        data_service: "HOST:PORT" of a dispatcher, see `pipelines.service`. Its workers read the
-            record files under the same absolute paths.
+        data_service: "HOST:PORT" of a dispatcher, see `pipelines.service`.
         skip_errors: leave out examples that are damaged (or, in mode "pad", larger than the
             crop), and tell how many on standard error, that of the workers with `data_service`:
             at the first one, then once an epoch. Order and draws of all others stay as they are.

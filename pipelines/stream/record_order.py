@@ -1,10 +1,9 @@
 """The order of the records: which serialised example comes when, epoch after epoch.
 
-Everything follows from a seed and a position. What is drawn for an example (see `crops`) follows
-from its number in this order, so a stream can begin anywhere without making what came before.
+Everything follows from a seed and a position, also what is drawn for an example (see `crops`), so
+a stream can begin anywhere without making what came before.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import make_folder, replacing
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.options import StreamOptions
 
@@ -35,10 +35,7 @@ def files_of(dataset: PreparedDataset, split: str) -> Files:
 
 
 def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) -> int:
-    """Examples that fit into a shuffle buffer of `shuffle_mib` MiB, by their average size.
-
-    At least 1 and at most the whole split.
-    """
+    """Examples of average size that fit into `shuffle_mib` MiB: 1 up to the whole split."""
     examples = dataset.splits[split]
     average = max(1, dataset.num_bytes[split] // examples)
     return max(1, min(examples, shuffle_mib * 2**20 // average))
@@ -47,30 +44,27 @@ def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) 
 def endless_records(
     dataset: PreparedDataset, split: str, options: StreamOptions
 ) -> tf.data.Dataset:
-    """Epoch after epoch: (number, record).
+    """Epoch after epoch: (number, record), numbered from the beginning of the stream on.
 
-    Numbers count the records from the beginning of the stream on. Of those that precede its start
-    whole epochs are not read at all, the rest of one is not decoded. With `skip_errors` there are
-    none: what is skipped decides how many records a batch takes.
+    Of what precedes its start whole epochs are not read at all, the rest of one is not decoded.
+    With `skip_errors` nothing precedes: what is skipped decides how many records a batch takes.
     """
     files = files_of(dataset, split)
     start = 0 if options.skip_errors else options.start * options.batch_size
     epoch_length = sum(files.lengths)
+    buffer_size = shuffle_buffer_size(dataset, split, options.shuffle_mib)
     if options.cache == "memory":
         # Made here, outside the function of an epoch, so that all epochs share it.
-        kept = all_records(files, options.skip_errors).cache()
+        kept = all_records(dataset, split, options.skip_errors).cache()
+    elif options.cache:
+        files = files._replace(paths=copied(files.paths, Path(options.cache)))
 
-        def epoch_of_records(epoch):
+    def epoch_of_records(epoch):
+        seeds = seeds_of(options.seed, epoch)
+        if options.cache == "memory":
             # The buffer refers to what the cache holds and takes no memory of its own.
-            return _shuffled(kept, dataset.splits[split], seeds_of(options.seed, epoch))
-    else:
-        if options.cache:
-            files = files._replace(paths=copied(files.paths, Path(options.cache)))
-        buffer_size = shuffle_buffer_size(dataset, split, options.shuffle_mib)
-
-        def epoch_of_records(epoch):
-            seeds = seeds_of(options.seed, epoch)
-            return shuffled_records(files, seeds, buffer_size, options.skip_errors)
+            return _shuffled(kept, dataset.splits[split], seeds)
+        return shuffled_records(files, seeds, buffer_size, options.skip_errors)
 
     epochs = tf.data.Dataset.counter(start // epoch_length).flat_map(epoch_of_records)
     return epochs.skip(start % epoch_length).enumerate(start)
@@ -86,10 +80,9 @@ def visited_records(
 ) -> tf.data.Dataset:
     """Epoch after epoch as visits of files, to be dealt out: (seeds of the draws, record).
 
-    The source is one long range: visit n is of the file at place n % files in the order of epoch
-    n // files. Dynamic sharding gives each number to one worker, so a file is read once in an
-    epoch however many workers there are, few files are no obstacle (the next worker takes the
-    next epoch), and no worker waits at the end of an epoch. Shuffling is within a visit: a
+    Visit n is of the file at place n % files in the order of epoch n // files. Dynamic sharding
+    gives each number to one worker, so a file is read once in an epoch however many workers there
+    are, and none waits at the end of an epoch: it takes the next. Shuffling is within a visit: a
     buffer across visits would mix epochs, and show examples twice before others once.
     """
     # Workers have a working directory of their own.
@@ -156,27 +149,18 @@ def _shuffled(records, buffer_size, seeds) -> tf.data.Dataset:
 
 
 def copied(files: Iterable[str | Path], folder: Path) -> list[str]:
-    """Copies of record files below `folder`; what is there and unchanged is not copied again.
-
-    A copy gets its name when it is complete, so one that was interrupted is not taken for one.
-    """
+    """Copies of record files below `folder`; what is there and unchanged is not copied again."""
     copies = []
     for file in map(Path, files):
         # The whole path: data sets of the same name may lie in several places.
         copy = folder.joinpath(*file.absolute().parts[1:])
-        unfinished = copy.with_name(f"{copy.name}.incomplete-{os.getpid()}")
         try:
             if not _is_copy(copy, file):
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(file, unfinished)
-                os.replace(unfinished, copy)
-        except OSError as error:
-            raise UserError(
-                f"cannot copy {file} to the cache {folder}: {error.strerror or error}"
-            ) from error
-        finally:
-            if unfinished.is_file():  # a full disk, or Ctrl-C
-                unfinished.unlink()
+                make_folder(copy.parent)
+                with replacing(copy) as temporary:
+                    shutil.copy2(file, temporary)
+        except (OSError, UserError) as error:
+            raise UserError(f"cannot copy {file} to the cache {folder}: {error}") from error
         copies.append(str(copy))
     return copies
 
@@ -189,11 +173,10 @@ def _is_copy(copy: Path, file: Path) -> bool:
     return found.st_size == wanted.st_size and abs(found.st_mtime - wanted.st_mtime) < 2
 
 
-def all_records(files: Files, skip_errors: bool = False) -> tf.data.Dataset:
-    """The serialised examples of files, one after another."""
-    slices = tf.data.Dataset.from_tensor_slices(
-        (list(files.paths), tf.constant(files.lengths, tf.int64))
-    )
+def all_records(dataset: PreparedDataset, split: str, skip_errors: bool = False) -> tf.data.Dataset:
+    """The serialised examples of a split, file after file."""
+    paths, lengths = files_of(dataset, split)
+    slices = tf.data.Dataset.from_tensor_slices((paths, tf.constant(lengths, tf.int64)))
     return slices.flat_map(partial(records_of, skip_errors=skip_errors))
 
 

@@ -25,17 +25,15 @@ def training_batches(
 
         training_batches(dataset, "train", crop=(128, 128), batch_size=8)
 
-    Every epoch has another order and other draws. Both follow from `seed` alone: order and
-    content of the stream do not depend on how many threads work on it, and every iteration over
-    the returned data set is the same, in this process and in any other.
+    Every epoch has another order and other draws. Both follow from `seed` alone: every iteration
+    is the same, however many threads work on it, in this process and in any other.
 
-    With `data_service` the workers of a tf.data service read, decode and augment, and this
-    process only receives batches. Each visit of a record file in an epoch goes to one worker,
-    whichever asks first, so every example is used once in every epoch, and what is drawn for it
-    follows from `seed`. The order does not: batches come as the workers finish them. Nor has the
-    stream a sharp end of an epoch, since a worker that is done goes on with the next one while
-    the others finish. If a worker dies, what was left of its open files is missing from that
-    epoch (at most once, never twice), and the stream goes on with the others.
+    With `data_service` the workers of a tf.data service read, decode and augment. Each visit of a
+    record file in an epoch goes to one worker, so every example is used once in every epoch, and
+    what is drawn for it follows from `seed`. The order does not: batches come as the workers
+    finish them, and a worker that is done goes on with the next epoch while the others finish. If
+    a worker dies, what was left of its open files is missing from that epoch (at most once, never
+    twice), and the stream goes on with the others.
 
     Args:
         dataset: from `pipelines.datasets.load`.
