@@ -37,22 +37,14 @@ def check_listening(address: str) -> None:
     Raises:
         UserError: nothing listens there.
     """
-    reason = reason_not_listening(address)
-    if reason:
-        command = f"python -m pipelines.service dispatcher --port {address.rpartition(':')[2]}"
-        raise UserError(
-            f"no dispatcher answers at {address} ({reason}); start one there with: {command}"
-        )
-
-
-def reason_not_listening(address: str) -> str | None:
-    """Why nothing can be reached there; None if something can."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        return str(error.strerror or error)
-    return None
+        raise UserError(
+            f"no dispatcher answers at {address} ({error.strerror or error}); start one there "
+            f"with: python -m pipelines.service dispatcher --port {port}"
+        ) from error
 
 
 def wait_until_listening(address: str, stopped: threading.Event) -> bool:
@@ -62,12 +54,15 @@ def wait_until_listening(address: str, stopped: threading.Event) -> bool:
         UserError: nothing does after `SECONDS_TO_WAIT_FOR_DISPATCHER`.
     """
     deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_DISPATCHER
-    while reason_not_listening(address):
-        if time.monotonic() > deadline:
+    while not stopped.is_set():
+        try:
             check_listening(address)
-        if stopped.wait(1.0):
-            return False
-    return not stopped.is_set()
+            return True
+        except UserError:
+            if time.monotonic() > deadline:
+                raise
+        stopped.wait(1.0)
+    return False
 
 
 def free_port(port: int) -> int:

@@ -58,10 +58,6 @@ class ArgumentError(UsageError, ValueError):
         self.template: str = f"{argument if '{' in argument else f'{{{argument}}}'} {reason}"
         super().__init__(_NAMES.sub(r"\1", self.template))
 
-    def of_option(self) -> str:
-        """The same sentence in the words of a command."""
-        return in_options(self.template)
-
 
 _NAMES = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 

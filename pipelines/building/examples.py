@@ -1,28 +1,11 @@
-"""How a builder makes its examples: with threads here, or with Apache Beam on many machines.
-
-A builder gives two functions, one that lists the items of a split and one that makes an example
-of an item, and `_generate_examples` returns what `examples` makes of them:
-
-    def _generate_examples(self, split, folder):
-        return examples.examples(
-            partial(list_items, folder, split),
-            make_example,
-            f"coco_voc {split}",
-            beam=self.beam,
-            skipped=self.skipped,
-        )
-
-`self.beam` and `self.skipped` are attributes of the builder's class, `beam = False` and
-`skipped = None`, which `prepare` sets on the instance where the user asks for Beam, or for faulty
-items to be skipped.
-"""
+"""How a builder makes its examples: with threads here, or with Apache Beam on many machines."""
 
 import contextlib
 import importlib.util
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -79,7 +62,7 @@ def examples(
 def _with_threads(list_items, make_example, description, skipped) -> Iterator[tuple[str, dict]]:
     items = list_items()
     faults = []
-    for future in _futures(items, make_example, description):
+    for future in futures(make_example, progress(items, description)):
         try:
             yield future.result()
         except (UserError, OSError) as error:  # OSError: a file that cannot be read at all
@@ -96,18 +79,17 @@ def _with_threads(list_items, make_example, description, skipped) -> Iterator[tu
         )
 
 
-def _futures(items, make_example, description) -> Iterator[Future]:
-    """What is being made of each item, in the items' order."""
+def futures(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Future]:
+    """What threads make of each item, in the items' order; few items are under way at a time."""
     # Threads help: the work is reading, decoding and encoding, outside of the interpreter's lock.
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future] = deque()
-        for item in progress(items, description):
-            waiting.append(pool.submit(make_example, item))
+        for item in items:
+            waiting.append(pool.submit(function, item))
             if len(waiting) == AHEAD * threads:
                 yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+        yield from waiting
 
 
 def check_beam(options: str) -> None:

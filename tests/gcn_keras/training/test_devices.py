@@ -20,7 +20,7 @@ from places import REPOSITORY
 from gcn_keras import RECIPES
 from gcn_keras.training.devices import Team, check_divisible, make_team
 from pipelines import datasets
-from pipelines.base.errors import ArgumentError, UsageError
+from pipelines.base.errors import ArgumentError, UsageError, in_options
 
 PROGRAM = REPOSITORY / "tests/support/ten_steps.py"
 
@@ -219,7 +219,7 @@ def test_every_device_gets_the_same_share():
     with pytest.raises(ArgumentError) as caught:
         check_divisible(recipe(batch=8, accumulate=2), 3)
     assert "--" not in str(caught.value)
-    assert caught.value.of_option() == (
+    assert in_options(caught.value.template) == (
         "--batch is of all devices together and must be a multiple of 3 devices × --accumulate 2, "
         "got 8"
     )

@@ -8,7 +8,7 @@ import pytest
 from gcn_keras import RECIPES
 from gcn_keras.recipes import command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run, find_run, recipe_to_resume
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UserError, in_options
 
 SHAPES = RECIPES["shapes"]
 
@@ -52,12 +52,12 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     elsewhere = dataclasses.replace(recipe, data_dir="elsewhere", export=False, on_nan="skip")
     with pytest.raises(ArgumentError, match="a run that is not finished: resume goes on") as caught:
         find_run(elsewhere)
-    assert "not finished: --resume goes on with it" in caught.value.of_option()
+    assert "not finished: --resume goes on with it" in in_options(caught.value.template)
     resumed = dataclasses.replace(elsewhere, resume=True)
     assert open_run(resumed).path == run.path and not run.finished
     with pytest.raises(ArgumentError) as caught:
         open_run(dataclasses.replace(recipe, kernel_size=(3, 5, 5, 7)))
-    assert caught.value.of_option() == (
+    assert in_options(caught.value.template) == (
         f"--out {run.path} holds a run with kernel_size = [7], and this one has [3, 5, 5, 7]: "
         f"name another folder"
     )
@@ -107,7 +107,10 @@ def test_what_is_no_run_folder_is_left_alone(tmp_path, kind):
     kept.write_text("mine")
     with pytest.raises(ArgumentError) as caught:
         open_run(dataclasses.replace(SHAPES, out=str(out)))
-    assert caught.value.of_option() == f"--out {out} exists and is no run folder: name another one"
+    assert (
+        in_options(caught.value.template)
+        == f"--out {out} exists and is no run folder: name another one"
+    )
     assert kept.read_text() == "mine"
 
 

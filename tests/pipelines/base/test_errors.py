@@ -2,7 +2,14 @@
 
 import pytest
 
-from pipelines.base.errors import ArgumentError, UsageError, UserError, as_options, run_command
+from pipelines.base.errors import (
+    ArgumentError,
+    UsageError,
+    UserError,
+    as_options,
+    in_options,
+    run_command,
+)
 
 FAULT = ("crf.bilateral_xy", "needs {some_tile}, got {} 3")
 
@@ -23,7 +30,7 @@ def test_in_the_words_of_a_command():
 def test_a_phrase_that_names_several_arguments():
     error = ArgumentError("{host} and {port}", "must be HOST:PORT, got 'a b:1'")
     assert str(error) == "host and port must be HOST:PORT, got 'a b:1'"
-    assert error.of_option() == "--host and --port must be HOST:PORT, got 'a b:1'"
+    assert in_options(error.template) == "--host and --port must be HOST:PORT, got 'a b:1'"
 
 
 @pytest.mark.parametrize("kind", [UserError, UsageError])
