@@ -1,8 +1,7 @@
 """The paper's two blocks and their rivals, as functions on Keras' functional API.
 
-Each function takes a map `[B, H, W, C]` and returns a map of the same height and width. They are
-made of built-in layers only, so `model.summary()` reads like the paper's figures and a saved
-model loads in plain Keras. `name` is the prefix of the names of a block's layers.
+They are made of built-in layers only, so `model.summary()` reads like the paper's figures and a
+saved model loads in plain Keras.
 """
 
 import keras
@@ -26,13 +25,10 @@ def global_convolution(
         Map `[B, H, W, filters]`.
     """
     k = odd_kernel_size(kernel_size)
-
     left = _convolution(filters, (k, 1), f"{name}_left_1")(x)
     left = _convolution(filters, (1, k), f"{name}_left_2")(left)
-
     right = _convolution(filters, (1, k), f"{name}_right_1")(x)
     right = _convolution(filters, (k, 1), f"{name}_right_2")(right)
-
     return keras.layers.Add(name=f"{name}_sum")([left, right])
 
 
@@ -41,14 +37,7 @@ def boundary_refinement(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
     The last convolution starts at zero, so that before training the block passes scores through
     unchanged: nine random blocks in a row would garble them (our choice; the paper names no
-    initialisation).
-
-    Args:
-        x: score map `[B, H, W, C]`.
-        name: prefix of the layers' names.
-
-    Returns:
-        Refined score map `[B, H, W, C]`.
+    initialisation). From score map to score map, `[B, H, W, C]`.
     """
     channels = x.shape[-1]
     residual = _convolution(channels, (3, 3), f"{name}_conv1")(x)
@@ -62,14 +51,7 @@ def plain_convolution(
 ) -> keras.KerasTensor:
     """One k×k convolution: GCN's rival in Table 2 and, with k = 1, the baseline of Table 1.
 
-    Args:
-        x: map `[B, H, W, C]`.
-        filters: output channels.
-        kernel_size: odd k.
-        name: prefix of the layer's name.
-
-    Returns:
-        Map `[B, H, W, filters]`.
+    Arguments and result as of `global_convolution`.
     """
     k = odd_kernel_size(kernel_size)
     return _convolution(filters, (k, k), f"{name}_conv")(x)
@@ -80,17 +62,9 @@ def convolution_stack(
 ) -> keras.KerasTensor:
     """(k - 1) / 2 convolutions 3×3, which together reach k×k: GCN's rival in Tables 3 and 4.
 
-    As in the paper there is no nonlinearity between them.
-
-    Args:
-        x: map `[B, H, W, C]`.
-        filters: output channels of the last convolution.
-        kernel_size: odd k of at least 3, the reach of the whole stack.
-        name: prefix of the layers' names.
-        width: channels between the convolutions, m in Table 4; None keeps those of `x`.
-
-    Returns:
-        Map `[B, H, W, filters]`.
+    As in the paper there is no nonlinearity between them. `width` are the channels between the
+    convolutions, m in Table 4; None keeps those of `x`. Other arguments and the result are as of
+    `global_convolution`.
 
     Raises:
         ValueError: if `kernel_size` is less than 3.
@@ -98,20 +72,14 @@ def convolution_stack(
     k = odd_kernel_size(kernel_size)
     if k < 3:
         raise ValueError(f"a stack of 3x3 convolutions reaches at least 3 pixels: kernel_size={k}")
-    depth = (k - 1) // 2
-    width = width or x.shape[-1]
-    for i in range(1, depth + 1):
-        channels = filters if i == depth else width
-        x = _convolution(channels, (3, 3), f"{name}_conv{i}")(x)
+    channels = [width or x.shape[-1]] * ((k - 3) // 2) + [filters]
+    for i, size in enumerate(channels, 1):
+        x = _convolution(size, (3, 3), f"{name}_conv{i}")(x)
     return x
 
 
 def odd_kernel_size(kernel_size: int) -> int:
-    """Returns `kernel_size` if it is a positive odd integer.
-
-    Raises:
-        ValueError: if it is not.
-    """
+    """Returns `kernel_size` if it is a positive odd integer; else a ValueError."""
     if type(kernel_size) is not int or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(
             f"kernel_size must be a positive odd integer, so that the output stays aligned with "

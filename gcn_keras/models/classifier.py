@@ -19,10 +19,7 @@ def classifier(
 
     Args:
         num_classes: at least 2.
-        backbone: one of `gcn_keras.models.backbones.NAMES`.
-        weights: of the backbone, see `backbones.build`.
-        batch_norm_momentum: of the moving statistics; None leaves Keras' 0.99.
-        name: the model's name.
+        backbone, weights, batch_norm_momentum, name: as of `gcn_keras.gcn`.
 
     Returns:
         A model from RGB images `[B, H, W, 3]`, 0…255, float or uint8, to float32 logits

@@ -4,11 +4,11 @@ A multiply-add is one product and the addition of it. Counted are those of convo
 layers, for one image; biases, batch norms, activations, poolings and sums are not.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
-import numpy as np
 
 from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of
 
@@ -18,7 +18,7 @@ class Block(NamedTuple):
 
     Attributes:
         name: as it is shown: "res-4", "GCN P5, k = 15", "BR P5".
-        in_backbone: whether it belongs to the backbone, and not to what stands on it.
+        in_backbone: whether it belongs to the backbone.
         output: shape of its output without the batch: `(H, W, C)`.
         parameters: weights and biases, with batch norm's moving statistics.
         multiply_adds: for one image.
@@ -40,36 +40,27 @@ def multiply_adds(layer: keras.Layer, input_shape: tuple, output_shape: tuple) -
 
     Args:
         layer: a built Keras layer with maps `[B, H, W, C]`, or a dense one.
-        input_shape: of its input, `(B, H, W, C)`; B does not count.
-        output_shape: of its output.
+        input_shape, output_shape: of its input and output, `(B, H, W, C)`; B does not count.
 
     Returns:
         The number; 0 for a layer that is neither convolution nor dense.
     """
     if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
         # A group's kernel has the channels of the group only, so its size is right for groups, too.
-        return _positions(output_shape) * _size(layer.kernel)
-    if isinstance(layer, keras.layers.SeparableConv2D):
-        kernels = _size(layer.depthwise_kernel) + _size(layer.pointwise_kernel)
-        return _positions(output_shape) * kernels
-    if isinstance(layer, (keras.layers.Conv2DTranspose, keras.layers.Dense)):
-        return _positions(input_shape) * _size(layer.kernel)
-    return 0
-
-
-def _positions(shape) -> int:
-    return int(np.prod(shape[1:-1], dtype=np.int64))
-
-
-def _size(weight) -> int:
-    return int(np.prod(weight.shape, dtype=np.int64))
+        shape, kernels = output_shape, [layer.kernel]
+    elif isinstance(layer, keras.layers.SeparableConv2D):
+        shape, kernels = output_shape, [layer.depthwise_kernel, layer.pointwise_kernel]
+    elif isinstance(layer, (keras.layers.Conv2DTranspose, keras.layers.Dense)):
+        shape, kernels = input_shape, [layer.kernel]
+    else:
+        return 0
+    return math.prod(shape[1:-1]) * sum(math.prod(kernel.shape) for kernel in kernels)
 
 
 def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     """What each block of a model costs.
 
-    Layers are told apart by their names, which say where in Figure 2 they stand. A layer of
-    another name that costs something is a block of its own.
+    A layer whose name is none of Figure 2, and that costs something, is a block of its own.
 
     Args:
         model: a functional model from images, of built-in layers.
@@ -90,7 +81,7 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        source, output = _first(layer.input), _first(layer.output)
+        source, output = (keras.tree.flatten(x)[0] for x in (layer.input, layer.output))
         cost = multiply_adds(layer, shapes[id(source)], shapes[id(output)])
         place = block_of(layer.name)
         if place or cost or layer.count_params():
@@ -100,16 +91,11 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
 
 
 def _shapes(model, height, width) -> dict[int, tuple]:
-    """The shape of every tensor of a model, by its id."""
-    tensors = [_first(layer.output) for layer in model.layers]
+    """The shape of every tensor of a model, by its id; nothing is computed for this."""
+    tensors = [keras.tree.flatten(layer.output)[0] for layer in model.layers]
     image = keras.KerasTensor((1, height, width, 3))
-    # No layer computes anything for this.
     outputs = keras.Model(model.input, tensors).compute_output_spec(image)
     return {id(x): tuple(y.shape) for x, y in zip(tensors, outputs, strict=True)}
-
-
-def _first(tensors):
-    return tensors[0] if isinstance(tensors, (list, tuple)) else tensors
 
 
 def _block(place: Place, members: list[tuple]) -> Block:
@@ -123,7 +109,7 @@ def _block(place: Place, members: list[tuple]) -> Block:
 
 
 def _score_map_name(level: str, layers: tuple) -> str:
-    """What makes the score map: "GCN P5, k = 15", or which of its rivals."""
+    """What makes the score map: "GCN P5, k = 15", "7×7 P5", "7 × 3×3 P5"."""
     kernels = [layer.kernel_size for layer in layers if isinstance(layer, keras.layers.Conv2D)]
     k = max(kernels[0])
     if min(kernels[0]) < k:
@@ -158,4 +144,4 @@ def p5_weights(model: keras.Model) -> int:
     """Weights of the block that makes P5's score map, without biases, as Tables 2 and 4 count."""
     places = ((layer, block_of(layer.name)) for layer in model.layers)
     block = (layer for layer, place in places if place and place[:2] == ("P5", GCN))
-    return sum(_size(w) for layer in block for w in layer.weights if len(w.shape) == 4)
+    return sum(math.prod(w.shape) for layer in block for w in layer.weights if len(w.shape) == 4)

@@ -76,10 +76,8 @@ def gcn(
     # === A score map of each stage ===
     scores = {}
     for level in LEVELS:
-        prefix = level.lower()
-        score = _score_map(
-            pyramid[level], block, num_classes, sizes[level], f"gcn_{prefix}", stack_width
-        )
+        prefix, x, k = level.lower(), pyramid[level], sizes[level]
+        score = _score_map(x, block, num_classes, k, f"gcn_{prefix}", stack_width)
         scores[level] = _refine(score, boundary_refinement, f"br_{prefix}")
 
     # === From coarse to fine ===
@@ -105,19 +103,12 @@ def gcn(
 
 def normalised(image: keras.KerasTensor) -> keras.KerasTensor:
     """Images `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
-    return keras.layers.Normalization(
-        mean=MEAN_RGB,
-        variance=np.square(STD_RGB),
-        name="normalization",
-    )(image)
+    variance = np.square(STD_RGB)
+    return keras.layers.Normalization(mean=MEAN_RGB, variance=variance, name="normalization")(image)
 
 
 def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
-    """`{"P2": k, ...}` from one odd number or one for each level.
-
-    Raises:
-        ValueError: a number that is even or not positive, or neither one nor four of them.
-    """
+    """`{"P2": k, ...}` from one odd number or one for each level; else a ValueError."""
     sizes = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
     if len(sizes) == 1:
         sizes = sizes * len(LEVELS)
@@ -132,14 +123,8 @@ def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
 def upsampling_deconvolution(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """×2 transposed convolution, 4×4, that interpolates bilinearly before any training.
 
-    Kernel size and initialisation are our choice (the paper says only "deconvolution").
-
-    Args:
-        x: score map `[B, H, W, C]`.
-        name: the layer's name.
-
-    Returns:
-        Score map `[B, 2H, 2W, C]`.
+    Kernel size and initialisation are our choice (the paper says only "deconvolution"). From a
+    score map `[B, H, W, C]` to `[B, 2H, 2W, C]`.
     """
     layer = keras.layers.Conv2DTranspose(x.shape[-1], 4, strides=2, padding="same", name=name)
     y = layer(x)
@@ -156,13 +141,11 @@ def bilinear_kernel(channels: int) -> np.ndarray:
 
 
 def _score_map(x, block, num_classes, kernel_size, name, stack_width):
+    if block == "stack":
+        return blocks.convolution_stack(x, num_classes, kernel_size, name, stack_width)
     if block == "gcn":
         return blocks.global_convolution(x, num_classes, kernel_size, name)
-    if block == "conv1x1":
-        return blocks.plain_convolution(x, num_classes, 1, name)
-    if block == "conv":
-        return blocks.plain_convolution(x, num_classes, kernel_size, name)
-    return blocks.convolution_stack(x, num_classes, kernel_size, name, stack_width)
+    return blocks.plain_convolution(x, num_classes, 1 if block == "conv1x1" else kernel_size, name)
 
 
 def _refine(score, boundary_refinement, name):

@@ -12,8 +12,7 @@ class Place(NamedTuple):
     """The place of a layer.
 
     Attributes:
-        level: "stem", "res-2" … "res-5" in the backbone; above it "P2" … "P5", then "up 1", "up 2"
-            on the way from P2 to the image's size.
+        level: "stem", "res-2" … "res-5" in the backbone; above it "P2" … "P5", "up 1", "up 2".
         block: `BACKBONE`; `GCN` for what makes a score map, whichever block that is; "BR",
             "deconvolution to", "deconvolution", "sum", "BR sum".
         part: what the name says beyond that: "left_1", "conv2"; empty for a block of one layer.
@@ -30,7 +29,7 @@ def _places() -> dict[str, Place]:
     places = {"normalization": stem, "conv1_": stem, "pool1_": stem, "stem": stem}
     for i in (2, 3, 4, 5):  # keras.applications, our own, keras-cv
         stage = Place(f"res-{i}", BACKBONE)
-        places |= {f"conv{i}_": stage, f"p{i}_": stage, f"v2_stack_{i - 2}_": stage}
+        places |= dict.fromkeys((f"conv{i}_", f"p{i}_", f"v2_stack_{i - 2}_"), stage)
     for i in (2, 3, 4, 5):
         places |= {f"gcn_p{i}_": Place(f"P{i}", GCN), f"br_p{i}_": Place(f"P{i}", "BR")}
     for i in (4, 3, 2):
@@ -66,8 +65,5 @@ def is_in_head(layer_name: str) -> bool:
 
 
 def group_of(layer_name: str) -> str:
-    """The first two words of a name: "conv4_block3_2_conv" is of "conv4_block3".
-
-    These groups, which any model has, are a residual block, a score map, a level's refinements.
-    """
+    """The first two words of a name: "conv4_block3_2_conv" is of "conv4_block3"."""
     return "_".join(layer_name.split("_")[:2])

@@ -18,12 +18,11 @@ FEWEST_CHANNELS = 128
 def convolve_along_lines(model: keras.Model) -> int:
     """Lets a model compute its 1×k and k×1 convolutions line by line, where that is faster.
 
-    Layers, weights and configuration stay as they are, and so does what is saved of them; only
-    the computation within this process changes. Nothing is done where TensorFlow has a GPU, or
-    where Keras computes with something else.
+    Only the computation within this process changes, not what is saved. Nothing is done where
+    TensorFlow has a GPU, or where Keras computes with something else.
 
     Args:
-        model: from `gcn_keras.gcn`, or any functional model.
+        model: any functional model.
 
     Returns:
         How many layers compute that way now.

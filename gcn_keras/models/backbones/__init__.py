@@ -71,13 +71,9 @@ def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyra
 
     Args:
         name: one of `NAMES`.
-        x: normalised image `[B, H, W, 3]`: (RGB - MEAN_RGB) / STD_RGB, both of
-            `pipelines.base.imagenet`.
+        x: image `[B, H, W, 3]`, as `gcn_keras.models.gcn.normalised` gives it.
         weights: None for random weights; for backbones with ImageNet weights also "imagenet",
             or the path of the `*_notop.h5` file that Keras publishes.
-
-    Returns:
-        `{"P2": ..., "P3": ..., "P4": ..., "P5": ...}`.
 
     Raises:
         ValueError: unknown name, weights that this backbone has not, or a package that is missing.
