@@ -43,9 +43,9 @@ def evaluate(
 
     print(f"{model} on {dataset}, split {split}")
     content = {"model": model, "dataset": dataset, "split": split}
-    if not options.inference.is_default:
-        content["procedure"] = options.inference.command_line()
-        print(f"procedure {content['procedure']}")
+    if procedure := options.inference.command_line():
+        content["procedure"] = procedure
+        print(f"procedure {procedure}")
     if split not in prepared.unlabelled_splits:
         print(matrix.table(prepared.class_names))
         content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)

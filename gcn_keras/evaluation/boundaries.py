@@ -83,15 +83,7 @@ class BandMatrices(Counts):
         super().__init__(np.zeros((len(self.widths) + 1, num_classes, num_classes), np.int64))
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds images.
-
-        Args:
-            labels: uint8 `[B, H, W]`, 255 for void, which does not count.
-            predictions: uint8 `[B, H, W]`, below C.
-
-        Raises:
-            ValueError: shapes that differ, or a value that is no class.
-        """
+        """Adds images, uint8 `[B, H, W]`; otherwise as `ConfusionMatrix.update`."""
         _check_shapes(labels, predictions)
         for label, prediction in zip(labels, predictions, strict=True):
             interval = np.searchsorted(self.widths, boundary_distance(label), side="right")
@@ -151,7 +143,7 @@ class ContourCounts(Counts):
         super().__init__(np.zeros((3, num_classes), np.int64))
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds images; arguments and errors as of `BandMatrices.update`."""
+        """Adds images, uint8 `[B, H, W]`; otherwise as `ConfusionMatrix.update`."""
         _check_shapes(labels, predictions)
         size = self.counts.shape[1]
         for label, prediction in zip(labels, predictions, strict=True):
@@ -249,8 +241,8 @@ class BoundaryReport:
             lines.append("within px  accuracy %  mean IoU %")
             for width in self.trimap:
                 band = self._bands.within(width)
-                scores = _percent(band.pixel_accuracy), _percent(band.mean_iou)
-                lines.append(f"{width:>9}  {scores[0]:>10}  {scores[1]:>10}")
+                accuracy, mean_iou = _percent(band.pixel_accuracy), _percent(band.mean_iou)
+                lines.append(f"{width:>9}  {accuracy:>10}  {mean_iou:>10}")
         return "\n".join(lines)
 
 

@@ -34,8 +34,7 @@ def measure(
 ) -> dict[Parameters | None, float]:
     """Mean IoU without a CRF, under the key None, and with each of the candidates.
 
-    Each image goes through the model once, and no probabilities are kept. A progress bar runs on
-    standard error.
+    Each image goes through the model once, and no probabilities are kept.
 
     Args:
         logits, views: as of `multi_scale.probabilities`.

@@ -14,9 +14,8 @@ _UNIT = 2**24
 class MeanIoU(keras.metrics.Metric):
     """Mean IoU of all pixels since the last reset, from one confusion matrix.
 
-    The definition is that of `ConfusionMatrix`: void (255) does not count, and classes that occur
-    neither as label nor as prediction are left out of the mean. Without a valid pixel the result is
-    NaN. Other labels that are no class are left out as void is, since a graph cannot refuse them.
+    The definition is that of `ConfusionMatrix`, except that labels that are no class are left out
+    as void is, since a graph cannot refuse them.
 
     Args:
         num_classes: C.
@@ -37,8 +36,7 @@ class MeanIoU(keras.metrics.Metric):
         Args:
             y_true: labels `[B, H, W]` or `[B, H, W, 1]`, integers.
             y_pred: logits or probabilities `[B, H, W, C]`.
-            sample_weight: None. Pixels are counted, so it belongs into `metrics`, not into
-                `weighted_metrics`.
+            sample_weight: None.
 
         Raises:
             ValueError: scores of another number of classes, or a sample weight.

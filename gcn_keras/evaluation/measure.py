@@ -37,11 +37,8 @@ def measure(
     Args:
         model: its path or address.
         dataset: what it is measured on.
-        split: one of its splits, whose labels may be missing: then the submission is all.
+        split: of the data set; its labels may be missing where there is a submission.
         options: checked; their split is not read.
-
-    Returns:
-        The confusion matrix, and what was counted at boundaries.
 
     Raises:
         UsageError: the options do not fit the data set.
@@ -99,7 +96,7 @@ def evaluate_model(
     measures: Sequence[Counts] = (),
     keep: Callable[[list[str], np.ndarray], None] | None = None,
 ) -> ConfusionMatrix:
-    """Segments every image of a split, whole and at its own size.
+    """The confusion matrix of a split, whose images are segmented whole and at their own size.
 
     Args:
         segment: function from images to labels.
@@ -107,9 +104,6 @@ def evaluate_model(
         limit: stop after so many images; None for all.
         measures: others that are updated, such as `boundaries.BandMatrices`.
         keep: function that gets every batch's image ids, a list, and predictions; None for none.
-
-    Returns:
-        The confusion matrix of the whole split.
     """
     matrix = ConfusionMatrix(dataset.num_classes)
     for images, labels, image_ids in evaluation_batches(dataset, split, limit, with_ids=True):

@@ -1,7 +1,4 @@
-"""Label maps packed as the test servers of PASCAL VOC and Cityscapes want them.
-
-The labels of their test images are not published: the servers measure what is uploaded.
-"""
+"""Label maps packed as the test servers of PASCAL VOC and Cityscapes want them."""
 
 from __future__ import annotations
 
@@ -50,11 +47,7 @@ class Layout:
     endings: tuple[str, ...]
 
     def encode(self, prediction: np.ndarray) -> bytes:
-        """Encodes a label map of class indices, uint8 `[H, W]`, as the server's PNG.
-
-        Raises:
-            ValueError: an index that is no class.
-        """
+        """A label map, uint8 `[H, W]`, as the server's PNG; a ValueError where it is no class."""
         if prediction.max() >= len(self.values):
             raise ValueError(
                 f"predictions must be below {len(self.values)}, found {prediction.max()}"
@@ -93,11 +86,7 @@ LAYOUTS = (
 
 
 def check_file(file: Path, limit: int | None = None) -> None:
-    """Refuses what can be no submission; imports nothing heavy.
-
-    Args:
-        file: the archive to write.
-        limit: of the images; None for all.
+    """Refuses an archive that can be no submission of `limit` images, None for all.
 
     Raises:
         ArgumentError: another ending, or not all images.
@@ -138,13 +127,9 @@ def write_submission(
 
     The same label maps make the same bytes.
 
-    Args:
-        file: the archive; its ending decides between tar and zip.
-        layout: of `file`'s server.
-
     Yields:
-        A function that adds image ids, a list of B, and predictions, uint8 `[B, H, W]` of class
-        indices, each at its image's own size. A ValueError from it: an index that is no class.
+        A function that adds image ids, a list of B, and label maps, uint8 `[B, H, W]`; a
+        ValueError from it: an index that is no class.
 
     Raises:
         UserError: the file cannot be written.
