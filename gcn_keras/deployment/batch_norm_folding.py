@@ -7,17 +7,15 @@ import numpy as np
 def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Copies a model for deployment: batch norms folded, everything in float32.
 
-    At inference a batch norm scales and shifts each channel by constants. One that follows a
-    convolution, and is all that reads it, is taken into the convolution's kernel and bias; the
-    outputs are those of the model at inference, up to rounding. Other batch norms stay, as do
-    those inside of models that are layers of this one.
+    A batch norm that follows a convolution, and is all that reads it, is taken into the
+    convolution's kernel and bias; the outputs are those of the model at inference, up to rounding.
+    Other batch norms stay, as do those inside of models that are layers of this one.
 
     Args:
         model: a functional model. It is left as it is, and shares nothing with the copy.
 
     Returns:
-        A functional model with the same inputs and outputs, not compiled, in which the layers
-        that are left keep their names.
+        A functional model, not compiled, in which the layers that are left keep their names.
     """
     # Without what `compile` added.
     model = keras.Model(model.input, model.output, name=model.name)
@@ -68,7 +66,7 @@ def _foldable(model) -> dict[str, str]:
             and source.activation is keras.activations.linear
             and len(calls[source.name]) == 1
             and read.count(source.name) == 1
-            and layer.axis in (_channels(source), _channels(source) - 4)
+            and layer.axis % 4 == (3 if source.data_format == "channels_last" else 1)
             # Called so, it takes the statistics of the batch at inference, too.
             and not any(call["kwargs"].get("training") for call in calls[layer.name])
         ):
@@ -85,10 +83,6 @@ def _sources(value) -> list[str]:
     if isinstance(value, (list, tuple)):
         return [name for part in value for name in _sources(part)]
     return []
-
-
-def _channels(convolution) -> int:
-    return 3 if convolution.data_format == "channels_last" else 1
 
 
 def _fold(convolution, batch_norm) -> list[np.ndarray]:

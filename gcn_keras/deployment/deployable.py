@@ -22,8 +22,7 @@ class Deployable:
     """A trained model, and what the writers of its forms need.
 
     Attributes:
-        network: the Keras model from images, whose sides are multiples of
-            `inference.padding.STRIDE`, to logits.
+        network: the Keras model from images, whose sides are multiples of `STRIDE`, to logits.
         legend: names and colours of its classes.
         path: the file that it comes from; None for a model in memory.
 
@@ -51,12 +50,8 @@ class Deployable:
 
     @classmethod
     def load(cls, path: Path, dataset: PreparedDataset | None = None) -> Deployable:
-        """Loads a `.keras` file.
-
-        Args:
-            path: the file.
-            dataset: whose legend it takes; None for that of labels.json beside the file, or
-                numbers for names.
+        """Loads a `.keras` file, with the legend of a data set, of labels.json beside the file,
+        or numbers for names.
 
         Raises:
             UserError: there is no such model, or it has other classes than the data set.
@@ -68,8 +63,6 @@ class Deployable:
         else:
             legend = segmenter.legend or Legend.unnamed(segmenter.num_classes)
         return cls(segmenter.model, legend, path)
-
-    # What is made is kept: a graph refers to the variables of its model, but does not keep them.
 
     @functools.cached_property
     def folded(self) -> keras.Model:

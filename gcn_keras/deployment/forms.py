@@ -15,8 +15,6 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import replacing
 
 if TYPE_CHECKING:
-    import keras
-
     from pipelines.datasets import PreparedDataset
 
 Format = Literal["savedmodel", "tflite", "tflite-fp16", "tflite-int8", "onnx"]
@@ -33,11 +31,7 @@ _COMPARED_SECONDS = 3
 
 
 def export_file(model: Path, out: Path, formats: Sequence[Format] = ("savedmodel",)) -> list[str]:
-    """Exports a `.keras` file, see `export_model`; gives the lines that the command prints.
-
-    Raises:
-        UserError: there is no such model, or something cannot be written.
-    """
+    """Exports a `.keras` file, see `export_model`; gives the lines that the command prints."""
     said: list[str] = []
     export_model(Deployable.load(model), out, formats, say=said.append)
     return "\n".join(said).splitlines()
@@ -59,9 +53,8 @@ def export_model(
 
     Args:
         deployable: a model from a file.
-        out: the folder to write to: the SavedModel as its next version folder, the others as
-            NAME.tflite, NAME-fp16.tflite, NAME-int8.tflite and NAME.onnx, where NAME is the
-            folder's, with names and colours of the classes beside each.
+        out: the folder to write to: the SavedModel as its next version folder, the others under
+            the folder's name and `ENDINGS`, with names and colours of the classes beside each.
         formats: what to write.
         size: height and width of the images that TFLite files take, if the model takes more than
             one; the other forms take any size, and are timed and warmed up with this one.
@@ -72,7 +65,7 @@ def export_model(
         say: takes the lines about what was found and written.
 
     Returns:
-        `model`, the path; `graph`, as of `compare`; with a data set also its name, `dataset`,
+        `model`, the path; `graph`, as of `compare`; with a data set also `dataset`, its name,
         `split`, and `formats`, the rows of `quantization.report`.
 
     Raises:
@@ -103,7 +96,6 @@ def export_model(
 
 
 def _size_of_files(network, formats, size) -> tuple[int, int] | None:
-    """Height and width for TFLite: the one asked for, or the model's own if it has a fixed one."""
     if size is not None or not any(name.startswith("tflite") for name in formats):
         return size
     _, height, width, _ = network.input_shape
@@ -130,40 +122,37 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
 
     from gcn_keras.deployment.graphs import logits_graph
 
-    network, folded, frozen = deployable.network, deployable.folded, deployable.frozen
-    graph = logits_graph(network)
+    functions = logits_graph(deployable.network), deployable.frozen
     height, width = size or _COMPARED_SIZE
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
-    training_ms, deployed_ms = _times((graph, frozen), tf.constant(pixels, tf.uint8))
-
-    def of(model: keras.Model, graph: tf.Graph, size: int, ms: float) -> dict[str, float]:
-        return {
+    times = _times(functions, tf.constant(pixels, tf.uint8))
+    models = deployable.network, deployable.folded
+    sizes = deployable.file.stat().st_size, functions[1].graph.as_graph_def().ByteSize()
+    training, deployed = (
+        {
             "layers": len(model.layers),
-            "operations": len(graph.get_operations()),
+            "operations": len(function.graph.get_operations()),
             "parameters": model.count_params(),
             "mib": size / 2**20,
             "ms": ms,
         }
-
-    frozen_size = frozen.graph.as_graph_def().ByteSize()
-    return {
-        "training": of(network, graph.graph, deployable.file.stat().st_size, training_ms),
-        "deployed": of(folded, frozen.graph, frozen_size, deployed_ms),
-        "height": height,
-        "width": width,
-        "speed_ratio": training_ms / deployed_ms,
-    }
+        for model, function, size, ms in zip(models, functions, sizes, times, strict=True)
+    )
+    ratio = training["ms"] / deployed["ms"]
+    sides = {"height": height, "width": width}
+    return {"training": training, "deployed": deployed, **sides, "speed_ratio": ratio}
 
 
 def _write(deployable, out, formats, size, dataset, split, budget, say) -> dict[Format, Path]:
-    """Writes what was asked for, once everything is converted; what was written where."""
+    """Writes what was asked for, once everything is converted; tells what lies where."""
     from gcn_keras.deployment import saved_model
     from gcn_keras.deployment.quantization import mib_of
 
-    contents = {}
-    for kind in formats:
-        if kind.startswith("tflite"):
-            contents[kind] = _tflite(deployable, kind, size, dataset, split, budget, say)
+    contents = {
+        kind: _tflite(deployable, kind, size, dataset, split, budget, say)
+        for kind in formats
+        if kind.startswith("tflite")
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -187,7 +176,6 @@ def _write(deployable, out, formats, size, dataset, split, budget, say) -> dict[
 
 
 def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
-    """The content of a TFLite file; the names of the layers that stay in float are said."""
     from gcn_keras.deployment import quantization, tflite
     from gcn_keras.evaluation.measure import evaluate_model
     from gcn_keras.inference.keras_model import segment
@@ -210,15 +198,11 @@ def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
 
 
 def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> list[np.ndarray]:
-    """Images of the training split as a TFLite file will meet them: never resized.
-
-    Args:
-        dataset: with a split train.
-        size: height and width.
+    """Images of the training split as a TFLite file of this height and width will meet them.
 
     Returns:
-        At most `REPRESENTATIVE` arrays uint8 `[1, height, width, 3]`: windows anywhere in larger
-        images; smaller ones padded with the mean pixel at the bottom and right.
+        At most `REPRESENTATIVE` arrays uint8 `[1, height, width, 3]`, none resized: windows
+        anywhere in larger images; smaller ones padded with the mean pixel at the bottom and right.
 
     Raises:
         UsageError: the data set has no split train.
@@ -254,14 +238,10 @@ def _times(functions, images) -> list[float]:
 def graph_table(figures: dict) -> str:
     """The figures of `compare` as aligned text."""
     training, deployed = figures["training"], figures["deployed"]
-    time_label = f"ms, {figures['height']}x{figures['width']}"
+    names = {"mib": "MiB", "ms": f"ms, {figures['height']}x{figures['width']}"}
+    forms = {"mib": ".2f", "ms": ".1f"}
     lines = [f"{'':<16}{'training graph':>16}{'deployed graph':>16}"]
-    for name, key, form in (
-        ("layers", "layers", ",d"),
-        ("operations", "operations", ",d"),
-        ("parameters", "parameters", ",d"),
-        ("MiB", "mib", ".2f"),
-        (time_label, "ms", ".1f"),
-    ):
-        lines.append(f"{name:<16}{training[key]:>16{form}}{deployed[key]:>16{form}}")
+    for key, value in training.items():
+        form = forms.get(key, ",d")
+        lines.append(f"{names.get(key, key):<16}{value:>16{form}}{deployed[key]:>16{form}}")
     return "\n".join(lines) + f"   {figures['speed_ratio']:.2f} x as fast"

@@ -16,14 +16,11 @@ IMAGES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 
 
 def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
-    """The graph from images of any size to logits of that size; the weights are variables.
+    """The graph from images, uint8 `[B, H, W, 3]` of any size, to logits, float32 `[B, H, W, C]`.
 
     Args:
         model: Keras model from images, whose sides are multiples of `STRIDE`, to logits. The
-            caller must keep it: the graph does not keep its variables.
-
-    Returns:
-        `tf.ConcreteFunction` from uint8 `[B, H, W, 3]` to float32 `[B, H, W, C]`.
+            caller must keep it: the graph refers to its variables, but does not keep them.
     """
 
     @tf.function(input_signature=[IMAGES])
@@ -36,23 +33,14 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
 
 
 def freeze(graph: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
-    """The same function with its variables as constants, which TensorFlow can then optimise.
-
-    Returns:
-        `tf.ConcreteFunction`; it gives a list of its outputs.
-    """
+    """The same function with its variables as constants; it gives a list of its outputs."""
     return convert_variables_to_constants_v2(graph)
 
 
 def pad_to_stride(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Pads at the bottom and right with the rounded mean pixel, as `inference.padding` does.
+    """Pads `[B, H, W, 3]`, RGB 0…255 of any number type, as `inference.padding.pad_to_stride`.
 
-    Args:
-        images: `[B, H, W, 3]`, RGB 0…255, of any number type.
-        shape: B, H and W: numbers where the graph has one size, else tensors.
-
-    Returns:
-        `[B, H', W', 3]` of the same type; H' and W' are the next multiples of `STRIDE`.
+    `shape` is B, H and W: numbers where the graph has one size, else tensors.
     """
     sizes, mean = [*shape, 3], np.rint(MEAN_RGB).astype(images.dtype.as_numpy_dtype)
     for axis in (1, 2):

@@ -37,17 +37,14 @@ def report(
     """Measures several forms of a model on the same images.
 
     Args:
-        models: paths or addresses, as `open_segmenter` takes them; the first, the Keras model as a
-            rule, is what the others are compared with.
-        dataset: what they are measured on.
-        split: one of its splits.
-        limit: stop after so many images; None for all.
+        models: paths or addresses, as `open_segmenter` takes them; the others are compared with
+            the first.
+        dataset, split, limit: as of `evaluate_model`.
 
     Returns:
-        A row for each: `model`, `mean_iou`, `pixel_accuracy`, `iou` by class name (None where a
-        class is absent), `loss_points`, how many points of mean IoU (hundredths) are lost against
-        the first, `size_mib` of the file or the SavedModel's folder (None for a server), and
-        `latency_ms`, the median time of an image by itself.
+        A row for each: `model`; `ConfusionMatrix.summary`; `loss_points`, how many points of mean
+        IoU (hundredths) are lost against the first; `size_mib`, None for a server; `latency_ms`,
+        the median time of an image by itself.
 
     Raises:
         UserError: a model cannot be used, or knows another number of classes than the data set.
@@ -64,7 +61,7 @@ def report(
                 "model": str(model),
                 **summary,
                 "loss_points": 100 * (reference - summary["mean_iou"]),
-                "size_mib": _size_mib(str(model)),
+                "size_mib": None if is_server(str(model)) else mib_of(Path(model)),
                 "latency_ms": _latency_ms(segmenter.segment, dataset, split),
             }
         )
@@ -93,13 +90,7 @@ def markdown(rows: list[dict]) -> str:
 
 @dataclass(frozen=True)
 class Fitted:
-    """An int8 model that keeps within the budget.
-
-    Attributes:
-        content: of the TFLite file.
-        float_layers: names of the layers that stayed in float.
-        mean_iou: of this model, 0…1.
-    """
+    """An int8 model: its file, the names of the layers that stayed in float, its mean IoU."""
 
     content: bytes
     float_layers: tuple[str, ...]
@@ -118,23 +109,18 @@ def fit_budget(
 ) -> Fitted:
     """Converts to int8, and keeps the most sensitive layers in float until the loss fits.
 
-    Layers are tried in blocks such as "br_up2" (br_up2_conv1, br_up2_conv2 …). What a block costs
-    is measured: with it alone in integers, how many labels of a few representative images
-    differ from the float model's. The block that costs most stays in float, then the second, too,
-    and so on. (Layer statistics such as those of tf.lite's debugger compare each tensor with its
-    own scale, and so miss a scale that is far too coarse for the labels.)
+    Layers are tried in blocks such as "br_up2" (br_up2_conv1, br_up2_conv2 …). The block that,
+    alone in integers, changes most labels of a few representative images stays in float, then the
+    second, too, and so on. (Layer statistics such as those of tf.lite's debugger compare each
+    tensor with its own scale, and so miss a scale that is far too coarse for the labels.)
 
     Args:
         model, size, representative: see `gcn_keras.deployment.tflite.convert`.
-        evaluate: function from `segment`, a function from uint8 `[B, H, W, 3]` to uint8
-            `[B, H, W]`, to the mean IoU on the data set, 0…1.
+        evaluate: function from a `segmenters.Segment` to the mean IoU on the data set, 0…1.
         reference: mean IoU of the float model, 0…1.
         budget: how much may be lost, in points of mean IoU (hundredths).
         most: how many blocks may stay in float.
         say: takes a line about each try.
-
-    Returns:
-        The first model that fits.
 
     Raises:
         ArgumentError: a negative budget.
@@ -148,12 +134,12 @@ def fit_budget(
     calibrated = tflite.calibrate(model, size, images)
     blocks = _blocks(layer for layer, nodes in calibrated.nodes.items() if nodes)
     kept: list[str] = []
+    ranking: list[str] = []
     tries: list[tuple[float, tuple[str, ...]]] = []
-    ranking = None
     while True:
         layers = [layer for block in kept for layer in blocks[block]]
         content = calibrated.quantize(layers)
-        mean_iou = _with_file(content, lambda segmenter: evaluate(segmenter.segment))
+        mean_iou = _with_file(content, evaluate)
         loss = 100 * (reference - mean_iou)
         tries.append((loss, tuple(kept)))
         say(
@@ -162,7 +148,7 @@ def fit_budget(
         )
         if loss <= budget:
             return Fitted(content, tuple(layers), mean_iou)
-        if ranking is None:
+        if not ranking:
             float_model = tflite.convert(model, "tflite", size)
             ranking = _by_sensitivity(calibrated, blocks, float_model, images[:_COMPARED], say)
         if len(kept) == min(most, len(ranking)):
@@ -180,7 +166,7 @@ def _in_float(blocks) -> str:
 
 
 def _blocks(layers: Iterable[str]) -> dict[str, list[str]]:
-    """The layers by their groups: "br_up2_conv1" is of "br_up2"."""
+    """The layers by their groups."""
     blocks: dict[str, list[str]] = {}
     for layer in layers:
         blocks.setdefault(group_of(layer), []).append(layer)
@@ -188,40 +174,32 @@ def _blocks(layers: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _by_sensitivity(calibrated, blocks, float_model: bytes, images, say) -> list[str]:
-    """The blocks of a model, those first that cost most labels."""
+    """The blocks, those first that cost most labels."""
     batch = np.concatenate(images)
-    expected = _with_file(float_model, lambda segmenter: segmenter.segment(batch))
-
+    expected = _with_file(float_model, lambda segment: segment(batch))
     shares = {}
     for block in blocks:
         others = [layer for other in blocks if other != block for layer in blocks[other]]
         content = calibrated.quantize(others)
-        labels = _with_file(content, lambda segmenter: segmenter.segment(batch))
+        labels = _with_file(content, lambda segment: segment(batch))
         shares[block] = float(np.mean(labels != expected))
         say(f"{block} alone in integers: {100 * shares[block]:.2f} % of the labels change")
     return sorted(shares, key=lambda block: shares[block], reverse=True)
 
 
 def _with_file(content: bytes, use: Callable):
-    """Calls `use` with a segmenter that runs this TFLite file."""
+    """Calls `use` with the segment function of a TFLite file."""
     from gcn_keras.inference.tflite_model import TFLiteSegmenter
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.tflite")
         path.write_bytes(content)
-        return use(TFLiteSegmenter(path))
-
-
-def _size_mib(model: str) -> float | None:
-    if is_server(model):
-        return None
-    path = Path(model)
-    return mib_of(newest_version(path) if path.is_dir() else path)
+        return use(TFLiteSegmenter(path).segment)
 
 
 def mib_of(path: Path) -> float:
-    """Size of a file, or of all files in a folder, in MiB."""
-    files = [path] if path.is_file() else path.rglob("*")
+    """Size of a file, or of the newest SavedModel in a folder, in MiB."""
+    files = [path] if path.is_file() else newest_version(path).rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file()) / 2**20
 
 

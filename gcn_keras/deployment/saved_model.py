@@ -1,10 +1,4 @@
-"""Writes a model as TF Serving takes it: DIRECTORY/1, DIRECTORY/2, …, several signatures each.
-
-    export_saved_model(Deployable(model, legend), "saved_models/shapes")
-
-The graph takes images of any size as they come, and carries its weights as constants. The same
-graph becomes an ONNX file.
-"""
+"""Writes a model as TF Serving takes it, and its graph as an ONNX file."""
 
 import errno
 import shutil
@@ -23,8 +17,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 from pipelines.base.imagenet import MEAN_RGB
 
-# A small file may announce any number of pixels; what it takes to label more of them than that
-# would bring a server down (our choice).
+# A small file may announce any number of pixels, and bring a server down (our choice).
 MOST_PIXELS = 2**26
 WARM_UP_SIZE = (256, 256)
 ONNX_OPSET = 17
@@ -37,8 +30,10 @@ def export_saved_model(
 ) -> Path:
     """Writes the next version folder of a SavedModel: DIRECTORY/1, DIRECTORY/2, …
 
-    Batch norms are folded. Padding to the network's stride and cropping back happen inside.
-    Signatures, for B images of any height and width:
+        export_saved_model(Deployable(model, legend), "saved_models/shapes")
+
+    Padding to the network's stride and cropping back happen inside. Signatures, for B images of
+    any height and width:
 
     - `serving_default`: `images`, uint8 `[B, H, W, 3]` RGB, to `labels`, uint8 `[B, H, W]`, and
       `scores`, float32 `[B, H, W]`, the softmax score of the label;
@@ -55,7 +50,7 @@ def export_saved_model(
 
     Args:
         deployable: the model.
-        directory: the folder of versions, as TF Serving wants it; made if absent.
+        directory: the folder of versions; made if absent.
         size: height and width of the images to warm up with.
 
     Returns:
@@ -82,11 +77,8 @@ def export_saved_model(
 
 
 def export_onnx(deployable: Deployable, path: str | Path) -> None:
-    """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8.
-
-    Args:
-        deployable: the model.
-        path: the file to write; it is replaced in one step.
+    """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8
+    `[B, H, W]`.
 
     Raises:
         UserError: it cannot be written.
@@ -116,7 +108,6 @@ def _labels(logits) -> tf.Tensor:
 
 
 def _write(graph, legend, size, folder) -> None:
-    """Writes everything that belongs into a version folder."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "labels.json")
         legend.write(file)
@@ -135,9 +126,8 @@ def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
     versions = [int(path.name) for path in directory.iterdir() if path.name.isdecimal()]
     version = max(versions, default=0) + 1
     while True:
-        target = directory / str(version)
         try:
-            return temporary.rename(target)
+            return temporary.rename(directory / str(version))
         except OSError as error:
             # Another export was faster: a folder that holds something is never replaced.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -146,8 +136,6 @@ def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
 
 
 def _signatures(graph) -> dict:
-    """The functions of a SavedModel by the names of its signatures, see `export_saved_model`."""
-
     @tf.function(input_signature=[IMAGES])
     def serving_default(images):
         logits = _call(graph, images)
@@ -166,13 +154,15 @@ def _signatures(graph) -> dict:
 
         def together():
             images = tf.map_fn(decode_image, bytes, fn_output_signature=_IMAGE)
-            return tf.map_fn(_encode, _labels(_call(graph, images)), fn_output_signature=tf.string)
+            labels = _labels(_call(graph, images))[..., None]
+            return tf.map_fn(tf.io.encode_png, labels, fn_output_signature=tf.string)
 
         # Padding the smaller ones to the largest would make a batch, too; but then an image's
         # labels near its borders would depend on the images that happen to come with it.
         def one_by_one():
             def label(encoded):
-                return _encode(_labels(_call(graph, decode_image(encoded)[None]))[0])
+                labels = _labels(_call(graph, decode_image(encoded)[None]))
+                return tf.io.encode_png(labels[0, :, :, None])
 
             # Each takes all cores already, and together they would take memory.
             return tf.map_fn(label, bytes, fn_output_signature=tf.string, parallel_iterations=1)
@@ -181,10 +171,6 @@ def _signatures(graph) -> dict:
         return {"labels_bytes": tf.cond(is_one_size, together, one_by_one)}
 
     return {"serving_default": serving_default, "logits": logits, "serve_bytes": serve_bytes}
-
-
-def _encode(labels) -> tf.Tensor:
-    return tf.io.encode_png(labels[:, :, None])
 
 
 def _size_of(encoded) -> tf.Tensor:

@@ -1,9 +1,4 @@
-"""Converts a model to TFLite: fp32, fp16, or full integer with chosen layers left in float.
-
-    content = convert(model, "tflite-int8", (512, 512), representative=images)
-
-The file takes uint8 pixels and gives uint8 labels: padding, normalisation and argmax lie inside.
-"""
+"""Converts a model to TFLite: fp32, fp16, or full integer with chosen layers left in float."""
 
 from __future__ import annotations
 
@@ -35,35 +30,29 @@ def convert(
     kind: str,
     size: tuple[int, int],
     representative: Iterable[np.ndarray] | None = None,
-    float_layers: Iterable[str] = (),
 ) -> bytes:
     """Converts a Keras model into the content of a TFLite file.
 
     The file takes one image, uint8 `[1, H, W, 3]` RGB, and gives its label map, uint8
     `[1, H, W]`. A size that is no multiple of the network's stride is padded with the rounded
-    mean pixel and cropped inside, as `gcn_keras.segment` does. All shapes are fixed.
+    mean pixel and cropped inside, as `gcn_keras.segment` does.
 
     Args:
-        model: Keras model from images to logits; its batch norms may be folded or not.
+        model: Keras model from images to logits.
         kind: "tflite", float32; "tflite-fp16", weights in float16; "tflite-int8", everything in
             integers, weights with a scale for each channel.
         size: height and width of the images.
         representative: for int8: images of the training set, uint8 `[1, H, W, 3]`, from which
             the ranges of the activations are measured; a hundred are plenty.
-        float_layers: for int8: names of layers to leave in float, or patterns such as "br_up2_*".
-
-    Returns:
-        The content of the file.
 
     Raises:
-        UserError: the model has another fixed size, a layer that is named does not exist, or the
-            converter fails.
+        UserError: the model has another fixed size, or the converter fails.
         ValueError: an unknown kind, or representative images of another shape or type.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
     if kind == "tflite-int8":
-        return calibrate(model, size, representative).quantize(float_layers)
+        return calibrate(model, size, representative).quantize()
     import tensorflow as tf
 
     converter = _converter(model, size, tf.uint8)
@@ -80,39 +69,21 @@ class Calibrated:
 
     Attributes:
         content: a TFLite file that the quantizer understands.
-        nodes: the model's layers, and of each the names of the tensors that it writes. Layers that
-            are fused share theirs; one that computes nothing has none.
+        nodes: of each layer the names of the tensors that it writes. Layers that are fused share
+            theirs; one that computes nothing has none.
     """
 
     content: bytes
     nodes: dict[str, tuple[str, ...]]
 
-    def select(self, patterns: Iterable[str]) -> list[str]:
-        """The names of the layers that some names and patterns stand for.
-
-        Raises:
-            UserError: one of them stands for no layer.
-        """
-        selected = {}
-        for pattern in patterns:
-            names = fnmatch.filter(self.nodes, pattern)
-            if not names:
-                raise UserError(
-                    f"no layer of the model is called {pattern!r}: there are, among others, "
-                    f"{', '.join(list(self.nodes)[-5:])}"
-                )
-            selected.update(dict.fromkeys(names))
-        return list(selected)
-
     def quantize(self, float_layers: Iterable[str] = ()) -> bytes:
         """The content of an int8 TFLite file.
 
         Args:
-            float_layers: names of layers to leave in float, or patterns.
+            float_layers: names of layers to leave in float, or patterns such as "br_up2_*".
 
         Raises:
-            UserError: a layer that is named does not exist, the converter fails, or something
-                else stays in float.
+            UserError: no such layer; the converter fails, or leaves something else in float.
         """
         import tensorflow as tf
 
@@ -120,8 +91,15 @@ class Calibrated:
         # for a uint8 input.
         from tensorflow.lite.python.convert import mlir_quantize
 
-        layers = self.select(float_layers)
-        nodes = {node for layer in layers for node in self.nodes[layer]}
+        nodes: set[str] = set()
+        for pattern in float_layers:
+            names = fnmatch.filter(self.nodes, pattern)
+            if not names:
+                raise UserError(
+                    f"no layer of the model is called {pattern!r}: there are, among others, "
+                    f"{', '.join(list(self.nodes)[-5:])}"
+                )
+            nodes.update(*(self.nodes[name] for name in names))
         with _converting("tflite-int8"):
             content = mlir_quantize(
                 self.content,
@@ -136,10 +114,7 @@ class Calibrated:
 def calibrate(
     model: keras.Model, size: tuple[int, int], representative: Iterable[np.ndarray] | None
 ) -> Calibrated:
-    """Measures the range of each activation on images of the training set.
-
-    Args and errors: see `convert`.
-    """
+    """Measures the range of each activation; arguments and errors as of `convert`."""
     import tensorflow as tf
 
     images = _check_images(representative, size)
@@ -156,14 +131,6 @@ def calibrate(
     return Calibrated(content, _nodes_of_layers(content, [layer.name for layer in model.layers]))
 
 
-def op_counts(content: bytes) -> dict[str, int]:
-    """How often each operation occurs in a TFLite file: {"CONV_2D": 87, …}."""
-    counts: dict[str, int] = {}
-    for name, _, _ in _operations(_read(content)):
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
 def _converter(model, size, dtype):
     """A converter for the function from an image of type `dtype` to its label map."""
     import tensorflow as tf
@@ -174,18 +141,17 @@ def _converter(model, size, dtype):
     _check_size(model, size)
     if any(layer.compute_dtype != "float32" for layer in model.layers):
         model = fold_batch_norm(model)  # a copy that computes in float32
-    height, width = size
 
     def segment(image):
         with tf.name_scope(_PIXELS):
             image = tf.cast(pad_to_stride(image, (1, *size)), tf.float32)
         logits = model(image, training=False)
         labels = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
-        if height % STRIDE or width % STRIDE:
-            labels = tf.slice(labels, (0, 0, 0), (1, height, width))
+        if any(side % STRIDE for side in size):
+            labels = tf.slice(labels, (0, 0, 0), (1, *size))
         return {"labels": labels}
 
-    taken = tf.TensorSpec((1, height, width, 3), dtype, name="image")
+    taken = tf.TensorSpec((1, *size, 3), dtype, name="image")
     concrete = tf.function(segment, input_signature=[taken]).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
     # Through a SavedModel the weights would stay variables.
@@ -197,9 +163,8 @@ def _check_size(model, size) -> None:
     height, width = size
     if min(size) < 1:
         raise UserError(f"the size must be at least 1x1, got {height}x{width}")
-    padded = tuple(side + -side % STRIDE for side in size)
     taken = model.input.shape[1:3]
-    if any(want not in (None, side) for want, side in zip(taken, padded, strict=True)):
+    if any(want not in (None, s + -s % STRIDE) for want, s in zip(taken, size, strict=True)):
         raise UserError(
             f"the model takes images of {taken[0]}x{taken[1]} only, so it cannot be converted "
             f"for {height}x{width}"
@@ -232,12 +197,11 @@ def _converting(kind) -> Iterator[None]:
 
 
 def _prepared(content: bytes) -> bytes:
-    """What the quantizer needs to know: how far pixels reach, and what deconvolutions are called.
+    """What the quantizer needs to know.
 
-    The range of the pixels is 0…255, whatever the representative images reach: their scale is
-    then 1 and uint8 pixels are taken as they are. And the quantizer knows a transposed
-    convolution by the names of its output and its weights together, by which it cannot be asked
-    to leave it in float; two equal names count as one.
+    Pixels reach 0…255, so that their scale is 1 and uint8 pixels are taken as they are. And a
+    transposed convolution, which the quantizer knows by the names of its output and its weights
+    together, can be left in float only if the two are one.
     """
     model = _read(content)
     graph = model.subgraphs[0]
@@ -255,9 +219,9 @@ def _prepared(content: bytes) -> bytes:
 def _with_float_weights(content: bytes, calibrated: bytes) -> bytes:
     """Gives transposed convolutions in float their own weights: the quantizer rounds them still."""
     model, original = _read(content), _read(calibrated)
-    graph, sources = model.subgraphs[0], {}
-    for _, inputs, outputs in _transposed_convolutions(original):
-        sources[outputs[0].name] = inputs[1]
+    sources = {
+        outputs[0].name: inputs[1] for _, inputs, outputs in _transposed_convolutions(original)
+    }
     for operator, inputs, outputs in _transposed_convolutions(model):
         if outputs[0].type != inputs[1].type:
             # The quantizer numbers names that occur twice.
@@ -265,18 +229,14 @@ def _with_float_weights(content: bytes, calibrated: bytes) -> bytes:
             weights = copy.copy(sources[name])
             model.buffers.append(original.buffers[weights.buffer])
             weights.buffer = len(model.buffers) - 1
-            _set_weights(operator, weights, graph)
+            _set_weights(operator, weights, model.subgraphs[0])
     return _packed(model)
 
 
 def _transposed_convolutions(model) -> list[tuple]:
     """Operator, input tensors and output tensors of each of them."""
-    operators = model.subgraphs[0].operators
-    return [
-        (operator, inputs, outputs)
-        for operator, (name, inputs, outputs) in zip(operators, _operations(model), strict=True)
-        if name == "TRANSPOSE_CONV"
-    ]
+    pairs = zip(model.subgraphs[0].operators, _operations(model), strict=True)
+    return [(operator, *tensors) for operator, (n, *tensors) in pairs if n == "TRANSPOSE_CONV"]
 
 
 def _set_weights(operator, weights, graph) -> None:
@@ -313,11 +273,10 @@ def _nodes_of_layers(content: bytes, layers: list[str]) -> dict[str, tuple[str, 
 
 
 def _layers_in(name: str, layers) -> list[str]:
-    """The layers in a tensor's name.
+    """The layers in a tensor's name, such as "gcn/stem_relu_1/Relu;gcn/stem_conv_1/convolution".
 
-    Those of a fused operation are joined: "gcn/stem_relu_1/Relu;gcn/stem_conv_1/convolution". Keras
-    numbers each scope once more, as here; a name that is no layer's without its number is taken
-    as it is.
+    Keras numbers each scope once more; a name that is no layer's without its number is taken as
+    it is.
     """
     found = []
     for part in name.split(";"):
