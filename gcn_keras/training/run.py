@@ -1,6 +1,5 @@
 """One training run: recipe -> model and data -> the loop -> scores and figures."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -15,17 +14,18 @@ from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints
 from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team, make_team
-from gcn_keras.training.loop import Loop, Progress, Step
+from gcn_keras.training.loop import Loop, Step
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.task import Task
 from gcn_keras.training.tensorflow_step import TensorFlowStep
 from gcn_keras.training.validation import evaluate_in_team
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
+_POLICIES = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 TASKS: dict[str, type[Task]] = {"segmentation": Segmentation, "classification": Classification}
 
 
@@ -56,29 +56,21 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
         team = make_team(recipe)
         keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
         return _train(recipe, run, team)
-    except DATA_ERRORS as error:
-        fault = describe_fault(error)
-        if fault is None:
-            raise _without(team, error) from error
-        # That an image does not fit comes with advice of its own.
-        kind = UserError if "mode pad" in fault else DamagedData
-        raise kind(f"training stopped: {fault}") from error
     except tf.errors.OpError as error:
-        raise _without(team, error) from error
+        if isinstance(error, DATA_ERRORS) and (fault := describe_fault(error)):
+            # That an image does not fit comes with advice of its own.
+            kind = UserError if "mode pad" in fault else DamagedData
+            raise kind(f"training stopped: {fault}") from error
+        lost = team.lost_workers(error) if team else []
+        if not lost:
+            raise
+        raise UserError.naming(
+            f"training stopped: {' and '.join(lost)} does not answer any more; start all workers "
+            "again with {resume} to go on from the last checkpoint"
+        ) from error
     finally:
         keras.mixed_precision.set_global_policy(policy)
         run.release()
-
-
-def _without(team: Team | None, error: tf.errors.OpError) -> Exception:
-    """What to say of TensorFlow's error: that a worker is lost, if one is."""
-    lost = team.lost_workers(error) if team else []
-    if not lost:
-        return error
-    return UserError.naming(
-        f"training stopped: {' and '.join(lost)} does not answer any more; start all workers "
-        "again with {resume} to go on from the last checkpoint"
-    )
 
 
 def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
@@ -98,7 +90,11 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     loop = make_loop(task, model, steps, run, team)
     if recipe.resume:
         _resume(loop, run, team)
-    progress = _run(loop, run, team)
+    try:
+        progress = loop()
+    finally:
+        if team.is_chief and loop.progress.history:
+            save_figure(curves_figure(loop.progress.history), run.curves)
     return task.finish(run, progress, steps, started) if team.is_chief else None
 
 
@@ -141,30 +137,17 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
         f"the workers do not see the same checkpoints in {run.path}, which must lie on a file "
         "system that they share; steps of each",
     )
-    if team.is_chief:
-        progress = loop.progress
-        print(
-            f"goes on after {progress.epoch} epochs and {progress.step} steps"
-            if steps
-            else "no checkpoint yet: begins"
-        )
-
-
-def _run(loop: Loop, run: RunFolder, team: Team) -> Progress:
-    try:
-        return loop()
-    finally:
-        if team.is_chief and loop.progress.history:
-            save_figure(curves_figure(loop.progress.history), run.curves)
+    if not team.is_chief:
+        return
+    if steps:
+        print(f"goes on after {loop.progress.epoch} epochs and {loop.progress.step} steps")
+    else:
+        print("no checkpoint yet: begins")
 
 
 def _steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
     """Steps of an epoch; raises UsageError where splits and batch do not fit the data set."""
-    if recipe.train_split not in dataset.splits:
-        raise UsageError(
-            f"{recipe.dataset!r} has no split {recipe.train_split!r}; it has: "
-            f"{', '.join(dataset.splits)}"
-        )
+    dataset.check_split(recipe.train_split)
     examples = dataset.splits[recipe.train_split]
     if recipe.batch > examples:
         raise ArgumentError(
@@ -175,15 +158,8 @@ def _steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
     return recipe.steps_per_epoch or examples // recipe.batch
 
 
-_POLICIES = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-
-
 def describe(recipe: Recipe) -> str:
     """The recipe's name and the options that differ from it."""
-    base = RECIPES[recipe.name]
-    parts = [
-        f"{field.name} = {getattr(recipe, field.name)}"
-        for field in dataclasses.fields(recipe)
-        if getattr(recipe, field.name) != getattr(base, field.name)
-    ]
+    base = vars(RECIPES[recipe.name])
+    parts = [f"{name} = {value}" for name, value in vars(recipe).items() if value != base[name]]
     return ", ".join([f"recipe {recipe.name}", *parts])
