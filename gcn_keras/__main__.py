@@ -13,11 +13,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Entry point of the command.
-
-    Raises:
-        UsageError: a word is given.
-    """
+    """Entry point of the command."""
     if words := [word for word in sys.argv[1:] if word not in ("-h", "--help")]:
         raise UsageError(
             f"a command is python -m gcn_keras.NAME with one of {', '.join(COMMANDS)}, "

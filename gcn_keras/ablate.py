@@ -16,7 +16,7 @@ import tyro
 
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.runs import Experiments, split_options
-from gcn_keras.experiments.table import rows_of, run_rows, write_table
+from gcn_keras.experiments.table import rows_of, run_table
 from gcn_keras.models import backbones
 from gcn_keras.recipes import command_line
 from pipelines.base.errors import UsageError, run_command
@@ -84,10 +84,7 @@ def ablate(
         recipe, runs, out / "runs.csv", extra, split_options("evaluation", evaluation),
         parse_weights(weights), models,
     )  # fmt: skip
-    for row in kept:
-        experiments.check(row)  # refuse now, not in hours
-    run_rows(experiments, kept, range(seeds))
-    print(write_table(table, chosen, experiments, out), end="")
+    run_table(table, chosen, experiments, kept, range(seeds), out)
 
 
 def main() -> None:

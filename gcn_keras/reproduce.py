@@ -7,7 +7,7 @@ import tyro
 
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.runs import Experiments, split_options
-from gcn_keras.experiments.table import run_rows, write_table
+from gcn_keras.experiments.table import run_table
 from gcn_keras.recipes import command_line
 from pipelines import datasets
 from pipelines.base.errors import run_command
@@ -48,11 +48,8 @@ def reproduce(
     measured = split_options("evaluation", evaluation)
     recipe = f"{experiment}-stage1"
     experiments = Experiments(recipe, out, out / "runs.csv", extra, measured)
-    for row in rows:
-        experiments.check(row)
     table = paper_tables.table(name, command_line.parse(["--recipe", recipe, *extra]))
-    run_rows(experiments, rows, (seed,))
-    print(write_table(name, table, experiments, out), end="")
+    run_table(name, table, experiments, rows, (seed,), out)
 
 
 def main() -> None:

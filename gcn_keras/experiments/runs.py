@@ -111,16 +111,17 @@ class Experiments:
         make_folder(self.results.parent)
         key = (row.name, str(seed), self._digest(row, seed))
         trained = row.start if row.measures_only and row.start else row
-        folder = self._folder(trained, seed)
-        if key in self._known and (not self.models or RunFolder(folder).finished):
+        there = not self.models or RunFolder(self._folder(trained, seed)).finished
+        if key in self._known and there:
             return self._known[key], False
         run = self._trained(trained, seed)
         if key in self._known:
             return self._known[key], True
         measured = self._measure(row, trained, seed, run)
         metrics = {} if row.measures_only else read_json(run.metrics)
-        found = {**measured["boundaries"], **measured, **{n: metrics.get(n) for n in _TRAINED}}
-        result = {**dict(zip(_KEYS, key, strict=True)), **{n: found[n] for n in COLUMNS[3:]}}
+        found = dict.fromkeys(_TRAINED) | metrics | measured["boundaries"] | measured
+        found |= zip(_KEYS, key, strict=True)
+        result = {name: found[name] for name in COLUMNS}
         with locked(self.results.parent):
             # Another command may have written results of its own meanwhile.
             self._known = {**_read(self.results), key: result}
@@ -151,11 +152,9 @@ class Experiments:
         former = log.stat().st_size if log.is_file() else 0
         status = run_logged([sys.executable, "-m", module, *options], log, environment)
         if status:
-            name = module.rpartition(".")[2]
-            raise UserError(
-                f"{name} {shlex.join(options)} failed with status {status}: "
-                f"{_reason(log, former)}see {log}"
-            )
+            command = shlex.join([module.rpartition(".")[2], *options])
+            reason = _reason(log, former)
+            raise UserError(f"{command} failed with status {status}: {reason}see {log}")
 
     def _folder(self, row: Row, seed: int) -> Path:
         return self.runs / f"{row.name}-seed{seed}"
@@ -176,10 +175,10 @@ class Experiments:
         content: dict = {"evaluation": [*row.procedure, *self.evaluation]}
         start = self._digest(row.start, seed) if row.start else None
         if row.measures_only:
-            content["of"] = start
+            content |= {"of": start}
         else:
-            content["fit"] = _not_default(command_line.parse(self.options_of_fit(row, seed, None)))
-            content["start"] = start
+            recipe = command_line.parse(self.options_of_fit(row, seed, None))
+            content |= {"fit": _not_default(recipe), "start": start}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -240,8 +239,8 @@ def _result(line: int, row: dict) -> tuple[tuple, dict]:
         raise ValueError(f"line {line} is cut off")
     if not row["seed"].isdecimal():
         raise ValueError(f"seed is {row['seed']!r}, no number")
-    result = {name: row[name] for name in _KEYS}
-    return tuple(result.values()), result | {n: _number(n, row[n]) for n in COLUMNS[3:]}
+    key = {name: row[name] for name in _KEYS}
+    return tuple(key.values()), key | {name: _number(name, row[name]) for name in COLUMNS[3:]}
 
 
 def _number(name: str, text: str) -> float | int | None:

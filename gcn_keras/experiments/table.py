@@ -25,11 +25,25 @@ def rows_of(table: Table, names: Sequence[str] | None) -> tuple[Row, ...]:
     return tuple(row for row in table.rows if names is None or row.name in names)
 
 
-def run_rows(experiments: Experiments, rows: Sequence[Row], seeds: Sequence[int]) -> None:
-    """Trains and measures what is not there yet, and prints a line about each run.
+def run_table(
+    name: str,
+    table: Table,
+    experiments: Experiments,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    out: Path,
+) -> None:
+    """Trains and measures what is not there yet of some rows, and prints a line about each run.
 
-    Seed by seed, so that a first image of the whole table comes early.
+    Then prints the Markdown of every row that something is known of, and writes it to OUT/NAME.md,
+    beside OUT/NAME.png.
     """
+    from gcn_keras.experiments.table_plot import table_figure
+    from gcn_keras.plots.style import save_figure
+
+    for row in rows:
+        experiments.check(row)  # refuse now, not in hours
+    # Seed by seed, so that a first image of the whole table comes early.
     runs = [(seed, row) for seed in seeds for row in rows]
     for number, (seed, row) in enumerate(runs, start=1):
         result, fresh = experiments.result(row, seed)
@@ -40,6 +54,12 @@ def run_rows(experiments: Experiments, rows: Sequence[Row], seeds: Sequence[int]
             f"{100 * result['mean_iou']:.1f} %{trained}{'' if fresh else ' (was there)'}",
             flush=True,
         )
+    results = {row: known for row in table.rows if (known := experiments.known(row))}
+    text = markdown(table, results)
+    with replacing(out / f"{name}.md") as temporary:
+        temporary.write_text(text)
+    save_figure(table_figure(table, results), out / f"{name}.png")
+    print(text, end="")
 
 
 def markdown(table: Table, results: dict[Row, list[dict]]) -> str:
@@ -70,16 +90,3 @@ def _printed(measure: str, value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value / 1000:.0f}K" if measure == "p5_weights" else f"{value:.1f}"
-
-
-def write_table(name: str, table: Table, experiments: Experiments, out: Path) -> str:
-    """Writes NAME.md and NAME.png of every row that something is known of; returns the Markdown."""
-    from gcn_keras.experiments.table_plot import table_figure
-    from gcn_keras.plots.style import save_figure
-
-    results = {row: runs for row in table.rows if (runs := experiments.known(row))}
-    text = markdown(table, results)
-    with replacing(out / f"{name}.md") as temporary:
-        temporary.write_text(text)
-    save_figure(table_figure(table, results), out / f"{name}.png")
-    return text

@@ -29,6 +29,7 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
     places = list(dict.fromkeys(row.x for row in table.rows))
     if all(place.isdecimal() for place in places):
         places.sort(key=int)
+    rows = sorted(table.rows, key=lambda row: places.index(row.x))
     series = dict.fromkeys(row.series for row in table.rows)
     for name, (ours, paper) in zip(measures, panels, strict=True):
         for axes, where in ((ours, "here"), (paper, f"paper ({table.setting})")):
@@ -37,28 +38,19 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
             axes.set_xlim(-0.4, len(places) - 0.6)
             axes.set_title(f"{MEASURES[name]}, {where}", loc="left", color=INK, fontsize=10)
         for colour, line in zip(_COLOURS, series, strict=False):
-            rows = sorted(
-                (row for row in table.rows if row.series == line),
-                key=lambda row: places.index(row.x),
-            )
+            on_line = [row for row in rows if row.series == line]
             style = {"color": colour, "linewidth": 1.8, "marker": "o", "markersize": 5}
             seeds = {
                 row.x: [100 * run[name] for run in results[row]]
-                for row in rows
+                for row in on_line
                 if row in results and results[row][0][name] is not None
             }
             if seeds:
-                ours.errorbar(
-                    [places.index(x) for x in seeds],
-                    [statistics.mean(values) for values in seeds.values()],
-                    [statistics.stdev(v) if len(v) > 1 else 0 for v in seeds.values()],
-                    capsize=3,
-                    **style,
-                )
-            printed = {row.x: row.paper[name] for row in rows if name in row.paper}
-            paper.plot(
-                [places.index(x) for x in printed], list(printed.values()), label=line, **style
-            )
+                means = [statistics.mean(values) for values in seeds.values()]
+                bars = [statistics.stdev(v) if len(v) > 1 else 0 for v in seeds.values()]
+                ours.errorbar([places.index(x) for x in seeds], means, bars, capsize=3, **style)
+            printed = {places.index(row.x): row.paper[name] for row in on_line if name in row.paper}
+            paper.plot(list(printed), list(printed.values()), label=line, **style)
         if len(series) > 1:
             paper.legend(frameon=False, fontsize=9)
     for axes in panels[-1]:

@@ -20,6 +20,9 @@ HEAD = 38  # characters that fit above one
 # The photo under a field is gray and dimmed, so that every hue is the field's.
 PHOTO_DIMMED_TO = 0.55
 BEYOND = "#a8a8a8"  # where a square reaches over the image
+DOT: dict[str, Any] = dict(
+    marker="o", linestyle="none", markersize=5, markerfacecolor="white", markeredgecolor="black"
+)
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2.5)))  # of the square of each share
 
 
@@ -33,9 +36,8 @@ def receptive_field_figure(
     """The image, and beside it each field as a heat map over the image made gray.
 
     A pixel's colour and opacity follow the square root of its share of the field's maximum: fields
-    fall off steeply, and a linear scale would show their peak alone. The point is a white dot,
-    around it the smallest squares that hold each of `SHARES`; their sides stand above the panel.
-    A square that reaches over the image widens its panel.
+    fall off steeply, and a linear scale would show their peak alone. The point is a white dot in
+    the smallest squares that hold each of `SHARES`; one that leaves the image widens its panel.
 
     Args:
         image: uint8 `[H, W, 3]`, RGB; None for fields without an image, such as a mean of several.
@@ -43,14 +45,10 @@ def receptive_field_figure(
         at: the point, (y, x).
         title, caption: two lines above the image, such as its file's name and the score.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: if the arguments do not fit each other, or a field is 0 everywhere.
     """
-    shapes = [field.shape for field in fields.values()]
-    shapes += [] if image is None else [image.shape[:2]]
+    shapes = [x.shape[:2] for x in (*fields.values(), image) if x is not None]
     if not fields or len(set(shapes)) != 1:
         raise ValueError(f"fields and image must be of one size, received {shapes}")
     height, width = shapes[0]
@@ -92,13 +90,10 @@ def _view(size, at, side) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _heat(field: np.ndarray, image: np.ndarray | None) -> np.ndarray:
     """The field's colours over the dimmed gray image, or over black: float `[H, W, 3]`, 0…1."""
-    strength = np.sqrt(field / field.max())[..., None]
-    ground = 0.0
-    if image is not None:
-        ground = image.mean(axis=2, keepdims=True) / 255 * PHOTO_DIMMED_TO
-    colour = COLOURS(strength[..., 0])[..., :3]
-    opacity = np.minimum(1.0, 1.5 * strength)
-    return opacity * colour + (1 - opacity) * np.broadcast_to(ground, colour.shape)
+    strength = np.sqrt(field / field.max())
+    photo = np.zeros(1) if image is None else image.mean(axis=2, keepdims=True) / 255
+    opacity = np.minimum(1.0, 1.5 * strength)[..., None]
+    return opacity * COLOURS(strength)[..., :3] + (1 - opacity) * PHOTO_DIMMED_TO * photo
 
 
 def _square(at: tuple[int, int], side: int, dashes: Any) -> Rectangle:
@@ -113,26 +108,18 @@ def _square(at: tuple[int, int], side: int, dashes: Any) -> Rectangle:
 def _panel(axes: Axes, image: np.ndarray, at: tuple[int, int], title: str, caption: str) -> None:
     """An image, the point, and above it a line in bold, which does not run into the next panel."""
     axes.imshow(image, interpolation="nearest")
-    axes.plot(
-        at[1], at[0], "o", markersize=5, markerfacecolor="white", markeredgecolor="black",
-        markeredgewidth=0.9,
-    )  # fmt: skip
+    axes.plot(at[1], at[0], **DOT)
     title = title if len(title) <= HEAD else "…" + title[1 - HEAD :]
     axes.set_title(
         f"{title}\n", loc="left", color=INK, fontsize=10, fontweight="bold", parse_math=False
     )
-    axes.text(
-        0, 1.02, caption, transform=axes.transAxes, color=FAINT, fontsize=9, va="bottom",
-        parse_math=False,
-    )  # fmt: skip
+    place: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
+    axes.text(0, 1.02, caption, color=FAINT, fontsize=9, parse_math=False, **place)
 
 
 def _legend() -> list[Line2D]:
     """Dark lines on the page for the white ones on the images."""
-    point = Line2D(
-        [], [], linestyle="none", marker="o", markersize=5, markerfacecolor="white",
-        markeredgecolor="black", label="the point whose score is meant",
-    )  # fmt: skip
+    point = Line2D([], [], label="the point whose score is meant", **DOT)
     squares = [
         Line2D([], [], color=INK, linewidth=1.4, linestyle=dashes, label=f"holds {share:.0%}")
         for share, dashes in zip(SHARES, DASHES, strict=True)
