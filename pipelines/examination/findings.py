@@ -65,8 +65,7 @@ class SplitReport:
         name: of the split.
         expected: examples according to dataset_info.json.
         unlabelled: whether its labels are void by definition.
-        records: records found, damaged ones included.
-        records_in: the same of each file, by its path.
+        records_in: records found in each file, damaged ones included, by its path.
         sizes: examples of each (height, width).
         pixels: int64 `[256]`, pixels of each label value.
         images_with: int64 `[256]`, labels in which a value occurs.
@@ -78,7 +77,6 @@ class SplitReport:
     name: str
     expected: int
     unlabelled: bool = False
-    records: int = 0
     records_in: Counter = field(default_factory=Counter)
     sizes: Counter = field(default_factory=Counter)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
@@ -98,6 +96,11 @@ class SplitReport:
             self.labels += 1
             self.void_throughout += bool(values[IGNORE]) and values.sum() == 1
             self.binary += bool(values[0] and values[IGNORE]) and values.sum() == 2
+
+    @property
+    def records(self) -> int:
+        """Records found, damaged ones included."""
+        return self.records_in.total()
 
     def void_share(self) -> float:
         """Void pixels among all, 0…1; 0 where there is no pixel."""
@@ -134,14 +137,11 @@ class Examination:
 
     def weights_split(self) -> str | None:
         """The split whose pixels give the class weights: "train", or the first with a label."""
-        labelled = [
-            name
-            for name, split in self.splits.items()
-            if split.pixels[: len(self.class_names)].any()
-        ]
+        number = len(self.class_names)
+        labelled = [name for name, split in self.splits.items() if split.pixels[:number].any()]
         return "train" if "train" in labelled else next(iter(labelled), None)
 
 
 def count_of(number: int, noun: str) -> str:
-    """A number of things: "1 image", "1,200 images"."""
+    """ "1 image", "1,200 images"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -80,7 +80,7 @@ class Images:
         twins: dict[str, tuple] = {}
         for places in self._by_pixels.values():
             by_split: dict[str, list[tuple]] = {}
-            for place in places if len(places) > 1 else ():
+            for place in places:
                 by_split.setdefault(place[0], []).append(place)
             for split, same in by_split.items():
                 if len(same) > 1:

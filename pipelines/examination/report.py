@@ -23,15 +23,13 @@ def text_report(result: Examination, show: int) -> str:
         f"{result.name}: {len(result.class_names)} classes, {count:,} examples in "
         f"{len(result.splits)} split{'s' if len(result.splits) > 1 else ''}",
         _text_table(split_table(result)),
-        "Sizes, the most frequent:\n" + "\n".join(_size_lines(result)),
+        "\n  ".join(["Sizes, the most frequent:", *_size_lines(result)]),
         "Classes, share of the pixels that are not void:\n" + _text_table(class_table(result)),
     ]
     if result.notes:
-        parts.append("Worth knowing:\n" + "\n".join(f"  {note}" for note in result.notes))
-    for kind, texts in _by_kind(result).items():
-        hidden = len(texts) - show
-        lines = [f"WRONG: {kind} ({len(texts):,})", *(f"  {text}" for text in texts[:show])]
-        parts.append("\n".join(lines + ([f"  and {hidden:,} more"] if hidden > 0 else [])))
+        parts.append("\n  ".join(["Worth knowing:", *result.notes]))
+    for heading, texts in _by_kind(result, show).items():
+        parts.append("\n  ".join([f"WRONG: {heading}", *texts]))
     parts.append(verdict(result))
     return "\n\n".join(parts)
 
@@ -61,31 +59,22 @@ def split_table(result: Examination) -> list[list[str]]:
 def class_table(result: Examination) -> list[list[str]]:
     """Rows of text, the first of them headings: each class's share and images, and its weight."""
     source = result.weights_split()
-    headings = ["", "class", *result.splits]
-    if source:
-        headings += [f"images ({source})", f"weight ({source})"]
-    rows = [headings]
     number = len(result.class_names)
-    weights = (
-        median_frequency_weights(result.splits[source].pixels[:number]) if source else np.zeros(0)
-    )
-    for index, class_name in enumerate(result.class_names):
-        row = [str(index), class_name]
-        for split in result.splits.values():
-            row.append(_share(split.pixels[:number], index))
-        if source:
-            row.append(f"{result.splits[source].images_with[index]:,}")
-            row.append(f"{weights[index]:.3f}")
-        rows.append(row)
-    return rows
+    columns = [["", *map(str, range(number))], ["class", *result.class_names]]
+    columns += [[name, *_shares(s.pixels[:number])] for name, s in result.splits.items()]
+    if source:
+        split = result.splits[source]
+        weights = median_frequency_weights(split.pixels[:number])
+        columns.append([f"images ({source})", *(f"{n:,}" for n in split.images_with[:number])])
+        columns.append([f"weight ({source})", *(f"{weight:.3f}" for weight in weights)])
+    return list(map(list, zip(*columns, strict=True)))
 
 
-def _share(pixels: np.ndarray, index: int) -> str:
+def _shares(pixels: np.ndarray) -> list[str]:
     if not pixels.any():
-        return "-"
-    if not pixels[index]:
-        return "never"
-    return f"{100 * pixels[index] / pixels.sum():.2f} %"
+        return ["-"] * len(pixels)
+    shares = 100 * pixels / pixels.sum()
+    return [f"{share:.2f} %" if share else "never" for share in shares]
 
 
 def _range(values: list[float]) -> str:
@@ -104,13 +93,19 @@ def _size_lines(result) -> list[str]:
         text = ", ".join(f"{width}x{height}: {count:,}" for (height, width), count in common)
         others = len(split.sizes) - len(common)
         more = f", {others:,} other size{'s' if others > 1 else ''}" if others > 0 else ""
-        lines.append(f"  {split.name}  {text or 'no image'}{more}")
+        lines.append(f"{split.name}  {text or 'no image'}{more}")
     return lines
 
 
-def _by_kind(result) -> dict[str, list[str]]:
-    found = {kind: [f.text for f in result.findings if f.kind == kind] for kind in KINDS}
-    return {kind: texts for kind, texts in found.items() if texts}
+def _by_kind(result, show) -> dict[str, list[str]]:
+    """The first findings of each kind, and how many are not listed, under the kind's heading."""
+    by_kind = {}
+    for kind in KINDS:
+        texts = [finding.text for finding in result.findings if finding.kind == kind]
+        more = [f"and {len(texts) - show:,} more"] if len(texts) > show else []
+        if texts:
+            by_kind[f"{kind} ({len(texts):,})"] = texts[:show] + more
+    return by_kind
 
 
 def _text_table(rows: list[list[str]]) -> str:
@@ -138,11 +133,8 @@ def html_report(result: Examination, png: bytes, show: int) -> str:
     title = html.escape(f"{result.name}: examination")
     state = "wrong" if result.findings else "right"
     parts = [f'<h1>{title}</h1>\n<p class="{state}">{verdict(result)}</p>']
-    for kind, texts in _by_kind(result).items():
-        hidden = len(texts) - show
-        more = [f"and {hidden:,} more"] if hidden > 0 else []
-        parts.append(f'<h2 class="wrong">{kind.capitalize()} ({len(texts):,})</h2>')
-        parts.append(_html_list(texts[:show] + more))
+    for heading, texts in _by_kind(result, show).items():
+        parts.append(f'<h2 class="wrong">{heading.capitalize()}</h2>{_html_list(texts)}')
     if result.notes:
         parts.append("<h2>Worth knowing</h2>" + _html_list(result.notes))
     parts.append("<h2>Splits</h2>" + _html_table(split_table(result)))
@@ -181,12 +173,12 @@ img {{ max-width: 100%; }} .scroll {{ overflow-x: auto; }}
 
 
 def _html_list(texts: list[str]) -> str:
-    items = "\n".join(f"<li>{html.escape(text.strip())}</li>" for text in texts)
+    items = "\n".join(f"<li>{html.escape(text)}</li>" for text in texts)
     return f"<ul>\n{items}\n</ul>"
 
 
 def _html_table(rows: list[list[str]], bars: list[str] | None = None) -> str:
-    """A table; `bars` are cells of HTML put in front of each row but the headings."""
+    """A table; `bars` are cells of HTML put behind each row."""
     words = {i for i, heading in enumerate(rows[0]) if heading in ("split", "class")}
     lines = []
     for number, row in enumerate(rows):
@@ -195,8 +187,7 @@ def _html_table(rows: list[list[str]], bars: list[str] | None = None) -> str:
             f"<{tag}{' class=word' if i in words else ''}>{html.escape(cell)}</{tag}>"
             for i, cell in enumerate(row)
         )
-        bar = "" if bars is None else (bars[number - 1] if number else "<th></th>")
-        lines.append(f"<tr>{cells}{bar}</tr>")
+        lines.append(f"<tr>{cells}{bars[number] if bars else ''}</tr>")
     return '<div class="scroll"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 
@@ -206,7 +197,7 @@ def _html_classes(result) -> str:
     if source is None:
         return _html_table(rows)
     pixels = result.splits[source].pixels[: len(result.class_names)]
-    bars = [
+    bars = ["<th></th>"] + [
         f'<td class="bar"><div style="width:{100 * count / pixels.max():.1f}%;'
         f'background:rgb({",".join(map(str, colour))})"></div></td>'
         for count, colour in zip(pixels, result.palette.tolist(), strict=False)
