@@ -41,9 +41,10 @@ def check_listening(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
+        command = f"python -m pipelines.service dispatcher --port {port}"
+        reason = error.strerror or error
         raise UserError(
-            f"no dispatcher answers at {address} ({error.strerror or error}); start one there "
-            f"with: python -m pipelines.service dispatcher --port {port}"
+            f"no dispatcher answers at {address} ({reason}); start one there with: {command}"
         ) from error
 
 

@@ -1,7 +1,4 @@
-"""Errors that a user can cause, and how a command ends on one.
-
-Every message is one sentence or two: what was wrong, the value received, what to do.
-"""
+"""Errors that a user can cause: what was wrong, the value received, what to do; how they end."""
 
 import contextlib
 import re
@@ -76,11 +73,7 @@ def in_options(template: str, **flags: str) -> str:
 
 @contextlib.contextmanager
 def as_options(**flags: str) -> Iterator[None]:
-    """Within its block an error that names arguments becomes one that names a command's flags.
-
-    Args:
-        flags: as of `in_options`.
-    """
+    """In its block errors that name arguments become ones that name flags; see `in_options`."""
     try:
         yield
     except UserError as error:
@@ -103,11 +96,9 @@ class Interrupted(Exception):
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Calls `main()` and ends the process; a `UserError` becomes one line on standard error, and
-    `Interrupted` one that says how to go on.
+    """Calls `main`, which returns an exit status or None for 0, and ends the process.
 
-    Args:
-        main: a function without arguments that returns an exit status, or None for 0.
+    A `UserError` becomes one line on standard error, `Interrupted` one that says how to go on.
     """
     try:
         with as_options():

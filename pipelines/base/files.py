@@ -17,14 +17,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A reader of `path` sees the former file or the whole new one. If the block fails, the temporary
     file is removed and `path` stays as it was. The folder of `path` must exist.
 
-        with replacing("metrics.json") as temporary:
+        with replacing("metrics.json") as temporary:  # it has the same ending
             temporary.write_text("{}")
-
-    Args:
-        path: the file to write.
-
-    Yields:
-        The path to write to; it has the same ending as `path`.
 
     Raises:
         UserError: if the file cannot be written: no folder, no permission, no space.

@@ -6,8 +6,7 @@ A builder names its archives; `locate` finds each of them as a folder, in this o
     as an archive in the source folder   unpacked into the download folder, once
     not at all, and no source was given  downloaded, once, and unpacked
 
-and names all that are missing in one message. Where no source was given, the download folder is
-the source: an archive that was put there by hand is found.
+Where no source was given, the download folder is the source.
 
 TFDS's `DownloadManager.extract` is not used: it reads archives into memory faster than it writes
 their files, finishes or leaves gigabytes behind when it is interrupted, and takes a tar that was
@@ -34,8 +33,7 @@ class Archive:
 
     Attributes:
         file: its name, as it comes from the official page.
-        holds: a folder or file that is there once it is unpacked, relative to the place where
-            it is unpacked: "VOCdevkit/VOC2012/JPEGImages".
+        holds: a folder or file in it: "VOCdevkit/VOC2012/JPEGImages".
         page: the official page.
         url: where it can be fetched without an account; None if it cannot.
         size: bytes, where published.
@@ -56,8 +54,7 @@ def locate(dl_manager: Any, archives: tuple[Archive, ...], layout: str) -> dict[
     """Finds the folder below which each archive's files lie; unpacks and downloads as needed.
 
     Args:
-        dl_manager: a `tfds.download.DownloadManager`; its `manual_dir` is the source folder,
-            which does not exist where the user gave none.
+        dl_manager: a `tfds.download.DownloadManager`; its `manual_dir` is the source folder.
         archives: what the data set is made from.
         layout: the folder tree of the unpacked archives, as text, for the message.
 
@@ -103,10 +100,7 @@ def _source(dl_manager) -> Path | None:
 
 
 def _unpack(archive: Archive, path: Path, folder: Path) -> Path:
-    """Unpacks an archive into `folder`/NAME.BYTES, unless that has been done.
-
-    The files are written into a folder `incomplete.…` which gets its name when all are there.
-    """
+    """Unpacks an archive into `folder`/NAME.BYTES, complete or not at all, once."""
     unpacked = folder / f"{path.name}.{path.stat().st_size}"  # another file: another folder
     if unpacked.is_dir():
         return unpacked

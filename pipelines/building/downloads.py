@@ -18,9 +18,7 @@ from pipelines.base.progress import byte_bar
 TIMEOUT = 60  # seconds without an answer
 PAUSES = (1, 4, 16)  # seconds before the next attempts that follow one that brought nothing
 CHUNK = 1 << 20
-
-# Besides 500 and above, the statuses that may pass: request timeout, too many requests.
-_PASSING = (408, 429)
+_PASSING = (408, 429)  # statuses below 500 that may pass: request timeout, too many requests
 
 
 class _Failed(Exception):
@@ -38,11 +36,10 @@ def download(
     sha256: str | None = None,
     page: str | None = None,
 ) -> Path:
-    """Fetches a file, unless it is there.
+    """Fetches a file, unless it is there, and returns its path.
 
-    What has come so far lies in `path`.part, and is kept through lost connections and
-    interrupts: the next call asks for the rest (HTTP Range) if the server can give it, else for
-    the whole file. `path` itself exists only once everything has come and is checked.
+    What has come so far lies in `path`.part: the next call asks for the rest (HTTP Range) if the
+    server can give it. `path` itself exists only once everything has come and is checked.
 
     Args:
         url: http or https.
@@ -50,9 +47,6 @@ def download(
         size: bytes, where known.
         sha256: hexadecimal, where known.
         page: where a person finds the file, for messages; by default the url.
-
-    Returns:
-        `path`.
 
     Raises:
         UserError: the server has no such file, does not answer or breaks off several times in a
@@ -74,8 +68,7 @@ def download(
             f"cannot download {url}: {error}; {path.name} can also be fetched by hand, from "
             f"{page or url}, and its folder given as {{source}} DIR"
         ) from error
-    part.rename(path)
-    return path
+    return part.rename(path)
 
 
 def _fetch(url: str, part: Path, size: int | None) -> None:

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 def features() -> "tfds.features.FeaturesDict":
     """The TFDS features all builders share.
 
-    Returns:
-        A `tfds.features.FeaturesDict`: `image`, the bytes of a JPEG or PNG file as they are;
-        `label`, an 8-bit PNG of indices `[H, W, 1]`, 255 is void; `image_id`, text.
+    `image`, the bytes of a JPEG or PNG file as they are; `label`, an 8-bit PNG of indices
+    `[H, W, 1]`, 255 is void; `image_id`, text.
     """
     import tensorflow_datasets as tfds
 
@@ -40,8 +39,7 @@ def example(image_id: str, image: bytes, label: np.ndarray) -> dict[str, Any]:
 def encode_label(label: np.ndarray) -> bytes:
     """Encodes a label map, uint8 `[H, W]`, as an 8-bit grayscale PNG.
 
-    Its rows are not filtered: of indices, that makes the smaller file and the one that decodes
-    faster (benchmarks/encodings.py).
+    Without filters, indices decode faster from a smaller file (benchmarks/encodings.py).
     """
     if label.dtype != np.uint8 or label.ndim != 2:
         raise ValueError(f"a label map is uint8 [H, W], got {label.dtype} {label.shape}")

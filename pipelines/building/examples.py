@@ -26,13 +26,11 @@ def examples(
     """The examples of a split, as `_generate_examples` has to return them.
 
     Args:
-        list_items: returns the items. It is called when the first example is wanted; under Beam
-            on a worker, so that the items are no part of the pipeline's own description, whose
-            size runners limit.
+        list_items: returns the items, when the first example is wanted; under Beam on a worker,
+            since runners limit the size of a pipeline's description.
         make_example: takes an item, returns the key and the example as `encoding.features` wants
             it, and depends on nothing but its item. Called from many threads; under Beam both
-            functions and the items are pickled, and the files that they name must be seen by
-            all workers under the same path.
+            functions and the items are pickled, and all workers must see the same files.
         description: for the progress bar, "coco_voc train".
         beam: whether to return a `beam.PTransform`; needs the package apache-beam.
         skipped: None, and the first faulty item is the error. Or a dictionary: faulty items are
@@ -43,9 +41,8 @@ def examples(
         An iterator over (key, example) in the items' order, or a `beam.PTransform`.
 
     Raises:
-        UserError: what the two functions raise, of the first faulty item: when the iterator is
-            used; under Beam as text, when the pipeline runs, see `errors_of_beam`. Or, with
-            `skipped`, all items are faulty.
+        UserError: of the first faulty item, or of all with `skipped`: when the iterator is used;
+            under Beam as text, when the pipeline runs, see `errors_of_beam`.
     """
     if not beam:
         return _with_threads(list_items, make_example, description, skipped)
@@ -93,12 +90,7 @@ def futures(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Fu
 
 
 def check_beam(options: str) -> None:
-    """Checks that a pipeline of Beam can be made with `options`; imports nothing heavy.
-
-    Raises:
-        UsageError: the options are not written "NAME=VALUE,NAME=VALUE".
-        UserError: Apache Beam is not installed.
-    """
+    """Checks that Beam is installed and `options` are "NAME=VALUE,…"; imports nothing heavy."""
     for option in options.split(","):
         if not re.fullmatch(r"\w+(=.+)?", option):
             raise UsageError.naming(
@@ -121,11 +113,7 @@ def pipeline_options(text: str) -> Any:
 
 @contextlib.contextmanager
 def errors_of_beam() -> Iterator[None]:
-    """Raises a worker's UserError here as it was.
-
-    Beam adds a note to its message, and runners with processes of their own hand it on as the
-    text of a RuntimeError.
-    """
+    """Raises a worker's UserError as it was: Beam adds a note, some runners hand on its text."""
     try:
         yield
     except (RuntimeError, UserError) as error:

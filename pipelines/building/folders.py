@@ -9,7 +9,7 @@ from pipelines.base.labels import IGNORE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".png",)
-HELD_OUT = 0.1
+HELD_OUT = 0.1  # the share of val
 
 
 class Pair(NamedTuple):
@@ -26,7 +26,6 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         UserError: missing, not UTF-8, empty, a blank line between names, a name twice, or more
             names than there are label values.
     """
-    path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no {path}: it names the classes, one a line, label 0 first")
     try:
@@ -63,7 +62,6 @@ def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair]]
     Raises:
         UserError: a folder is missing or empty, or a file has no partner.
     """
-    source = Path(source)
     if not source.is_dir():
         raise UserError(f"there is no folder {source}")
     flat, split = (source / "images").is_dir(), (source / "train").is_dir()
@@ -77,11 +75,11 @@ def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair]]
     return {name: find_pairs(source / name) for name in names}
 
 
-def hold_out(pairs: list[Pair], share: float = HELD_OUT) -> dict[str, list[Pair]]:
+def hold_out(pairs: list[Pair]) -> dict[str, list[Pair]]:
     """Splits pairs into train and val by a hash of the image's name without its suffix.
 
-    The pairs with the lowest hashes, `share` of all and at least one, are the val split: the
-    same files give the same split in any order and on any machine.
+    The tenth with the lowest hashes, at least one pair, is the val split: the same files give the
+    same split in any order and on any machine.
 
     Raises:
         UserError: there is only one pair.
@@ -89,7 +87,7 @@ def hold_out(pairs: list[Pair], share: float = HELD_OUT) -> dict[str, list[Pair]
     if len(pairs) < 2:
         raise UserError(f"{pairs[0].image} is the only image: at least 2 are needed, one for val")
     by_hash = sorted(pairs, key=lambda pair: hashlib.sha256(pair.image.stem.encode()).digest())
-    held_out = max(1, round(share * len(pairs)))
+    held_out = max(1, round(HELD_OUT * len(pairs)))
     return {"train": sorted(by_hash[held_out:]), "val": sorted(by_hash[:held_out])}
 
 
@@ -100,7 +98,6 @@ def find_pairs(folder: Path) -> list[Pair]:
         UserError: a folder is missing or empty, a file is no image, two images share a name, or
             a file has no partner.
     """
-    folder = Path(folder)
     images = _files_by_stem(folder / "images", IMAGE_SUFFIXES)
     labels = _files_by_stem(folder / "labels", LABEL_SUFFIXES)
     unlabelled = sorted(images.keys() - labels.keys())

@@ -1,7 +1,8 @@
 """One image and its label: read, checked, made into an example."""
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,7 @@ _COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
 
 
 def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int]) -> None:
-    """Checks that a label map is as large as its image.
-
-    Raises:
-        UserError: it is not; the message names both files.
-    """
+    """Raises UserError, naming both files, if a label map is not as large as its image."""
     if label.shape != size:
         raise UserError(
             f"{path} is {label.shape[1]}x{label.shape[0]} pixels, but its image {image} is "
@@ -34,14 +31,7 @@ def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int
 
 
 def check_image(path: Path | str, data: bytes) -> tuple[int, int]:
-    """Checks that the stream will be able to decode an image.
-
-    Returns:
-        Height and width.
-
-    Raises:
-        UserError: as `read_image`.
-    """
+    """`read_image` for height and width alone."""
     height, width, _ = read_image(path, data).shape
     return height, width
 
@@ -61,19 +51,17 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} is empty")
     if not data.startswith((_JPEG_START, _PNG_START)):
         raise UserError(f"{path} is neither a JPEG nor a PNG file")
-    header = _open(path, data)
+    with _naming_damage(path):
+        header = Image.open(io.BytesIO(data))
     if header.mode.startswith("I"):
         raise UserError(f"{path} has 16 bits a channel; 8 are needed")
     if header.mode == "CMYK":
         raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
     if header.has_transparency_data:
         raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
-    # The stream's own decoder has the last word.
-    try:
-        pixels = decoding.decode_image(data).numpy()
+    with _naming_damage(path):
+        pixels = decoding.decode_image(data).numpy()  # the stream's own decoder
         orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
-    except (decoding.DecodeError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
     if orientation not in (0, 1):
         raise UserError(
             f"{path} has the EXIF orientation {orientation}: store its pixels upright, as its "
@@ -113,7 +101,8 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} is empty")
     if not data.startswith(_PNG_START):
         raise UserError(f"{path} is not a PNG file")
-    header = _open(path, data)
+    with _naming_damage(path):
+        header = Image.open(io.BytesIO(data))
     bit_depth, colour_type = data[24], data[25]
     if bit_depth == 16:
         raise UserError(f"{path} has 16 bits a channel; an index mask has 8")
@@ -125,12 +114,9 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
     if colour_type == _GRAY and bit_depth < 8:
         # PNG scales such samples to 0…255, so an index and its scaled value look the same.
         raise UserError(f"{path} has {bit_depth}-bit gray values; save the indices as 8-bit PNG")
-    try:
-        _open(path, data).verify()  # checksums, which decoding alone does not look at
-        label = np.array(header)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
-    return label
+    with _naming_damage(path):
+        Image.open(io.BytesIO(data)).verify()  # checksums, which decoding alone does not look at
+        return np.array(header)
 
 
 def make_example(
@@ -162,11 +148,7 @@ def make_example(
 
 
 def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ...]) -> None:
-    """Checks that a label map, uint8, holds nothing but classes and 255.
-
-    Raises:
-        UserError: it holds others; the message names `path` and them.
-    """
+    """Raises UserError, naming `path`, if a label map holds other values than classes and 255."""
     values = np.unique(label)
     strays = [int(value) for value in values if value >= len(class_names) and value != IGNORE]
     if strays:
@@ -177,9 +159,11 @@ def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ..
         )
 
 
-def _open(path: Path | str, data: bytes) -> Image.Image:
-    """Reads the header only."""
+@contextlib.contextmanager
+def _naming_damage(path: Path | str) -> Iterator[None]:
     try:
-        return Image.open(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        yield
+    except (
+        decoding.DecodeError, OSError, SyntaxError, ValueError, Image.DecompressionBombError
+    ) as error:  # fmt: skip
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error

@@ -1,7 +1,6 @@
 """Data sets of images with one class each, as TFDS prepares them; ImageNet above all.
 
-They lie in DATA_DIR/NAME/VERSION, where TFDS puts them. TensorFlow is imported by the functions,
-not with this module.
+TensorFlow is imported by the functions, not with this module.
 """
 
 import contextlib
@@ -71,9 +70,6 @@ def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR
         source: folder of the archives as ImageNet gives them.
         data_dir: where prepared data sets live; made if absent.
 
-    Returns:
-        The folder of the records.
-
     Raises:
         UserError: an archive is missing or damaged, or the records cannot be written.
     """
@@ -101,8 +97,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
     """Opens a prepared set.
 
     Returns:
-        A data set whose `parse` gives `image`, the bytes of a JPEG or PNG file, `label`, an int64
-        scalar (an image without one is an error), and `image_id`, a string. It has no palette.
+        A data set without a palette, whose `parse` gives `label` as an int64 scalar.
 
     Raises:
         UserError: it is not prepared, damaged, or no set of images with one class each.
@@ -114,10 +109,14 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
     with naming_damage(folder, "dataset_info.json or features.json"):
         info = tfds.builder_from_directory(folder).info
         features, file_format = info.features, info.file_format
-    if not _is_classified(features):
+    known = dict(features) if isinstance(features, dict | tfds.features.FeaturesDict) else {}
+    if not (
+        isinstance(known.get("image"), tfds.features.Image)
+        and isinstance(known.get("label"), tfds.features.ClassLabel)
+    ):
         raise UserError(
             f"{name!r} is no set of images with one class each: it needs the features image and "
-            f"label, and has {', '.join(sorted(features))}"
+            f"label, and has {', '.join(sorted(known))}"
         )
     if file_format != tfds.core.FileFormat.TFRECORD:
         raise UserError(
@@ -139,13 +138,4 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         class_names=tuple(features["label"].names),
         palette=np.zeros((0, 3), np.uint8),
         parse=parse,
-    )
-
-
-def _is_classified(features) -> bool:
-    import tensorflow_datasets as tfds
-
-    wanted = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-    return isinstance(features, dict | tfds.features.FeaturesDict) and all(
-        name in features and isinstance(features[name], kind) for name, kind in wanted.items()
     )

@@ -49,9 +49,6 @@ TFDS = "tfds:"  # "tfds:NAME" is what users write for "tfds_set/NAME"
 def parse_name(name: str) -> tuple[str, str | None]:
     """Splits "image_folder/mine" into data set and config; "image_folder" has "default".
 
-    The config of a mixture is that of its parts which have configs: "stage1/2014" is made from
-    "coco_voc/2014".
-
     Raises:
         UsageError: there is no such data set, or it has no configs, or none of this name.
     """

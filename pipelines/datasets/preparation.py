@@ -96,15 +96,11 @@ def prepare(
         source: the folder of images and labels, or of the archives; None for "shapes", or to
             download what has an open address.
         data_dir: where prepared data sets live; made if absent.
-        beam_options: prepare with Apache Beam, with options as `examples.pipeline_options`
-            takes them; None to prepare in this process.
+        beam_options: of Apache Beam, "NAME=VALUE,…"; None to prepare in this process.
         tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
         skip_errors: leave out images that cannot be used, or whose labels cannot, and name them
             on standard error; `skipped` of the data set tells how many. What is wrong with the
             source as a whole, such as a missing archive or label file, stays an error.
-
-    Returns:
-        The data set, open for reading.
 
     Raises:
         UsageError: the name is unknown, or the source or Beam does not fit it.

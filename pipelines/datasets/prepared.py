@@ -75,12 +75,7 @@ class PreparedDataset:
 
     @classmethod
     def from_info(cls, info: Any, **attributes: Any) -> "PreparedDataset":
-        """The data set of a `tfds.core.DatasetInfo`, which knows its splits and their files.
-
-        Args:
-            info: of a builder that was opened from its folder.
-            attributes: all others.
-        """
+        """The data set of a `tfds.core.DatasetInfo`, which knows its splits and their files."""
         splits = dict(info.splits.items())
         return cls(
             splits={split: part.num_examples for split, part in splits.items()},
@@ -92,11 +87,7 @@ class PreparedDataset:
 
 
 def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
-    """Opens a data set that has been prepared; no mixture.
-
-    Raises:
-        UserError: one of its files is damaged.
-    """
+    """Opens a data set that has been prepared, no mixture; UserError where it is damaged."""
     import tensorflow_datasets as tfds
 
     folder = prepared_folder(name, data_dir)
@@ -122,12 +113,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
 
 @contextlib.contextmanager
 def naming_damage(folder: Path, files: str) -> Iterator[None]:
-    """Within its block whatever TFDS raises on a damaged file becomes a UserError.
-
-    Args:
-        folder: of the prepared data set.
-        files: those that are read.
-    """
+    """In its block whatever TFDS raises on damaged `files` of `folder` becomes a UserError."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,7 @@
 """CamVid as TFRecords, from the folders of its 11-class version."""
 
 from functools import partial
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
@@ -21,7 +22,7 @@ class Builder(SegmentationBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder with train/ and val/; see README.md."
 
     def _split_generators(self, dl_manager):
-        splits = folders.find_splits(dl_manager.manual_dir)
+        splits = folders.find_splits(Path(dl_manager.manual_dir))
         read = partial(image_label.read_label, void=UNLABELLED)
         make = partial(image_label.make_example, class_names=labels.CAMVID_CLASSES, read=read)
         return self.generators(splits, splits.__getitem__, make)

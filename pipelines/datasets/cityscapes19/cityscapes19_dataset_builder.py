@@ -31,13 +31,7 @@ IMAGE_SUFFIX = "_leftImg8bit.png"
 
 
 class Split(NamedTuple):
-    """What a split is made from.
-
-    Attributes:
-        images, labels: archives.
-        folder: the folder in both of them.
-        published: how many images there are.
-    """
+    """The archives that a split is made from, its folder in both, and how many images it has."""
 
     images: Archive
     labels: Archive
@@ -79,11 +73,7 @@ class Builder(SegmentationBuilder):
 
 
 def available_splits(folders: dict[str, Path]) -> list[str]:
-    """The splits that can be made from some archives; says on standard error which cannot.
-
-    Args:
-        folders: by the archives' names, as `archives.locate` returns them.
-    """
+    """The splits that can be made from what `locate` found; says on standard error which cannot."""
     splits = []
     for name, split in SPLITS.items():
         absent = [a.file for a in (split.images, split.labels) if a.file not in folders]
@@ -102,7 +92,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
 
     Args:
         name: of the split.
-        folders: by the archives' names, as `archives.locate` returns them.
+        folders: as `archives.locate` returns them.
 
     Returns:
         Pairs sorted by image.
@@ -137,11 +127,8 @@ def _image_id(image: Path) -> str:
 def make_example(item: Pair) -> tuple[str, dict]:
     """Reads, checks and re-encodes an image and its labels.
 
-    The labels of an image of a single colour become void: of what they show, nothing is there.
-
-    Returns:
-        The key and the example as `encoding.features` wants it: the image as JPEG, the labels as
-        train ids.
+    The image becomes a JPEG, label ids train ids. The labels of an image of a single colour become
+    void: of what they show, nothing is there.
 
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
@@ -159,14 +146,7 @@ def make_example(item: Pair) -> tuple[str, dict]:
 
 
 def train_ids(label_ids: np.ndarray) -> np.ndarray:
-    """Maps Cityscapes' label ids to 0…18 and 255.
-
-    Args:
-        label_ids: uint8; 255 is the id -1, a license plate.
-
-    Returns:
-        uint8 of the same shape.
-    """
+    """Maps label ids, uint8, 255 for the id -1 of a license plate, to 0…18 and 255."""
     lookup = np.full(256, labels.IGNORE, np.uint8)
     lookup[list(labels.CITYSCAPES_LABEL_IDS)] = np.arange(len(labels.CITYSCAPES_CLASSES))
     return lookup[label_ids]

@@ -28,33 +28,25 @@ COCO_NAMES = {
     "diningtable": "dining table",
     "tvmonitor": "tv",
 }
+LAYOUT = """
+annotations/instances_train{year}.json     train{year}/*.jpg
+annotations/instances_val{year}.json       val{year}/*.jpg
+"""
 # Size and SHA-256 of the archives.
 ARCHIVES = {
-    "annotations/annotations_trainval2014.zip": (
-        252872794,
-        "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
-    ),
-    "annotations/annotations_trainval2017.zip": (
-        252907541,
-        "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-    ),
-    "zips/train2014.zip": (
-        13510573713,
-        "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
-    ),
-    "zips/train2017.zip": (
-        19336861798,
-        "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
-    ),
-    "zips/val2014.zip": (
-        6645013297,
-        "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
-    ),
-    "zips/val2017.zip": (
-        815585330,
-        "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
-    ),
-}
+    "annotations/annotations_trainval2014.zip":
+        (252872794, "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009"),
+    "annotations/annotations_trainval2017.zip":
+        (252907541, "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268"),
+    "zips/train2014.zip":
+        (13510573713, "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775"),
+    "zips/train2017.zip":
+        (19336861798, "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929"),
+    "zips/val2014.zip":
+        (6645013297, "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0"),
+    "zips/val2017.zip":
+        (815585330, "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05"),
+}  # fmt: skip
 
 
 class Region(NamedTuple):
@@ -95,7 +87,7 @@ class Builder(SegmentationBuilder):
     def _split_generators(self, dl_manager):
         config = self.builder_config.name if self.builder_config else DEFAULT_CONFIG
         year, min_area = parse_config(config)
-        folders = locate(dl_manager, archives(year), layout(year))
+        folders = locate(dl_manager, archives(year), LAYOUT.format(year=year))
         items = partial(_items_of_split, folders=folders, year=year, min_area=min_area)
         return self.generators(SPLITS, items, make_example)
 
@@ -127,14 +119,6 @@ def archives(year: int) -> tuple[Archive, ...]:
     )
 
 
-def layout(year: int) -> str:
-    """The folder tree of the unpacked archives."""
-    return f"""
-annotations/instances_train{year}.json     train{year}/*.jpg
-annotations/instances_val{year}.json       val{year}/*.jpg
-"""
-
-
 def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]:
     """Reads an instances_*.json and picks the images that have an object of VOC's classes.
 
@@ -144,9 +128,8 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
         min_area: objects with a smaller `area` are void.
 
     Returns:
-        One item an image that has at least one object of the 20 classes that is no crowd and
-        not too small, in the file's order; their regions in the order of painting: crowds, then
-        objects from the largest to the smallest.
+        Images with at least one object that is neither a crowd nor void, in the file's order;
+        their regions in the order of painting: crowds, then from the largest to the smallest.
 
     Raises:
         UserError: the file is missing, damaged, or not what COCO's are like, or no image is left.
@@ -166,7 +149,9 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
                 annotations,
                 int(image["height"]),
                 int(image["width"]),
-                tuple(sorted(regions[image["id"]], key=_painting_order)),
+                tuple(
+                    sorted(regions[image["id"]], key=lambda r: (not r.crowd, -r.area, r.annotation))
+                ),
             )
             for image in content["images"]
             if any(region.value != labels.IGNORE for region in regions[image["id"]])
@@ -211,15 +196,8 @@ def _region(entry: dict, value: int, min_area: int) -> Region:
     return Region(int(entry["id"]), value, crowd, area, entry["segmentation"])
 
 
-def _painting_order(region: Region) -> tuple:
-    return not region.crowd, -region.area, region.annotation
-
-
 def make_example(item: Item) -> tuple[str, dict]:
     """Reads an item's image and paints its label map.
-
-    Returns:
-        The key and the example as `encoding.features` wants it.
 
     Raises:
         UserError: the image is missing or cannot be used, is not as large as the annotations
@@ -239,10 +217,7 @@ def make_example(item: Item) -> tuple[str, dict]:
 
 
 def paint(item: Item) -> np.ndarray:
-    """Paints an item's regions, one over the other, onto background.
-
-    Returns:
-        uint8 `[height, width]`, VOC's classes, 255 is void.
+    """An item's regions, one over the other, on background: uint8 `[height, width]`.
 
     Raises:
         UserError: a segmentation is damaged.

@@ -1,6 +1,7 @@
 """Anybody's own images and index masks as TFRecords."""
 
 from functools import partial
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
@@ -19,8 +20,9 @@ class Builder(SegmentationBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder with classes.txt; see README.md."
 
     def _split_generators(self, dl_manager):
-        class_names = folders.read_class_names(dl_manager.manual_dir / "classes.txt")
+        source = Path(dl_manager.manual_dir)
+        class_names = folders.read_class_names(source / "classes.txt")
         self.info.metadata["class_names"] = list(class_names)
-        splits = folders.find_splits(dl_manager.manual_dir, allow_flat=True)
+        splits = folders.find_splits(source, allow_flat=True)
         make = partial(image_label.make_example, class_names=class_names)
         return self.generators(splits, splits.__getitem__, make, title=self.builder_config.name)

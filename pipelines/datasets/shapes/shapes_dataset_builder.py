@@ -41,9 +41,6 @@ def render_example(split: str, number: int, index: int) -> tuple[str, dict]:
         split: name of the split, for the image id.
         number: position of the split in `SPLITS`.
         index: position of the scene in its split.
-
-    Returns:
-        The key and the example as `encoding.features` wants it.
     """
     rng = np.random.default_rng((SEED, number, index))
     image, label = scenes.render_scene(rng, size=SIZE)

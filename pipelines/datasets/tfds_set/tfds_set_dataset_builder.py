@@ -43,11 +43,8 @@ class Builder(SegmentationBuilder):
         splits = list(source.info.splits)
         class_names = self._class_names(read, splits)
         self.info.metadata["class_names"] = list(class_names)
-        make = partial(
-            make_example,
-            first_label=self.options.first_label,
-            num_classes=len(class_names),
-        )
+        first_label = self.options.first_label
+        make = partial(make_example, first_label=first_label, num_classes=len(class_names))
         return self.generators(splits, read, make, title=self.source)
 
     def _class_names(self, read, splits) -> tuple[str, ...]:
@@ -145,11 +142,9 @@ class Items:
 
     def __init__(self, source, features: tuple[str, str], split: str):
         self._source, self._features, self._split = source, features, split
-        known = source.info.features
+        known = dict(source.info.features)
         names = ("file_name", "filename", "image_id", "name")
-        texts = (
-            key for key in names if key in known and isinstance(known[key], tfds.features.Text)
-        )
+        texts = (key for key in names if isinstance(known.get(key), tfds.features.Text))
         self._name = next(texts, None)
 
     def __len__(self) -> int:
@@ -168,9 +163,6 @@ class Items:
 
 def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, dict]:
     """Checks an example and brings its labels to 0…num_classes - 1 and 255.
-
-    Returns:
-        The key and the example as `encoding.features` wants it.
 
     Raises:
         UserError: image or mask cannot be used; the message names the example and says why.

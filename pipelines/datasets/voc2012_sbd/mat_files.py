@@ -1,8 +1,8 @@
 """The SBD's label files, checked before scipy reads them.
 
-`scipy.io.loadmat` trusts the numbers in a file and takes the whole process down with it when one
-of them is damaged (scipy 1.17: segmentation fault on an unknown element type). So the structure is
-followed here first: MATLAB's level 5 format, of elements that have a type, a length and a body.
+`scipy.io.loadmat` takes the whole process down where a number in a file is damaged (scipy 1.17:
+segmentation fault on an unknown element type). So the structure is followed here first: MATLAB's
+level 5 format, of elements that have a type, a length and a body.
 """
 
 import io
@@ -29,14 +29,10 @@ _LOGICAL, _COMPLEX = 0x0200, 0x0800
 
 
 def read_mat(path: Path, data: bytes, class_names: tuple[str, ...]) -> np.ndarray:
-    """Reads a label file of the SBD: GTcls.Segmentation of a MATLAB file.
-
-    Returns:
-        uint8 `[H, W]`, values below `len(class_names)` or 255.
+    """`image_label.read_label` of a label file of the SBD: GTcls.Segmentation of a MATLAB file.
 
     Raises:
-        UserError: empty, truncated, damaged, no label file of the SBD, or values that are no
-            class.
+        UserError: empty, truncated, damaged, no label file of the SBD, or values that are no class.
     """
     if not data:
         raise UserError(f"{path} is empty")

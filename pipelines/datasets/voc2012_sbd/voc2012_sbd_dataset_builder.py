@@ -80,7 +80,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
 
     Args:
         name: of the split.
-        folders: by the archives' names, as `archives.locate` returns them.
+        folders: as `archives.locate` returns them.
 
     Returns:
         Items in the order of VOC's list; "trainaug" sorted by image id.
