@@ -1,5 +1,6 @@
 """Examines a prepared data set: `python -m pipelines.doctor NAME --data-dir DIR`."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,7 @@ def doctor(
 
     result = examine(datasets.load(name, data_dir), split)
     print(text_report(result, show))
-    sheet = sheet or Path(data_dir, f"{_file_name(name)}-doctor.png")
+    sheet = sheet or Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
     png = contact_sheet(result.samples, result.class_names, result.palette, name)
     _write(sheet, png)
     print(f"contact sheet: {sheet}")
@@ -63,10 +64,6 @@ def _advice(name: str, data_dir: Path) -> str:
         return "The records are damaged: examine each of the sets that are mixed"
     folder = shlex.quote(str(datasets.prepared_folder(name, data_dir)))
     return f"The records are damaged: delete {folder} and prepare the data set anew"
-
-
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
 
 def _write(path: Path, data: bytes) -> None:

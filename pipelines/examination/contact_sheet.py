@@ -34,7 +34,7 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray) -> np.nda
 def contact_sheet(
     samples: Sequence[Sample], class_names: Sequence[str], palette: np.ndarray, title: str
 ) -> bytes:
-    """Draws examples side by side with their overlays; under them a legend.
+    """Draws examples side by side with their overlays; under them a legend. The bytes of a PNG.
 
     The legend lists all classes, or, where they are more than 40, those on the sheet.
 
@@ -43,9 +43,6 @@ def contact_sheet(
         class_names: one a label, from 0.
         palette: uint8 `[256, 3]` RGB.
         title: a line above.
-
-    Returns:
-        The bytes of a PNG file.
     """
     rows = max(1, math.ceil(len(samples) / COLUMNS))
     shapes = np.array([sample.label.shape for sample in samples] or [(1, 1)])

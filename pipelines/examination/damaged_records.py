@@ -14,18 +14,15 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-_READ_BUFFER_BYTES = 2**20
+from pipelines.stream.record_order import open_records
+
 _HEAD, _TAIL = 12, 4
 
 
 class Record(NamedTuple):
-    """A record, or what is wrong in its place.
+    """A serialised example, or the fault in its place.
 
-    Attributes:
-        path: the file.
-        number: its place in the file, from 0; None where the file as a whole has the fault.
-        data: the serialised example; None where there is a fault.
-        fault: what is wrong; None where nothing is.
+    Its number in the file counts from 0, and is None where the file as a whole has the fault.
     """
 
     path: Path
@@ -44,7 +41,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
     path = Path(path)
     offset = number = 0
     try:
-        for tensor in tf.data.TFRecordDataset(str(path), buffer_size=_READ_BUFFER_BYTES):
+        for tensor in open_records(str(path)):
             data = tensor.numpy()
             yield Record(path, number, data)
             offset += _HEAD + len(data) + _TAIL
@@ -95,6 +92,6 @@ def _record_is_intact(frame: bytes, scratch: str) -> bool:
     """Whether TensorFlow takes the checksum of a frame, which is a file of one record."""
     Path(scratch).write_bytes(frame)
     try:
-        return sum(1 for _ in tf.data.TFRecordDataset(scratch)) == 1
+        return sum(1 for _ in open_records(scratch)) == 1
     except tf.errors.DataLossError:
         return False

@@ -60,7 +60,7 @@ def _examine_example(
     pixel_digest = b""
     try:
         image = image_label.read_image(f"{split}: the image of {image_id!r}", parsed["image"])
-        pixel_digest = _digest(np.array(image.shape).tobytes(), image)
+        pixel_digest = _digest(image) + np.array(image.shape, np.int32).tobytes()
     except UserError as error:
         findings.append(Finding(IMAGES, str(error)))
     try:
@@ -70,11 +70,9 @@ def _examine_example(
     sample = None
     if image is not None and label is not None:
         if image.shape[:2] != label.shape:
-            text = (
-                f"{split}: the label of {image_id!r} is {label.shape[1]}x{label.shape[0]} pixels, "
-                f"but its image is {image.shape[1]}x{image.shape[0]}"
-            )
-            findings.append(Finding(SIZES, text))
+            sizes = ("{1}x{0}".format(*array.shape) for array in (label, image))
+            text = "{}: the label of {!r} is {} pixels, but its image is {}"
+            findings.append(Finding(SIZES, text.format(split, image_id, *sizes)))
         elif keep_sample:
             sample = _sample(split, image_id, image, label)
     return Example(
@@ -88,15 +86,12 @@ def _examine_example(
     )
 
 
-def _digest(*parts) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
+def _digest(data) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _read_label(subject: str, data: bytes, dataset: PreparedDataset) -> np.ndarray:
-    """Decodes a label, uint8 `[H, W]`; unlike a file to prepare, a record is no palette PNG."""
+    """A label map, uint8 `[H, W]`; unlike a file to prepare, a record is no palette PNG."""
     try:
         label = image_label.read_label(subject, data, dataset.class_names)
     except UserError as error:

@@ -42,8 +42,7 @@ class Example(NamedTuple):
         image_id: None where the record could not be read.
         size: height and width of the image; None where it could not be decoded.
         pixels: int64 `[256]`, pixels of each label value; None where the label cannot be used.
-        file_digest: of the image file.
-        pixel_digest: of the decoded image; empty where it could not be decoded.
+        file_digest, pixel_digest: of the image's file and its pixels; empty where there are none.
         findings: what is wrong with it.
         sample: for the contact sheet, where one was asked for and could be made.
     """
@@ -117,14 +116,9 @@ class SplitReport:
 
 @dataclass
 class Examination:
-    """The result of `examine`.
+    """The result of `examine`: the sums over each split, all that is wrong, and samples.
 
-    Attributes:
-        name, class_names, palette: those of the data set.
-        splits: the sums over each split examined.
-        findings: all that is wrong.
-        notes: sentences on what is worth knowing, but need not be wrong.
-        samples: examples for the contact sheet.
+    `notes` are sentences on what is worth knowing, but need not be wrong.
     """
 
     name: str

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import combinations
+from itertools import combinations, groupby
+from operator import itemgetter
 from pathlib import Path
 
 from pipelines.base.labels import IGNORE
@@ -75,17 +76,12 @@ class Images:
     def compare(self, overlapping: Iterable[tuple[str, str]], result: Examination) -> None:
         """Adds leaks to the findings, and other images that occur twice to the notes."""
         declared = {frozenset(pair) for pair in overlapping}
-        within: Counter = Counter()
+        within: dict[str, list[tuple]] = {}
         across: Counter = Counter()
-        twins: dict[str, tuple] = {}
         for places in self._by_pixels.values():
-            by_split: dict[str, list[tuple]] = {}
-            for place in places:
-                by_split.setdefault(place[0], []).append(place)
+            by_split = {split: list(same) for split, same in groupby(places, itemgetter(0))}
             for split, same in by_split.items():
-                if len(same) > 1:
-                    within[split] += len(same) - 1
-                    twins.setdefault(split, (same[0][1], same[1][1]))
+                within.setdefault(split, []).extend((same[0][1], twin[1]) for twin in same[1:])
             for splits in combinations(by_split, 2):
                 training, held_out = sorted(splits, key=is_held_out)
                 if is_held_out(training) == is_held_out(held_out) or frozenset(splits) in declared:
@@ -94,12 +90,12 @@ class Images:
                 for place in by_split[held_out]:
                     text = _describe_leak(place, by_split[training][0])
                     result.findings.append(Finding(LEAKS, text))
-        for split, count in within.items():
-            first, second = twins[split]
-            result.notes.append(
-                f"{split}: {count_of(count, 'image')} twice or more, such as {first!r}, which is "
-                f"{second!r}, too"
-            )
+        for split, twins in within.items():
+            if twins:
+                result.notes.append(
+                    f"{split}: {count_of(len(twins), 'image')} twice or more, such as "
+                    f"{twins[0][0]!r}, which is {twins[0][1]!r}, too"
+                )
         for splits, count in across.items():
             meant = ", as intended" if frozenset(splits) in declared else ""
             result.notes.append(

@@ -6,7 +6,7 @@ import html
 import numpy as np
 
 from pipelines.base.labels import median_frequency_weights
-from pipelines.examination.findings import KINDS, Examination
+from pipelines.examination.findings import KINDS, Examination, count_of
 
 _COMMON_SIZES = 5  # shown for each split
 
@@ -39,7 +39,7 @@ def verdict(result: Examination) -> str:
     count = len(result.findings)
     if not count:
         return "Nothing is wrong."
-    return "1 thing is wrong." if count == 1 else f"{count:,} things are wrong."
+    return f"{count_of(count, 'thing')} {'is' if count == 1 else 'are'} wrong."
 
 
 def split_table(result: Examination) -> list[list[str]]:
@@ -79,11 +79,9 @@ def _shares(pixels: np.ndarray) -> list[str]:
 
 def _range(values: list[float]) -> str:
     """Smallest / median / largest, or the one value that all have."""
-    if not values:
-        return "-"
-    if values[0] == values[2]:
-        return f"{values[0]:g}"
-    return " / ".join(f"{value:g}" for value in values)
+    if values and values[0] == values[2]:
+        values = values[:1]
+    return " / ".join(f"{value:g}" for value in values) or "-"
 
 
 def _size_lines(result) -> list[str]:
@@ -92,7 +90,7 @@ def _size_lines(result) -> list[str]:
         common = split.sizes.most_common(_COMMON_SIZES)
         text = ", ".join(f"{width}x{height}: {count:,}" for (height, width), count in common)
         others = len(split.sizes) - len(common)
-        more = f", {others:,} other size{'s' if others > 1 else ''}" if others > 0 else ""
+        more = f", {count_of(others, 'other size')}" if others else ""
         lines.append(f"{split.name}  {text or 'no image'}{more}")
     return lines
 

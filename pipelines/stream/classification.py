@@ -140,7 +140,7 @@ def random_window(
         aspect_ratio_range=[ratio * bound for bound in ASPECT_RATIOS],
         area_range=list(area),
     )
-    return _window(begin[0], begin[1], shown[0], shown[1], crop)
+    return crops.Window(*tf.unstack(tf.concat([begin[:2], shown[:2], crop, (0, 0)], axis=0)))
 
 
 def central_crop(encoded: tf.Tensor, crop: tuple[int, int]) -> tf.Tensor:
@@ -157,12 +157,8 @@ def central_window(size: tf.Tensor, crop: tuple[int, int]) -> crops.Window:
     """What the central crop shows of an image of `size`, int32 `[2]`."""
     factor = CENTRAL_SHARE * tf.reduce_min(tf.cast(size, tf.float32) / crop)
     shown = tf.maximum(1, tf.cast(tf.round(factor * crop), tf.int32))
-    top, left = tf.unstack((size - shown) // 2)
-    return _window(top, left, shown[0], shown[1], crop)
-
-
-def _window(top, left, height, width, crop) -> crops.Window:
-    return crops.Window(top, left, height, width, *map(tf.constant, (*crop, 0, 0)))
+    start = (size - shown) // 2
+    return crops.Window(*tf.unstack(tf.concat([start, shown, crop, (0, 0)], axis=0)))
 
 
 def _size(encoded) -> tf.Tensor:

@@ -66,14 +66,11 @@ def class_pixel_counts(
     """Counts the pixels of every class in a split; void is not counted.
 
     Args:
-        dataset, split: as of `evaluation_examples`.
+        dataset, split: as of `evaluation_examples`, and so is what is raised.
         skip_errors: leave out labels that are damaged, as `training_batches` does.
 
     Returns:
         int64 `[num_classes]`.
-
-    Raises:
-        As `evaluation_examples`.
     """
     dataset.check_split(split)
 

@@ -30,14 +30,9 @@ _PLACES = re.compile(
 
 
 def describe_fault(error: tf.errors.OpError) -> str | None:
-    """What an error says of the data that a stream was made from.
+    """What an error, one of `DATA_ERRORS`, says of the data that a stream was made from.
 
-    Args:
-        error: one of `DATA_ERRORS`.
-
-    Returns:
-        A clause that says what is wrong, as far as TensorFlow knows; None if the error does not
-        come from a stream.
+    A clause, as far as TensorFlow knows what is wrong; None if it does not come from a stream.
     """
     if not re.search("IteratorGetNext|ReduceDataset", error.message):
         return None

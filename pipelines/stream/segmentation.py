@@ -40,8 +40,7 @@ def training_batches(
         split: one of `dataset.splits`.
         options: of the stream.
         with_ids: whether the examples' image ids come with them.
-        fields: those of `SegmentationOptions`, by their names: instead of `options`, or in the
-            place of some of its values.
+        fields: those of `SegmentationOptions` by name, in the place of those of `options`.
 
     Returns:
         A data set of (images, labels) or (images, labels, image ids): uint8 `[n, h, w, 3]` RGB,
