@@ -44,11 +44,7 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder, and those above it, unless it is there.
-
-    Raises:
-        UserError: it cannot be made.
-    """
+    """Makes a folder, and those above it, unless it is there; UserError if it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,11 +67,3 @@ def check_target(path: Path | None, option: str) -> None:
         raise UserError.naming(f"{option} {path} is a folder: name a file")
     if not path.parent.is_dir():
         raise UserError.naming(f"{option} {path}: there is no folder {path.parent}")
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder and those above it; UserError if that cannot be done."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
