@@ -47,8 +47,7 @@ class Recipe:
     backbone: Literal[backbones.NAMES] = "resnet50"
     """ResNet that gives the pyramid P2…P5."""
     weights: str | None = None
-    """Weights to start from: `imagenet`, Keras' ImageNet file (.h5), or a model trained here
-    (.keras)."""
+    """First weights: `imagenet`, Keras' file of them (.h5), or a model trained here (.keras)."""
     batch_norm_momentum: float = 0.99
     """Momentum of batch norm's moving statistics; at 0.99 they lag a few hundred steps behind."""
 
@@ -68,8 +67,7 @@ class Recipe:
     data_service: str | None = None
     """HOST:PORT of a dispatcher (python -m pipelines.service) whose workers make the batches."""
     skip_errors: bool = False
-    """Whether damaged training examples are left out and counted, instead of stopping at the
-    first."""
+    """Whether damaged training examples are left out and counted, instead of being an error."""
 
     # === Optimisation ===
     batch: int = 1
@@ -99,8 +97,7 @@ class Recipe:
     seed: int = 0
     """Seed of weights, order and augmentation."""
     deterministic: bool = False
-    """Whether sums are taken in the same order in every run, so that results are equal to the last
-    bit."""
+    """Whether sums keep their order, so that equal runs are equal to the last bit."""
 
     # === Devices ===
     strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
@@ -111,8 +108,7 @@ class Recipe:
 
     # === Surviving ===
     resume: bool = False
-    """Whether to go on with the run in --out (else with the last one of this recipe), or begin
-    it."""
+    """Whether to go on with the run in --out (else this recipe's last one), or begin it."""
     checkpoint_steps: int = 1000
     """Steps between two checkpoints within an epoch; there is one after each epoch, too."""
     keep_checkpoints: int = 2
@@ -154,8 +150,7 @@ class SegmentationRecipe(Recipe):
 
     # === Crops ===
     mode: Literal["crop", "pad"] = "crop"
-    """Way to a crop: `crop` cuts from larger images; `pad` shows whole ones, and a larger one is an
-    error."""
+    """Way to a crop: `crop` cuts from larger images, `pad` shows whole ones and refuses larger."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the random scaling before the crop."""
 

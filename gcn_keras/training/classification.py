@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.models.classifier import classifier
@@ -69,15 +68,12 @@ class Classification(Task[ClassificationRecipe]):
 
     load = staticmethod(classification_sets.load)
     network = staticmethod(classifier)
+    stream = staticmethod(classification.training_batches)
     scores = ("top1_accuracy", "top5_accuracy")
     missing = ("an accuracy", "image")
 
     def loss(self) -> ImageCrossentropy:
         return ImageCrossentropy(self.recipe.label_smoothing)
-
-    def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
-        fields = self.stream_fields(team, start)
-        return classification.training_batches(self.dataset, self.recipe.train_split, **fields)
 
     def validation_batches(self, team: Team) -> Iterator:
         """The images' central crops, as many at a time as a replica trains on."""

@@ -44,7 +44,7 @@ class Team:
         self.workers = max(1, len(addresses))
         self.replicas = strategy.num_replicas_in_sync
         self.local_replicas = self.replicas // self.workers
-        self._sum = tf.function(self._sum_over_workers)
+        self._sum = tf.function(lambda value: strategy.reduce("sum", value, axis=None))
 
     @property
     def is_chief(self) -> bool:
@@ -68,16 +68,9 @@ class Team:
         """Adds up an int64 array of every worker; all must call it, and all get the sum."""
         if self.workers == 1:
             return array
-        return self._sum(tf.constant(array)).numpy()
-
-    def _sum_over_workers(self, array: tf.Tensor) -> tf.Tensor:
-        def of_replica():
-            context = tf.distribute.get_replica_context()
-            # One replica of each worker speaks for it.
-            is_first = context.replica_id_in_sync_group % self.local_replicas == 0
-            return tf.where(is_first, array, tf.zeros_like(array))
-
-        return self.strategy.reduce("sum", self.strategy.run(of_replica), axis=None)
+        # One replica of each worker speaks for it.
+        others = [np.zeros_like(array)] * (self.local_replicas - 1)
+        return self._sum(self.deal([array, *others])).numpy()
 
     def check_same(self, number: int, message: str) -> None:
         """Raises a UserError, with the message, if workers have another number; all must call."""

@@ -36,18 +36,22 @@ class Segmentation(Task[SegmentationRecipe]):
 
     load = staticmethod(datasets.load)
     network = staticmethod(gcn)
+    stream = staticmethod(functools.partial(training_batches, with_ids=True))
     scores = ("mean_iou", "pixel_accuracy")
     missing = ("a mean IoU", "valid pixel, everything is void")
 
     def loss(self) -> losses.PixelCrossentropy:
-        return losses.PixelCrossentropy(class_weights(self.recipe, self.dataset))
+        recipe = self.recipe
+        if recipe.class_weights == "none":
+            return losses.PixelCrossentropy()
+        counts = class_pixel_counts(self.dataset, recipe.train_split, recipe.skip_errors)
+        weights = median_frequency_weights(counts)
+        if recipe.class_weights == "sqrt":
+            weights = np.sqrt(weights)
+        return losses.PixelCrossentropy(weights)
 
     def begin(self, run: RunFolder) -> None:
         Legend.of(self.dataset).write(run.legend)
-
-    def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
-        fields = self.stream_fields(team, start)
-        return training_batches(self.dataset, self.recipe.train_split, with_ids=True, **fields)
 
     def validation_batches(self, team: Team) -> Iterator:
         worker, workers = team.worker, team.workers
@@ -79,15 +83,6 @@ class Segmentation(Task[SegmentationRecipe]):
         matrix = evaluate_model(functools.partial(segment, best), self.dataset, self.split)
         _draw_samples(best, self.dataset, self.split, run)
         return {**matrix.summary(names), "p5_weights": p5_weights(best)}, matrix.table(names)
-
-
-def class_weights(recipe: SegmentationRecipe, dataset: PreparedDataset) -> np.ndarray | None:
-    """Weights `[C]` for the loss, or None."""
-    if recipe.class_weights == "none":
-        return None
-    counts = class_pixel_counts(dataset, recipe.train_split, recipe.skip_errors)
-    weights = median_frequency_weights(counts)
-    return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
 
 def _draw_samples(model: keras.Model, dataset: PreparedDataset, split: str, run: RunFolder) -> None:

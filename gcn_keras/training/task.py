@@ -5,7 +5,7 @@ import inspect
 import resource
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import keras
 import tensorflow as tf
@@ -35,6 +35,7 @@ class Task(abc.ABC, Generic[R]):
     Attributes:
         load: function from a name and a folder to the prepared data set.
         network: function from the recipe's fields of the same names to a model.
+        stream: function from data set, split and options of the stream to `training_batches`.
         scores: of what is measured, by name; by the first one a model is the best.
         missing: what there is none of, the score and what it is measured on, in words.
         split: that is measured on.
@@ -45,6 +46,7 @@ class Task(abc.ABC, Generic[R]):
 
     load: ClassVar[Callable[[str, str], PreparedDataset]]
     network: ClassVar[Callable[..., keras.Model]]
+    stream: ClassVar[Callable[..., tf.data.Dataset]]
     scores: ClassVar[tuple[str, ...]]
     missing: ClassVar[tuple[str, str]]
 
@@ -79,14 +81,11 @@ class Task(abc.ABC, Generic[R]):
     def begin(self, run: RunFolder) -> None:
         """Writes what lies beside models."""
 
-    def stream_fields(self, team: Team, start: int) -> dict[str, Any]:
-        """What `training_batches` asks of the stream, by the names of its options."""
-        part = (team.worker, team.workers)
-        return {**self.recipe.stream_fields(), "batch_part": part, "start": start}
-
-    @abc.abstractmethod
     def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
         """Images, labels and image ids: this worker's part of each batch from number `start` on."""
+        own = {"batch_part": (team.worker, team.workers), "start": start}
+        fields = self.recipe.stream_fields() | own
+        return self.stream(self.dataset, self.recipe.train_split, **fields)
 
     @abc.abstractmethod
     def validation_batches(self, team: Team) -> Iterator:
