@@ -1,6 +1,7 @@
 """The files in serving/: their syntax, by TensorFlow Serving's own messages, and their paths."""
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -129,11 +130,24 @@ def test_models(service):
 
 
 def test_compose(service):
-    assert service["image"] == "tensorflow/serving"
+    # As tensorflow-serving-api in requirements.txt: no other version has the same operations.
+    (version,) = re.findall(
+        r"^tensorflow-serving-api==(\S+)", (REPOSITORY / "requirements.txt").read_text(), re.M
+    )
+    assert service["image"] == f"tensorflow/serving:{version}"
     assert service["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
     folders = mounts(service["volumes"], SERVING)
     assert folders == {"/models": SERVING.parent / "saved_models", "/config": SERVING}
     assert all(folder.is_dir() for folder in folders.values())
+
+
+def test_the_server_may_do_no_more_than_it_must(service):
+    assert service["user"].split(":") == ["65534", "65534"]  # nobody
+    assert service["read_only"] is True and service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"] and "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert (service["mem_limit"], service["cpus"], service["pids_limit"]) == ("4g", 4, 512)
+    assert "privileged" not in service and "network_mode" not in service
 
 
 def test_every_file_that_the_server_is_given_exists(service):
@@ -151,17 +165,68 @@ def test_every_file_that_the_server_is_given_exists(service):
 def test_the_docker_line_says_the_same(service, docker_run):
     image = docker_run.index(service["image"])
     options, flags = docker_run[:image], docker_run[image + 1 :]
-    assert options[0] == "--rm"
-    pairs = list(zip(options[1::2], options[2::2], strict=True))
+    assert options[:2] == ["--rm", "--read-only"] and service["read_only"] is True
+    pairs = list(zip(options[2::2], options[3::2], strict=True))
+    said = {name: value for name, value in pairs if name.startswith("--")}
+    assert said == {
+        "--tmpfs": service["tmpfs"][0],
+        "--user": service["user"],
+        "--cap-drop": service["cap_drop"][0],
+        "--security-opt": service["security_opt"][0],
+        "--memory": service["mem_limit"],
+        "--cpus": str(service["cpus"]),
+        "--pids-limit": str(service["pids_limit"]),
+    }
     assert [value for option, value in pairs if option == "-p"] == service["ports"]
     volumes = [value for option, value in pairs if option == "-v"]
     assert mounts(volumes, Path("/")) == mounts(service["volumes"], SERVING)
     assert flags == service["command"]
 
 
-def test_the_training_job_describes_the_cluster_to_each_pod():
+@pytest.fixture(scope="module")
+def training_job() -> dict[str, dict]:
+    """What training-job.yml declares, by kind."""
+    documents = list(yaml.safe_load_all((SERVING / "training-job.yml").read_text()))
+    assert len(documents) == 3
+    return {document["kind"]: document for document in documents}
+
+
+def test_nobody_but_the_jobs_own_pods_reaches_a_worker(training_job):
+    labels = {"job-name": training_job["Job"]["metadata"]["name"]}  # set by Kubernetes
+    policy = training_job["NetworkPolicy"]["spec"]
+    assert policy["podSelector"] == {"matchLabels": labels}
+    assert policy["policyTypes"] == ["Ingress"]
+    assert policy["ingress"] == [{"from": [{"podSelector": {"matchLabels": labels}}]}]
+
+
+def test_a_training_pod_may_do_no_more_than_it_must(training_job):
+    spec = training_job["Job"]["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0 and spec["securityContext"]["fsGroup"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = spec["containers"]
+    assert container["image"] == "IMAGE@sha256:DIGEST"  # a tag can be moved, a digest cannot
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"] == {
+        "cpu": "8",
+        "memory": "32Gi",
+        "nvidia.com/gpu": 1,
+    }
+    # What is written outside of the shared folder goes to a volume of its own.
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts == {"shared": "/shared", "scratch": "/tmp"}
+    assert {"name": "HOME", "value": "/tmp"} in container["env"]
+    assert {volume["name"] for volume in spec["volumes"]} == set(mounts)
+
+
+def test_the_training_job_describes_the_cluster_to_each_pod(training_job):
     """Runs the shell line of the Job, with Kubernetes' variable, in place of the training."""
-    service, job = yaml.safe_load_all((SERVING / "training-job.yml").read_text())
+    service, job = training_job["Service"], training_job["Job"]
     spec = job["spec"]["template"]["spec"]
     assert service["metadata"]["name"] == spec["subdomain"] == job["metadata"]["name"]
     assert job["spec"]["completions"] == job["spec"]["parallelism"] == 2
