@@ -2,6 +2,7 @@
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
 # make test    every test, the slow ones too, three at a time; options for pytest in ARGS
 #              replace that: make test ARGS="-m 'not slow' -x"
+# make mutants  breaks the code in one place after another, and asks whether the tests notice
 # make lint    what .ci/run asks of the code's form: style, types, the order of the imports
 # make docs-map  draws docs/architecture.svg from the imports
 
@@ -11,7 +12,7 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: setup fit test lint docs-map
+.PHONY: setup fit test mutants lint docs-map
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -31,6 +32,9 @@ fit: $(STAMP)
 # A file stays on one worker: what its tests share is made once.
 test: $(STAMP)
 	TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),$(WORKERS))
+
+mutants: $(STAMP)
+	$(VENV)/bin/python tests/support/mutants.py $(ARGS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

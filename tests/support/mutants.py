@@ -1,0 +1,373 @@
+"""Breaks the code in one place after another, and asks whether the tests notice: `make mutants`.
+
+    python tests/support/mutants.py [WORD …]
+
+Each mutant replaces a text that occurs once in a file, in a copy of the repository, and runs the
+tests that must fail then. One that survives has found a test that is missing. With words only the
+mutants run whose file or tests contain one of them. Exit status 1 if one survives, or if tests
+fail on the code as it is.
+"""
+
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).parents[2]
+COPIED = ("gcn_keras", "pipelines", "tests", "docs", "saved_models", "pyproject.toml", "README.md")
+SECONDS = 300  # a mutant that hangs for as long is noticed, too
+
+
+class Mutant(NamedTuple):
+    """A change that a test must notice.
+
+    Attributes:
+        file: in the repository.
+        old: a text that occurs once in it.
+        new: what takes its place.
+        tests: of pytest, below tests/; several are separated by spaces.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+BLOCKS, GCN = "gcn_keras/models/blocks.py", "gcn_keras/models/gcn.py"
+LOSSES, LOOP = "gcn_keras/training/losses.py", "gcn_keras/training/loop.py"
+STEP, OPTIMIZERS = "gcn_keras/training/tensorflow_step.py", "gcn_keras/training/optimizers.py"
+METRICS, BOUNDARIES = "gcn_keras/evaluation/metrics.py", "gcn_keras/evaluation/boundaries.py"
+MULTI_SCALE = "gcn_keras/inference/multi_scale.py"
+CROPS, RECORDS = "pipelines/stream/crops.py", "pipelines/stream/record_order.py"
+ARCHIVES = "pipelines/building/archives.py"
+
+MUTANTS = (
+    # === The network ===
+    Mutant(
+        BLOCKS, '(1, k), f"{name}_left_2")', '(k, 1), f"{name}_left_2")',
+        "gcn_keras/models/test_blocks.py::TestImpulse",
+    ),
+    Mutant(
+        BLOCKS, "([x, residual])", "([residual, residual])",
+        "gcn_keras/models/test_blocks.py::test_boundary_refinement_changes_nothing_before_training",
+    ),
+    Mutant(
+        BLOCKS, 'f"{name}_conv2", "zeros")', 'f"{name}_conv2")',
+        "gcn_keras/models/test_blocks.py::test_boundary_refinement_changes_nothing_before_training",
+    ),
+    Mutant(
+        BLOCKS, "kernel_initializer=initializer,",
+        'kernel_initializer=initializer, activation="relu",',
+        "gcn_keras/models/test_blocks.py::test_no_nonlinearity_inside",
+    ),
+    Mutant(
+        BLOCKS, "((k - 3) // 2)", "((k - 1) // 2)",
+        "gcn_keras/models/test_blocks.py::test_depth_and_width_of_the_stack",
+    ),
+    Mutant(
+        GCN, "[0.25, 0.75, 0.75, 0.25]", "[0.5, 0.5, 0.5, 0.5]",
+        "gcn_keras/models/test_gcn.py::TestDeconvolution",
+    ),
+    Mutant(
+        GCN, "([score, scores[level]])", "([score, score])",
+        "gcn_keras/models/test_gcn.py::TestGCN::test_score_maps_go_the_way_of_figure_2",
+    ),
+    Mutant(
+        GCN, '"linear", dtype="float32", name="logits"', '"linear", name="logits"',
+        "gcn_keras/models/test_gcn.py::TestOptions::test_mixed_precision_keeps_float32_logits",
+    ),
+    Mutant(
+        "gcn_keras/deployment/batch_norm_folding.py",
+        'numbers(batch_norm.moving_variance, None) + batch_norm.epsilon',
+        'numbers(batch_norm.moving_variance, None)',
+        "gcn_keras/deployment/test_batch_norm_folding.py::test_by_hand",
+    ),
+    # === Training ===
+    Mutant(
+        LOSSES, "ignore_class=IGNORE", "ignore_class=0",
+        "gcn_keras/training/test_losses.py::test_void_is_no_background",
+    ),
+    Mutant(
+        LOSSES, "losses * self.weights(y_true)", "losses",
+        "gcn_keras/training/test_losses.py::test_by_hand",
+    ),
+    Mutant(
+        "pipelines/base/labels.py", "np.median(shares[seen]) / shares[seen]",
+        "shares[seen] / np.median(shares[seen])",
+        "gcn_keras/training/test_losses.py::test_median_frequency_weights",
+    ),
+    Mutant(
+        OPTIMIZERS, "POLY_POWER = 0.9", "POLY_POWER = 1.0",
+        "gcn_keras/training/test_optimizers.py::TestLearningRate",
+    ),
+    Mutant(
+        OPTIMIZERS, "self.schedule(step - self.steps)", "self.schedule(step)",
+        "gcn_keras/training/test_optimizers.py::TestLearningRate",
+    ),
+    Mutant(
+        OPTIMIZERS, "recipe.weight_decay / 2", "recipe.weight_decay",
+        "gcn_keras/training/test_optimizers.py::TestWeightDecay",
+    ),
+    Mutant(
+        STEP, "variable.assign(value)", "pass",
+        "gcn_keras/training/test_loop.py",
+    ),
+    Mutant(
+        LOOP, "score > progress.best_score", "score >= progress.best_score",
+        "gcn_keras/training/test_loop.py",
+    ),
+    Mutant(
+        LOOP, "self.stream(self.steps_taken())", "self.stream(0)",
+        "gcn_keras/training/test_loop.py",
+    ),
+    Mutant(
+        "gcn_keras/training/checkpoints.py", "allow_pickle=False", "allow_pickle=True",
+        "gcn_keras/training/test_checkpoints.py",
+    ),
+    Mutant(
+        "gcn_keras/training/checkpoints.py", "key=_step, reverse=True", "key=_step",
+        "gcn_keras/training/test_checkpoints.py",
+    ),
+    Mutant(
+        "gcn_keras/training/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
+        "gcn_keras/training/test_locks.py",
+    ),
+    # === Evaluation ===
+    Mutant(
+        METRICS, "np.nanmean(self.iou)", "np.nan_to_num(self.iou).mean()",
+        "gcn_keras/evaluation/test_metrics.py",
+    ),
+    Mutant(
+        METRICS, "labels != IGNORE", "labels != 0",
+        "gcn_keras/evaluation/test_metrics.py",
+    ),
+    Mutant(
+        BOUNDARIES, "round(self.share", "int(self.share",
+        "gcn_keras/evaluation/test_boundaries.py",
+    ),
+    Mutant(
+        BOUNDARIES, 'side="right"', 'side="left"',
+        "gcn_keras/evaluation/test_boundaries.py::TestBands",
+    ),
+    Mutant(
+        "gcn_keras/evaluation/submission.py", "self.values[prediction]", "prediction",
+        "gcn_keras/evaluation/test_submission.py::TestFiles::test_cityscapes",
+    ),
+    # === Inference ===
+    Mutant(
+        MULTI_SCALE, "Image.Resampling.BILINEAR", "Image.Resampling.BICUBIC",
+        "gcn_keras/inference/test_multi_scale.py",
+    ),
+    Mutant(
+        MULTI_SCALE, "mean[:, ::step][down, across] +=", "mean[down, across] +=",
+        "gcn_keras/inference/test_multi_scale.py::test_mirrored_views_are_mirrored_back",
+    ),
+    Mutant(
+        "gcn_keras/inference/tiles.py", "length - tile, tile - overlap", "length - tile, tile",
+        "gcn_keras/inference/test_tiles.py",
+    ),
+    Mutant(
+        "gcn_keras/inference/dense_crf.py", "energy = -np.log", "energy = np.log",
+        "gcn_keras/test_crf.py::test_without_weights_nothing_changes",
+    ),
+    Mutant(
+        "gcn_keras/inference/keras_model.py", "safe_mode=True", "safe_mode=False",
+        "gcn_keras/inference/test_keras_model.py",
+    ),
+    Mutant(
+        "gcn_keras/inference/padding.py", "np.rint(MEAN_RGB)", "np.floor(MEAN_RGB)",
+        "gcn_keras/inference/test_keras_model.py::test_padding_is_the_mean_pixel_below_and_right",
+    ),
+    Mutant(
+        "gcn_keras/inference/images.py", "ImageOps.exif_transpose(image)", "image",
+        "gcn_keras/inference/test_images.py::TestLoadImage",
+    ),
+    Mutant(
+        "gcn_keras/inference/tflite_model.py", "bottom - y, left - x", "bottom - y, left",
+        "gcn_keras/inference/test_tflite_model.py::test_tiles_are_put_together",
+    ),
+    # === Deployment ===
+    Mutant(
+        "gcn_keras/deployment/tflite.py", "[0.0], [255.0]", "[0.0], [127.0]",
+        "gcn_keras/deployment/test_tflite.py::"
+        "test_pixels_go_in_as_they_are_whatever_the_images_reach",
+    ),
+    Mutant(
+        "gcn_keras/deployment/tflite.py", "labels = tf.slice(labels, (0, 0, 0), (1, *size))",
+        "pass", "gcn_keras/deployment/test_tflite.py::test_labels_of_a_network_with_padding",
+    ),
+    Mutant(
+        "gcn_keras/deployment/graphs.py", "[:, : shape[1], : shape[2]]", "",
+        "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_by_hand",
+    ),
+    Mutant(
+        "gcn_keras/deployment/saved_model.py", "output_type=tf.int32), tf.uint8)",
+        "output_type=tf.int32), tf.int32)",
+        "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_what_they_take_and_give",
+    ),
+    Mutant(
+        "gcn_keras/deployment/saved_model.py", "max(versions, default=0) + 1", "1",
+        "gcn_keras/deployment/test_saved_model.py::TestVersions::test_follow_each_other",
+    ),
+    # === Streams ===
+    Mutant(
+        CROPS, "_uniform_integers(draws[1:3], size - shown)",
+        "_uniform_integers(draws[1:3], size - size)",
+        "pipelines/stream/test_crops.py::test_windows_from_given_draws",
+    ),
+    Mutant(
+        CROPS, "tf.reverse(label, axis=[1])", "label",
+        "pipelines/stream/test_crops.py::test_flip_mirrors_both_or_neither",
+    ),
+    Mutant(
+        CROPS, "(2 * tf.range(out_size) + 1) * size // (2 * out_size)",
+        "tf.range(out_size) * size // out_size",
+        "pipelines/stream/test_crops.py::test_labels_are_resized_as_tensorflow_does_it",
+    ),
+    Mutant(
+        CROPS, "t=image + 0.5", "t=image",
+        "pipelines/stream/test_crops.py::test_rounding_and_clipping",
+    ),
+    Mutant(
+        CROPS, "constant_values=IGNORE", "constant_values=0",
+        "pipelines/stream/test_crops.py::test_padding_is_the_rounded_mean_pixel_and_void",
+    ),
+    Mutant(
+        RECORDS, "seed=seeds[0]", "seed=1",
+        "pipelines/stream/test_segmentation.py",
+    ),
+    Mutant(
+        RECORDS, ".enumerate(start)", ".enumerate(0)",
+        "pipelines/stream/test_segmentation.py::test_a_stream_that_goes_on",
+    ),
+    Mutant(
+        RECORDS, "records.apply(tf.data.experimental.assert_cardinality(length))", "records",
+        "pipelines/stream/test_segmentation.py::test_another_number_of_records_is_an_error",
+    ),
+    # === Data sets ===
+    Mutant(
+        "pipelines/base/decoding.py", 'kind == b"\\x08\\x00"', "kind == kind",
+        "pipelines/stream/test_crops.py::test_labels_that_are_no_index_masks_are_an_error",
+    ),
+    Mutant(
+        "pipelines/building/image_label.py", "Image.open(io.BytesIO(data)).verify()", "pass",
+        "pipelines/building/test_folders.py",
+    ),
+    Mutant(
+        ARCHIVES, 'filter="data"', 'filter="fully_trusted"',
+        "pipelines/building/test_archives.py::test_an_archive_cannot_write_elsewhere",
+    ),
+    Mutant(
+        ARCHIVES, "if not zeros:", "if False:",
+        "pipelines/building/test_archives.py::test_a_tar_that_is_cut_off_between_two_files",
+    ),
+    Mutant(
+        "pipelines/building/downloads.py", "if found != sha256:", "if False:",
+        "pipelines/building/test_downloads.py::test_a_wrong_checksum",
+    ),
+    Mutant(
+        "pipelines/base/files.py", "temporary.unlink()", "pass",
+        "gcn_keras/inference/test_images.py::TestSavePng",
+    ),
+)  # fmt: skip
+
+
+def mutated(mutant: Mutant, repository: Path = REPOSITORY) -> str:
+    """The content of a mutant's file.
+
+    Raises:
+        ValueError: the text to replace does not occur once.
+    """
+    content = (repository / mutant.file).read_text()
+    if (count := content.count(mutant.old)) != 1:
+        raise ValueError(f"{mutant.file} holds {mutant.old!r} {count} times, not once")
+    return content.replace(mutant.old, mutant.new)
+
+
+def run_tests(folder: Path, tests: Sequence[str], output: Path) -> int:
+    """Runs tests of a copy of the repository in a process of their own; pytest's exit status.
+
+    The process is a fork of one that has imported what takes its time, and nothing of the project.
+    """
+    process = FORKS.Process(target=_test, args=(folder, tests, output))
+    process.start()
+    process.join(SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return 1
+    return process.exitcode or 0
+
+
+def _test(folder: Path, tests: Sequence[str], output: Path) -> None:
+    import pytest
+
+    with open(output, "wb") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True  # times of files tell whole seconds apart, no more
+    os.environ |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    names = [f"tests/{name}" for name in tests]
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *names]))
+
+
+FORKS = multiprocessing.get_context("forkserver")
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the mutants and prints a line for each; the exit status."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "MPLBACKEND": "Agg"}
+    FORKS.set_forkserver_preload(
+        [
+            "tensorflow",
+            "keras",
+            "tensorflow_datasets",
+            "matplotlib.figure",
+            "scipy.ndimage",
+            "pytest",
+        ]
+    )
+    chosen = [m for m in MUTANTS if not words or any(w in m.file + m.tests for w in words)]
+    survivors = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, output = Path(temporary, "copy"), Path(temporary, "output")
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+        for name in COPIED:
+            source = REPOSITORY / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=ignored)
+            else:
+                shutil.copy(source, folder / name)
+        tests = sorted({test for mutant in chosen for test in mutant.tests.split()})
+        if run_tests(folder, tests, output):
+            print(output.read_text(errors="replace")[-3000:])
+            print("tests fail on the code as it is: no mutant was tried")
+            return 1
+        for number, mutant in enumerate(chosen, start=1):
+            path = folder / mutant.file
+            content, started = path.read_text(), time.monotonic()
+            path.write_text(mutated(mutant, folder))
+            status = run_tests(folder, mutant.tests.split(), output)
+            path.write_text(content)
+            # Of pytest: 1 says that tests failed, others that they did not run.
+            outcome = {0: "SURVIVED", 1: "killed"}.get(status, f"NOT TRIED, status {status}")
+            survivors += status != 1
+            print(
+                f"[{number}/{len(chosen)}] {outcome}: {mutant.file}: {mutant.old!r} -> "
+                f"{mutant.new!r} ({time.monotonic() - started:.0f} s)",
+                flush=True,
+            )
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutants killed")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
