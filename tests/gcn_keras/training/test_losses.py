@@ -42,7 +42,12 @@ def everywhere(logits, labels):
     ],
 )
 def test_by_hand(labels, weights, expected):
-    assert loss(labels, everywhere(THREE_TO_ONE, labels), weights) == pytest.approx(expected)
+    logits = everywhere(THREE_TO_ONE, labels)
+    assert loss(labels, logits, weights) == pytest.approx(expected)
+    # What a step divides a batch by is the same fraction.
+    crossentropy, labels = PixelCrossentropy(weights), np.array(labels, np.uint8)
+    total = crossentropy.total_weight(labels)
+    assert float(crossentropy.weighted_sum(labels, logits) / total) == pytest.approx(expected)
 
 
 def test_uniform_logits_cost_the_logarithm_of_the_classes():
