@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         STEP, "variable.assign(value)", "pass",
-        "gcn_keras/training/test_loop.py",
+        "gcn_keras/training/test_tensorflow_step.py",
     ),
     Mutant(
         LOOP, "score > progress.best_score", "score >= progress.best_score",

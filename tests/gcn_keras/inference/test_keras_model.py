@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from gcn_keras import gcn, probabilities, segment
+from gcn_keras.inference.keras_model import load_any_model, load_model
 from gcn_keras.inference.padding import STRIDE, pad_to_stride
 from gcn_keras.models.backbones import BACKBONES
+from pipelines.base.errors import UserError
 from pipelines.base.imagenet import MEAN_RGB
 
 MEAN_PIXEL = (124, 117, 104)
@@ -137,3 +139,15 @@ def test_floats_of_any_width(dtype):
     assert segment(RedModel(), image).tolist() == [[0, 4]]
     assert probabilities(RedModel(), image).argmax(axis=-1).tolist() == [[0, 4]]
     assert segment(RedModel(), 0 * image).tolist() == [[0, 0]]  # black is black in 0…1, too
+
+
+@pytest.mark.parametrize("load", [load_any_model, load_model])
+def test_code_in_a_model_is_refused(load, tmp_path):
+    """Safe mode: what a Lambda layer holds is Python, and never runs."""
+    path = tmp_path / "model.keras"
+    x = keras.Input((None, None, 3))
+    y = keras.layers.Lambda(lambda x: 2 * x, output_shape=(None, None, 3))(x)
+    keras.Model(x, y).save(path)
+    with pytest.raises(UserError, match="cannot be loaded as a Keras model: .*[Ll]ambda") as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path} cannot be loaded")

@@ -148,6 +148,12 @@ def test_a_signal_during_validation_comes_before_the_epoch_ends(tmp_path):
     assert [row["loss"] for row in history(tmp_path / "run")] == [3, 8, 13]
 
 
+def test_of_equal_scores_the_first_one_is_the_best(tmp_path):
+    progress = make_loop(tmp_path / "run", ious=(0.5, 0.6, 0.6))()
+    assert (progress.best_epoch, progress.best_score) == (2, pytest.approx(0.3))
+    assert bias_of(tmp_path / "run" / "best.keras") == 10
+
+
 def test_only_the_chief_writes(tmp_path):
     loop = make_loop(tmp_path / "run")
     loop.worker, loop.is_chief = 1, False
