@@ -1,5 +1,6 @@
 """Every bad input ends in one sentence that names the file and the value."""
 
+import contextlib
 import io
 import re
 
@@ -185,6 +186,18 @@ def test_a_flipped_bit_in_a_label_is_noticed(position):
     data[int(position * len(data))] ^= 4
     message = "l.png cannot be decoded: it is truncated or damaged"
     refuses(message, image_label.read_label, "l.png", bytes(data), CLASSES)
+
+
+def test_no_flipped_bit_changes_a_label():
+    """Of a small mask, Pillow decodes one in twenty to something else, without a word."""
+    sound = noise(6, 8)[..., 0] % 3
+    data = encoded(sound, "PNG")
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with contextlib.suppress(UserError):
+            label = image_label.read_label("l.png", bytes(changed), CLASSES)
+            assert np.array_equal(label, sound), bit
 
 
 def test_of_a_palette_png_the_indices_count():
