@@ -1,0 +1,494 @@
+"""Damages files in thousands of ways and has the project read each.
+
+    python benchmarks/mutations.py [--count 5000] [--seed 0] [--subjects NAME …]
+
+Bits flip; ranges are cut off, lost, doubled, filled with zeros or change places; archives lose an
+entry, JSON files get another value. What is read then is what the sound file holds, or one of the
+project's own errors, and no file is changed; what has no checksum (JPEG, JSON, CSV, plain tar) may
+hold something else. Anything else is a failure, which is shown with its number: exit status 1.
+"""
+
+import collections
+import contextlib
+import csv
+import faulthandler
+import io
+import json
+import os
+import sys
+import tarfile
+import tempfile
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from gcn_keras.inference.tflite_model import quiet_stderr
+from pipelines.base.environment import prepare_tensorflow
+from pipelines.base.errors import UserError, run_command
+
+OUTCOMES = ("same", "refused", "other", "WRONG", "TRACEBACK", "OVERWRITTEN")
+SECONDS = 60  # after which a reader hangs
+CLASSES = ("sky", "road", "car")
+SIZE = (24, 32)
+
+
+class Subject(NamedTuple):
+    """A file that is damaged, and who reads it.
+
+    Attributes:
+        file: in a folder of its own.
+        read: what the project makes of it: arrays, strings and numbers in lists and dicts.
+        has_checksums: whether damage is noticed or does not matter.
+    """
+
+    file: Path
+    read: Callable[[], Any]
+    has_checksums: bool
+
+
+# === Damage ===
+
+
+def _place(size: int, rng: np.random.Generator) -> int:
+    """A place in a file, half of them near its ends, where headers and directories are."""
+    near = min(size, 128)
+    return int(rng.choice([rng.integers(size), rng.integers(near), size - 1 - rng.integers(near)]))
+
+
+def _length(data: bytes, rng: np.random.Generator) -> int:
+    """Of a range: a byte, all of them, or as likely any magnitude in between."""
+    return int(len(data) ** rng.uniform())
+
+
+def _range(data: bytes, rng: np.random.Generator) -> tuple[int, int]:
+    start = _place(len(data), rng)
+    return start, min(len(data), start + _length(data, rng))
+
+
+def flipped(data: bytes, rng: np.random.Generator) -> bytes:
+    """From one to eight bits."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(1, 9)):
+        changed[_place(len(data), rng)] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def truncated(data: bytes, rng: np.random.Generator) -> bytes:
+    """To nothing at all, too."""
+    return data[: int(rng.choice([0, _place(len(data), rng)], p=[0.1, 0.9]))]
+
+
+def lost(data: bytes, rng: np.random.Generator) -> bytes:
+    """A range from the middle."""
+    start, end = _range(data, rng)
+    return data[:start] + data[end:]
+
+
+def doubled(data: bytes, rng: np.random.Generator) -> bytes:
+    """A range comes twice."""
+    start, end = _range(data, rng)
+    return data[:end] + data[start:]
+
+
+def zeroed(data: bytes, rng: np.random.Generator) -> bytes:
+    """A range of zeros, as a file system leaves after a power cut."""
+    start, end = _range(data, rng)
+    return data[:start] + bytes(end - start) + data[end:]
+
+
+def exchanged(data: bytes, rng: np.random.Generator) -> bytes:
+    """Two ranges of equal length change places."""
+    first, second = sorted(_place(len(data), rng) for _ in range(2))
+    length = min(second - first, len(data) - second, _length(data, rng))
+    a, b = data[first : first + length], data[second : second + length]
+    return data[:first] + b + data[first + length : second] + a + data[second + length :]
+
+
+def without_an_entry(data: bytes, rng: np.random.Generator) -> bytes:
+    """A zip archive in which all that is left is sound."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(changed, "w") as target:
+        entries = source.infolist()
+        left_out = rng.integers(len(entries))
+        for number, entry in enumerate(entries):
+            if number != left_out:
+                target.writestr(entry, source.read(entry))
+    return changed.getvalue()
+
+
+def with_another_value(data: bytes, rng: np.random.Generator) -> bytes:
+    """JSON of which one value, or all of it, is of another type, out of range or missing."""
+    content = holder = {"": json.loads(data)}
+    key: Any = ""
+    while isinstance(holder[key], (dict, list)) and holder[key] and rng.random() < 0.8:
+        holder = holder[key]
+        keys = list(holder) if isinstance(holder, dict) else range(len(holder))
+        key = keys[rng.integers(len(keys))]
+    others = (None, True, 0, -1, 1.5, 10**30, float("nan"), "", "x", "9", [], [None], {}, {"x": 1})
+    choice = int(rng.integers(len(others) + 1))
+    if choice == len(others) and key != "":
+        del holder[key]
+    else:
+        holder[key] = others[choice % len(others)]
+    return json.dumps(content[""]).encode()
+
+
+KINDS = (flipped, truncated, lost, doubled, zeroed, exchanged)
+
+
+def damaged(subject: Subject, data: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
+    """A kind of damage, and the file after it, which is another one."""
+    kinds = KINDS
+    if subject.file.suffix == ".json":
+        kinds += (with_another_value,) * len(KINDS)
+    if subject.file.suffix in (".npz", ".keras"):
+        kinds += (without_an_entry,)
+    while True:
+        kind = kinds[rng.integers(len(kinds))]
+        if (changed := kind(data, rng)) != data:
+            return kind.__name__, changed
+
+
+# === Subjects ===
+
+
+def make_subjects(folder: Path) -> dict[str, Subject]:
+    """Writes a file of every kind, each into a folder of its own."""
+    makers = (
+        _checkpoint, _model, _run, _results, _data_set, _masks_and_images, _archives,
+    )  # fmt: skip
+    return {name: subject for maker in makers for name, subject in maker(folder).items()}
+
+
+def _checkpoint(folder: Path) -> dict[str, Subject]:
+    from gcn_keras.training import checkpoints
+
+    rng = np.random.default_rng(0)
+    arrays = {f"{i:05}-kernel": rng.normal(size=(3, 3, i, 4)).astype("f4") for i in range(1, 6)}
+    state = {"epoch": 2, "step": 0, "history": {"loss": [0.5, 0.25]}, "best_score": 0.125}
+    file = checkpoints.write(folder / "checkpoint", checkpoints.Checkpoint(8, state, arrays), 3)
+    return {"checkpoint": Subject(file, lambda: checkpoints.read(file)._asdict(), True)}
+
+
+def _model(folder: Path) -> dict[str, Subject]:
+    import keras
+
+    from gcn_keras.inference.keras_model import load_model
+
+    image = keras.Input((None, None, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, padding="same", name="stem")(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    logits = keras.layers.Conv2D(len(CLASSES), 1, name="logits")(x)
+    file = folder / "model" / "best.keras"
+    file.parent.mkdir()
+    keras.Model(image, logits).save(file)
+
+    def read():
+        model = load_model(file)
+        return [json.dumps(model.get_config()), *model.get_weights()]
+
+    return {"model": Subject(file, read, True)}
+
+
+def _run(folder: Path) -> dict[str, Subject]:
+    """A finished run, which `fit` is asked to go on with."""
+    from gcn_keras import fit
+    from gcn_keras.inference.legend import Legend
+    from gcn_keras.recipes import command_line
+    from gcn_keras.training.run_folder import RunFolder, begin_run
+    from pipelines.base.files import write_json
+    from pipelines.base.labels import voc_colour_map
+
+    subjects = {}
+    for name in ("config", "metrics", "legend"):
+        run = RunFolder(folder / name)
+        options = ["--recipe", "shapes", "--data-dir", str(folder / "shapes"), "--no-export"]
+        options += ["--out", str(run.path), "--resume"]
+        begin_run(run, command_line.parse(options))
+        run.release()
+        write_json(run.metrics, {"mean_iou": 0.5, "best_epoch": 2})
+        Legend(CLASSES, voc_colour_map()).write(run.legend)
+        for file in (run.best, run.model, run.history):
+            file.write_bytes(b"of a good run")
+
+        def go_on(options=options):
+            sys.argv[1:] = options
+            return fit.main()
+
+        read = (
+            (lambda file=run.legend: Legend.read(file).class_names) if name == "legend" else go_on
+        )
+        subjects[name] = Subject(getattr(run, name), read, False)
+    return subjects
+
+
+def _results(folder: Path) -> dict[str, Subject]:
+    """runs.csv of the paper's tables."""
+    from gcn_keras.experiments.runs import COLUMNS, Experiments
+    from gcn_keras.experiments.table import formatted
+
+    file = folder / "results" / "runs.csv"
+    file.parent.mkdir()
+    with open(file, "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([COLUMNS, *(["base", seed, "0" * 12, *[0.5] * 9] for seed in range(9))])
+
+    def read():
+        known = Experiments("shapes-ablation", file.parent, file)._known.values()
+        return [formatted("mean_iou", [result["mean_iou"]]) for result in known]
+
+    return {"results": Subject(file, read, False)}
+
+
+def _data_set(folder: Path) -> dict[str, Subject]:
+    """A prepared data set: what is known of it, and its records."""
+    from pipelines import datasets
+    from pipelines.stream.evaluation import evaluation_examples
+    from pipelines.stream.faults import DATA_ERRORS, describe_fault
+
+    def examples_of(stream):
+        try:
+            return list(stream.as_numpy_iterator())
+        except DATA_ERRORS as error:
+            if text := describe_fault(error):
+                raise UserError(text) from error
+            raise
+
+    subjects = {}
+    for name in ("dataset_info.json", "features.json", "metadata.json", "records"):
+        source, data_dir = folder / name / "source", folder / name / "data"
+        for split in ("train", "val"):
+            for kind in ("images", "labels"):
+                (source / split / kind).mkdir(parents=True)
+            for number in range(4):
+                image, mask = (source / split / f"{part}/{number}" for part in ("images", "labels"))
+                image.with_suffix(".jpg").write_bytes(_image(number, "JPEG"))
+                mask.with_suffix(".png").write_bytes(_mask(number))
+        (source / "classes.txt").write_text("\n".join(CLASSES))
+        prepared = datasets.prepare("image_folder", source, data_dir)
+        file = Path(prepared.files["train"][0])
+        stream = evaluation_examples(prepared, "train")
+
+        def opened(data_dir=data_dir):
+            anew = datasets.load("image_folder", data_dir)
+            return [*anew.class_names, *examples_of(evaluation_examples(anew, "train"))]
+
+        if name == "records":  # each iteration reads the file again
+            subjects[name] = Subject(file, lambda stream=stream: examples_of(stream), True)
+        else:
+            subjects[name.removesuffix(".json")] = Subject(file.with_name(name), opened, False)
+    return subjects
+
+
+def _masks_and_images(folder: Path) -> dict[str, Subject]:
+    from gcn_keras.inference.encoded_images import GarbageError, decode_labels
+    from gcn_keras.inference.images import load_image
+    from pipelines.building.image_label import read_image, read_label
+
+    def answer(file):
+        try:
+            return decode_labels(file.read_bytes(), *SIZE)
+        except GarbageError as error:
+            raise UserError(str(error)) from error
+
+    def both(file):
+        """As a user's image, and as one of a data set."""
+        errors = []
+        for read in (lambda: load_image(file), lambda: read_image(file, file.read_bytes())):
+            try:
+                found = read()
+            except UserError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return found
+
+    readers = {
+        "mask": (_mask(1), lambda file: read_label(file, file.read_bytes(), CLASSES), True),
+        "answer": (_mask(1), answer, True),
+        "png": (_image(1, "PNG"), both, True),
+        "jpeg": (_image(1, "JPEG"), both, False),
+        "gif": (_image(1, "GIF"), load_image, False),
+        "tiff": (_image(1, "TIFF"), load_image, False),
+        "webp": (_image(1, "WEBP"), load_image, False),
+        "bmp": (_image(1, "BMP"), load_image, False),
+    }
+    subjects = {}
+    for name, (content, read, has_checksums) in readers.items():
+        file = folder / name / f"{name}.img"
+        file.parent.mkdir()
+        file.write_bytes(content)
+        subjects[name] = Subject(file, lambda read=read, file=file: read(file), has_checksums)
+    return subjects
+
+
+def _archives(folder: Path) -> dict[str, Subject]:
+    import tensorflow_datasets as tfds
+
+    from pipelines.building.archives import Archive, locate
+
+    files = {f"images/{number}.png": _image(number, "PNG") for number in range(3)}
+    subjects = {}
+    for name in ("images.tar", "images.tgz", "images.zip"):
+        source = folder / name / "source"
+        source.mkdir(parents=True)
+        file = source / name
+        if name.endswith("zip"):
+            with zipfile.ZipFile(file, "w") as packed:
+                for path, content in files.items():
+                    packed.writestr(path, content)
+        else:
+            with tarfile.open(file, "w:gz" if name.endswith("gz") else "w") as archive:
+                for path, content in files.items():
+                    info = tarfile.TarInfo(path)
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+
+        def read(name=name, source=source):
+            with tempfile.TemporaryDirectory(dir=folder) as downloads:
+                manager = tfds.download.DownloadManager(
+                    download_dir=downloads, manual_dir=str(source)
+                )
+                try:
+                    found = locate(manager, (Archive(name, "images", "its page"),), "images/")
+                except UserError:
+                    assert not list(Path(downloads).rglob("*.png")), "files are left"
+                    raise
+                paths = sorted(path for path in found[name].rglob("*") if path.is_file())
+                return {str(path.relative_to(found[name])): path.read_bytes() for path in paths}
+
+        subjects[name.removeprefix("images.")] = Subject(file, read, not name.endswith("tar"))
+    return subjects
+
+
+def _image(seed: int, form: str) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format=form)
+    return content.getvalue()
+
+
+def _mask(seed: int) -> bytes:
+    label = np.random.default_rng(seed).integers(0, len(CLASSES), SIZE).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(label).save(content, format="PNG")
+    return content.getvalue()
+
+
+# === Reading ===
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(np.array_equal(one, other))
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            yield
+
+
+def outcome_of(subject: Subject, sound: Any, changed: bytes) -> tuple[str, str]:
+    """What comes of a damaged file: "same", "other", "refused", or a failure and what it was."""
+    folder = subject.file.parent
+    data = subject.file.read_bytes()
+    subject.file.write_bytes(changed)
+    before = _contents(folder)
+    try:
+        with _silence():
+            found = subject.read()
+        same = _equal(found, sound)
+        outcome = ("same" if same else "WRONG" if subject.has_checksums else "other", "")
+    except UserError as error:
+        outcome = ("refused", str(error))
+    except SystemExit as status:  # of a command line that is refused by its parser
+        outcome = ("refused" if status.code == 2 else "TRACEBACK", f"exit status {status.code}")
+    except Exception:
+        outcome = ("TRACEBACK", traceback.format_exc())
+    if _contents(folder) != before:
+        outcome = ("OVERWRITTEN", "a file was changed")
+    subject.file.write_bytes(data)
+    return outcome
+
+
+def run(
+    count: int, seed: int = 0, subjects: tuple[str, ...] = (), first: int = 0
+) -> tuple[dict[str, collections.Counter], list[str]]:
+    """Damages files one after another, the subjects in turn.
+
+    Args:
+        count: of damaged files.
+        seed: of the damage; number and seed are enough to make one again.
+        subjects: names; none for all.
+        first: number of the first.
+
+    Returns:
+        How often what came of each subject, by its name; a text about each failure.
+    """
+    counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    failures = []
+    # Decoders write to standard error past Python.
+    with open(os.dup(2), "w") as shown, quiet_stderr(), tempfile.TemporaryDirectory() as folder:
+        with _silence():
+            known = make_subjects(Path(folder))
+            sound = {name: subject.read() for name, subject in known.items()}
+        names = [name for name in known if not subjects or name in subjects]
+        for number in tqdm(range(first, first + count), unit=" files", mininterval=0.5, file=shown):
+            name = names[number % len(names)]
+            rng = np.random.default_rng((seed, number))
+            kind, changed = damaged(known[name], known[name].file.read_bytes(), rng)
+            faulthandler.dump_traceback_later(SECONDS, exit=True, file=shown)
+            outcome, text = outcome_of(known[name], sound[name], changed)
+            faulthandler.cancel_dump_traceback_later()
+            counts[name][outcome] += 1
+            if outcome.isupper():
+                failures.append(f"{outcome}: number {number}, {name} {kind}\n{text}")
+    return counts, failures
+
+
+def mutations(
+    count: int = 5000, seed: int = 0, subjects: tuple[str, ...] = (), first: int = 0
+) -> int:
+    """Damage files of every kind that the project reads, and count what comes of it.
+
+    Args:
+        count: Number of damaged files.
+        seed: Seed of the damage.
+        subjects: Kinds of files, such as checkpoint or png; by default all.
+        first: Number of the first one, to look at a failure again with --count 1.
+    """
+    counts, failures = run(count, seed, subjects, first)
+    print(f"| file | damaged | {' | '.join(OUTCOMES)} |\n|---|---:|{'---:|' * len(OUTCOMES)}")
+    for name, found in {**counts, "all": sum(counts.values(), collections.Counter())}.items():
+        cells = " | ".join(f"{found[outcome]:,}" for outcome in OUTCOMES)
+        print(f"| {name} | {found.total():,} | {cells} |")
+    print(*failures, sep="\n")
+    return int(bool(failures))
+
+
+def main() -> int:
+    """Entry point of the command; the exit status."""
+    prepare_tensorflow()
+    return tyro.cli(mutations, prog="python benchmarks/mutations.py")
+
+
+if __name__ == "__main__":
+    run_command(main)
