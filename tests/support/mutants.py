@@ -138,6 +138,10 @@ MUTANTS = (
         "gcn_keras/training/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
         "gcn_keras/training/test_locks.py",
     ),
+    Mutant(
+        "gcn_keras/training/run_folder.py", "if existing.get(key) != wanted.get(key):", "if False:",
+        "gcn_keras/training/test_run_folder.py",
+    ),
     # === Evaluation ===
     Mutant(
         METRICS, "np.nanmean(self.iou)", "np.nan_to_num(self.iou).mean()",
@@ -215,6 +219,11 @@ MUTANTS = (
         "gcn_keras/deployment/saved_model.py", "max(versions, default=0) + 1", "1",
         "gcn_keras/deployment/test_saved_model.py::TestVersions::test_follow_each_other",
     ),
+    Mutant(
+        "gcn_keras/deployment/saved_model.py", "pixels <= MOST_PIXELS", "pixels > 0",
+        "gcn_keras/deployment/test_saved_model.py::TestSignatures::"
+        "test_serve_bytes_refuses_decompression_bombs",
+    ),
     # === Streams ===
     Mutant(
         CROPS, "_uniform_integers(draws[1:3], size - shown)",
@@ -254,6 +263,15 @@ MUTANTS = (
     Mutant(
         "pipelines/base/decoding.py", 'kind == b"\\x08\\x00"', "kind == kind",
         "pipelines/stream/test_crops.py::test_labels_that_are_no_index_masks_are_an_error",
+    ),
+    Mutant(
+        "pipelines/base/labels.py", "= (7, 8, 11, 12,", "= (7, 8, 12, 11,",
+        "pipelines/datasets/test_cityscapes19.py::test_classes_and_colours",
+    ),
+    Mutant(
+        "pipelines/datasets/voc2012_sbd/voc2012_sbd_dataset_builder.py",
+        'set(ids) - set(_read_ids(lists / "val.txt"))', "set(ids)",
+        "pipelines/datasets/test_voc2012_sbd.py::test_splits",
     ),
     Mutant(
         "pipelines/building/image_label.py", "Image.open(io.BytesIO(data)).verify()", "pass",
