@@ -120,11 +120,11 @@ MUTANTS = (
     ),
     Mutant(
         LOOP, "score > progress.best_score", "score >= progress.best_score",
-        "gcn_keras/training/test_loop.py",
+        "gcn_keras/training/test_loop.py::test_of_equal_scores_the_first_one_is_the_best",
     ),
     Mutant(
         LOOP, "self.stream(self.steps_taken())", "self.stream(0)",
-        "gcn_keras/training/test_loop.py",
+        "gcn_keras/training/test_loop.py::test_an_interrupted_run_ends_as_one_that_was_not",
     ),
     Mutant(
         "gcn_keras/training/checkpoints.py", "allow_pickle=False", "allow_pickle=True",
@@ -182,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         "gcn_keras/inference/keras_model.py", "safe_mode=True", "safe_mode=False",
-        "gcn_keras/inference/test_keras_model.py",
+        "gcn_keras/inference/test_keras_model.py::test_code_in_a_model_is_refused",
     ),
     Mutant(
         "gcn_keras/inference/padding.py", "np.rint(MEAN_RGB)", "np.floor(MEAN_RGB)",
@@ -275,7 +275,7 @@ MUTANTS = (
     ),
     Mutant(
         "pipelines/building/image_label.py", "Image.open(io.BytesIO(data)).verify()", "pass",
-        "pipelines/building/test_folders.py",
+        "pipelines/building/test_folders.py::test_no_flipped_bit_changes_a_label",
     ),
     Mutant(
         ARCHIVES, 'filter="data"', 'filter="fully_trusted"',
