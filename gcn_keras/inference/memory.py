@@ -1,0 +1,37 @@
+"""What is said where an image is too large for the memory, the host's or the device's."""
+
+import contextlib
+from collections.abc import Iterator
+
+from pipelines.base.errors import UserError
+
+# By name: none of the libraries needs to be imported for it. JAX's error has no class of its own.
+_KINDS = {"MemoryError", "ResourceExhaustedError"}
+_PHRASES = ("RESOURCE_EXHAUSTED", "out_of_memory", "Insufficient memory", "Status: 1, message")
+
+
+@contextlib.contextmanager
+def naming_large_image(image: object) -> Iterator[None]:
+    """In its block, running out of memory becomes a `UserError` that names an image and {tile}.
+
+    Of Python's, numpy's, TensorFlow's (oneDNN's among them), JAX's and OpenCV's errors.
+
+    Args:
+        image: its path, or another name for the message.
+    """
+    try:
+        yield
+    except UserError:  # of a server that has too little memory, too: it says so itself
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError.naming(
+            f"{image} is too large for the memory: take tiles, {{tile}} 512 512, or smaller ones"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library says by an error that memory is exhausted."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & _KINDS) or any(phrase in str(error) for phrase in _PHRASES)
