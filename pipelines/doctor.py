@@ -1,5 +1,6 @@
 """Examines a prepared data set: `python -m pipelines.doctor NAME --data-dir DIR`."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +10,7 @@ import tyro
 
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, run_command
+from pipelines.base.errors import UsageError, printable, run_command
 from pipelines.base.files import make_folder, replacing
 from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
@@ -44,7 +45,7 @@ def doctor(
     from pipelines.examination.examine import examine
 
     result = examine(datasets.load(name, data_dir), split)
-    print(text_report(result, show))
+    print(printable(text_report(result, show)))
     sheet = sheet or Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
     png = contact_sheet(result.samples, result.class_names, result.palette, name)
     _write(sheet, png)
@@ -67,7 +68,6 @@ def _advice(name: str, data_dir: Path) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    make_folder(path.parent)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

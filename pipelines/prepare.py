@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, as_options, run_command
+from pipelines.base.errors import UsageError, as_options, printable, run_command
 from pipelines.datasets import classification
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
@@ -22,6 +23,8 @@ def prepare(
     first_label: int = 0,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     skip_errors: bool = False,
+    accept_findings: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Write a data set as sharded TFRecords, after checking every image and label.
 
@@ -61,7 +64,7 @@ def prepare(
     prepared = datasets.prepare(name, source, data_dir, beam_options, options, skip_errors)
     if already:
         print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
-    print(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}")
+    print(printable(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}"))
     for split, count in prepared.splits.items():
         print(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}")
     for what, count in prepared.skipped.items():
@@ -86,9 +89,11 @@ def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
 
 def _shares(prepared: datasets.PreparedDataset, split: str) -> str:
     """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
-    from pipelines.stream.evaluation import class_pixel_counts
+    counts = np.array(prepared.label_pixels.get(split, ()))[:-1]
+    if not counts.size:
+        from pipelines.stream.evaluation import class_pixel_counts
 
-    counts = class_pixel_counts(prepared, split)
+        counts = class_pixel_counts(prepared, split)
     if not counts.any():
         return "every pixel is void (255)"
     shares = zip(prepared.class_names, counts / counts.sum(), strict=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from gcn_keras.inference.encoded_images import GarbageError
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, printable
 
 SIGNATURE = "serve_bytes"
 INPUT = "bytes"
@@ -219,5 +219,5 @@ def _error_message(content: bytes) -> str:
 
 def _shortened(message: str, limit: int = 300) -> str:
     """A message of a server on one line."""
-    message = " ".join(message.split()) or "nothing"
+    message = printable(" ".join(message.split())) or "nothing"
     return message if len(message) <= limit else f"{message[:limit]}…"

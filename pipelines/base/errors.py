@@ -95,6 +95,18 @@ class Interrupted(Exception):
         self.exit_status = 128 + number
 
 
+def printable(text: object) -> str:
+    """A text for the terminal: control characters, as of colours, are escaped, but for newlines.
+
+    Names of files and classes, and what a server says, may hold any; and bytes that are no UTF-8,
+    which cannot be printed.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1]
+        for letter in str(text)
+    )
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Calls `main`, which returns an exit status or None for 0, and ends the process.
 
@@ -104,10 +116,10 @@ def run_command(main: Callable[[], int | None]) -> None:
         with as_options():
             sys.exit(main() or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         sys.exit(error.exit_status)
     except Interrupted as interrupted:
-        print(f"\n{interrupted}")
+        print(printable(f"\n{interrupted}"))
         print("interrupted", file=sys.stderr)
         sys.exit(interrupted.exit_status)
     except KeyboardInterrupt:

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
+
+LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 
 
 @contextlib.contextmanager
@@ -24,7 +27,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         UserError: if the file cannot be written: no folder, no permission, no space.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    stem = shortened(path.stem, LONGEST_NAME - len(f"..{os.getpid()}.part{path.suffix}"))
+    temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix}")
     try:
         try:
             yield temporary
@@ -35,6 +39,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def shortened(name: str, limit: int) -> str:
+    """The beginning of a name that takes at most so many bytes."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= limit else encoded[:limit].decode(errors="ignore")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file's name begins with a dot, or file managers leave it in folders."""
+    return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -49,6 +64,19 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a folder unless it is there, and tries whether a file can be made in it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    make_folder(folder)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def check_target(path: Path | None, option: str) -> None:

@@ -1,10 +1,13 @@
 """The progress bars of preparation."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from pipelines.base.errors import printable
 
 Item = TypeVar("Item")
 
@@ -16,7 +19,14 @@ def progress(items: Iterable[Item], description: str, total: int | None = None) 
 
 def note(text: str) -> None:
     """A line on standard error, above the bars."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
+
+
+def note_passed_over(paths: Sequence[Path], limit: int = 5) -> None:
+    """Tells of what a search of folders leaves out: how many, and the first of them."""
+    if paths:
+        names = ", ".join(map(str, paths[:limit])) + (", …" if len(paths) > limit else "")
+        note(f"{len(paths)} file{'s' * (len(paths) > 1)} passed over: {names}")
 
 
 def byte_bar(description: str, total: int | None = None, done: int = 0) -> tqdm:
