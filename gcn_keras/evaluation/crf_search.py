@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.dense_crf import Parameters, refine
+from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.multi_scale import ONE_VIEW, MultiScale, probabilities
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def measure(
     with tqdm(total=count, desc="search", unit=" label maps", mininterval=0.5) as bar:
         for example in examples:
             image, label = example["image"], example["label"]
-            scores = probabilities(logits, image, views)
+            with naming_large_image(example["image_id"].decode()):
+                scores = probabilities(logits, image, views)
             for parameters, matrix in matrices.items():
                 refined = scores if parameters is None else refine(image, scores, parameters)
                 matrix.update(label, np.argmax(refined, axis=-1).astype(np.uint8))

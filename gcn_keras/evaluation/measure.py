@@ -15,6 +15,7 @@ from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
 from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of, write_submission
+from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.options import segment_function
 from gcn_keras.inference.segmenters import Segment, check_same_classes, open_segmenter
 from pipelines.base.errors import ArgumentError, UsageError, UserError
@@ -107,7 +108,8 @@ def evaluate_model(
     """
     matrix = ConfusionMatrix(dataset.num_classes)
     for images, labels, image_ids in evaluation_batches(dataset, split, limit, with_ids=True):
-        predictions = segment(images)
+        with naming_large_image(", ".join(image_ids)):
+            predictions = segment(images)
         for measure in (matrix, *measures):
             measure.update(labels, predictions)
         if keep:

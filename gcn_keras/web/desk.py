@@ -8,6 +8,7 @@ import numpy as np
 
 from gcn_keras.inference.images import load_image
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.web.parts import class_shares, legend_html, message_html, shrink, stage_html
 from pipelines.base.errors import UserError
 from pipelines.datasets.shapes.scenes import render_scene
@@ -39,7 +40,8 @@ class Desk:
         height, width = image.shape[:2]
         image = shrink(image, MAX_SIDE)
         start = time.perf_counter()
-        labels = self.segmenter.segment(image[None])[0]
+        with naming_large_image(f"the image of {width}×{height}"):
+            labels = self.segmenter.segment(image[None])[0]
         milliseconds = 1000 * (time.perf_counter() - start)
         legend = self.segmenter.legend
         if legend is None:
@@ -64,7 +66,8 @@ class Desk:
         path = Path(file)
         try:
             try:
-                image = load_image(path)
+                with naming_large_image(path):
+                    image = load_image(path)
             finally:
                 path.unlink(missing_ok=True)
             return (*self.answer(image), None)
