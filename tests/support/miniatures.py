@@ -1,7 +1,9 @@
 """Miniature images and data sets."""
 
 import io
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,19 @@ def encoded(pixels: np.ndarray, format: str, **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format=format, **options)
     return buffer.getvalue()
+
+
+def png_of_16_bits(colour_type: int, channels: int) -> bytes:
+    """Two pixels of which every sample is 0x0102; Pillow writes no colours of 16 bits."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    head = struct.pack(">IIBBBBB", 2, 1, 16, colour_type, 0, 0, 0)
+    pixels = zlib.compress(b"\0" + b"\1\2" * 2 * channels)
+    chunks = chunk(b"IHDR", head), chunk(b"IDAT", pixels), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from miniatures import encoded, noise, save, write_pairs
+from miniatures import encoded, noise, png_of_16_bits, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets
@@ -235,6 +235,8 @@ def _cmyk() -> bytes:
         (encoded(noise(64, 64), "PNG")[:2000], "cannot be decoded: it is truncated or damaged"),
         (b"\xff\xd8\xff", "cannot be decoded: it is truncated or damaged"),
         (_sixteen_bit(), "has 16 bits a channel; 8 are needed"),
+        (png_of_16_bits(2, 3), "has 16 bits a channel; 8 are needed"),
+        (png_of_16_bits(6, 4), "has 16 bits a channel; 8 are needed"),
         (_cmyk(), "is a CMYK image; RGB or grayscale is needed"),
         (_transparent(), "has transparent pixels; RGB or grayscale is needed"),
         (
