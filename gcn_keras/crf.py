@@ -50,7 +50,7 @@ def search(
     the final score is not measured on.
 
     Args:
-        model: A .keras file or a SavedModel folder.
+        model: A .keras file, or a SavedModel folder, which is code: open only one that you trust.
         dataset: Prepared data set.
         data_dir: Where prepared data sets live.
         split: Split to search on; by default val or validation.

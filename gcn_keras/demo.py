@@ -28,7 +28,8 @@ def demo(
 
     Args:
         model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
-            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME.
+            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
+            only one that you trust.
         port: To listen on; 0 takes a free one.
         host: Address to listen on; 0.0.0.0 lets other machines in.
         examples: Folders or images to choose from; by default scenes of the embedded data set.
