@@ -11,7 +11,7 @@ from gcn_keras.evaluation.submission import layout_of
 from gcn_keras.inference.segmenters import check_exists
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import run_command
+from pipelines.base.errors import printable, run_command
 from pipelines.base.files import check_target, write_json
 
 
@@ -26,7 +26,8 @@ def evaluate(
 
     Args:
         model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
-            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME.
+            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
+            only one that you trust.
         dataset: Prepared data set.
         data_dir: Where prepared data sets live.
         options: What is measured, on which images.
@@ -47,7 +48,7 @@ def evaluate(
         content["procedure"] = procedure
         print(f"procedure {procedure}")
     if split not in prepared.unlabelled_splits:
-        print(matrix.table(prepared.class_names))
+        print(printable(matrix.table(prepared.class_names)))
         content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
     else:
         print("no score: this split has no labels")

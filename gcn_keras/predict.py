@@ -36,8 +36,9 @@ def predict(
 
     Args:
         model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
-            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME.
-        images: Images, or folders of images.
+            http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
+            only one that you trust.
+        images: Images, or folders of images, in which results of earlier runs are none.
         video: A video, of which DIR/NAME_overlay.mp4 is made; may be given several times. Needs
             OpenCV: pip install 'gcn_keras[video]'.
         out: Folder of the results; made if absent.
@@ -58,7 +59,7 @@ def predict(
         datasets.parse_name(palette)
     check_exists(model)
     inference.check_for(model)
-    found_images = find_images(images)
+    found_images = find_images(images, out)
     for path in video:
         check_video(path)
     if video:

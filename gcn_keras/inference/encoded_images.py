@@ -70,6 +70,8 @@ def decode_labels(answer: bytes, height: int, width: int) -> np.ndarray:
                     f"a label map of {image.width}x{image.height} for an image of {width}x{height}"
                 )
             mode, labels = image.mode, np.array(image)
+        with Image.open(io.BytesIO(answer), formats=["PNG"]) as image:
+            image.verify()  # checksums, which decoding does not look at
     except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
         raise GarbageError(f"a damaged PNG, or none: {error}") from error
     if mode not in ("L", "P"):

@@ -7,10 +7,14 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.images import load_image, overlay, save_png
+from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, as_options, printable
+from pipelines.base.files import LONGEST_NAME, shortened
 from pipelines.base.progress import note
+
+_LONGEST_STEM = LONGEST_NAME - len("_overlay.png")
 
 
 def predict_files(
@@ -36,15 +40,17 @@ def predict_files(
     names = result_names(images)
     for name, path in tqdm(names.items(), desc="segment", unit=" images", mininterval=0.5):
         try:
-            image = load_image(path)
-            result = segment(image[None])[0]
+            with as_options(), naming_large_image(path):
+                image = load_image(path)
+                result = segment(image[None])[0]
+                image = overlay(image, result, palette, opacity)
         except UserError as error:
             _note(error, path)
             failed += 1
             continue
         save_png(result, out / f"{name}_labels.png", palette)
-        save_png(overlay(image, result, palette, opacity), out / f"{name}_overlay.png")
-        tqdm.write(f"{path} -> {out / name}_labels.png, {name}_overlay.png")
+        save_png(image, out / f"{name}_overlay.png")
+        tqdm.write(printable(f"{path} -> {out / name}_labels.png, {name}_overlay.png"))
     return failed
 
 
@@ -72,12 +78,13 @@ def predict_videos(
         target = out / f"{name}_overlay.mp4"
         label_folder = out / f"{name}_labels" if frame_labels else None
         try:
-            frames = segment_video(segment, path, target, palette, opacity, label_folder)
+            with as_options(), naming_large_image(path):
+                frames = segment_video(segment, path, target, palette, opacity, label_folder)
         except UserError as error:
             _note(error, path)
             failed += 1
             continue
-        tqdm.write(f"{path} -> {target}, {frames} frames")
+        tqdm.write(printable(f"{path} -> {target}, {frames} frames"))
     return failed
 
 
@@ -85,9 +92,9 @@ def result_names(files: Iterable[Path]) -> dict[str, Path]:
     """A name for each file's results: its stem, numbered where several share one."""
     names: dict[str, Path] = {}
     for path in files:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f"{path.stem}-{number}", number + 1
+        number = ""
+        while (name := shortened(path.stem, _LONGEST_STEM - len(number)) + number) in names:
+            number = f"-{int(number[1:] or 1) + 1}"
         names[name] = path
     return names
 

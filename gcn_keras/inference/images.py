@@ -1,6 +1,8 @@
 """Images in and images out, with numpy and Pillow alone."""
 
 import os
+import re
+import stat
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,12 +11,18 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.base.errors import UsageError, UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import is_hidden, replacing
 from pipelines.base.labels import IGNORE
+from pipelines.base.progress import note_passed_over
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # What Pillow's decoders raise on damaged files, a SyntaxError for a broken PNG included.
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError),
+    struct.error,
+)
+# What Pillow calls samples of which it keeps 8 of 16 bits, or reads 12 as if they were 16.
+_CUT_SAMPLES = re.compile(r"'(?:I;(?=12)|\w+(?<!I);(?=16[BLN]))(\d\d)")
 
 
 def load_image(path: str | Path) -> np.ndarray:
@@ -32,28 +40,38 @@ def load_image(path: str | Path) -> np.ndarray:
         uint8 array [H, W, 3], RGB in 0...255.
 
     Raises:
-        UserError: the file is missing, a folder, unreadable, empty, no image, damaged, larger than
-            Pillow's limit, or holds values whose range nobody knows (floating point, 32-bit
-            integers above 65535).
+        UserError: the file is missing, no regular file, unreadable, empty, no image, damaged,
+            larger than Pillow's limit, or holds values whose range nobody knows (floating point,
+            32-bit integers above 65535), or colours of 16 bits a channel, which would be cut.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not an image.")
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{path} is a folder, not an image.")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
+            raise UserError(f"{path} is a pipe, a socket or a device, not an image.")
+        if status.st_size == 0:
             raise UserError(f"{path} is empty (0 bytes), not an image.")
         with Image.open(path) as image:
+            if image.format == "PNG":
+                image.verify()  # checksums, which decoding does not look at
+        with Image.open(path) as image:
+            if cut := _CUT_SAMPLES.search(str(image.tile)):
+                raise UserError(
+                    f"{path} has {cut[1]} bits a channel; 8 are needed: convert it to 8 bit."
+                )
             image.load()
             pixels = _to_rgb(ImageOps.exif_transpose(image), path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} does not exist.") from error
-    except PermissionError as error:
-        raise UserError(f"{path} cannot be read: permission denied.") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not an image in a format that can be read.") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large to be opened: {error}") from error
     except DECODER_ERRORS as error:
+        if reason := getattr(error, "strerror", None):  # of the file system, not of Pillow
+            raise UserError(f"{path} cannot be read: {reason}.") from error
         raise UserError(f"{path} is a truncated or damaged image: {error}.") from error
     if pixels.size == 0:
         raise UserError(f"{path} holds an image without pixels.")
@@ -81,45 +99,82 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def find_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The images that some files and folders stand for.
+def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Path]:
+    """The images that some files and folders stand for; what is passed over is told of.
 
     Files are taken whatever their ending. Folders are searched with everything below them for the
-    endings in `ENDINGS`, but for hidden files and folders (whose name begins with a dot).
+    endings in `ENDINGS`, but for hidden files and folders (whose name begins with a dot), linked
+    folders, pipes and devices.
+
+    Args:
+        paths: files and folders.
+        out: folder of results, which are no images to segment: what lies in it, and elsewhere in
+            folders STEM_labels.png with STEM_overlay.png.
 
     Returns:
         Each path once, in the order of `paths`; of a folder, sorted.
 
     Raises:
-        UsageError: a path does not exist, or a folder cannot be read or has no image.
+        UsageError: a path does not exist, a folder cannot be read, or there is no image.
     """
     found: dict[Path, None] = {}  # for its order: files named twice come once
+    passed_over: list[Path] = []
     for path in map(Path, paths):
-        if path.is_dir():
-            found.update(dict.fromkeys(_images_below(path)))
-        elif path.exists():
-            found[path] = None
-        else:
+        if out and _is_same(path.parent, out) and _is_result(path):
+            passed_over.append(path)
+        elif os.path.isdir(path):
+            images, others = _images_below(path, out)
+            if not images and not any(map(_is_result, others)):
+                note_passed_over(others)
+                endings = " ".join(ENDINGS)
+                raise UsageError(f"the folder {path} has no image: none that ends in {endings}.")
+            found.update(dict.fromkeys(images))
+            passed_over += others
+        elif not os.path.lexists(path):
             raise UsageError(f"{path} does not exist.")
+        else:
+            found[path] = None
+    note_passed_over(passed_over)
+    if passed_over and not found:
+        raise UsageError("there is no image but results of an earlier run.")
     return list(found)
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path, out: Path | None) -> tuple[list[Path], list[Path]]:
+    """The images in a folder, and what is passed over; both sorted."""
+
     def refuse(error: OSError):
         raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}.")
 
-    images = []
+    images: list[Path] = []
+    passed_over: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [
-            Path(parent, name)
-            for name in files
-            if name.lower().endswith(ENDINGS) and not name.startswith(".")
-        ]
-    if not images:
-        endings = " ".join(ENDINGS)
-        raise UsageError(f"the folder {folder} has no image: none that ends in {endings}.")
-    return sorted(images)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for path in [Path(parent, name) for name in folders]:
+            if path.is_symlink() or _is_result(path) or (out and _is_same(path, out)):
+                folders.remove(path.name)
+                passed_over.append(path)
+        for path in [Path(parent, name) for name in files if not is_hidden(name)]:
+            is_image = path.name.lower().endswith(ENDINGS) and not _is_result(path)
+            # A broken link is an image that is missing; a pipe or a device is none.
+            is_file = path.is_file() or not path.exists()
+            (images if is_image and is_file else passed_over).append(path)
+    return sorted(images), sorted(passed_over)
+
+
+def _is_same(path: Path, out: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(out)
+
+
+def _is_result(path: Path) -> bool:
+    """Whether `predict` has written a file or a folder: of its results there are always two."""
+    name = re.sub(r"_(labels|overlay)(\.png|\.mp4)?$", "", path.name)
+    image_results, video_results = ("_labels.png", "_overlay.png"), ("_labels", "_overlay.mp4")
+    return any(
+        path.name.removeprefix(name) in pair
+        and all(os.path.exists(path.with_name(name + ending)) for ending in pair)
+        for pair in (image_results, video_results)
+    )
 
 
 def save_png(array: np.ndarray, path: str | Path, palette: np.ndarray | None = None) -> None:
@@ -167,6 +222,17 @@ def overlay(
         raise ValueError(f"opacity must be between 0 and 1, not {opacity}.")
     mixed = (1 - opacity) * image.astype(np.float32) + opacity * palette.astype(np.float32)[labels]
     return np.where((labels == IGNORE)[:, :, None], image, np.rint(mixed).astype(np.uint8))
+
+
+def checked_batch(images: np.ndarray) -> np.ndarray:
+    """Images as an array; a ValueError unless they are uint8 `[B, H, W, 3]`, no side 0."""
+    images = np.asarray(images)
+    shape_fits = images.ndim == 4 and images.shape[-1] == 3 and 0 not in images.shape
+    if images.dtype != np.uint8 or not shape_fits:
+        raise ValueError(
+            f"images must be uint8 [B, H, W, 3], received {images.dtype} {images.shape}"
+        )
+    return images
 
 
 def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:

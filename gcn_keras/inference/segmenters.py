@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from gcn_keras.inference import keras_model
+from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import Legend, legend_beside
 from gcn_keras.inference.serving_client import Client
 from gcn_keras.inference.serving_transports import parse_address
@@ -95,7 +97,7 @@ class SavedModelSegmenter:
 def _output(signature: Callable, name: str, images: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
-    return signature(images=tf.constant(images))[name].numpy()
+    return signature(images=tf.constant(checked_batch(images)))[name].numpy()
 
 
 def open_segmenter(address: str | Path) -> Segmenter:
@@ -103,7 +105,9 @@ def open_segmenter(address: str | Path) -> Segmenter:
 
     Args:
         address: a .keras file; a SavedModel, or the folder of its versions, of which the newest
-            is taken; a .tflite file; the address of a server, see `Client`.
+            is taken; a .tflite file; the address of a server, see `Client`. A SavedModel is code,
+            which runs with all that the user may do: open those alone whose origin you trust.
+            The others are data.
 
     Raises:
         UserError: there is no model, or it cannot be used; a server is asked at the first
@@ -128,9 +132,9 @@ def check_exists(address: str | Path) -> None:
     path = Path(address)
     if is_server(str(address)):
         parse_address(str(address))
-    elif path.is_dir():
+    elif os.path.isdir(path):
         newest_version(path)
-    elif not path.is_file() or path.suffix not in (".keras", ".tflite"):
+    elif not os.path.isfile(path) or path.suffix not in (".keras", ".tflite"):
         raise UserError(f"there is no model at {address}: expected {FORMS}")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import legend_beside
 from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.tiles import nearest_tiles
@@ -56,13 +57,7 @@ class TFLiteSegmenter:
         labelled by the tile whose middle is nearest: what a tile's network sees ends at its
         border, so labels are best in its middle (our choice).
         """
-        images = np.asarray(images)
-        shape_fits = images.ndim == 4 and images.shape[-1] == 3 and 0 not in images.shape
-        if images.dtype != np.uint8 or not shape_fits:
-            raise ValueError(
-                f"images must be uint8 [B, H, W, 3], received {images.dtype} {images.shape}"
-            )
-        return np.stack([self._segment_one(image) for image in images])
+        return np.stack([self._segment_one(image) for image in checked_batch(images)])
 
     def _segment_one(self, image: np.ndarray) -> np.ndarray:
         (height, width), (tile_height, tile_width) = image.shape[:2], self.size

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UserError, printable
 from pipelines.base.files import make_folder, replacing
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ def check_video(video: str | Path) -> None:
         ArgumentError: nothing lies there, or a folder, or a file with the ending of a still image.
     """
     path = Path(video)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ArgumentError("video", f"{path} is a folder: name each video by an option of its own")
-    if not path.exists():
+    if not os.path.exists(path):
         raise ArgumentError("video", f"{path} does not exist")
+    if not os.path.isfile(path):  # opening a pipe would wait for its other end
+        raise ArgumentError("video", f"{path} is a pipe, a socket or a device, not a video")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() != ".gif":
         raise ArgumentError("video", f"{path} is an image: name it without {{video}}")
 
@@ -94,7 +96,7 @@ def segment_video(
         announced = _announced_frames(cv2, capture)
         fps = capture.get(cv2.CAP_PROP_FPS)
         frames = read_frames(capture, path)
-        with tqdm(frames, desc=Path(path).name, total=announced, unit=" frames") as bar:
+        with tqdm(frames, desc=printable(Path(path).name), total=announced, unit=" frames") as bar:
             overlays = _overlays(segment, bar, palette, opacity, label_folder)
             done = write_video(overlays, target, fps if 0 < fps < math.inf else DEFAULT_FPS)
     finally:

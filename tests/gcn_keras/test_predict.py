@@ -42,6 +42,44 @@ def test_a_image_that_the_model_refuses_is_left_out(tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "5_overlay.png"))[0, 0].tolist() == [189, 125, 125]
 
 
+def test_an_image_too_large_for_the_memory_is_left_out(tmp_path, capsys):
+    def segment(images):
+        if images.shape[1] == 3:
+            raise MemoryError
+        return bright(images)
+
+    images = [save(tmp_path / f"{height}.png", height, 0) for height in (3, 4)]
+    assert predict_files(segment, images, tmp_path, PALETTE, 0.5) == 1
+    sentence = "is too large for the memory: take tiles, --tile 512 512, or smaller ones"
+    assert f"error: {images[0]} {sentence}\n" in capsys.readouterr().err
+    assert (tmp_path / "4_labels.png").exists()
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "像"])
+def test_the_longest_names(tmp_path, letter):
+    """Two that differ in their last letter alone; results and temporary files have names, too."""
+    start = letter * (249 // len(letter.encode()))
+    images = [save(tmp_path / f"{start}{end}.png", 4, 0) for end in "xy"]
+    out = tmp_path / "out"
+    out.mkdir()
+    assert predict_files(bright, images, out, PALETTE, 0.5) == 0
+    names = sorted(os.listdir(out))
+    assert len(names) == 4 and all(name.startswith(letter * 70) for name in names)
+    assert [name[name.rindex("_") :] for name in names] == ["_labels.png", "_overlay.png"] * 2
+
+
+def test_names_with_control_characters(tmp_path, capsys):
+    """A name may clear the screen, or be no UTF-8."""
+    escape = save(tmp_path / "a\x1b[2J\x9b\rb.png", 4, 0)
+    bad = tmp_path / "c\x1b]0;title\x07\udcff.png"
+    bad.write_bytes(b"no image")
+    assert predict_files(bright, [escape, bad], tmp_path, PALETTE, 0.5) == 1
+    printed = capsys.readouterr()
+    assert "a\\x1b[2J\\x9b\\rb.png -> " in printed.out
+    assert "c\\x1b]0;title\\x07\\udcff.png is not an image" in printed.err
+    assert not {"\x1b", "\x9b", "\x07"} & set(printed.out + printed.err)
+
+
 def test_a_video_that_fails_is_left_out(tmp_path, capsys):
     cv2 = pytest.importorskip("cv2")
     good, bad = tmp_path / "good.avi", tmp_path / "bad.avi"
@@ -65,6 +103,8 @@ def test_a_video_that_fails_is_left_out(tmp_path, capsys):
         (["a.jpg", "--opacity", "1.5"], 2, "--opacity must be in 0…1, got 1.5"),
         (["a.jpg", "--frame-labels"], 2, "--frame-labels is about videos"),
         (["--video", "none.mp4"], 2, "--video none.mp4 does not exist"),
+        (["--video", "/dev/null"], 2, "--video /dev/null is a pipe, a socket or a device"),
+        (["x" * 300], 2, "x does not exist"),
         (["a.jpg", "--palette", "nosuch"], 2, "nosuch"),
     ],
 )
@@ -80,6 +120,23 @@ def test_a_path_that_is_no_model(tmp_path):
     done = predict(REPOSITORY / "LICENSE", "a.jpg")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: there is no model at {REPOSITORY}/LICENSE: expected a ")
+
+
+@pytest.mark.slow
+def test_twice_into_a_folder_inside_the_images_own(tmp_path):
+    """Each result is of an image, however the folder of results is called."""
+    model = tmp_path / "model.keras"
+    gcn(num_classes=2, backbone="resnet14_tiny", kernel_size=3).save(model)
+    images = tmp_path / "images"
+    images.mkdir()
+    save(images / "photo.png", 5, 90)
+    (tmp_path / "link").symlink_to(images)
+    for out in (images / "out", images / "out", tmp_path / "link" / "out", images / "other"):
+        done = predict(model, images, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert sorted(os.listdir(out)) == ["photo_labels.png", "photo_overlay.png"]
+    assert f"3 files passed over: {images / 'out'}" not in done.stderr  # two, of another folder
+    assert f"2 files passed over: {images / 'out' / 'photo_labels.png'}, " in done.stderr
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 import os
+import socket
 import stat
+import struct
 
 import numpy as np
 import pytest
+from miniatures import png_of_16_bits
 from PIL import Image
 
 from gcn_keras.inference.images import find_images, load_image, overlay, save_png
@@ -63,6 +66,15 @@ class TestLoadImage:
     def test_grayscale_with_alpha(self, tmp_path):
         image = picture([[(9, 9, 9, 255), (9, 9, 9, 0)]]).convert("LA")
         self.check(saved(image, tmp_path / "a.png"), [[(9, 9, 9), WHITE]])
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+    def test_opaque_alpha(self, tmp_path, mode):
+        image = picture([[(9, 9, 9, 255), (40, 40, 40, 255)]]).convert("LA").convert(mode)
+        path = saved(image, tmp_path / "a.tif" if mode == "PA" else tmp_path / "a.png")
+        self.check(path, [[(9, 9, 9), (40, 40, 40)]])
+
+    def test_the_longest_name(self, tmp_path):
+        self.check(saved(picture([[RED]]), tmp_path / f"{'a' * 251}.png"), [[RED]])
 
     def test_palette(self, tmp_path):
         image = picture([[0, 1]])
@@ -130,6 +142,48 @@ class TestLoadImageRefuses:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
         assert "is too large to be opened: Image size (9 pixels) exceeds" in self.message(path)
 
+    @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+    def test_16_bit_colours(self, tmp_path, colour_type, channels):
+        path = tmp_path / "a.png"
+        path.write_bytes(png_of_16_bits(colour_type, channels))
+        assert self.message(path) == (
+            f"{path} has 16 bits a channel; 8 are needed: convert it to 8 bit."
+        )
+
+    def test_12_bit_and_16_bit_tiff(self, tmp_path):
+        """A gray TIFF of 16 bits, whose header then says 12 bits, or three samples a pixel."""
+        gray = saved(Image.fromarray(np.zeros((3, 2), np.uint16)), tmp_path / "a.tif")
+        content = gray.read_bytes()
+        bits = struct.pack("<HHII", 258, 3, 1, 16)
+        assert content.count(bits) == 1
+        gray.write_bytes(content.replace(bits, struct.pack("<HHII", 258, 3, 1, 12)))
+        assert "has 12 bits a channel; 8 are needed" in self.message(gray)
+
+    def test_a_flipped_bit_of_a_png(self, tmp_path):
+        """Without the checksums, 13 of these 336 would show another image without a word."""
+        path = saved(picture(np.arange(600).reshape(20, 30) // 50), tmp_path / "a.png")
+        content = path.read_bytes()
+        start = content.index(b"IDAT") + 4
+        for bit in range(8 * start, 8 * (len(content) - 12)):
+            flipped = bytearray(content)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            assert "is a truncated or damaged image" in self.message(path), bit
+
+    def test_what_is_never_opened(self, tmp_path):
+        os.mkfifo(tmp_path / "a.png")
+        (tmp_path / "link.png").symlink_to("/dev/zero")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(tmp_path / "b.png"))
+            for name in ("a.png", "b.png", "link.png"):
+                assert self.message(tmp_path / name).endswith(
+                    "is a pipe, a socket or a device, not an image."
+                )
+
+    def test_a_name_that_is_too_long(self, tmp_path):
+        path = tmp_path / f"{'a' * 252}.png"
+        assert self.message(path) == f"{path} cannot be read: File name too long."
+
     def test_floating_point(self, tmp_path):
         path = saved(Image.fromarray(np.ones((2, 2), np.float32)), tmp_path / "a.tif")
         assert "holds floating-point values" in self.message(path)
@@ -156,6 +210,48 @@ class TestFindImages:
         named = [folder / "notes.txt", str(folder / "b.PNG"), folder / "b.PNG"]
         assert find_images(named) == named[:1] + named[2:]
         assert len(find_images([folder / "b.PNG", folder])) == 3
+
+    def test_what_is_passed_over_is_told_of(self, folder, capsys):
+        for name in ("a.heic", "b.avif", "c.JFIF", "desktop.ini", "Thumbs.db", ".DS_Store"):
+            (folder / name).touch()
+        os.mkfifo(folder / "pipe.png")
+        (folder / "linked").symlink_to(folder / "sub")
+        (folder / "broken.png").symlink_to(folder / "nowhere")
+        names = [path.relative_to(folder).as_posix() for path in find_images([folder])]
+        assert names == ["a.jpg", "b.PNG", "broken.png", "sub/c.webp"]
+        others = [str(folder / name) for name in ("a.heic", "b.avif", "c.JFIF", "linked")]
+        assert capsys.readouterr().err == (
+            f"6 files passed over: {', '.join(others)}, {folder / 'notes.txt'}, …\n"
+        )
+
+    def test_nothing_to_tell_of(self, folder, capsys):
+        (folder / "notes.txt").unlink()
+        find_images([folder])
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize("out", ["in/out", "link/out", "in/sub/../out", "in", "elsewhere"])
+    def test_results_are_no_images(self, folder, capsys, out):
+        """Those in `out`, however it is called, and pairs of them in any folder."""
+        (folder / "notes.txt").unlink()
+        (folder.parent / "link").symlink_to(folder)
+        out = folder.parent / out
+        before = find_images([folder], out)
+        assert capsys.readouterr().err == ""
+        (out / "clip_labels").mkdir(parents=True)
+        results = ("a_labels.png", "a_overlay.png", "clip_overlay.mp4", "clip_labels/000000.png")
+        for name in results:
+            (out / name).touch()
+        assert find_images([folder], out) == before
+        assert find_images([folder], folder / "another") == before
+        as_a_shell_lists = sorted(path for path in folder.iterdir() if path.name[0] != ".")
+        assert find_images(as_a_shell_lists, out) == before
+        with pytest.raises(UsageError, match="no image but results of an earlier run"):
+            find_images([out / "a_labels.png", out / "a_overlay.png"], out)
+
+    def test_what_only_looks_like_a_result(self, folder):
+        for name in ("x_labels.png", "y_overlay.png", "y_labels.jpg"):
+            (folder / name).touch()
+        assert len(find_images([folder], folder / "out")) == 6
 
     def test_refuses_what_is_not_there(self, folder):
         with pytest.raises(UsageError, match="nowhere does not exist") as caught:

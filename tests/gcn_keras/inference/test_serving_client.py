@@ -149,6 +149,12 @@ def png(pixels) -> bytes:
     return file.getvalue()
 
 
+def flipped(label_map: bytes) -> bytes:
+    """The last bit of the last pixel's checksum of the zlib stream: Pillow decodes as before."""
+    end = label_map.index(b"IEND") - 9
+    return label_map[:end] + bytes([label_map[end] ^ 1]) + label_map[end + 1 :]
+
+
 class TestImages:
     @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (3, 5, 7, 3), (1, 40, 33, 3)])
     def test_batch(self, server, kind, shape):
@@ -337,6 +343,15 @@ class TestUnavailable:
         assert "onnection refused" in message
         assert message.count("\n") == 0
 
+    @pytest.mark.parametrize("code", ["INTERNAL", "UNAVAILABLE", "NOT_FOUND", "INVALID_ARGUMENT"])
+    def test_what_it_says_does_not_steer_the_terminal(self, server, kind, sleeps, code):
+        def fail(outputs):
+            raise RefusalError(getattr(grpc.StatusCode, code), "no \x1b[2Jscreen\x07 \x9b31m")
+
+        server.change_outputs = fail
+        message = refusal(Client(address(server, kind)), picture(2, 2))
+        assert "no \\x1b[2Jscreen\\x07 \\x9b31m" in message and message.isprintable()
+
     def test_nothing_else_is_tried_twice(self, server, kind, sleeps):
         def fail(outputs):
             raise RefusalError(grpc.StatusCode.INTERNAL, "no\n  memory " + "x" * 400)
@@ -472,8 +487,9 @@ class TestOtherServers:
             ([b""], "a damaged PNG, or none: "),
             ([b"label map"], "a damaged PNG, or none: "),
             ([png(picture(4, 6)[..., 0])[:-30]], "a damaged PNG, or none: "),
+            ([flipped(png(np.zeros((4, 6), np.uint8)))], "a damaged PNG, or none: "),
         ],
-        ids=["none", "two", "size", "colour", "16 bit", "empty", "text", "truncated"],
+        ids=["none", "two", "size", "colour", "16 bit", "empty", "text", "truncated", "flipped"],
     )
     def test_label_maps_that_are_none(self, server, kind, labels, what):
         server.change_outputs = lambda outputs: {"labels_bytes": np.array(labels, object)}
