@@ -1,83 +1,83 @@
 """Decoding on other machines: a dispatcher deals out work, workers read, decode and augment.
 
-    python -m pipelines.service dispatcher --port 5050 --work-dir /var/lib/gcn
-    python -m pipelines.service worker --dispatcher HOST:5050        (on each machine)
+    python -m pipelines.service dispatcher --host 0.0.0.0 --work-dir /var/lib/gcn
+    python -m pipelines.service worker --dispatcher HOST:5050 --host NAME     (on each machine)
     python -m gcn_keras.fit --dataset camvid --data-service HOST:5050
 
 Every worker must see the prepared data under the same absolute path as training does.
 `stream.segmentation.training_batches` says how the work is divided, and what a dead worker costs.
-Traffic is neither encrypted nor authenticated: for trusted networks only.
+Nothing is encrypted or authenticated, and whoever reaches a port runs code in the process.
 """
 
 import signal
-import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any
 
 import tyro
 
-from pipelines.base.addresses import check_address, free_port, wait_until_listening
+from pipelines.base import addresses
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UserError, run_command
-from pipelines.base.files import make_folder
-
-# The time that a worker may be silent until the dispatcher takes it for dead.
-WORKER_TIMEOUT_MS = 30_000
-HEARTBEAT_MS = 5_000
+from pipelines.base.errors import ArgumentError, UserError, run_command
+from pipelines.base.files import check_writable
 
 
 def dispatcher(
     port: int = 5050,
+    host: str = "127.0.0.1",
     work_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
 ) -> None:
-    """Deal out work to workers.
+    """Deal out work to workers. Whoever reaches its port runs code in the workers.
 
     Args:
         port: Port to listen on; 0 for any free one.
+        host: 127.0.0.1 for this machine alone; with any other the port is open to all machines that
+            reach this one, without login or encryption.
         work_dir: Folder of the state, with which a dispatcher that is started again goes on.
     """
-    port = free_port(port)
+    port = addresses.free_port(port)
     if work_dir:
-        make_folder(work_dir)
+        check_writable(work_dir)
     stopped = _stop_signals()
     config = _service().DispatcherConfig(
         port=port,
         work_dir=work_dir and str(work_dir),
         fault_tolerant_mode=work_dir is not None,
-        worker_timeout_ms=WORKER_TIMEOUT_MS,
+        worker_timeout_ms=30_000,  # a worker that is silent for so long is dead
     )
-    _serve(_service().DispatchServer, config, stopped)
+    _serve(_service().DispatchServer, config, host, stopped)
 
 
 def worker(
     dispatcher: Annotated[str, tyro.conf.arg(metavar="HOST:PORT")],
     port: int = 0,
-    host: str | None = None,
+    host: str = "127.0.0.1",
 ) -> None:
-    """Read, decode and augment for training.
+    """Read, decode and augment for training. Whoever reaches its port runs code in it.
 
     Args:
         dispatcher: Address of the dispatcher to work for.
         port: Port to listen on; 0 for any free one.
-        host: This machine as training sees it; by default localhost beside the dispatcher.
+        host: 127.0.0.1 for this machine alone; otherwise its name or address as training sees it,
+            and the port is open as that of a dispatcher is.
     """
-    dispatcher_host, _ = check_address(dispatcher, "dispatcher")
-    port = free_port(port)
-    is_local = dispatcher_host in ("localhost", "127.0.0.1")
-    host = host or ("localhost" if is_local else socket.gethostname())
-    check_address(f"{host}:{port}", "{host} and {port}")
+    dispatcher_host, _ = addresses.check_address(dispatcher, "dispatcher")
+    port = addresses.free_port(port)
+    addresses.check_address(f"{host}:{port}", "{host} and {port}")
+    if addresses.is_loopback(host) and not addresses.is_loopback(dispatcher_host):
+        reason = f"must be this machine as {dispatcher_host} and training see it, got {host}"
+        raise ArgumentError("host", reason)
     stopped = _stop_signals()
-    if not wait_until_listening(dispatcher, stopped):
+    if not addresses.wait_until_listening(dispatcher, stopped):
         return
     config = _service().WorkerConfig(
         dispatcher_address=dispatcher,
         worker_address=f"{host}:{port}",
         port=port,
-        heartbeat_interval_ms=HEARTBEAT_MS,
+        heartbeat_interval_ms=5_000,
     )
-    _serve(_service().WorkerServer, config, stopped)
+    _serve(_service().WorkerServer, config, host, stopped)
 
 
 def _service() -> Any:
@@ -87,21 +87,21 @@ def _service() -> Any:
     return tf.data.experimental.service
 
 
-def _stop_signals() -> threading.Event:
-    """An event that SIGTERM and Ctrl-C set."""
-    stopped = threading.Event()
+def _stop_signals() -> Event:
+    stopped = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     return stopped
 
 
-def _serve(start: Callable[[Any], Any], config: Any, stopped: threading.Event) -> None:
+def _serve(start: Callable[[Any], Any], config: Any, host: str, stopped: Event) -> None:
     import tensorflow as tf
 
     try:
         server = start(config)
     except tf.errors.OpError as error:
         raise UserError(f"cannot start on port {config.port}: {error.message}") from error
+    addresses.restrict(config.port, host)
     print(f"listening on {config.port}", flush=True)
     stopped.wait()
     server.stop()

@@ -1,7 +1,11 @@
-"""Addresses of services: their form, and whether anything listens there."""
+"""Addresses of services: their form, whether anything listens there, and who may reach it."""
 
+import ctypes
+import os
 import re
 import socket
+import struct
+import sys
 import threading
 import time
 
@@ -9,6 +13,8 @@ from pipelines.base.errors import ArgumentError, UserError
 
 # Started together, the dispatcher may come up last.
 SECONDS_TO_WAIT_FOR_DISPATCHER = 60
+SECONDS_TO_WAIT_FOR_WORKER = 60
+_SO_ATTACH_FILTER = 26  # which the module socket does not name
 _ADDRESS_PATTERN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9_.-]*)):([0-9]{1,5})")
 
 
@@ -64,6 +70,96 @@ def wait_until_listening(address: str, stopped: threading.Event) -> bool:
                 raise
         stopped.wait(1.0)
     return False
+
+
+def reachable_workers(address: str) -> list[str]:
+    """Addresses of a dispatcher's workers, of those that answer here.
+
+    Raises:
+        UserError: no dispatcher answers.
+    """
+    import grpc
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+    check_listening(address)
+    with grpc.insecure_channel(address) as channel:
+        known = channel.unary_unary("/tensorflow.data.DispatcherService/GetWorkers")(b"", timeout=5)
+    # TensorFlow keeps the answer's type to itself: messages whose first field is a name, as here.
+    workers = [worker.name for worker in FileDescriptorSet.FromString(known).file]
+    return [worker for worker in workers if _answers(worker)]
+
+
+def _answers(address: str) -> bool:
+    try:
+        check_listening(address)
+    except UserError:
+        return False
+    return True
+
+
+def wait_for_worker(address: str) -> None:
+    """Waits until a dispatcher has a worker, without which a stream would wait for ever.
+
+    Raises:
+        UserError: it has none after `SECONDS_TO_WAIT_FOR_WORKER`, or does not answer.
+    """
+    deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_WORKER
+    has_told = False
+    while not reachable_workers(address):
+        missing = f"no worker of the dispatcher at {address} can be reached"
+        if time.monotonic() > deadline:
+            command = f"python -m pipelines.service worker --dispatcher {address}"
+            raise UserError(f"{missing}; start one where training can reach it with: {command}")
+        if not has_told:
+            print(f"{missing}: waiting for one", file=sys.stderr, flush=True)
+        has_told = True
+        time.sleep(1)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name stands for this machine as seen from itself alone."""
+    return host == "localhost" or host.startswith("127.")
+
+
+def restrict(port: int, host: str) -> None:
+    """Leaves a port that this process listens on to this machine alone, if `host` is loopback.
+
+    TensorFlow's servers listen on all addresses. A filter of the kernel on their sockets drops what
+    comes through another interface than the loopback.
+
+    Raises:
+        UserError: there are no such filters here: they are Linux'.
+    """
+    if not is_loopback(host):
+        print(f"port {port} is open: whoever reaches it runs code here", file=sys.stderr)
+        return
+    if sys.platform != "linux":
+        raise UserError.naming(
+            "{host} 127.0.0.1 cannot be kept here, as TensorFlow listens on all addresses: close "
+            "the port with a firewall, and give {host} 0.0.0.0"
+        )
+    loopback = socket.if_nametoindex("lo")
+    # Classic BPF: load the interface's number; if it is the loopback's take all, else nothing.
+    steps = ((0x20, 0, 0, 0xFFFFF008), (0x15, 0, 1, loopback), (6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HP", len(steps), ctypes.addressof(code))
+    for listener in _listeners(port):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        listener.close()
+
+
+def _listeners(port: int) -> list[socket.socket]:
+    """Copies of this process's sockets that listen on a port."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            listener = socket.socket(fileno=os.dup(int(number)))
+            accepts = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if accepts and listener.getsockname()[1] == port:
+                found.append(listener)
+        except OSError:  # no socket, or closed meanwhile
+            pass
+    return found
 
 
 def free_port(port: int) -> int:

@@ -35,14 +35,14 @@ def checked_options(
     Raises:
         UsageError: no such split.
         ArgumentError: an invalid value.
-        UserError: no dispatcher answers.
+        UserError: no dispatcher answers, or none of its workers.
         TypeError: a field that `kind` does not have, or one that is missing.
     """
     dataset.check_split(split)
     options = kind(**fields) if options is None else replace(options, **fields)
     options.check()
     if options.data_service:
-        addresses.check_listening(options.data_service)
+        addresses.wait_for_worker(options.data_service)
     return options
 
 

@@ -6,9 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
 from pipelines import datasets
@@ -97,6 +100,123 @@ def test_a_stream_without_a_dispatcher_is_refused_at_once(ten):
             training_batches(ten, "train", crop=(4, 4), batch_size=1, data_service=address)
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("10.0.0.7", False),
+        ("data-1", False),
+    ],
+)
+def test_which_hosts_are_this_machine_alone(host, expected):
+    assert addresses.is_loopback(host) is expected
+
+
+@pytest.fixture
+def open_port():
+    """A port that this process listens on, at all addresses, as TensorFlow's servers do."""
+    with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+        yield server.getsockname()[1]
+
+
+def is_open(port) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except TimeoutError:
+        return False
+    return True
+
+
+class TestRestriction:
+    def test_what_comes_through_the_loopback_is_taken(self, open_port):
+        addresses.restrict(open_port, "127.0.0.1")
+        assert is_open(open_port)
+
+    def test_what_comes_through_another_interface_is_not(self, open_port, monkeypatch):
+        monkeypatch.setattr(socket, "if_nametoindex", lambda name: 4321)  # that of no interface
+        addresses.restrict(open_port, "localhost")
+        assert not is_open(open_port)
+
+    def test_other_ports_of_the_process_stay(self, open_port, monkeypatch):
+        monkeypatch.setattr(socket, "if_nametoindex", lambda name: 4321)
+        with socket.create_server(("", 0)) as other:
+            addresses.restrict(open_port, "127.0.0.1")
+            assert is_open(other.getsockname()[1])
+
+    def test_another_host_leaves_it_open_and_says_so(self, open_port, monkeypatch, capsys):
+        monkeypatch.setattr(socket, "if_nametoindex", lambda name: 4321)
+        addresses.restrict(open_port, "0.0.0.0")
+        assert is_open(open_port)
+        said = f"port {open_port} is open: whoever reaches it runs code here\n"
+        assert capsys.readouterr().err == said
+
+    def test_elsewhere_than_on_linux_it_is_refused(self, open_port, monkeypatch):
+        monkeypatch.setattr(sys, "platform", "darwin")
+        with pytest.raises(UserError) as caught, as_options():
+            addresses.restrict(open_port, "127.0.0.1")
+        assert str(caught.value) == (
+            "--host 127.0.0.1 cannot be kept here, as TensorFlow listens on all addresses: close "
+            "the port with a firewall, and give --host 0.0.0.0"
+        )
+
+
+@pytest.fixture
+def dispatcher_of():
+    """A function that starts a dispatcher which knows the given workers; gives its address."""
+    servers = []
+
+    def dispatcher(*workers):
+        known = FileDescriptorSet(file=[{"name": worker} for worker in workers])
+        answer = grpc.unary_unary_rpc_method_handler(lambda *_: known.SerializeToString())
+        handler = grpc.method_handlers_generic_handler(
+            "tensorflow.data.DispatcherService", {"GetWorkers": answer}
+        )
+        server = grpc.server(ThreadPoolExecutor(1), handlers=[handler])
+        servers.append(server)
+        port = server.add_insecure_port("localhost:0")
+        server.start()
+        return f"localhost:{port}"
+
+    yield dispatcher
+    for server in servers:
+        server.stop(None)
+
+
+class TestWorkers:
+    def test_those_that_answer_are_found(self, dispatcher_of, open_port):
+        with socket.socket() as closed:
+            closed.bind(("localhost", 0))
+            silent = f"localhost:{closed.getsockname()[1]}"
+            here = f"localhost:{open_port}"
+            assert addresses.reachable_workers(dispatcher_of()) == []
+            assert addresses.reachable_workers(dispatcher_of(silent)) == []
+            assert addresses.reachable_workers(dispatcher_of(silent, here, here)) == [here, here]
+
+    def test_a_stream_without_a_worker_says_so_and_ends(
+        self, dispatcher_of, ten, monkeypatch, capsys
+    ):
+        monkeypatch.setattr(addresses, "SECONDS_TO_WAIT_FOR_WORKER", 0.5)
+        address = dispatcher_of()
+        with pytest.raises(UserError) as caught:
+            training_batches(ten, "train", crop=(4, 4), batch_size=1, data_service=address)
+        missing = f"no worker of the dispatcher at {address} can be reached"
+        assert str(caught.value) == (
+            f"{missing}; start one where training can reach it with: python -m pipelines.service "
+            f"worker --dispatcher {address}"
+        )
+        assert capsys.readouterr().err == f"{missing}: waiting for one\n"
+
+    def test_one_that_comes_late_is_waited_for(self, monkeypatch, capsys):
+        found = iter([[], [], ["localhost:1"]])
+        monkeypatch.setattr(addresses, "reachable_workers", lambda address: next(found))
+        monkeypatch.setattr(addresses.time, "sleep", lambda seconds: None)
+        addresses.wait_for_worker("localhost:5050")
+        assert capsys.readouterr().err.count("waiting for one") == 1
+
+
 def test_a_port_that_is_taken_is_refused_and_a_free_one_found():
     with socket.socket() as taken:
         taken.bind(("", 0))
@@ -122,6 +242,11 @@ class TestProcesses:
                 assert done.returncode == 1 and done.stdout == ""
                 assert done.stderr.startswith(f"error: cannot listen on port {port}: ")
                 assert done.stderr.count("\n") == 1
+        done = run("worker", "--dispatcher", "data-1:5050")
+        assert done.returncode == 2
+        assert done.stderr == (
+            "error: --host must be this machine as data-1 and training see it, got 127.0.0.1\n"
+        )
         done = run("worker", "--dispatcher", "localhost")
         assert done.returncode == 2
         assert done.stderr.startswith("error: --dispatcher must be HOST:PORT")
