@@ -11,7 +11,7 @@ import tyro
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, printable, run_command
-from pipelines.base.files import make_folder, replacing
+from pipelines.base.files import check_target, check_writable, replacing
 from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
 
@@ -34,22 +34,31 @@ def doctor(
         data_dir: Folder of prepared data sets.
         split: The one split to examine; leaks are found only where all are examined.
         page: Page of HTML to write the report to as well, one file.
-        sheet: PNG of the contact sheet; by default NAME-doctor.png in the data directory.
+        sheet: PNG of the contact sheet; by default NAME-doctor.png in the data directory, if that
+            can be written.
         show: Number of findings of a kind that are listed; all are counted.
     """
     if show < 1:
         raise UsageError(f"--show must be at least 1, got {show}")
     datasets.check_prepared(name, data_dir)
+    for option, file in (("--sheet", sheet), ("--html", page)):
+        if file is not None:
+            check_writable(file.parent)
+            check_target(file, option)
     prepare_tensorflow()
     from pipelines.examination.contact_sheet import contact_sheet
     from pipelines.examination.examine import examine
 
     result = examine(datasets.load(name, data_dir), split)
     print(printable(text_report(result, show)))
-    sheet = sheet or Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
     png = contact_sheet(result.samples, result.class_names, result.palette, name)
-    _write(sheet, png)
-    print(f"contact sheet: {sheet}")
+    if sheet is None and os.access(data_dir, os.W_OK):
+        sheet = Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
+    if sheet is None:
+        print(f"contact sheet: none, as {data_dir} cannot be written; --sheet FILE makes one")
+    else:
+        _write(sheet, png)
+        print(f"contact sheet: {sheet}")
     if page is not None:
         _write(page, html_report(result, png, show).encode())
         print(f"page: {page}")

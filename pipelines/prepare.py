@@ -49,28 +49,35 @@ def prepare(
             are counted.
         skip_errors: Leave out images that cannot be used, or whose labels cannot, instead of
             ending at the first; each is named, and they are counted.
+        accept_findings: Keep a split although its labels hold nothing but void, or 0 and 255.
+        overwrite: Write it anew if it is prepared already; what is there stays until the new one is
+            whole. End runs that read it before: they would go on with the new records.
     """
     given = TfdsOptions(image_feature, label_feature, first_label, class_names)
     options = None if given == TfdsOptions() else given
     if name == classification.IMAGENET:
-        if beam_options is not None or options or skip_errors:
+        if beam_options is not None or options or skip_errors or accept_findings or overwrite:
             raise UsageError(f"{name!r} is written by TFDS: it takes --from and --data-dir alone")
         _prepare_imagenet(source, data_dir)
         return
     datasets.check_source(name, source, beam_options, options, skip_errors)
     prepare_tensorflow()
-    folder = datasets.prepared_folder(name, data_dir)
-    already = datasets.is_prepared(name, data_dir)
-    prepared = datasets.prepare(name, source, data_dir, beam_options, options, skip_errors)
+    already = datasets.is_prepared(name, data_dir) and not overwrite
+    prepared = datasets.prepare(
+        *(name, source, data_dir, beam_options, options),
+        skip_errors=skip_errors,
+        accept_findings=accept_findings,
+        overwrite=overwrite,
+    )
     if already:
-        print(f"{name} was prepared before; nothing was written. To build it anew, delete {folder}")
+        print(f"{name} was prepared before; nothing was written. To build it anew: --overwrite")
     print(printable(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}"))
     for split, count in prepared.splits.items():
         print(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}")
     for what, count in prepared.skipped.items():
         verb = "was" if count == 1 else "were"
         print(f"  {what}: {count:,} could not be used and {verb} skipped")
-    print(f"in {folder}")
+    print(f"in {datasets.prepared_folder(name, data_dir)}")
 
 
 def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:

@@ -1,5 +1,7 @@
 """Class names, palettes, class weights, and the one value that is no class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Void: pixels that carry no label. They give no loss and count in no metric.
@@ -81,6 +83,29 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
     if name == "cityscapes19":
         colours[: len(CITYSCAPES_PALETTE)] = CITYSCAPES_PALETTE
     return colours
+
+
+def label_fault(split: str, pixels: np.ndarray, class_names: Sequence[str]) -> str | None:
+    """What is wrong with the labels of a whole split, as far as their values tell.
+
+    Args:
+        split: its name.
+        pixels: int `[256]`, the pixels of each value in all labels of the split.
+        class_names: one a label, from 0.
+
+    Returns:
+        A sentence, or None: every pixel is void, or none but class 0 and void occur, which are
+        masks of 0 and 255 as a rule.
+    """
+    classes = pixels[: len(class_names)]
+    if not classes.any():
+        return f"{split}: every pixel is void ({IGNORE})"
+    if classes[0] == classes.sum() and pixels[IGNORE]:
+        return (
+            f"{split}: all labels hold only 0 and {IGNORE}: masks of 0 and {IGNORE} were taken for "
+            f"index masks, in which {IGNORE} is void and {class_names[1]!r} is 1"
+        )
+    return None
 
 
 def median_frequency_weights(pixel_counts: np.ndarray) -> np.ndarray:

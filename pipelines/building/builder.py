@@ -1,11 +1,16 @@
 """What the builders of all data sets have in common."""
 
+import io
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
+from PIL import Image
 
+from pipelines.base.errors import UserError
+from pipelines.base.labels import IGNORE, label_fault
 from pipelines.base.progress import note
 from pipelines.building import encoding, examples
 
@@ -16,15 +21,21 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
     Attributes:
         METADATA: what is recorded beside the examples; `class_names` may follow later.
         HOMEPAGE: of the set.
+        INDEX_MASKS: whether label files hold the classes' own values, so that masks of 0 and 255
+            could be taken for them.
         beam: whether to prepare with Apache Beam; set by `prepare`.
         skipped: as of `examples.examples`; set by `prepare`.
+        accept_findings: whether to keep labels that `label_fault` finds fault with; set by
+            `prepare`.
     """
 
     RELEASE_NOTES = {"1.0.0": "First version."}
     METADATA: Mapping[str, Any] = {}
     HOMEPAGE: str | None = None
+    INDEX_MASKS = True
     beam = False
     skipped: dict[str, int] | None = None
+    accept_findings = False
 
     def _info(self):
         return self.dataset_info_from_configs(
@@ -55,10 +66,44 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
                 note(f"{self.name}: {split} has {found:,} images, not {count:,} as published")
         return {
             split: self._generate_examples(
-                partial(list_items, split), make_example, f"{title or self.name} {split}"
+                split, partial(list_items, split), make_example, f"{title or self.name} {split}"
             )
             for split in splits
         }
 
-    def _generate_examples(self, list_items, make_example, description):
-        return examples.examples(list_items, make_example, description, self.beam, self.skipped)
+    def _generate_examples(self, split, list_items, make_example, description):
+        if self.beam:
+            return examples.examples(list_items, make_example, description, beam=True)
+        make = partial(_with_pixels, make_example)
+        return self._counted(
+            split, examples.examples(list_items, make, description, skipped=self.skipped)
+        )
+
+    def _counted(self, split, made):
+        """Records the pixels of the labels' values, and refuses a split of which none is usable.
+
+        Raises:
+            UserError: as `label_fault` says; before anything of the set gets its name.
+        """
+        pixels = np.zeros(256, np.int64)
+        for example, counts in made:
+            pixels += counts
+            yield example
+        names = self.info.metadata["class_names"]
+        recorded = [*pixels[: len(names)].tolist(), int(pixels[IGNORE])]
+        self.info.metadata.setdefault("label_pixels", {})[split] = recorded
+        fault = label_fault(split, pixels, names)
+        # Nothing is learnt from a split to measure on: it may be void throughout.
+        is_refused = self.INDEX_MASKS if recorded[0] else split.startswith("train")
+        if fault and is_refused and not self.accept_findings:
+            raise UserError.naming(
+                f"{fault}; write {names[0]!r} as 0, {names[1]!r} as 1 and so on, or give "
+                "{accept_findings} to keep these labels as they are"
+            )
+
+
+def _with_pixels(make_example, item) -> tuple[tuple[str, dict], np.ndarray]:
+    """An example, and the pixels of each value in its label, int `[256]`."""
+    key, example = make_example(item)
+    label = np.asarray(Image.open(io.BytesIO(example["label"])))
+    return (key, example), np.bincount(label.ravel(), minlength=256)

@@ -18,7 +18,7 @@ AHEAD = 4
 
 def examples(
     list_items: Callable[[], Sequence[Any]],
-    make_example: Callable[[Any], tuple[str, dict]],
+    make_example: Callable[[Any], tuple[Any, Any]],
     description: str,
     beam: bool = False,
     skipped: dict[str, int] | None = None,

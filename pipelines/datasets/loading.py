@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import check_writable
 from pipelines.datasets.names import (
     DEFAULT_DATA_DIR,
     GENERATED,
@@ -45,7 +46,11 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> None:
     """
     parse_name(name)
     for part in parts_of(name) or (name,):
-        if part not in GENERATED and not is_prepared(part, data_dir):
+        if is_prepared(part, data_dir):
+            continue
+        if part in GENERATED:
+            check_writable(prepared_folder(part, data_dir).parent)
+        else:
             raise UserError(
                 f"{part!r} is not prepared in {data_dir} (looked for "
                 f"{prepared_folder(part, data_dir)}); prepare it with: {preparing(part, data_dir)}"
@@ -74,4 +79,9 @@ def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
         unlabelled_splits=(),
         overlapping_splits=(),
         skipped={},
+        label_pixels={
+            split: tuple(map(sum, zip(*found, strict=True)))
+            for split, sources in recipe.items()
+            if all(found := [parts[part].label_pixels.get(s, ()) for part, s in sources])
+        },
     )

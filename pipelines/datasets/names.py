@@ -1,6 +1,7 @@
 """The names of data sets: which there are, what follows their slash, where they lie."""
 
 import difflib
+import os
 import re
 import shlex
 from pathlib import Path
@@ -99,7 +100,8 @@ def prepared_folder(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
 
 def is_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> bool:
     """Whether `load` would find the data set; imports nothing heavy."""
-    return (prepared_folder(name, data_dir) / "dataset_info.json").is_file()
+    # Not by pathlib, which raises where a folder may not be entered.
+    return os.path.isfile(prepared_folder(name, data_dir) / "dataset_info.json")
 
 
 def preparing(name: str, data_dir: str | Path) -> str:

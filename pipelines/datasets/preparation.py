@@ -4,11 +4,13 @@ import contextlib
 import importlib
 import io
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.files import check_writable
 from pipelines.building import examples
 from pipelines.datasets.names import (
     DEFAULT_DATA_DIR,
@@ -20,6 +22,7 @@ from pipelines.datasets.names import (
     is_prepared,
     parse_name,
     parts_of,
+    prepared_folder,
 )
 from pipelines.datasets.prepared import PreparedDataset, open_prepared
 from pipelines.datasets.tfds_set.options import TfdsOptions
@@ -85,6 +88,8 @@ def prepare(
     beam_options: str | None = None,
     tfds_options: TfdsOptions | None = None,
     skip_errors: bool = False,
+    accept_findings: bool = False,
+    overwrite: bool = False,
 ) -> PreparedDataset:
     """Writes a data set as TFRecords, unless that has been done.
 
@@ -101,6 +106,10 @@ def prepare(
         skip_errors: leave out images that cannot be used, or whose labels cannot, and name them
             on standard error; `skipped` of the data set tells how many. What is wrong with the
             source as a whole, such as a missing archive or label file, stays an error.
+        accept_findings: keep a split whose labels hold nothing but void, or class 0 and void. They
+            are refused otherwise, but under Beam, which counts nothing.
+        overwrite: write it anew where it is prepared already. What is there stays until the new
+            one is whole. Whoever is reading it meanwhile would go on with the new records.
 
     Raises:
         UsageError: the name is unknown, or the source or Beam does not fit it.
@@ -108,30 +117,36 @@ def prepare(
             has no image that can be used), or `data_dir` cannot be written.
     """
     check_source(name, source, beam_options, tfds_options, skip_errors)
-    if is_prepared(name, data_dir):
+    replaces = is_prepared(name, data_dir)
+    if replaces and not overwrite:
         return open_prepared(name, data_dir)
+    folder = prepared_folder(name, data_dir)
+    try:
+        check_writable(folder.parent)
+    except UserError as error:
+        raise UserError(f"cannot prepare {name!r} in {data_dir}: {error}") from error
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
     base, config = parse_name(name)
     module = importlib.import_module(f"pipelines.datasets.{base}.{base}_dataset_builder")
+    options = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
+    downloads = tfds.download.DownloadConfig(
+        manual_dir=source and str(source), try_download_gcs=False
+    )
+    if beam_options is not None:
+        downloads.beam_options = examples.pipeline_options(beam_options)
     try:
-        Path(data_dir).mkdir(parents=True, exist_ok=True)
-        options = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
-        builder = module.Builder(data_dir=str(data_dir), **options)
-        downloads = tfds.download.DownloadConfig(
-            manual_dir=source and str(source), try_download_gcs=False
-        )
-        if base == "tfds_set":
-            builder.source = name.removeprefix(TFDS)
-            builder.options = tfds_options or TfdsOptions()
-        if beam_options is not None:
-            builder.beam = True
-            downloads.beam_options = examples.pipeline_options(beam_options)
-        if skip_errors:
-            # Filled while the examples are made; TFDS writes the metadata after that.
-            builder.skipped = builder.info.metadata["skipped"] = {}
-        with _silence(tfds), examples.errors_of_beam():
+        with _place_to_build(folder, data_dir) as place, _silence(tfds), examples.errors_of_beam():
+            builder = module.Builder(data_dir=str(place), **options)
+            builder.beam = beam_options is not None
+            builder.accept_findings = accept_findings
+            if base == "tfds_set":
+                builder.source = name.removeprefix(TFDS)
+                builder.options = tfds_options or TfdsOptions()
+            if skip_errors:
+                # Filled while the examples are made; TFDS writes the metadata after that.
+                builder.skipped = builder.info.metadata["skipped"] = {}
             builder.download_and_prepare(
                 download_dir=str(Path(data_dir, "downloads")), download_config=downloads
             )
@@ -140,11 +155,29 @@ def prepare(
         reason = error.__cause__ if type(error) is RuntimeError else error
         if not isinstance(reason, (OSError, tf.errors.OpError)):
             raise
-        if not is_prepared(name, data_dir):
+        if replaces or not is_prepared(name, data_dir):
             text = reason.message if isinstance(reason, tf.errors.OpError) else reason
             raise UserError(f"cannot prepare {name!r} in {data_dir}: {text}") from error
         print(f"{name}: another process has prepared it meanwhile", file=sys.stderr)
     return open_prepared(name, data_dir)
+
+
+@contextlib.contextmanager
+def _place_to_build(folder: Path, data_dir: str | Path) -> Iterator[Path]:
+    """The data directory; or, where `folder` is there, one beside it: what was built in it when
+    the block has ended well takes the place of `folder`."""
+    if not folder.exists():
+        yield Path(data_dir)
+        return
+    # A name as TFDS gives what it has not finished.
+    with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder.parent) as temporary:
+        yield Path(temporary)
+        former = folder.rename(Path(temporary, "former"))
+        try:
+            Path(temporary, folder.relative_to(data_dir)).rename(folder)
+        except BaseException:
+            former.rename(folder)
+            raise
 
 
 @contextlib.contextmanager

@@ -31,6 +31,8 @@ class PreparedDataset:
         overlapping_splits: pairs of splits that share images by their definition.
         skipped: images that preparation left out because they or their labels could not be used,
             by what its progress bar said: {"camvid train": 2}.
+        label_pixels: the pixels of each class, and last those of void, in the labels of each split,
+            as preparation counted them; empty where it did not (with Beam, or long ago).
     """
 
     name: str
@@ -44,6 +46,7 @@ class PreparedDataset:
     unlabelled_splits: tuple[str, ...] = ()
     overlapping_splits: tuple[tuple[str, str], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
+    label_pixels: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -108,6 +111,10 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
             unlabelled_splits=tuple(info.metadata.get("unlabelled_splits", ())),
             overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
             skipped=dict(info.metadata.get("skipped", {})),
+            label_pixels={
+                split: tuple(map(int, counts))
+                for split, counts in info.metadata.get("label_pixels", {}).items()
+            },
         )
 
 

@@ -9,7 +9,7 @@ from pipelines.building.examples import futures
 from pipelines.datasets import PreparedDataset
 from pipelines.examination.damaged_records import read_records
 from pipelines.examination.example import examiner
-from pipelines.examination.findings import Examination, SplitReport
+from pipelines.examination.findings import Examination, SplitReport, count_of
 from pipelines.examination.judgement import Images, judge_files, judge_split
 
 
@@ -32,6 +32,10 @@ def examine(
         dataset.check_split(split)
     names = [split] if split else list(dataset.splits)
     result = Examination(dataset.name, dataset.class_names, dataset.palette)
+    result.notes += [
+        f"{what}: preparation left out {count_of(count, 'example')} that could not be used"
+        for what, count in dataset.skipped.items()
+    ]
     images = Images()
     examine_record = examiner(dataset)
 

@@ -6,7 +6,7 @@ from itertools import combinations, groupby
 from operator import itemgetter
 from pathlib import Path
 
-from pipelines.base.labels import IGNORE
+from pipelines.base.labels import label_fault
 from pipelines.datasets import PreparedDataset
 from pipelines.examination.findings import (
     BALANCE,
@@ -43,14 +43,10 @@ def judge_split(report: SplitReport, result: Examination) -> None:
         if classes.any():
             result.notes.append(f"{name} counts as unlabelled, but some of its pixels are not void")
         return
-    if report.labels and not classes.any():
-        result.findings.append(Finding(BALANCE, f"{name}: every pixel is void (255)"))
-    elif classes[0] == classes.sum() and pixels[IGNORE] and report.binary:
-        text = (
-            f"{name}: all labels hold only 0 and 255: masks of 0 and 255 were taken for index "
-            f"masks, in which 255 is void and {result.class_names[1]!r} is 1"
-        )
-        result.findings.append(Finding(BALANCE, text))
+    fault = report.labels and label_fault(name, pixels, result.class_names)
+    # Where labels are lost, what is left may have one class by chance.
+    if fault and (report.binary or report.labels == report.expected or not classes.any()):
+        result.findings.append(Finding(BALANCE, fault))
     elif report.binary:
         result.notes.append(f"{name}: only 0 and 255 (void) in {count_of(report.binary, 'label')}")
     if 0 < report.void_throughout < report.labels:

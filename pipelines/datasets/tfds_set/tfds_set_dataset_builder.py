@@ -50,7 +50,7 @@ class Builder(SegmentationBuilder):
     def _class_names(self, read, splits) -> tuple[str, ...]:
         if self.options.class_names is not None:
             return folders.read_class_names(self.options.class_names)
-        largest = -1
+        largest, has_void = -1, False
         for split in splits:
             for item in progress(read(split), f"{self.source} {split}: classes"):
                 try:
@@ -62,11 +62,18 @@ class Builder(SegmentationBuilder):
                         raise
                     continue  # it is named when its example is made
                 largest = max([largest, *values[values != IGNORE].tolist()])
+                has_void |= IGNORE in values
         count = largest - self.options.first_label + 1
         if count < 2:
             raise UserError.naming(
                 f"the masks of tfds:{self.source} hold no two classes from {{first_label}} "
                 f"{self.options.first_label} on; their largest value is {largest}"
+                + (
+                    f", and {IGNORE} is void: write class 1 as 1, or name the classes with "
+                    "{class_names}"
+                    if has_void
+                    else ""
+                )
             )
         return tuple(f"class {index}" for index in range(count))
 

@@ -1,0 +1,192 @@
+"""What `prepare` finds wrong with whole splits, what it replaces, and where it cannot write."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from miniatures import REPOSITORY, write_pairs
+
+from pipelines import datasets
+from pipelines.base.errors import UserError, as_options
+from pipelines.stream.evaluation import class_pixel_counts
+
+CLASSES = "sky\nroad\ncar\n"
+BINARY = np.array([[0, 255, 255, 0]] * 3, np.uint8)
+BOTH = "all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in which "
+ADVICE = "or give --accept-findings to keep these labels as they are"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes an image_folder source from the labels of its splits."""
+
+    def write_source(train, val, folder=tmp_path / "source"):
+        shutil.rmtree(folder, ignore_errors=True)
+        for split, labels in (("train", train), ("val", val)):
+            write_pairs(folder / split, [f"{split}{i}" for i in range(len(labels))], labels)
+        (folder / "classes.txt").write_text(CLASSES)
+        return folder
+
+    return write_source
+
+
+def files_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "fault"),
+    [
+        ([BINARY, BINARY], [1, 2], f"train: {BOTH}255 is void and 'road' is 1"),
+        # Small masks are often all object or all background.
+        ([0, 255, 0], [1, 2], f"train: {BOTH}255 is void and 'road' is 1"),
+        ([BINARY, 0, 255], [1, 2], f"train: {BOTH}255 is void and 'road' is 1"),
+        ([1, 2], [BINARY], f"val: {BOTH}255 is void and 'road' is 1"),
+        ([255, 255], [1, 2], "train: every pixel is void (255)"),
+    ],
+)
+def test_labels_without_a_usable_class_are_refused(write, data_dir, train, val, fault):
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("image_folder", write(train, val), data_dir)
+    assert str(caught.value) == f"{fault}; write 'sky' as 0, 'road' as 1 and so on, {ADVICE}"
+    assert files_of(data_dir) == []
+
+
+def test_class_0_and_void_may_be_meant(write, data_dir):
+    source = write([BINARY, BINARY], [255])
+    prepared = datasets.prepare("image_folder", source, data_dir, accept_findings=True)
+    assert prepared.splits == {"train": 2, "val": 1}
+    assert prepared.label_pixels == {"train": (12, 0, 0, 12), "val": (0, 0, 0, 48)}
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ([0, 0], [0]),  # one class alone is no mistake of a mask's values
+        ([BINARY, 2], [0, 1]),
+        ([0, 1], [255]),
+    ],
+)
+def test_other_labels_are_not(write, data_dir, train, val):
+    assert datasets.prepare("image_folder", write(train, val), data_dir).splits["val"] == len(val)
+
+
+def test_camvid_is_examined_too(tmp_path, data_dir):
+    for split in ("train", "val", "test"):
+        write_pairs(tmp_path / "camvid" / split, ["x", "y"], [0, 11])  # 11 is CamVid's void
+    with pytest.raises(UserError, match="^train: all labels hold only 0 and 255: .*'building' is"):
+        datasets.prepare("camvid", tmp_path / "camvid", data_dir)
+    assert files_of(data_dir) == []
+
+
+def test_the_pixels_of_all_classes_are_recorded(write, data_dir):
+    label = np.array([[0, 1, 1, 255], [2, 2, 2, 255]], np.uint8)
+    source = write([label, label, 1], [0, label])
+    prepared = datasets.prepare("image_folder", source, data_dir)
+    assert prepared.label_pixels == {"train": (2, 4 + 48, 6, 4), "val": (48 + 1, 2, 3, 2)}
+    for split, counts in prepared.label_pixels.items():
+        assert class_pixel_counts(prepared, split).tolist() == list(counts[:-1])
+    assert datasets.load("image_folder", data_dir).label_pixels == prepared.label_pixels
+
+
+def test_what_is_left_out_is_not_counted(write, data_dir):
+    source = write([1, 2, 0], [1])
+    (source / "train" / "labels" / "train0.png").write_bytes(b"")
+    prepared = datasets.prepare("image_folder", source, data_dir, skip_errors=True)
+    assert prepared.label_pixels["train"] == (48, 0, 48, 0)
+
+
+def test_a_set_from_before_has_no_record(write, data_dir):
+    prepared = datasets.prepare("image_folder", write([1, 2], [0]), data_dir)
+    metadata = data_dir / "image_folder" / "default" / "1.0.0" / "metadata.json"
+    metadata.write_text('{"class_names": ["sky", "road", "car"]}')
+    again = datasets.load("image_folder", data_dir)
+    assert again.label_pixels == {} and again.splits == prepared.splits
+
+
+class TestOverwriting:
+    @pytest.fixture
+    def folder(self, write, data_dir):
+        """A prepared set."""
+        datasets.prepare("image_folder/mine", write([1, 2, 0], [1]), data_dir)
+        return data_dir / "image_folder" / "mine" / "1.0.0"
+
+    def test_without_it_nothing_is_written(self, write, data_dir, folder):
+        before = {name: (folder / name).stat() for name in files_of(folder)}
+        prepared = datasets.prepare("image_folder/mine", write([1], [1]), data_dir)
+        assert prepared.splits == {"train": 3, "val": 1}
+        assert {name: (folder / name).stat() for name in files_of(folder)} == before
+
+    def test_the_new_one_takes_its_place(self, write, data_dir, folder):
+        names = files_of(data_dir)
+        source = write([1, 2], [0, 1])
+        prepared = datasets.prepare("image_folder/mine", source, data_dir, overwrite=True)
+        assert prepared.splits == {"train": 2, "val": 2}
+        assert datasets.load("image_folder/mine", data_dir).splits == prepared.splits
+        assert files_of(data_dir) == names  # nothing of the former is left
+
+    def test_the_former_one_stays_until_the_new_one_is_whole(
+        self, write, data_dir, folder, monkeypatch
+    ):
+        build = tfds.core.DatasetBuilder.download_and_prepare
+        seen = []
+
+        def watched(self, **options):
+            build(self, **options)
+            seen.append(datasets.load("image_folder/mine", data_dir).splits)
+
+        monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", watched)
+        datasets.prepare("image_folder/mine", write([1, 2], [0]), data_dir, overwrite=True)
+        assert seen == [{"train": 3, "val": 1}]
+        assert datasets.load("image_folder/mine", data_dir).splits == {"train": 2, "val": 1}
+
+    @pytest.mark.parametrize("error", [UserError("no"), OSError(28, "No space left on device")])
+    def test_a_fault_leaves_the_former_one(self, write, data_dir, folder, monkeypatch, error):
+        before = {name: (folder / name).read_bytes() for name in files_of(folder)}
+        names = files_of(data_dir)
+
+        def fail(self, **options):
+            raise error
+
+        monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+        with pytest.raises(UserError, match="no$|No space left on device$"):
+            datasets.prepare("image_folder/mine", write([1], [0]), data_dir, overwrite=True)
+        assert {name: (folder / name).read_bytes() for name in files_of(folder)} == before
+        assert files_of(data_dir) == names
+
+    def test_a_set_that_is_not_there_is_simply_prepared(self, write, data_dir):
+        prepared = datasets.prepare("image_folder", write([1, 2], [0]), data_dir, overwrite=True)
+        assert prepared.splits == {"train": 2, "val": 1}
+
+
+@pytest.mark.parametrize("command", ["prepare", "doctor", "service"])
+def test_what_cannot_be_written_is_said_before_tensorflow_is_imported(
+    write, tmp_path, data_dir, command
+):
+    source = write([1, 2], [0])
+    datasets.prepare("image_folder", source, data_dir)
+    (tmp_path / "file").touch()
+    places = {
+        "prepare": ["image_folder", "--from", source, "--data-dir", tmp_path / "file" / "data"],
+        "doctor": ["image_folder", "--data-dir", data_dir, "--html", tmp_path / "file" / "x.html"],
+        "service": ["dispatcher", "--port", "0", "--work-dir", tmp_path / "file" / "state"],
+    }
+    program = f"""
+import sys
+from pipelines import {command}
+from pipelines.base.errors import UserError
+sys.argv[1:] = {list(map(str, places[command]))}
+try:
+    {command}.main()
+except UserError as error:
+    print(error)
+assert not {{"tensorflow", "tensorflow_datasets", "keras"}} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"cannot make the folder {tmp_path}/file" in done.stdout
