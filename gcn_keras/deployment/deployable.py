@@ -50,19 +50,18 @@ class Deployable:
 
     @classmethod
     def load(cls, path: Path, dataset: PreparedDataset | None = None) -> Deployable:
-        """Loads a `.keras` file, with the legend of a data set, of labels.json beside the file,
-        or numbers for names.
+        """Loads a `.keras` file with its legend; one that has none gets that of the data set that
+        it is used on, or numbers for names.
 
         Raises:
             UserError: there is no such model, or it has other classes than the data set.
         """
         segmenter = KerasSegmenter(path)
+        legend = segmenter.legend
         if dataset is not None:
             check_same_classes(segmenter, path, dataset)
-            legend = Legend.of(dataset)
-        else:
-            legend = segmenter.legend or Legend.unnamed(segmenter.num_classes)
-        return cls(segmenter.model, legend, path)
+            legend = legend or Legend.of(dataset)
+        return cls(segmenter.model, legend or Legend.unnamed(segmenter.num_classes), path)
 
     @functools.cached_property
     def folded(self) -> keras.Model:

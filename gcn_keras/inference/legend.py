@@ -1,8 +1,14 @@
-"""What a model's labels mean: the names and the colours of its classes, as a JSON file."""
+"""What a model's labels mean: the names and the colours of its classes, as JSON.
+
+They travel inside the model, and in a file beside it, which may give other colours.
+"""
 
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +17,16 @@ import numpy as np
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.base.files import write_json
+from pipelines.base.files import replacing
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
+
+
+# The file beside a model, and its name in archives.
+FILE = "labels.json"
+# What `zipfile` raises for a damaged archive; RuntimeError for one that is encrypted.
+_ZIP_ERRORS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -48,39 +60,116 @@ class Legend:
             UserError: it cannot be read, or holds something else.
         """
         try:
-            content = json.loads(Path(path).read_text())
-            names, rows = content["class_names"], np.array(content["palette"])
+            return cls.parse(Path(path).read_bytes(), path)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def parse(cls, content: str | bytes, source: object) -> Legend:
+        """Reads what `json` gives.
+
+        Raises:
+            UserError: naming `source`, where it is something else.
+        """
+        try:
+            found = json.loads(content)
+            names, rows = found["class_names"], np.array(found["palette"])
             if rows.shape != (len(names), 3) or not all(isinstance(name, str) for name in names):
                 raise ValueError("one name and one [r, g, b] a class are expected")
             if rows.min() < 0 or rows.max() > 255:
                 raise ValueError("colours are 0…255")
             colours = labels.palette(len(names))
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is no file of class names and colours: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{source} is no file of class names and colours: {error}") from error
         colours[: len(names)] = rows
         return cls(tuple(names), colours)
 
+    @property
+    def json(self) -> str:
+        """`{"class_names": […], "palette": [[r, g, b], …]}`."""
+        used = self.palette[: len(self.class_names)].tolist()
+        return json.dumps({"class_names": list(self.class_names), "palette": used}, indent=2) + "\n"
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the names are more than those of `unnamed`."""
+        return self.class_names != Legend.unnamed(len(self.class_names)).class_names
+
     def write(self, path: str | Path) -> None:
-        """Writes `{"class_names": […], "palette": [[r, g, b], …]}`.
+        """Writes `json` into a file.
 
         Raises:
             UserError: it cannot be written.
         """
-        used = self.palette[: len(self.class_names)].tolist()
-        content = {"class_names": list(self.class_names), "palette": used}
-        write_json(path, content)
+        with replacing(path) as temporary:
+            temporary.write_text(self.json)
+
+    def write_into(self, path: Path) -> None:
+        """Adds `json` to a `.keras` file, which Keras reads as before."""
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(FILE, self.json)
 
 
-def legend_beside(file: Path, model: Path, num_classes: int | None) -> Legend | None:
-    """The legend beside a model, or None; a UserError if it is damaged, or another model's."""
-    if not file.is_file():
+def legend_of_keras(path: Path, num_classes: int | None = None) -> Legend | None:
+    """The legend of a `.keras` file; arguments, result and errors as of `legend_of`."""
+    content = None
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                content = archive.read(FILE) if FILE in archive.namelist() else None
+        except _ZIP_ERRORS as error:
+            raise UserError(f"{FILE} in {path} cannot be read: {error}") from error
+    return legend_of(path, path.with_name(FILE), num_classes, content)
+
+
+def legend_of(
+    model: Path, beside: Path, num_classes: int | None, content: str | bytes | None
+) -> Legend | None:
+    """The legend of a model; None if it has none.
+
+    Args:
+        model: its path.
+        beside: the file beside it, which may be absent.
+        num_classes: how many classes it knows; None if that is not known.
+        content: `Legend.json` from inside of the model; None if there is none.
+
+    Raises:
+        UserError: one of them is damaged, or another model's.
+    """
+    source: object = f"{FILE} in {model}"
+    legend = inside = None if content is None else Legend.parse(content, source)
+    if beside.is_file():
+        legend, source = Legend.read(beside), beside
+    if legend is None:
         return None
-    legend = Legend.read(file)
-    if num_classes is not None and len(legend.class_names) != num_classes:
+    if num_classes not in (None, len(legend.class_names)):
         raise UserError(
-            f"{file} names {len(legend.class_names)} classes and {model} knows {num_classes}: "
+            f"{source} names {len(legend.class_names)} classes and {model} knows {num_classes}: "
             "they do not belong together"
         )
+    if inside:
+        check_same_names(model, inside.class_names, source, legend.class_names)
     return legend
+
+
+def check_same_names(
+    model: object, names: Sequence[str], other: object, others: Sequence[str]
+) -> None:
+    """Refuses class names that differ from a model's, if only in their order.
+
+    Args:
+        model: what to call it in the message.
+        names: the model's.
+        other: what to call what it meets.
+        others: the names of that.
+
+    Raises:
+        UserError: it shows both lists.
+    """
+    if tuple(names) != tuple(others):
+        is_order = sorted(names) == sorted(others)
+        relation = "the same in another order" if is_order else "others"
+        raise UserError(
+            f"{model} knows the classes {', '.join(names)}, and {other} has {relation}: "
+            f"{', '.join(others)}; they do not belong together"
+        )

@@ -13,11 +13,18 @@ import numpy as np
 
 from gcn_keras.inference import keras_model
 from gcn_keras.inference.images import checked_batch
-from gcn_keras.inference.legend import Legend, legend_beside
+from gcn_keras.inference.legend import (
+    FILE,
+    Legend,
+    check_same_names,
+    legend_of,
+    legend_of_keras,
+)
 from gcn_keras.inference.serving_client import Client
 from gcn_keras.inference.serving_transports import parse_address
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -52,12 +59,12 @@ class Segmenter(Protocol):
 
 
 class KerasSegmenter:
-    """A `.keras` file, loaded in safe mode; labels.json beside it is its legend."""
+    """A `.keras` file, loaded in safe mode."""
 
     def __init__(self, path: Path):
         self.model = keras_model.load_model(path)
         self.num_classes: int = self.model.output.shape[-1]
-        self.legend = legend_beside(path.with_name("labels.json"), path, self.num_classes)
+        self.legend = legend_of_keras(path, self.num_classes)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         return keras_model.segment(self.model, images)
@@ -88,7 +95,7 @@ class SavedModelSegmenter:
         logits = self._saved.signatures.get("logits")
         self.logits = functools.partial(_output, logits, "logits") if logits else None
         self.num_classes = logits.structured_outputs["logits"].shape[-1] if logits else None
-        self.legend = legend_beside(folder / "assets" / "labels.json", folder, self.num_classes)
+        self.legend = legend_of(folder, folder / "assets" / FILE, self.num_classes, None)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         return _output(self._serve, "labels", images)
@@ -165,21 +172,35 @@ def _no_logits(address: str | Path) -> UserError:
 
 
 def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: PreparedDataset) -> None:
-    """Refuses a model that knows another number of classes than a data set has.
+    """Refuses a model whose classes are not those of a data set, in the same order.
+
+    Names that a model does not carry cannot be compared: a note on standard error says so.
 
     Args:
-        segmenter: the model; one whose form does not carry the number passes.
+        segmenter: the model.
         address: its path or address, for the message.
         dataset: what it is to be used on.
 
     Raises:
         UserError: they do not belong together.
     """
+    legend = segmenter.legend
+    if legend and legend.is_named:
+        check_same_names(address, legend.class_names, repr(dataset.name), dataset.class_names)
+        return
     if segmenter.num_classes not in (None, dataset.num_classes):
         raise UserError(
             f"{address} knows {segmenter.num_classes} classes and {dataset.name!r} has "
             f"{dataset.num_classes}: they do not belong together"
         )
+    _note_once(
+        f"note: {address} carries no class names; they are taken to be those of {dataset.name!r}: "
+        f"{', '.join(dataset.class_names)}"
+    )
+
+
+# Once for a model, however often a command opens it.
+_note_once = functools.cache(note)
 
 
 def is_server(address: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gcn_keras.inference.images import checked_batch
-from gcn_keras.inference.legend import legend_beside
+from gcn_keras.inference.legend import legend_of
 from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base.errors import UserError
@@ -43,7 +43,7 @@ class TFLiteSegmenter:
 
     def __init__(self, path: str | Path):
         path = Path(path)
-        self.legend = legend_beside(path.with_suffix(".json"), path, None)
+        self.legend = legend_of(path, path.with_suffix(".json"), None, None)
         self.num_classes = len(self.legend.class_names) if self.legend else None
         self._interpreter = _interpreter(path)
         self._input, self._output = _input_and_output(self._interpreter, path)

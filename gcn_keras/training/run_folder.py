@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import TASKS, Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.locks import FILE as LOCK
@@ -59,6 +60,8 @@ class RunFolder:
 
         with replacing(path) as temporary:
             keras.Model(model.input, model.output, name=model.name).save(temporary)
+            if self.legend.is_file():
+                Legend.read(self.legend).write_into(temporary)
 
     def write_json(self, path: Path, content: dict) -> None:
         """Writes a JSON file in one step."""

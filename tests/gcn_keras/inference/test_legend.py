@@ -1,0 +1,160 @@
+"""Names and colours of classes: inside of a model, beside it, and compared with those it meets."""
+
+import json
+import zipfile
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from gcn_keras.inference.legend import Legend, check_same_names, legend_of_keras
+from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
+from gcn_keras.training.run_folder import RunFolder
+from pipelines.base.errors import UserError
+from pipelines.base.labels import palette
+
+NAMES = ("sky", "road", "car")
+LEGEND = Legend(NAMES, palette(3, "camvid"))
+
+
+def data_set(*names):
+    return SimpleNamespace(name="street", class_names=names, num_classes=len(names))
+
+
+def channels(classes=3) -> keras.Model:
+    x = keras.Input((None, None, 3))
+    return keras.Model(x, keras.layers.Conv2D(classes, 1)(x))
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A `.keras` file with its legend inside and beside it, as `fit` writes it."""
+    run = RunFolder(tmp_path)
+    LEGEND.write(run.legend)
+    run.save_model(channels(), run.best)
+    return run.best
+
+
+@pytest.mark.parametrize(
+    "names, relation",
+    [
+        (("road", "sky", "car"), "the same in another order: road, sky, car"),
+        (("sky", "road", "tree"), "others: sky, road, tree"),
+        (("sky", "road"), "others: sky, road"),
+    ],
+)
+def test_both_lists_are_shown(names, relation):
+    with pytest.raises(UserError) as caught:
+        check_same_names("best.keras", NAMES, "'street'", names)
+    assert caught.value.exit_status == 1
+    assert str(caught.value) == (
+        f"best.keras knows the classes sky, road, car, and 'street' has {relation}; "
+        "they do not belong together"
+    )
+
+
+def test_equal_names_pass():
+    check_same_names("best.keras", NAMES, "'street'", list(NAMES))
+
+
+class TestInsideOfKeras:
+    def test_a_lost_file(self, model):
+        model.with_name("labels.json").unlink()
+        found = open_segmenter(model).legend
+        assert found.class_names == NAMES
+        np.testing.assert_array_equal(found.palette[:3], LEGEND.palette[:3])
+
+    def test_a_foreign_file(self, model):
+        beside = model.with_name("labels.json")
+        Legend(("road", "sky", "car"), LEGEND.palette).write(beside)
+        with pytest.raises(UserError) as caught:
+            open_segmenter(model)
+        assert str(caught.value) == (
+            f"{model} knows the classes sky, road, car, and {beside} has the same in another "
+            "order: road, sky, car; they do not belong together"
+        )
+
+    def test_other_colours_beside_it(self, model):
+        Legend(NAMES, palette(3)).write(model.with_name("labels.json"))
+        np.testing.assert_array_equal(open_segmenter(model).legend.palette, palette(3))
+
+    def test_plain_keras_reads_it(self, model):
+        found = keras.models.load_model(model)
+        assert found.output_shape == (None, None, None, 3)
+
+    def test_a_file_without(self, tmp_path):
+        channels().save(tmp_path / "old.keras")
+        assert legend_of_keras(tmp_path / "old.keras", 3) is None
+        LEGEND.write(tmp_path / "labels.json")
+        assert legend_of_keras(tmp_path / "old.keras", 3).class_names == NAMES
+
+    def test_of_another_number_of_classes(self, tmp_path):
+        path = tmp_path / "four.keras"
+        channels(4).save(path)
+        LEGEND.write_into(path)
+        with pytest.raises(UserError) as caught:
+            open_segmenter(path)
+        assert str(caught.value) == (
+            f"labels.json in {path} names 3 classes and {path} knows 4: they do not belong together"
+        )
+
+    @pytest.mark.parametrize("content", [b"", b"{", b'{"class_names": []}', b"[" * 100_000])
+    def test_a_damaged_one(self, tmp_path, content):
+        path = tmp_path / "best.keras"
+        channels().save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("labels.json", content)
+        with pytest.raises(UserError, match=f"labels.json in {path} is no file of class names"):
+            open_segmenter(path)
+
+    def test_a_flipped_bit(self, model):
+        content = model.read_bytes()
+        assert content.count(b'"sky"') == 1
+        model.write_bytes(content.replace(b'"sky"', b'"ski"'))
+        with pytest.raises(UserError, match=f"labels.json in {model} cannot be read: Bad CRC"):
+            legend_of_keras(model)
+
+
+class TestOnADataSet:
+    def test_the_same(self, model, capsys):
+        check_same_classes(open_segmenter(model), model, data_set(*NAMES))
+        assert capsys.readouterr().err == ""
+
+    def test_another_order(self, model):
+        with pytest.raises(UserError) as caught:
+            check_same_classes(open_segmenter(model), model, data_set("car", "road", "sky"))
+        assert str(caught.value) == (
+            f"{model} knows the classes sky, road, car, and 'street' has the same in another "
+            "order: car, road, sky; they do not belong together"
+        )
+
+    def test_names_that_are_unknown(self, tmp_path, capsys):
+        """A note, once, and the numbers are compared as ever."""
+        path = tmp_path / "old.keras"
+        channels().save(path)
+        for _ in range(2):
+            check_same_classes(open_segmenter(path), path, data_set("car", "road", "sky"))
+        assert capsys.readouterr().err == (
+            f"note: {path} carries no class names; they are taken to be those of 'street': "
+            "car, road, sky\n"
+        )
+        with pytest.raises(UserError) as caught:
+            check_same_classes(open_segmenter(path), path, data_set("car", "road"))
+        assert str(caught.value) == (
+            f"{path} knows 3 classes and 'street' has 2: they do not belong together"
+        )
+
+    def test_numbers_for_names_are_none(self, tmp_path, capsys):
+        """As forms carry them that were exported from a model without names."""
+        segmenter = SimpleNamespace(legend=Legend.unnamed(3), num_classes=3)
+        check_same_classes(segmenter, tmp_path, data_set(*NAMES))
+        assert "carries no class names" in capsys.readouterr().err
+
+
+def test_what_is_written_is_json(tmp_path):
+    LEGEND.write(tmp_path / "labels.json")
+    assert json.loads((tmp_path / "labels.json").read_text()) == {
+        "class_names": list(NAMES),
+        "palette": [[128, 128, 128], [128, 0, 0], [192, 192, 128]],
+    }
