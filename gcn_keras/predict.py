@@ -8,6 +8,7 @@ import tyro
 
 from gcn_keras.inference.files import predict_files, predict_videos
 from gcn_keras.inference.images import find_images
+from gcn_keras.inference.legend import check_same_names
 from gcn_keras.inference.options import PLAIN, InferenceOptions, segment_function
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.inference.video import check_video, require_opencv
@@ -69,7 +70,11 @@ def predict(
     prepare_tensorflow()
     segmenter = open_segmenter(model)
     segment = segment_function(segmenter, inference, model)
-    carried = segmenter.legend.palette if segmenter.legend else labels.voc_colour_map()
+    legend = segmenter.legend
+    if palette in labels.CLASSES and legend and legend.is_named:
+        classes = labels.CLASSES[palette]
+        check_same_names(model, legend.class_names, f"--palette {palette}", classes)
+    carried = legend.palette if legend else labels.voc_colour_map()
     colours = labels.palette(labels.IGNORE, palette) if palette else carried
     failed_images, failed_videos = 0, 0
     if found_images:

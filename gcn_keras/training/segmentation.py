@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.keras_model import segment
-from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.legend import Legend, check_same_names, legend_of_keras
 from gcn_keras.inference.padding import pad_to_stride
 from gcn_keras.models.costs import p5_weights
 from gcn_keras.models.gcn import gcn
@@ -39,6 +40,16 @@ class Segmentation(Task[SegmentationRecipe]):
     stream = staticmethod(functools.partial(training_batches, with_ids=True))
     scores = ("mean_iou", "pixel_accuracy")
     missing = ("a mean IoU", "valid pixel, everything is void")
+
+    def __init__(self, recipe: SegmentationRecipe, dataset: PreparedDataset):
+        super().__init__(recipe, dataset)
+        if recipe.weights and recipe.weights.endswith(".keras"):
+            legend = legend_of_keras(Path(recipe.weights))
+            # Of a model with another number of classes only the backbone is taken.
+            if legend and legend.is_named and len(legend.class_names) == dataset.num_classes:
+                check_same_names(
+                    recipe.weights, legend.class_names, repr(dataset.name), dataset.class_names
+                )
 
     def loss(self) -> losses.PixelCrossentropy:
         recipe = self.recipe

@@ -43,6 +43,14 @@ CITYSCAPES_LABELS = (
 CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 CITYSCAPES_CLASSES = tuple(CITYSCAPES_LABELS[label_id] for label_id in CITYSCAPES_LABEL_IDS)
 
+# The classes of data sets that have them by definition.
+CLASSES = {
+    "camvid": CAMVID_CLASSES,
+    "cityscapes19": CITYSCAPES_CLASSES,
+    "coco_voc": VOC_CLASSES,
+    "voc2012_sbd": VOC_CLASSES,
+}
+
 
 def voc_colour_map() -> np.ndarray:
     """The PASCAL VOC colour map.

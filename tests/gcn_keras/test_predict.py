@@ -12,8 +12,9 @@ from places import REPOSITORY
 
 from gcn_keras import gcn
 from gcn_keras.inference.files import predict_files, predict_videos
+from gcn_keras.inference.legend import Legend
 from pipelines.base.errors import UserError
-from pipelines.base.labels import voc_colour_map
+from pipelines.base.labels import CAMVID_CLASSES, palette, voc_colour_map
 
 PALETTE = voc_colour_map()
 
@@ -150,6 +151,27 @@ def test_colours_come_from_the_legend_beside_the_model(tmp_path):
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "out" / "photo_labels.png") as labels:
         assert labels.size == (6, 40) and labels.getpalette()[:6] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, status, message",
+    [
+        ("voc2012_sbd", 1, "and --palette voc2012_sbd has others: background, aeroplane, bicycle"),
+        ("camvid", 0, ""),
+        ("shapes", 0, ""),  # in the colours of nobody in particular
+    ],
+)
+def test_a_palette_of_other_classes(tmp_path, name, status, message):
+    model = tmp_path / "model.keras"
+    gcn(num_classes=11, backbone="resnet14_tiny", kernel_size=3).save(model)
+    Legend(CAMVID_CLASSES, palette(11)).write_into(model)
+    done = predict(model, save(tmp_path / "photo.png", 40, 90), "--out", tmp_path / "out",
+                   "--palette", name)  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    if status:
+        assert f"{model} knows the classes sky, building, pole" in done.stderr
 
 
 def predict(*arguments):
