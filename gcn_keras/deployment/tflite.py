@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcn_keras.inference.legend import FILE, Legend
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.inference.tflite_model import quiet_stderr
 from pipelines.base.errors import UserError
@@ -34,8 +35,9 @@ def convert(
     """Converts a Keras model into the content of a TFLite file.
 
     The file takes one image, uint8 `[1, H, W, 3]` RGB, and gives its label map, uint8
-    `[1, H, W]`. A size that is no multiple of the network's stride is padded with the rounded
-    mean pixel and cropped inside, as `gcn_keras.segment` does.
+    `[1, H, W]`; its signature "serving_default" calls them "image" and "labels". A size that is no
+    multiple of the network's stride is padded with the rounded mean pixel and cropped inside, as
+    `gcn_keras.segment` does.
 
     Args:
         model: Keras model from images to logits.
@@ -60,7 +62,7 @@ def convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     with _converting(kind):
-        return converter.convert()
+        return _with_signature(converter.convert())
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Calibrated:
                 denylisted_nodes=sorted(nodes),
             )
         _check_integer(content, some_in_float=bool(nodes))
-        return _with_float_weights(content, self.content) if nodes else content
+        return _with_signature(_with_float_weights(content, self.content) if nodes else content)
 
 
 def calibrate(
@@ -129,6 +131,37 @@ def calibrate(
         content = converter.convert()
     content = _prepared(content)
     return Calibrated(content, _nodes_of_layers(content, [layer.name for layer in model.layers]))
+
+
+def with_legend(content: bytes, legend: Legend) -> bytes:
+    """A TFLite file with the legend as JSON in its metadata, under `legend.FILE`."""
+    from ai_edge_litert.schema_py_generated import BufferT, MetadataT
+
+    model, buffer, entry = _read(content), BufferT(), MetadataT()
+    buffer.data = np.frombuffer(legend.json.encode(), np.uint8)
+    entry.name, entry.buffer = FILE, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), entry]
+    return _packed(model)
+
+
+def _with_signature(content: bytes) -> bytes:
+    """A TFLite file with the signature "serving_default", from "image" to "labels"."""
+    from ai_edge_litert.schema_py_generated import SignatureDefT, TensorMapT
+
+    model, signature = _read(content), SignatureDefT()
+    graph = model.subgraphs[0]
+
+    def named(name: str, index: int) -> TensorMapT:
+        tensor = TensorMapT()
+        tensor.name, tensor.tensorIndex = name, index
+        return tensor
+
+    signature.signatureKey = "serving_default"
+    signature.inputs = [named("image", graph.inputs[0])]
+    signature.outputs = [named("labels", graph.outputs[0])]
+    model.signatureDefs = [signature]
+    return _packed(model)
 
 
 def _converter(model, size, dtype):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from gcn_keras.inference.images import checked_batch
-from gcn_keras.inference.legend import legend_of
+from gcn_keras.inference.legend import FILE, legend_of
 from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base.errors import UserError
@@ -30,7 +30,7 @@ class TFLiteSegmenter:
 
     Attributes:
         size: height and width of the images that the file takes.
-        legend: from NAME.json beside NAME.tflite; None if there is none.
+        legend: from the file, and NAME.json beside NAME.tflite; None if there is none.
         num_classes: how many classes the legend names; None without one.
 
     Raises:
@@ -43,10 +43,10 @@ class TFLiteSegmenter:
 
     def __init__(self, path: str | Path):
         path = Path(path)
-        self.legend = legend_of(path, path.with_suffix(".json"), None, None)
-        self.num_classes = len(self.legend.class_names) if self.legend else None
         self._interpreter = _interpreter(path)
         self._input, self._output = _input_and_output(self._interpreter, path)
+        self.legend = legend_of(path, path.with_suffix(".json"), None, _metadata(path))
+        self.num_classes = len(self.legend.class_names) if self.legend else None
         self.size = tuple(int(side) for side in self._input["shape"][1:3])
         self._lock = threading.Lock()  # an interpreter serves one thread at a time
 
@@ -96,6 +96,17 @@ def _interpreter(path: Path):
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be loaded as a TFLite model: {reason}") from error
     return interpreter
+
+
+def _metadata(path: Path) -> bytes | None:
+    """The legend in a file that the interpreter has found sound."""
+    from ai_edge_litert.schema_py_generated import Model
+
+    model = Model.GetRootAs(path.read_bytes())
+    for entry in map(model.Metadata, range(model.MetadataLength())):
+        if entry.Name() == FILE.encode():
+            return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    return None
 
 
 def _input_and_output(interpreter, path: Path) -> tuple[dict, dict]:

@@ -11,7 +11,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from gcn_keras import gcn, segment
 from gcn_keras.deployment import tflite
+from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
+from pipelines.base import labels
 from pipelines.base.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,50 @@ def test_operations_and_interface(network, kind, size):
     (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert (taken["dtype"], taken["shape"].tolist()) == (np.uint8, [1, *size, 3])
     assert (given["dtype"], given["shape"].tolist()) == (np.uint8, [1, *size])
+
+
+@pytest.mark.parametrize("kind", tflite.KINDS)
+def test_the_signature(network, kind, tmp_path):
+    size = (50, 37)
+    given = images(2, *size)
+    content = tflite.convert(network, kind, size, given)
+    interpreter = Interpreter(model_content=content)
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["image"], "outputs": ["labels"]}
+    }
+    run = interpreter.get_signature_runner()
+    segmenter = opened(content, tmp_path)
+    for image in given:
+        found = run(image=image)
+        assert set(found) == {"labels"}
+        np.testing.assert_array_equal(found["labels"], segmenter.segment(image))
+
+
+@pytest.mark.parametrize("float_layers", [[], ["br_up1_*", "deconv_up2"]])
+def test_the_signature_of_a_mixed_file(calibrated, float_layers):
+    interpreter = Interpreter(model_content=calibrated.quantize(float_layers))
+    image = images(1, 64, 64)[0]
+    assert interpreter.get_signature_runner("serving_default")(image=image)["labels"].shape == (
+        1,
+        64,
+        64,
+    )
+
+
+@pytest.mark.parametrize("kind", tflite.KINDS)
+def test_the_legend_inside(channels, kind, tmp_path):
+    """A lost or a foreign JSON file beside it is noticed; a file without a legend opens."""
+    content = tflite.convert(channels, kind, (32, 40), images(1, 32, 40))
+    assert opened(content, tmp_path).legend is None
+    legend = Legend(("ciel", "tér", "道路"), labels.palette(3, "camvid"))
+    segmenter = opened(tflite.with_legend(content, legend), tmp_path)
+    assert segmenter.legend.class_names == ("ciel", "tér", "道路")
+    np.testing.assert_array_equal(segmenter.legend.palette[:3], labels.CAMVID_PALETTE[:3])
+    image = images(1, 32, 40)[0]
+    np.testing.assert_array_equal(segmenter.segment(image), image.argmax(axis=-1))
+    Legend(("tér", "ciel", "道路"), labels.palette(3)).write(tmp_path / "model.json")
+    with pytest.raises(UserError, match="model.json has the same in another order: tér, ciel"):
+        TFLiteSegmenter(tmp_path / "model.tflite")
 
 
 def test_pixels_go_in_as_they_are_whatever_the_images_reach(channels, tmp_path):
