@@ -8,6 +8,8 @@ and label maps come back as PNG: a tenth and less of numbers in JSON. REST needs
 library, numpy and Pillow alone; gRPC tensorflow-serving-api, which imports TensorFlow.
 """
 
+import contextlib
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,13 @@ import numpy as np
 
 from gcn_keras.inference.encoded_images import EncodedImage, GarbageError, decode_labels, encode
 from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.serving_transports import UnavailableError, server_at
+from gcn_keras.inference.serving_transports import (
+    LABELS,
+    LEGEND,
+    NoSignatureError,
+    UnavailableError,
+    server_at,
+)
 from pipelines.base.errors import UserError
 
 # Of one request: a server with batching refuses what exceeds its max_batch_size, see
@@ -32,7 +40,8 @@ FIRST_DELAY = 0.2  # seconds before the second attempt; then twice as long each 
 class Client:
     """A model behind TensorFlow Serving; a `gcn_keras.inference.segmenters.Segmenter`.
 
-    Nothing is sent before the first image. Several threads may share a client.
+    Nothing is sent before the first image, or before its legend is asked for. Several threads may
+    share a client.
 
     Args:
         address: `http://HOST:8501/v1/models/NAME`, with /versions/N for one version, or https; or
@@ -43,7 +52,6 @@ class Client:
         legend: names and colours of the classes; an answer with a label beyond them is refused.
 
     Attributes:
-        legend: as given; a server does not give it.
         num_classes, logits: None; a server does not give them.
 
     Raises:
@@ -67,8 +75,27 @@ class Client:
                 f"deadline must be above 0 and finite and retries at least 0, got {deadline} and "
                 f"{retries}"
             )
-        self.address, self.deadline, self.retries, self.legend = address, deadline, retries, legend
+        self.address, self.deadline, self.retries = address, deadline, retries
+        self._given = legend
         self._server = server_at(address)
+
+    @functools.cached_property
+    def legend(self) -> Legend | None:
+        """As given, or as the server's model carries it, which is asked once; None if it does not.
+
+        Raises:
+            UserError: as `segment` does.
+        """
+        if self._given:
+            return self._given
+        with self._checked():
+            try:
+                answers = self._ask([b""], LEGEND)
+            except NoSignatureError:
+                return None
+            if len(answers) != 1:
+                raise GarbageError(f"{len(answers)} legends")
+        return Legend.parse(answers[0], f"the legend of {self.address}")
 
     @overload
     def segment(self, images: np.ndarray | str | Path) -> np.ndarray: ...
@@ -100,25 +127,31 @@ class Client:
 
     def _labels(self, encoded_images: list[EncodedImage]) -> list[np.ndarray]:
         labels: list[np.ndarray] = []
-        try:
+        with self._checked():
             for request in _requests(encoded_images):
-                answers = self._ask([encoded.data for encoded in request])
+                answers = self._ask([encoded.data for encoded in request], LABELS)
                 if len(answers) != len(request):
                     raise GarbageError(f"{len(answers)} label maps for {len(request)} images")
                 labels += [self._decode(*pair) for pair in zip(answers, request, strict=True)]
+        return labels
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        try:
+            yield
         except GarbageError as error:
             raise UserError(
                 f"{self.address} did not answer as a model that gcn_keras.export wrote: {error}"
             ) from error
-        return labels
 
-    def _ask(self, encoded_images: list[bytes]) -> list[bytes]:
+    def _ask(self, encoded_images: list[bytes], output: str) -> list[bytes]:
         """One request, repeated while the server is unavailable."""
         end = time.monotonic() + self.deadline
         attempt, delay = 1, FIRST_DELAY
         while True:
             try:
-                return self._server.ask(encoded_images, max(end - time.monotonic(), 0.001))
+                seconds = max(end - time.monotonic(), 0.001)
+                return self._server.ask(encoded_images, seconds, output)
             except TimeoutError as error:
                 raise UserError(
                     f"{self.address} gave no answer within {self.deadline:g} s: allow a longer "
@@ -136,9 +169,9 @@ class Client:
 
     def _decode(self, answer: bytes, encoded: EncodedImage) -> np.ndarray:
         labels = decode_labels(answer, encoded.height, encoded.width)
-        if self.legend and labels.max() >= len(self.legend.class_names):
+        if self._given and labels.max() >= len(self._given.class_names):
             raise GarbageError(
-                f"label {labels.max()}, where the legend names {len(self.legend.class_names)} "
+                f"label {labels.max()}, where the legend names {len(self._given.class_names)} "
                 "classes"
             )
         return labels

@@ -15,16 +15,21 @@ from urllib.parse import quote, urlsplit
 from gcn_keras.inference.encoded_images import GarbageError
 from pipelines.base.errors import UsageError, UserError, printable
 
-SIGNATURE = "serve_bytes"
+# Signatures by their outputs. TensorFlow Serving writes a string as {"b64": …} if its name ends in
+# _bytes, and only then.
+LABELS, LEGEND = "labels_bytes", "legend_bytes"
+SIGNATURES = {LABELS: "serve_bytes", LEGEND: "legend"}
 INPUT = "bytes"
-# TensorFlow Serving writes a string as {"b64": …} if its name ends in _bytes, and only then.
-OUTPUT = "labels_bytes"
 
 ANSWER_BYTES = 2**29
 
 
 class UnavailableError(Exception):
     """The server cannot answer now; asking again may help."""
+
+
+class NoSignatureError(UserError):
+    """The model behind the server has no such signature."""
 
 
 class Address(NamedTuple):
@@ -71,26 +76,27 @@ class Rest:
         self._connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._path = f"{quote(parts.path)}:predict"
 
-    def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
-        """Sends encoded images and returns what came back for each.
+    def ask(self, encoded_images: list[bytes], seconds: float, output: str) -> list[bytes]:
+        """Sends encoded images and returns what came back for each: `LABELS` or `LEGEND`.
 
         Raises:
+            NoSignatureError: the model does not give that.
             UnavailableError: the connection was refused, or the server says 503.
             TimeoutError: the time is up.
             GarbageError: the answer is none.
             UserError: everything else.
         """
         encoded = [{"b64": base64.b64encode(encoded).decode()} for encoded in encoded_images]
-        body = json.dumps({"signature_name": SIGNATURE, "inputs": {INPUT: encoded}})
+        body = json.dumps({"signature_name": SIGNATURES[output], "inputs": {INPUT: encoded}})
         status, content = self._exchange(body.encode(), seconds)
         if status != 200:
-            raise _failure(self._address, status, _error_message(content))
+            raise _failure(self._address, status, _error_message(content), output)
         if len(content) > ANSWER_BYTES:
             raise GarbageError(f"more than {ANSWER_BYTES} bytes")
         try:
             outputs = json.loads(content)["outputs"]
             # Where there is one output alone, TensorFlow Serving leaves out its name.
-            values = outputs[OUTPUT] if isinstance(outputs, dict) else outputs
+            values = outputs[output] if isinstance(outputs, dict) else outputs
             return [base64.b64decode(value["b64"], validate=True) for value in values]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             start = _shortened(content[:200].decode("utf-8", "replace"))
@@ -167,7 +173,7 @@ class Grpc:
         self._channel = grpc.insecure_channel(target, options=tuple(options.items()))
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def ask(self, encoded_images: list[bytes], seconds: float) -> list[bytes]:
+    def ask(self, encoded_images: list[bytes], seconds: float, output: str) -> list[bytes]:
         """As `Rest.ask`."""
         import grpc
         from tensorflow.core.framework import types_pb2
@@ -175,7 +181,7 @@ class Grpc:
 
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._name
-        request.model_spec.signature_name = SIGNATURE
+        request.model_spec.signature_name = SIGNATURES[output]
         if self._version is not None:
             request.model_spec.version.value = int(self._version)
         tensor = request.inputs[INPUT]
@@ -187,26 +193,28 @@ class Grpc:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimeoutError from error
-            raise _failure(self._address, error.code().name, error.details()) from error
+            raise _failure(self._address, error.code().name, error.details(), output) from error
         names = sorted(response.outputs)
-        if OUTPUT not in names or response.outputs[OUTPUT].dtype != types_pb2.DT_STRING:
-            raise GarbageError(f"outputs {names}, not strings named {OUTPUT!r}")
-        return list(response.outputs[OUTPUT].string_val)
+        if output not in names or response.outputs[output].dtype != types_pb2.DT_STRING:
+            raise GarbageError(f"outputs {names}, not strings named {output!r}")
+        return list(response.outputs[output].string_val)
 
 
-def _failure(address: str, code: int | str, message: str) -> Exception:
+def _failure(address: str, code: int | str, message: str, output: str) -> Exception:
     """What an HTTP status or a gRPC code means."""
-    message = _shortened(message)
-    hint = ""
+    message, signature = _shortened(message), SIGNATURES[output]
     if code in (503, "UNAVAILABLE"):
         return UnavailableError(message)
     if code in (404, "NOT_FOUND"):
         return UserError(f"{address}: the server has no such model or version ({message})")
-    if f'"{SIGNATURE}"' in message:
-        hint = f": is it a model that gcn_keras.export wrote, with the signature {SIGNATURE!r}?"
-    elif code not in (400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
+    if f'"{signature}"' in message:
+        return NoSignatureError(
+            f"{address} refused the request ({message}): is it a model that gcn_keras.export "
+            f"wrote, with the signature {signature!r}?"
+        )
+    if code not in (400, "INVALID_ARGUMENT", "FAILED_PRECONDITION"):
         return UserError(f"{address} failed with {code} ({message})")
-    return UserError(f"{address} refused the request ({message}){hint}")
+    return UserError(f"{address} refused the request ({message})")
 
 
 def _error_message(content: bytes) -> str:
