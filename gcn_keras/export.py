@@ -7,7 +7,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.deployable import (
+    MOST_PIXELS,
+    WARM_UP_SIZE,
+    Deployable,
+    check_most_pixels,
+)
 from gcn_keras.deployment.forms import Format, export_model
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
@@ -24,6 +29,7 @@ def export(
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
     split: str | None = None,
     budget: float | None = None,
+    most_pixels: int = MOST_PIXELS,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
 ) -> None:
     """Export a model for servers and phones: batch norms folded, weights frozen into constants.
@@ -38,16 +44,20 @@ def export(
         formats: What to write.
         size: Height and width of the images that TFLite files take, for good; the other
             formats take any size, and are timed and warmed up with this one.
-        dataset: Prepared data set to measure on; class names and colours are taken from it, and
-            what an int8 model is calibrated with, from split train.
+        dataset: Prepared data set of the model's classes to measure on; an int8 model is
+            calibrated with its split train.
         data_dir: Where prepared data sets live.
         split: Split to measure on; by default val or validation.
         budget: How many points of mean IoU int8 may lose: sensitive layers stay in float until it
             fits, or nothing is written.
+        most_pixels: Pixels that a SavedModel's serve_bytes takes in one request, all its images
+            together: what bounds a server's memory, see serving/README.md.
         json_file: Write the figures here, too.
     """
     formats = tuple(dict.fromkeys(formats))
     _check_options(formats, size, dataset, split, budget)
+    with as_options():
+        check_most_pixels(most_pixels, size or WARM_UP_SIZE)
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     check_target(json_file, "--json")
@@ -57,7 +67,7 @@ def export(
     prepared = datasets.load(dataset, data_dir) if dataset else None
     deployable = Deployable.load(model, prepared)
     with as_options():
-        figures = export_model(deployable, out, formats, size, prepared, split, budget)
+        figures = export_model(deployable, out, formats, size, prepared, split, budget, most_pixels)
     if json_file:
         write_json(json_file, figures)
 
@@ -86,8 +96,12 @@ def _check_options(formats, size, dataset, split, budget) -> None:
             raise UsageError("--budget is about int8: add tflite-int8 to --formats")
         if not 0 <= budget < np.inf:
             raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
-    if "onnx" in formats and not importlib.util.find_spec("tf2onnx"):
-        raise UserError("onnx needs tf2onnx, which is not installed: pip install 'gcn_keras[onnx]'")
+    if "onnx" in formats:
+        for package in ("tf2onnx", "onnxruntime"):
+            if not importlib.util.find_spec(package):
+                raise UserError(
+                    f"onnx needs {package}, which is not installed: pip install 'gcn_keras[onnx]'"
+                )
 
 
 def main() -> None:

@@ -8,13 +8,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.padding import STRIDE
 from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
+from pipelines.base.errors import ArgumentError
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
     from pipelines.datasets import PreparedDataset
+
+
+# A small file may announce any number of pixels, and bring a server down (our choice).
+MOST_PIXELS = 2**26
+WARM_UP_SIZE = (256, 256)
+
+
+def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
+    """Refuses a limit that is below the pixels of a warm-up request with images of this size.
+
+    Raises:
+        ArgumentError: naming the limit that is needed.
+    """
+    height, width = (-(-side // STRIDE) * STRIDE for side in size)
+    half = -(-(size[0] // 2 + 1) // STRIDE) * STRIDE
+    if most_pixels < (height + half) * width:
+        raise ArgumentError(
+            "most_pixels",
+            f"must be at least {(height + half) * width}, the pixels of a request that a server "
+            f"warms up with, got {most_pixels}: {{size}} makes its images smaller",
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.deployable import MOST_PIXELS, WARM_UP_SIZE, Deployable
 from gcn_keras.inference.padding import pad_with_mean
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import replacing
@@ -45,6 +45,7 @@ def export_model(
     dataset: PreparedDataset | None = None,
     split: str | None = None,
     budget: float | None = None,
+    most_pixels: int = MOST_PIXELS,
     say: Callable[[str], None] = print,
 ) -> dict:
     """Compares a model with its deployed graph, writes its forms, and measures them.
@@ -62,6 +63,7 @@ def export_model(
             train; None measures nothing.
         split: to measure on; None for val or validation.
         budget: how many points of mean IoU int8 may lose, see `quantization.fit_budget`.
+        most_pixels: that a SavedModel serves at most, see `saved_model.export_saved_model`.
         say: takes the lines about what was found and written.
 
     Returns:
@@ -83,10 +85,14 @@ def export_model(
     figures["graph"] = compare(deployable, size)
     say(graph_table(figures["graph"]))
     try:
-        files = _write(deployable, out, formats, size, dataset, split, budget, say)
+        contents = {
+            kind: _tflite(deployable, kind, size, dataset, split, budget, say)
+            for kind in formats
+            if kind.startswith("tflite")
+        }
+        files = _write(deployable, out, formats, contents, size, most_pixels, say)
         if dataset:
-            files.pop("onnx", None)  # no form that `evaluate` takes
-            rows = report([deployable.file, *files.values()], dataset, split)
+            rows = report([deployable.file, *files], dataset, split)
             figures |= {"dataset": dataset.name, "split": split, "formats": rows}
             say(f"\n{dataset.name}, split {split}\n\n{markdown(rows)}")
     except tf.errors.OpError as error:
@@ -143,25 +149,20 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
     return {"training": training, "deployed": deployed, **sides, "speed_ratio": ratio}
 
 
-def _write(deployable, out, formats, size, dataset, split, budget, say) -> dict[Format, Path]:
-    """Writes what was asked for, once everything is converted; tells what lies where."""
-    from gcn_keras.deployment import saved_model
+def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[Path]:
+    """Writes what was asked for, TFLite's contents being there; tells what lies where."""
+    from gcn_keras.deployment import saved_model, tflite
     from gcn_keras.deployment.quantization import mib_of
 
-    contents = {
-        kind: _tflite(deployable, kind, size, dataset, split, budget, say)
-        for kind in formats
-        if kind.startswith("tflite")
-    }
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot export to {out}: {error.strerror}") from error
-    written = {}
+    written = []
     for kind in formats:
         if kind == "savedmodel":
-            warm_up = size or saved_model.WARM_UP_SIZE
-            path = saved_model.export_saved_model(deployable, out, warm_up)
+            warm_up = size or WARM_UP_SIZE
+            path = saved_model.export_saved_model(deployable, out, warm_up, most_pixels)
         else:
             path = out / f"{out.resolve().name}{ENDINGS[kind]}"
             deployable.legend.write(path.with_suffix(".json"))
@@ -169,8 +170,8 @@ def _write(deployable, out, formats, size, dataset, split, budget, say) -> dict[
                 saved_model.export_onnx(deployable, path)
             else:
                 with replacing(path) as temporary:
-                    temporary.write_bytes(contents[kind])
-        written[kind] = path
+                    temporary.write_bytes(tflite.with_legend(contents[kind], deployable.legend))
+        written.append(path)
         say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written
 

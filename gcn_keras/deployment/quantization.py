@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,32 +45,40 @@ def report(
     Returns:
         A row for each: `model`; `ConfusionMatrix.summary`; `loss_points`, how many points of mean
         IoU (hundredths) are lost against the first; `size_mib`, None for a server; `latency_ms`,
-        the median time of an image by itself.
+        the median time of an image by itself; `size`, height and width of the images that it takes,
+        None for any, and `other_sizes`, how many images had another size.
 
     Raises:
         UserError: a model cannot be used, or knows another number of classes than the data set.
     """
-    rows: list[dict] = []
-    for model in models:
-        segmenter = open_segmenter(model)
-        check_same_classes(segmenter, model, dataset)
-        matrix = evaluate_model(segmenter.segment, dataset, split, limit)
-        summary = matrix.summary(dataset.class_names)
-        reference = rows[0]["mean_iou"] if rows else summary["mean_iou"]
-        rows.append(
-            {
-                "model": str(model),
-                **summary,
-                "loss_points": 100 * (reference - summary["mean_iou"]),
-                "size_mib": None if is_server(str(model)) else mib_of(Path(model)),
-                "latency_ms": _latency_ms(segmenter.segment, dataset, split),
-            }
-        )
+    rows = [_measured(model, dataset, split, limit) for model in models]
+    for row in rows:
+        row["loss_points"] = 100 * (rows[0]["mean_iou"] - row["mean_iou"])
     return rows
 
 
+def _measured(model, dataset, split, limit) -> dict:
+    segmenter, images_of = open_segmenter(model), Counter[tuple]()
+    check_same_classes(segmenter, model, dataset)
+
+    def segment(images: np.ndarray) -> np.ndarray:
+        images_of[images.shape[1:3]] += len(images)
+        return segmenter.segment(images)
+
+    matrix = evaluate_model(segment, dataset, split, limit)
+    size = getattr(segmenter, "size", None)
+    return {
+        "model": str(model),
+        **matrix.summary(dataset.class_names),
+        "size_mib": None if is_server(str(model)) else mib_of(Path(model)),
+        "latency_ms": _latency_ms(segmenter.segment, dataset, split),
+        "size": size and list(size),
+        "other_sizes": size and images_of.total() - images_of[size],
+    }
+
+
 def markdown(rows: list[dict]) -> str:
-    """The rows of `report` as a Markdown table, a model a line."""
+    """The rows of `report` as a Markdown table, a model a line, and what is to be known of it."""
     classes = list(rows[0]["iou"])
     head = ["model", "mean IoU %", "loss, points", "MiB", "ms an image", *classes]
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
@@ -85,7 +94,16 @@ def markdown(rows: list[dict]) -> str:
                 *("absent" if iou is None else f"{100 * iou:.1f}" for iou in ious),
             ]
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    table = [f"| {' | '.join(cells)} |" for cells in lines]
+    for row in rows:
+        if count := row.get("other_sizes"):
+            height, width = row["size"]
+            table.append(
+                f"\n{row['model']} takes images of {height}x{width}, and {count:,} had another "
+                "size: smaller ones were padded, larger ones cut into tiles, which see less around "
+                "them"
+            )
+    return "\n".join(table)
 
 
 @dataclass(frozen=True)

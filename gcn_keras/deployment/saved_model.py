@@ -9,24 +9,31 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.deployable import (
+    MOST_PIXELS,
+    WARM_UP_SIZE,
+    Deployable,
+    check_most_pixels,
+)
 from gcn_keras.deployment.graphs import IMAGES, freeze, logits_graph
+from gcn_keras.inference.legend import FILE
+from gcn_keras.inference.padding import STRIDE
 from gcn_keras.models.line_convolutions import by_lines
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 from pipelines.base.imagenet import MEAN_RGB
 
-# A small file may announce any number of pixels, and bring a server down (our choice).
-MOST_PIXELS = 2**26
-WARM_UP_SIZE = (256, 256)
 ONNX_OPSET = 17
 _PNG = b"\x89PNG\r\n\x1a\n"
 _IMAGE = tf.TensorSpec(IMAGES.shape[1:], tf.uint8)
 
 
 def export_saved_model(
-    deployable: Deployable, directory: str | Path, size: tuple[int, int] = WARM_UP_SIZE
+    deployable: Deployable,
+    directory: str | Path,
+    size: tuple[int, int] = WARM_UP_SIZE,
+    most_pixels: int = MOST_PIXELS,
 ) -> Path:
     """Writes the next version folder of a SavedModel: DIRECTORY/1, DIRECTORY/2, …
 
@@ -38,12 +45,14 @@ def export_saved_model(
     - `serving_default`: `images`, uint8 `[B, H, W, 3]` RGB, to `labels`, uint8 `[B, H, W]`, and
       `scores`, float32 `[B, H, W]`, the softmax score of the label;
     - `logits`: `images` to `logits`, float32 `[B, H, W, C]`;
+    - `legend`: `bytes`, string `[B]`, whatever they hold, to `legend_bytes`, string `[B]`: each
+      the legend as JSON, so that a client of the server can ask for it;
     - `serve_bytes`: `bytes`, string `[B]`, JPEG or PNG files of one size or of several, to
       `labels_bytes`, string `[B]`: label maps at the images' own sizes, as 8-bit grayscale PNG
       of class indices. (TF Serving writes strings to JSON as base64 if the name ends in _bytes,
       and only then.) Pixels are taken as they are stored: a camera's orientation in EXIF is
       not applied and transparency not shown, unlike with `gcn_keras.load_image`. One damaged
-      image fails the request.
+      image fails the request, and so do too many pixels, before anything is decoded.
 
     assets/labels.json is the legend; assets.extra/tf_serving_warmup_requests are requests with
     which TF Serving warms up before it takes others.
@@ -52,13 +61,17 @@ def export_saved_model(
         deployable: the model.
         directory: the folder of versions; made if absent.
         size: height and width of the images to warm up with.
+        most_pixels: of a request to `serve_bytes`: of all its images together, each padded to
+            multiples of `STRIDE`, as the network sees them.
 
     Returns:
         The new version folder. It appears when it is complete, and never in place of another.
 
     Raises:
+        ArgumentError: the server could not be warmed up with so few pixels.
         UserError: it cannot be written.
     """
+    check_most_pixels(most_pixels, size)
     with by_lines(deployable.folded):
         graph = freeze(logits_graph(deployable.folded))
     directory = Path(directory)
@@ -66,7 +79,7 @@ def export_saved_model(
     temporary = directory / f".incomplete-{uuid.uuid4().hex}"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write(graph, deployable.legend, size, temporary)
+        _write(graph, deployable.legend, size, most_pixels, temporary)
         return _rename_to_next_version(temporary, directory)
     except OSError as error:
         raise UserError(f"cannot export to {directory}: {error.strerror or error}") from error
@@ -78,7 +91,7 @@ def export_saved_model(
 
 def export_onnx(deployable: Deployable, path: str | Path) -> None:
     """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8
-    `[B, H, W]`.
+    `[B, H, W]`; its metadata have the legend as JSON under labels.json.
 
     Raises:
         UserError: it cannot be written.
@@ -93,6 +106,7 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
         return {"labels": _labels(_call(graph, images))}
 
     content, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=ONNX_OPSET)
+    content.metadata_props.add(key=FILE, value=deployable.legend.json)
     with replacing(path) as temporary:
         temporary.write_bytes(content.SerializeToString())
 
@@ -107,13 +121,13 @@ def _labels(logits) -> tf.Tensor:
     return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
 
 
-def _write(graph, legend, size, folder) -> None:
+def _write(graph, legend, size, most_pixels, folder) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "labels.json")
         legend.write(file)
         module = tf.Module()
         module.legend = tf.saved_model.Asset(str(file))
-        tf.saved_model.save(module, str(folder), _signatures(graph))
+        tf.saved_model.save(module, str(folder), _signatures(graph, legend, most_pixels))
     extra = folder / "assets.extra"
     extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
@@ -135,7 +149,7 @@ def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
         version += 1
 
 
-def _signatures(graph) -> dict:
+def _signatures(graph, legend, most_pixels) -> dict:
     @tf.function(input_signature=[IMAGES])
     def serving_default(images):
         logits = _call(graph, images)
@@ -148,9 +162,16 @@ def _signatures(graph) -> dict:
     def logits(images):
         return {"logits": _call(graph, images)}
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="bytes")])
+    encoded = tf.TensorSpec((None,), tf.string, name="bytes")
+
+    @tf.function(input_signature=[encoded])
+    def legend_bytes(bytes):
+        return {"legend_bytes": tf.fill(tf.shape(bytes), legend.json)}
+
+    @tf.function(input_signature=[encoded])
     def serve_bytes(bytes):
         sizes = tf.map_fn(_size_of, bytes, fn_output_signature=tf.TensorSpec((2,), tf.int32))
+        sizes = _within(sizes, most_pixels)
 
         def together():
             images = tf.map_fn(decode_image, bytes, fn_output_signature=_IMAGE)
@@ -170,7 +191,12 @@ def _signatures(graph) -> dict:
         is_one_size = (tf.size(bytes) > 0) & tf.reduce_all(sizes == sizes[:1])
         return {"labels_bytes": tf.cond(is_one_size, together, one_by_one)}
 
-    return {"serving_default": serving_default, "logits": logits, "serve_bytes": serve_bytes}
+    return {
+        "serving_default": serving_default,
+        "logits": logits,
+        "serve_bytes": serve_bytes,
+        "legend": legend_bytes,
+    }
 
 
 def _size_of(encoded) -> tf.Tensor:
@@ -186,13 +212,30 @@ def _size_of(encoded) -> tf.Tensor:
         with tf.control_dependencies([check]):
             return tf.io.extract_jpeg_shape(encoded)[:2]
 
-    size = tf.cond(is_png, of_png, of_jpeg)
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-    tf.debugging.Assert(
-        pixels <= MOST_PIXELS,
-        ["an image has", pixels, f"pixels: at most {MOST_PIXELS} are served"],
+    return tf.ensure_shape(tf.cond(is_png, of_png, of_jpeg), (2,))
+
+
+def _within(sizes, most) -> tf.Tensor:
+    """`sizes`, int32 `[B, 2]`, once it is known that the images have at most so many pixels."""
+    check = tf.debugging.Assert(tf.reduce_all(sizes > 0), ["an image has no valid size"])
+    with tf.control_dependencies([check]):
+        wide = tf.cast(sizes, tf.int64)
+    largest = tf.reduce_max(tf.reduce_prod(wide, axis=1))
+    check = tf.debugging.Assert(
+        largest <= most, ["an image has", largest, f"pixels: at most {most} are served"]
     )
-    return tf.ensure_shape(size, (2,))
+    with tf.control_dependencies([check]):  # first: the sum of larger ones might overflow
+        padded = tf.reduce_sum(tf.reduce_prod(-(-wide // STRIDE) * STRIDE, axis=1))
+    check = tf.debugging.Assert(
+        padded <= most,
+        [
+            "the images of a request have",
+            padded,
+            f"pixels, padded to multiples of {STRIDE}: at most {most} are served",
+        ],
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(sizes)
 
 
 def _warm_up_requests(size):
@@ -204,6 +247,7 @@ def _warm_up_requests(size):
     image = np.full((height, width, 3), np.rint(MEAN_RGB), np.uint8)
     jpeg = tf.io.encode_jpeg(image).numpy()
     png = tf.io.encode_png(image[: height // 2 + 1]).numpy()
+    # `check_most_pixels` knows what they have.
     for signature, name, value in (
         ("serving_default", "images", image[None]),
         ("serve_bytes", "bytes", [jpeg]),

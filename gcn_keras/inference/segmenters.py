@@ -20,6 +20,7 @@ from gcn_keras.inference.legend import (
     legend_of,
     legend_of_keras,
 )
+from gcn_keras.inference.onnx_model import OnnxSegmenter
 from gcn_keras.inference.serving_client import Client
 from gcn_keras.inference.serving_transports import parse_address
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 Segment = Callable[[np.ndarray], np.ndarray]
 
 FORMS = (
-    "a .keras file, a SavedModel folder, a .tflite file, http://HOST:8501/v1/models/NAME or "
-    "grpc://HOST:8500/NAME"
+    "a .keras file, a SavedModel folder, a .tflite or .onnx file, "
+    "http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME"
 )
 
 
@@ -95,7 +96,9 @@ class SavedModelSegmenter:
         logits = self._saved.signatures.get("logits")
         self.logits = functools.partial(_output, logits, "logits") if logits else None
         self.num_classes = logits.structured_outputs["logits"].shape[-1] if logits else None
-        self.legend = legend_of(folder, folder / "assets" / FILE, self.num_classes, None)
+        legend = self._saved.signatures.get("legend")
+        content = legend(bytes=tf.constant([""]))["legend_bytes"].numpy()[0] if legend else None
+        self.legend = legend_of(folder, folder / "assets" / FILE, self.num_classes, content)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         return _output(self._serve, "labels", images)
@@ -112,9 +115,9 @@ def open_segmenter(address: str | Path) -> Segmenter:
 
     Args:
         address: a .keras file; a SavedModel, or the folder of its versions, of which the newest
-            is taken; a .tflite file; the address of a server, see `Client`. A SavedModel is code,
-            which runs with all that the user may do: open those alone whose origin you trust.
-            The others are data.
+            is taken; a .tflite or .onnx file; the address of a server, see `Client`. A SavedModel
+            is code, which runs with all that the user may do: open those alone whose origin you
+            trust. The others are data.
 
     Raises:
         UserError: there is no model, or it cannot be used; a server is asked at the first
@@ -126,7 +129,14 @@ def open_segmenter(address: str | Path) -> Segmenter:
     path = Path(address)
     if path.is_dir():
         return SavedModelSegmenter(path)
-    return KerasSegmenter(path) if path.suffix == ".keras" else TFLiteSegmenter(path)
+    return _FILES[path.suffix](path)
+
+
+_FILES: dict[str, Callable[[Path], Segmenter]] = {
+    ".keras": KerasSegmenter,
+    ".tflite": TFLiteSegmenter,
+    ".onnx": OnnxSegmenter,
+}
 
 
 def check_exists(address: str | Path) -> None:
@@ -141,7 +151,7 @@ def check_exists(address: str | Path) -> None:
         parse_address(str(address))
     elif os.path.isdir(path):
         newest_version(path)
-    elif not os.path.isfile(path) or path.suffix not in (".keras", ".tflite"):
+    elif not os.path.isfile(path) or path.suffix not in _FILES:
         raise UserError(f"there is no model at {address}: expected {FORMS}")
 
 
@@ -159,7 +169,7 @@ def check_gives_logits(address: str | Path) -> None:
     Raises:
         UserError: naming the forms that do.
     """
-    if is_server(str(address)) or Path(address).suffix == ".tflite":
+    if is_server(str(address)) or Path(address).suffix in (".tflite", ".onnx"):
         raise _no_logits(address)
 
 

@@ -151,12 +151,15 @@ class TestRefuses:
         )
         assert names(tmp_path) == set()
 
-    def test_onnx_that_is_not_installed(self, models, tmp_path, monkeypatch):
-        monkeypatch.setattr(export_command.importlib.util, "find_spec", lambda name: None)
+    @pytest.mark.parametrize("missing", ["tf2onnx", "onnxruntime"])
+    def test_onnx_that_is_not_installed(self, models, tmp_path, monkeypatch, missing):
+        monkeypatch.setattr(
+            export_command.importlib.util, "find_spec", lambda name: None if name == missing else 1
+        )
         with pytest.raises(UserError) as caught:
             export(models / "three.keras", tmp_path / "out", ("onnx",))
         assert str(caught.value) == (
-            "onnx needs tf2onnx, which is not installed: pip install 'gcn_keras[onnx]'"
+            f"onnx needs {missing}, which is not installed: pip install 'gcn_keras[onnx]'"
         )
 
     def test_where_figures_cannot_be_written(self, models, tmp_path):
@@ -208,6 +211,35 @@ class TestLegend:
         LEGEND.write(tmp_path / "labels.json")
         found = self.exported(path, tmp_path / "out")
         assert found.class_names == CLASSES
+        np.testing.assert_array_equal(found.palette[:3], labels.CAMVID_PALETTE[:3])
+
+    @pytest.mark.parametrize(
+        "names, relation",
+        [
+            (("green", "red", "blue"), "the same in another order"),
+            (("sky", "road", "car"), "others"),
+        ],
+    )
+    def test_is_never_replaced(self, models, data_dir, tmp_path, names, relation):
+        """A data set of other classes, if only in their order, is refused; nothing is written."""
+        path = tmp_path / "best.keras"
+        path.write_bytes((models / "three.keras").read_bytes())
+        Legend(names, labels.palette(3)).write(tmp_path / "labels.json")
+        with pytest.raises(UserError) as caught:
+            export(path, tmp_path / "out", dataset="image_folder", data_dir=data_dir)
+        assert str(caught.value) == (
+            f"{path} knows the classes {', '.join(names)}, and 'image_folder' has {relation}: "
+            "red, green, blue; they do not belong together"
+        )
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.slow
+    def test_keeps_its_colours_beside_a_data_set(self, models, data_dir, tmp_path):
+        path = tmp_path / "best.keras"
+        path.write_bytes((models / "three.keras").read_bytes())
+        LEGEND.write_into(path)
+        options = {"dataset": "image_folder", "data_dir": data_dir}
+        found = self.exported(path, tmp_path / "out", **options)
         np.testing.assert_array_equal(found.palette[:3], labels.CAMVID_PALETTE[:3])
 
     @pytest.mark.slow
@@ -301,6 +333,14 @@ class TestEveryFormat:
             "image_folder",
             "val",
         )
+        # Images of 32×32, 40×64, 20×24 and 32×33: none has the size of the TFLite files.
+        assert [(row["size"], row["other_sizes"]) for row in rows] == (
+            [(None, None)] * 2 + [([32, 40], 4)] * 3
+        )
+        assert (
+            f"{out / 'stripes.tflite'} takes images of 32x40, and 4 had another size: smaller ones "
+            "were padded, larger ones cut into tiles, which see less around them\n"
+        ) in printed
         assert quantization.markdown(rows) in printed
         assert "int8 with no layer in float: mean IoU" in printed
 
@@ -347,6 +387,29 @@ class TestParts:
         np.testing.assert_array_equal(
             session.run(["labels"], {"images": image})[0], image.argmax(axis=-1)
         )
+
+    def test_onnx_is_measured(self, models, data_dir, tmp_path, capsys):
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+        out = tmp_path / "out"
+        export(models / "three.keras", out, ("onnx",), dataset="image_folder", data_dir=data_dir)
+        assert open_segmenter(out / "out.onnx").legend.class_names == CLASSES
+        expected = quantization.report(
+            [models / "three.keras"], datasets.load("image_folder", data_dir), "val"
+        )
+        table = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[-2:]]
+        assert [row[0] for row in table] == [f"| {models / 'three.keras'}", f"| {out / 'out.onnx'}"]
+        for row in table:
+            assert row[1] == f"{100 * expected[0]['mean_iou']:.1f}"
+
+    def test_a_limit_of_pixels(self, models, tmp_path):
+        with pytest.raises(UsageError) as caught:
+            export(models / "three.keras", tmp_path / "out", most_pixels=100)
+        assert str(caught.value) == (
+            "--most-pixels must be at least 106496, the pixels of a request that a server warms up "
+            "with, got 100: --size makes its images smaller"
+        )
+        assert names(tmp_path) == set()
 
     def test_representative_images(self, data_dir):
         """Windows of larger images, smaller ones padded with the mean pixel, none resized."""

@@ -84,6 +84,13 @@ def test_markdown():
         "| a.keras | 75.0 | 0.0 | 5.25 | 12.3 | 50.0 | 100.0 | absent |",
         "| grpc://h:8500/a | 74.1 | 0.9 | – | 3.0 | 48.2 | 100.0 | 0.0 |",
     ]
+    rows[0] |= {"size": [32, 40], "other_sizes": 0}
+    rows[1] |= {"size": [512, 1024], "other_sizes": 1234}
+    assert markdown(rows).splitlines()[4:] == [
+        "",
+        "grpc://h:8500/a takes images of 512x1024, and 1,234 had another size: smaller ones were "
+        "padded, larger ones cut into tiles, which see less around them",
+    ]
 
 
 def test_an_invalid_budget():

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 import threading
+import zlib
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from stand_in_server import StandIn
 from tensorflow_serving.apis import prediction_log_pb2
 
 from gcn_keras import gcn, load_image, segment
@@ -20,7 +23,10 @@ from gcn_keras.deployment import saved_model
 from gcn_keras.deployment.deployable import Deployable
 from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
 from gcn_keras.inference.legend import Legend
-from pipelines.base.errors import UserError
+from gcn_keras.inference.onnx_model import OnnxSegmenter
+from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
+from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.labels import CAMVID_PALETTE, palette
 
 LEGEND = Legend.unnamed(3)
 
@@ -204,15 +210,45 @@ class TestFailures:
         assert names(tmp_path) == set()
 
 
+@pytest.fixture(scope="module")
+def small(identity, tmp_path_factory):
+    """Serves 4096 pixels at most."""
+    folder = tmp_path_factory.mktemp("small")
+    loaded = tf.saved_model.load(str(export_saved_model(identity, folder, (32, 32), 4096)))
+    yield loaded.signatures
+    assert loaded
+
+
+def test_a_limit_that_a_warm_up_exceeds(identity, tmp_path):
+    """Of 64×64 pixels, of which one and a half images come together, the half padded to 64."""
+    with pytest.raises(ArgumentError) as caught:
+        export_saved_model(identity, tmp_path, (64, 64), 8191)
+    assert str(caught.value) == (
+        "most_pixels must be at least 8192, the pixels of a request that a server warms up with, "
+        "got 8191: size makes its images smaller"
+    )
+    assert names(tmp_path) == set()
+    folder = export_saved_model(identity, tmp_path, (64, 64), 8192)
+    records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
+    signatures = tf.saved_model.load(str(folder)).signatures
+    for record in records.as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        signatures[request.model_spec.signature_name](
+            **{name: tf.constant(value) for name, value in inputs.items()}
+        )
+
+
 class TestSignatures:
     def test_what_they_take_and_give(self, signatures):
-        assert set(signatures) == {"serving_default", "logits", "serve_bytes"}
+        assert set(signatures) == {"serving_default", "logits", "serve_bytes", "legend"}
         pictures = {"images": tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")}
         files = {"bytes": tf.TensorSpec((None,), tf.string, name="bytes")}
         for name, taken, given in (
             ("serving_default", pictures, {"labels": "uint8 3", "scores": "float32 3"}),
             ("logits", pictures, {"logits": "float32 4"}),
             ("serve_bytes", files, {"labels_bytes": "string 1"}),
+            ("legend", files, {"legend_bytes": "string 1"}),
         ):
             outputs = signatures[name].structured_outputs
             assert signatures[name].structured_input_signature[1] == taken
@@ -294,6 +330,50 @@ class TestSignatures:
         expected = "[an image has] [100000000] [pixels: at most 67108864 are served]"
         assert expected in caught.value.message
 
+    @pytest.mark.parametrize(
+        "sizes, message",
+        [
+            # 64 × 64 pixels are 4096: one more is one too many, in one image or in all together.
+            ([(64, 64)], None),
+            ([(32, 32)] * 4, None),
+            ([(65, 64)], "[an image has] [4160] [pixels: at most 4096 are served]"),
+            (
+                [(32, 32)] * 5,
+                "[the images of a request have] [5120] [pixels, padded to multiples of 32: at "
+                "most 4096 are served]",
+            ),
+            (
+                [(64, 32), (1, 33)],
+                None,
+            ),
+            (
+                [(64, 32), (1, 65)],
+                "[the images of a request have] [5120] [pixels, padded to multiples of 32: at "
+                "most 4096 are served]",
+            ),
+        ],
+    )
+    def test_serve_bytes_within_a_limit(self, small, sizes, message):
+        contents = [encoded(picture(*size), "png") for size in sizes]
+        if message is None:
+            assert len(serve_bytes(small, contents)) == len(sizes)
+            return
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            serve_bytes(small, contents)
+        assert message in caught.value.message
+
+    @pytest.mark.parametrize(
+        "height, width", [(2**32 - 1, 2**32 - 1), (2**31, 2**31), (0, 5), (2**32 - 8, 2**31 - 1)]
+    )
+    def test_serve_bytes_refuses_impossible_sizes(self, signatures, height, width):
+        """Whose product is small, or negative, as signed numbers; beside a sound image."""
+        content = encoded(picture(9, 9), "png")
+        header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + content[24:29]
+        content = content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:]
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            serve_bytes(signatures, [encoded(picture(9, 9), "png"), content])
+        assert "an image has no valid size" in caught.value.message
+
     def test_weights_lie_there_once(self, network, folder):
         folded_bytes = 4 * network.count_params()
         assert (folder / "saved_model.pb").stat().st_size < 1.2 * folded_bytes
@@ -329,6 +409,49 @@ def test_the_legend_is_an_asset(folder):
     }
 
 
+@pytest.mark.slow
+class TestLegendInside:
+    """In the graph, too: a lost or a foreign assets/labels.json is noticed."""
+
+    @pytest.fixture
+    def copy(self, identity, tmp_path):
+        named = Legend(("red", "green", "blue"), palette(3, "camvid"))
+        return export_saved_model(Deployable(identity.network, named), tmp_path)
+
+    def test_a_lost_file(self, copy):
+        (copy / "assets" / "labels.json").unlink()
+        found = open_segmenter(copy).legend
+        assert found.class_names == ("red", "green", "blue")
+        np.testing.assert_array_equal(found.palette[:3], CAMVID_PALETTE[:3])
+
+    def test_a_foreign_file(self, copy):
+        file = copy / "assets" / "labels.json"
+        Legend(("green", "red", "blue"), palette(3)).write(file)
+        with pytest.raises(UserError) as caught:
+            open_segmenter(copy)
+        assert str(caught.value) == (
+            f"{copy} knows the classes red, green, blue, and {file} has the same in another order: "
+            "green, red, blue; they do not belong together"
+        )
+
+    @pytest.mark.parametrize("kind", ["http", "grpc"])
+    def test_a_server_is_asked(self, copy, kind):
+        with StandIn({"model": copy.parent}) as server:
+            address = {"http": f"{server.http}/v1/models/model", "grpc": f"{server.grpc}/model"}
+            client = open_segmenter(address[kind])
+            assert client.legend.class_names == ("red", "green", "blue")
+            assert client.legend is client.legend and len(server.requests) == 1
+            other = SimpleNamespace(
+                name="other", num_classes=3, class_names=("blue", "green", "red")
+            )
+            with pytest.raises(UserError) as caught:
+                check_same_classes(client, address[kind], other)
+            assert str(caught.value) == (
+                f"{address[kind]} knows the classes red, green, blue, and 'other' has the same in "
+                "another order: blue, green, red; they do not belong together"
+            )
+
+
 def test_warm_up_requests(folder, signatures):
     """TF Serving refuses a model whose warm-up fails: each request runs through its signature."""
     records = tf.data.TFRecordDataset(str(folder / "assets.extra" / "tf_serving_warmup_requests"))
@@ -350,6 +473,47 @@ def test_warm_up_requests(folder, signatures):
 
 
 class TestOnnx:
+    def test_opens_like_the_other_forms(self, network, tmp_path):
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+        path = tmp_path / "network.onnx"
+        named = Legend(("red", "green", "blue"), palette(3, "camvid"))
+        export_onnx(Deployable(network, named), path)
+        opened = open_segmenter(path)
+        assert isinstance(opened, OnnxSegmenter) and opened.num_classes == 3
+        assert opened.legend.class_names == ("red", "green", "blue")
+        np.testing.assert_array_equal(opened.legend.palette[:3], CAMVID_PALETTE[:3])
+        for shape in ((2, 45, 71), (1, 1, 33)):
+            images = picture(*shape)
+            np.testing.assert_array_equal(opened.segment(images), segment(network, images))
+        Legend(("green", "red", "blue"), palette(3)).write(path.with_suffix(".json"))
+        with pytest.raises(UserError, match=r"network.json has the same in another order: green"):
+            open_segmenter(path)
+
+    @pytest.mark.parametrize("damage", ["empty", "text", "cut", "another"])
+    def test_what_is_none(self, identity, tmp_path, damage):
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+        import onnx
+
+        path = tmp_path / "model.onnx"
+        export_onnx(identity, path)
+        content = path.read_bytes()
+        model = onnx.load(path)
+        model.graph.input[0].name = "pixels"
+        for node in model.graph.node:
+            node.input[:] = ["pixels" if name == "images" else name for name in node.input]
+        contents = {"empty": b"", "text": b"no model", "cut": content[: len(content) // 2]}
+        path.write_bytes(contents.get(damage, model.SerializeToString()))
+        with pytest.raises(UserError) as caught:
+            open_segmenter(path)
+        said = str(caught.value)
+        assert "\n" not in said and said.startswith(
+            f"{path} is no segmentation model of this project: it takes and gives [('pixels', "
+            if damage == "another"
+            else f"{path} cannot be loaded as an ONNX model: "
+        )
+
     def test_gives_the_labels_of_segment(self, network, tmp_path):
         pytest.importorskip("tf2onnx")
         onnxruntime = pytest.importorskip("onnxruntime")

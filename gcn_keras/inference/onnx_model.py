@@ -1,0 +1,57 @@
+"""Runs an ONNX file on ONNX Runtime, without TensorFlow or Keras."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gcn_keras.inference.images import checked_batch
+from gcn_keras.inference.legend import FILE, legend_of
+from pipelines.base.errors import UserError
+
+# What ONNX Runtime calls them, for any batch, height and width.
+_INPUT, _OUTPUT = ("images", "tensor(uint8)", 4), ("labels", "tensor(uint8)", 3)
+
+
+class OnnxSegmenter:
+    """An `.onnx` file as `gcn_keras.export` writes it.
+
+    Attributes:
+        legend: from the file, and NAME.json beside NAME.onnx; None if there is none.
+        num_classes: how many classes the legend names; None without one.
+
+    Raises:
+        UserError: ONNX Runtime is missing; the file is no ONNX model, damaged, or takes or gives
+            something else than images and their labels; its legend is damaged.
+    """
+
+    num_classes: int | None
+    logits = None  # the file gives labels alone
+
+    def __init__(self, path: str | Path):
+        path = Path(path)
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(
+                f"{path} needs onnxruntime, which is not installed: pip install 'gcn_keras[onnx]'"
+            ) from error
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's have no common base
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} cannot be loaded as an ONNX model: {reason}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        found = [(x.name, x.type, len(x.shape)) for x in (*inputs, *outputs)]
+        if (len(inputs), found) != (1, [_INPUT, _OUTPUT]):
+            raise UserError(
+                f"{path} is no segmentation model of this project: it takes and gives {found}, "
+                f"not {_INPUT} and {_OUTPUT}"
+            )
+        inside = self._session.get_modelmeta().custom_metadata_map.get(FILE)
+        self.legend = legend_of(path, path.with_suffix(".json"), None, inside)
+        self.num_classes = len(self.legend.class_names) if self.legend else None
+
+    def segment(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(["labels"], {"images": checked_batch(images)})[0]
