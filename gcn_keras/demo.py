@@ -20,6 +20,7 @@ def demo(
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = DEFAULT_MODEL,
     port: int = 7860,
     host: str = "127.0.0.1",
+    allow_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
     examples: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")] = (),
 ) -> None:
     """Serve a page on which images can be tried on a model. Needs pip install 'gcn_keras[demo]'.
@@ -32,18 +33,20 @@ def demo(
             only one that you trust.
         port: To listen on; 0 takes a free one.
         host: Address to listen on; 0.0.0.0 lets other machines in.
+        allow_host: Further names under which the page is asked for, such as this machine's or a
+            proxy's. Requests under names other than these and the address are refused.
         examples: Folders or images to choose from; by default scenes of the embedded data set.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be in 0…65535, got {port}")
     check_exists(model)
     images = load_examples(find_images(examples))
-    with listen(host, port) as listener, upload_folder():
+    with listen(host, port) as listener, upload_folder() as folder:
         require_gradio()
         prepare_tensorflow()
         desk = Desk(open_segmenter(model), images)
         desk.answer(images[0])  # a model that cannot answer ends the command, not the page
-        page = build_page(desk, model, desk.answer(images[0]))
+        page = build_page(desk, model, desk.answer(images[0]), folder, (host, *allow_host))
         address = f"http://{host}:{listener.getsockname()[1]}"
         print(f"{address} shows {model}; Ctrl-C ends it", flush=True)
         serve(page, listener)

@@ -25,7 +25,11 @@ DECODER_ERRORS = (
 _CUT_SAMPLES = re.compile(r"'(?:I;(?=12)|\w+(?<!I);(?=16[BLN]))(\d\d)")
 
 
-def load_image(path: str | Path) -> np.ndarray:
+# Whose headers tell the size; that of an icon, say, comes out when it is decoded.
+_SIZED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
+
+
+def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
     """Reads an image as RGB, upright, whatever the file holds.
 
     Grayscale is repeated in the three channels; 16-bit grayscale is scaled to 8 bit (65535 becomes
@@ -35,6 +39,8 @@ def load_image(path: str | Path) -> np.ndarray:
 
     Args:
         path: the file.
+        max_pixels: above which an image is refused before it is decoded, as is a format that does
+            not declare its size; None for a file that is trusted.
 
     Returns:
         uint8 array [H, W, 3], RGB in 0...255.
@@ -53,10 +59,16 @@ def load_image(path: str | Path) -> np.ndarray:
             raise UserError(f"{path} is a pipe, a socket or a device, not an image.")
         if status.st_size == 0:
             raise UserError(f"{path} is empty (0 bytes), not an image.")
-        with Image.open(path) as image:
+        formats = None if max_pixels is None else _SIZED_FORMATS
+        with Image.open(path, formats=formats) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise UserError(
+                    f"{path} has {image.width} × {image.height} pixels, and at most "
+                    f"{max_pixels:,} are taken: scale it down."
+                )
             if image.format == "PNG":
                 image.verify()  # checksums, which decoding does not look at
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats) as image:
             if cut := _CUT_SAMPLES.search(str(image.tile)):
                 raise UserError(
                     f"{path} has {cut[1]} bits a channel; 8 are needed: convert it to 8 bit."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Larger images are shrunk: a page is no place to wait for twelve megapixels.
 MAX_SIDE = 1280
+MAX_PIXELS = 50_000_000  # of an upload, before it is shrunk
 MAX_EXAMPLES = 9
 # Scenes that together show every class of the embedded set.
 EXAMPLE_SEEDS = (15, 10, 14, 31, 28, 37)
@@ -56,23 +57,22 @@ class Desk:
         self._known_sizes.add(labels.shape)
         return stage_html(image, labels, legend.palette, caption), legend_html(labels, legend)
 
-    def answer_upload(self, file: str) -> tuple[str, str, None]:
+    def answer_upload(self, path: Path, name: str) -> tuple[str, str]:
         """Segments an uploaded file, and deletes it as soon as it is read.
 
         Returns:
-            HTML of the stage, or of a message that says what is wrong with the file; of the
-            legend; and None, which empties the field for the next file.
+            HTML of the stage, or of a message that says what is wrong with the file of this name;
+            and of the legend.
         """
-        path = Path(file)
         try:
             try:
                 with naming_large_image(path):
-                    image = load_image(path)
+                    image = load_image(path, MAX_PIXELS)
             finally:
                 path.unlink(missing_ok=True)
-            return (*self.answer(image), None)
+            return self.answer(image)
         except UserError as error:
-            return message_html(str(error).replace(str(path), path.name)), "", None
+            return message_html(str(error).replace(str(path), name)), ""
 
     def answer_example(self, index: object) -> tuple[str, str]:
         """Segments an example; `index` comes from the browser, and may be anything."""

@@ -6,18 +6,17 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gcn_keras.web.desk import Desk
-from gcn_keras.web.parts import examples_html, to_html
+from gcn_keras.web.parts import examples_html, message_html, to_html
 from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     import fastapi
 
-MAX_UPLOAD = "20mb"
 STYLE = Path(__file__).with_name("style.css")
 # The colours lie over the photo as an image of their own: the slider asks neither server nor
 # model, and the server keeps nothing between two images.
@@ -32,7 +31,9 @@ element.addEventListener('click', (event) => {
 """
 
 
-def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastAPI":
+def build_page(
+    desk: Desk, model: str, first: tuple[str, str], folder: Path, hosts: Collection[str] = ()
+) -> "fastapi.FastAPI":
     """The page as an application that `serve` runs.
 
     Nothing is asked of other hosts: no analytics, no fonts or scripts from elsewhere.
@@ -41,11 +42,17 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastA
         desk: answers it.
         model: path or address, which is shown.
         first: HTML of the stage and of the legend that it opens with.
+        folder: an empty one, for uploads.
+        hosts: names under which it answers, beside the address that it listens on.
     """
     import fastapi
     import gradio as gr
 
-    with gr.Blocks(title="gcn_keras", analytics_enabled=False, delete_cache=(60, 300)) as page:
+    from gcn_keras.web.guard import MAX_UPLOAD, Guard, Uploads
+
+    uploads = Uploads(folder)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio copies what lies elsewhere
+    with gr.Blocks(title="gcn_keras", analytics_enabled=False) as page:
         gr.HTML(
             "<h1>What is where in an image</h1>"
             f"<p>Global Convolutional Network, every pixel classified by <code>{to_html(model)}"
@@ -68,6 +75,12 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastA
                 opacity = gr.Slider(0, 100, value=50, step=1, label="Opacity, %", elem_id="opacity")
                 legend = gr.HTML(first[1], elem_id="legend", apply_default_css=False)
 
+        def take(file: dict[str, Any]) -> tuple[str, str, None]:
+            upload = uploads.take(file["path"])
+            if upload is None:
+                return message_html("This image is answered already."), "", None
+            return (*desk.answer_upload(upload.path, upload.name), None)  # the field is emptied
+
         def choose(event: gr.EventData) -> tuple[str, str]:
             return desk.answer_example(event.index)
 
@@ -78,7 +91,8 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastA
             "api_visibility": "private",
             "show_progress_on": stage,
         }
-        photo.upload(desk.answer_upload, photo, [stage, legend, photo], **one_by_one)
+        # Without `preprocess` no file is touched on the way here.
+        photo.upload(take, photo, [stage, legend, photo], preprocess=False, **one_by_one)
         examples.click(choose, None, [stage, legend], **one_by_one)
         opacity.change(None, opacity, None, js=SET_OPACITY, api_visibility="private")
     theme = gr.themes.Base(
@@ -88,8 +102,11 @@ def build_page(desk: Desk, model: str, first: tuple[str, str]) -> "fastapi.FastA
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
     )
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    files = {number: len(event.inputs) for number, event in page.fns.items() if event.fn}
+    app.add_middleware(Guard, uploads=uploads, files=files, hosts=hosts)
     return gr.mount_gradio_app(
-        fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+        app,
         page,
         path="/",
         footer_links=[],
@@ -110,19 +127,18 @@ def serve(page: "fastapi.FastAPI", listener: socket.socket) -> None:
     import uvicorn
 
     # An open page keeps a connection open: it is not waited for.
-    config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1, ws="none")
     uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextlib.contextmanager
 def upload_folder() -> Iterator[Path]:
-    """A folder for what is uploaded, set for Gradio; gone with what is in it at the end.
+    """A folder for what is uploaded, gone with what is in it at the end.
 
     SIGTERM, too, ends the block: as an exit with status 0.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="gcn_keras-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
         yield Path(folder)
 
 

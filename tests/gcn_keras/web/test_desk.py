@@ -3,20 +3,9 @@
 import re
 
 import numpy as np
-from demo_images import LEGEND, decode, photo
+from demo_images import LEGEND, Bright, decode, photo
 
 from gcn_keras.web.desk import Desk
-
-
-class Bright:
-    """Stands for a model: class 1 is what is bright, the topmost row is void."""
-
-    legend, num_classes = LEGEND, 3
-
-    def segment(self, images):
-        labels = (images.mean(axis=-1) > 128).astype(np.uint8)
-        labels[:, 0] = 255
-        return labels
 
 
 def test_answer_holds_the_photo_its_colours_and_the_legend():
@@ -37,8 +26,8 @@ def test_uploads_are_deleted_and_bad_ones_named(tmp_path):
     desk = Desk(Bright(), [])
     text = tmp_path / "notes.txt"
     text.write_text("no image")
-    stage, legend, field = desk.answer_upload(str(text))
+    stage, legend = desk.answer_upload(text, "notes.txt")
     assert "notes.txt is not an image" in stage and str(tmp_path) not in stage
-    assert (legend, field) == ("", None) and not text.exists()
+    assert legend == "" and not text.exists()
     for index in (-1, 0, "0", None):
         assert "There is no example" in Desk(Bright(), []).answer_example(index)[0]
