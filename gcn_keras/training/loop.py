@@ -197,8 +197,8 @@ class Loop:
                 started = time.monotonic()
             if stop:
                 raise _Stop
-            if due and progress.step < self.steps_per_epoch:
-                self.save()
+            if due and (progress.step < self.steps_per_epoch or self._validates()):
+                self.save()  # also before a validation, which may run out of memory
 
     def _read(self, unread: collections.deque, leave: int) -> bool:
         """Reads results of steps, all but the last `leave`; whether anyone wants to stop."""
@@ -248,6 +248,11 @@ class Loop:
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
+    def _validates(self) -> bool:
+        """Whether the present epoch ends with a validation."""
+        number = self.progress.epoch + 1
+        return number % self.recipe.validate_every == 0 or number == self.recipe.epochs
+
     def _end_epoch(self) -> None:
         """Validation, history, models; and only then the checkpoint that says they are there."""
         progress, started = self.progress, time.monotonic()
@@ -258,7 +263,7 @@ class Loop:
             "learning_rate": self._learning_rate(),
             **{f"val_{score}": math.nan for score in self.scores},
         }
-        if number % self.recipe.validate_every == 0 or number == self.recipe.epochs:
+        if self._validates():
             measured = self.validate(self._check_stop)
             logs |= {f"val_{score}": getattr(measured, score) for score in self.scores}
         for key, value in {"epoch": number, **logs}.items():

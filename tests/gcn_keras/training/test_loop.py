@@ -82,7 +82,8 @@ def bias_of(path) -> float:
 
 def history(folder) -> list[dict]:
     with open(folder / "history.csv", newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    return [{key: float(value) if value else None for key, value in row.items()} for row in rows]
 
 
 def test_a_run(tmp_path):
@@ -101,14 +102,57 @@ def test_a_run(tmp_path):
     assert any((tmp_path / "run" / "logs").rglob("events.*"))
 
 
-def test_checkpoints_come_within_epochs_and_after_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("every", "steps"),
+    [
+        # Every second step of an epoch, its last one, and once more after its validation.
+        (1, [2, 4, 5, 5, 7, 9, 10, 10, 12, 14, 15, 15]),
+        # Without a validation nothing lies between the two.
+        (2, [2, 4, 5, 7, 9, 10, 10, 12, 14, 15, 15]),
+    ],
+)
+def test_checkpoints_come_within_epochs_and_after_them(tmp_path, monkeypatch, every, steps):
     written = []
     monkeypatch.setattr(
         checkpoints, "write", lambda _, checkpoint, keep: written.append((checkpoint.step, keep))
     )
-    make_loop(tmp_path / "run")()
-    # Every second step of an epoch, and its last one.
-    assert written == [(step, 2) for step in (2, 4, 5, 7, 9, 10, 12, 14, 15)]
+    make_loop(tmp_path / "run", dataclasses.replace(RECIPE, validate_every=every))()
+    assert written == [(step, 2) for step in steps]
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_validation_that_fails_costs_nothing(tmp_path, epoch):
+    """It runs out of memory; the next start validates that epoch, and takes none of its steps."""
+    whole = make_loop(tmp_path / "whole")()
+    loop = make_loop(tmp_path / "run")
+    measure = loop.validate
+
+    def validate(check_stop):
+        if loop.progress.epoch == epoch - 1:
+            raise MemoryError("no 3 GiB")
+        return measure(check_stop)
+
+    loop.validate = validate
+    with pytest.raises(MemoryError):
+        loop()
+    again = make_loop(tmp_path / "run")
+    assert again.restore() == epoch * STEPS
+    assert (again.progress.epoch, again.progress.step) == (epoch - 1, STEPS)
+    taken, step = [], again.step
+
+    def counted(images, *others):
+        taken.append(images[0])
+        return step(images, *others)
+
+    counted.push, counted.pull = step.push, step.pull
+    again.step = counted
+    progress = again()
+    assert taken == list(range(epoch * STEPS + 1, 3 * STEPS + 1))
+    assert dataclasses.replace(progress, seconds=whole.seconds) == whole
+    for name in ("model.keras", "best.keras"):
+        assert bias_of(tmp_path / "run" / name) == bias_of(tmp_path / "whole" / name)
+    tables = [(tmp_path / name / "history.csv").read_bytes() for name in ("run", "whole")]
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("every", [1, 2])
