@@ -21,7 +21,7 @@ _LINES: list[dict[str, Any]] = [
 ]
 
 
-def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
+def curves_figure(history: Mapping[str, Sequence]) -> Figure:
     """Training loss with the learning rate under it, and the validation scores beside it.
 
     Args:
@@ -29,8 +29,8 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
             "learning_rate" (on a log scale), "val_mean_iou" and "val_pixel_accuracy", or
             "val_top1_accuracy" and "val_top5_accuracy" (all in 0…1; the best mean IoU, or top-1
             accuracy, is marked). "epoch" gives the numbers along the axis, which
-            otherwise count from 1. NaN stands for an epoch without a value; other keys are left
-            out.
+            otherwise count from 1. NaN, None or "", an empty cell of history.csv, stands for an
+            epoch without a value; other keys are left out.
 
     Returns:
         A figure of one to three panels.
@@ -39,7 +39,11 @@ def curves_figure(history: Mapping[str, Sequence[float]]) -> Figure:
         ValueError: if there is nothing to draw, or the columns differ in length.
     """
     keys = ("loss", "learning_rate", *_SCORES, *_SCORES_BESIDE)
-    columns = {key: np.asarray(history[key], float) for key in keys if len(history.get(key, ()))}
+    columns = {
+        key: np.array([np.nan if cell in (None, "") else float(cell) for cell in history[key]])
+        for key in keys
+        if len(history.get(key, ()))
+    }
     if not columns:
         raise ValueError(f"history has none of {', '.join(keys)}, or they are empty.")
     length = len(next(iter(columns.values())))

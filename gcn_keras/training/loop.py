@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,7 +32,8 @@ class Progress:
         loss_sum, losses: of the present epoch.
         skipped, skipped_in_a_row: steps whose loss was not finite.
         seconds: spent in training, validation after epochs included.
-        history: one list a column; epochs count from 1.
+        history: one list a column; epochs count from 1. An epoch without validation has None for
+            scores, an empty cell in history.csv.
         best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
     """
 
@@ -156,9 +158,10 @@ class Loop:
             Interrupted: by SIGTERM or Ctrl-C, after a checkpoint was written.
         """
         tensorboard = [keras.callbacks.TensorBoard(self.run.logs, write_graph=False)]
+        self.shows_bar = self.is_chief and sys.stdout.isatty()
         self.callbacks = keras.callbacks.CallbackList(
             tensorboard if self.is_chief else [],
-            add_progbar=self.is_chief,
+            add_progbar=self.shows_bar,
             model=self.model,
             verbose=1,
             epochs=self.recipe.epochs,
@@ -243,7 +246,7 @@ class Loop:
                 f"{where}, as in the {MOST_SKIPPED_IN_A_ROW - 1} before: {advice}; {kept}"
             )
         if self.is_chief:
-            print(f"\n{where}: step skipped")
+            print("\n" * self.shows_bar + f"{where}: step skipped", flush=True)
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -261,15 +264,16 @@ class Loop:
         logs = {
             "loss": progress.loss_sum / progress.losses if progress.losses else math.nan,
             "learning_rate": self._learning_rate(),
-            **{f"val_{score}": math.nan for score in self.scores},
         }
-        if self._validates():
-            measured = self.validate(self._check_stop)
-            logs |= {f"val_{score}": getattr(measured, score) for score in self.scores}
-        for key, value in {"epoch": number, **logs}.items():
+        validates = self._validates()
+        measured = self.validate(self._check_stop) if validates else None
+        scores: dict[str, Any] = {
+            f"val_{score}": getattr(measured, score) if validates else None for score in self.scores
+        }
+        for key, value in {"epoch": number, **logs, **scores}.items():
             progress.history.setdefault(key, []).append(value)
-        score = logs[f"val_{self.scores[0]}"]
-        is_best = score > progress.best_score  # False for NaN
+        score = scores[f"val_{self.scores[0]}"]
+        is_best = validates and score > progress.best_score  # False for NaN
         if is_best:
             progress.best_epoch, progress.best_score = number, score
         if self.is_chief:
@@ -281,7 +285,11 @@ class Loop:
         progress.loss_sum, progress.losses = 0.0, 0
         progress.seconds += time.monotonic() - started
         self.save()
+        logs |= scores if validates else {}
         self.callbacks.on_epoch_end(number - 1, logs)
+        if self.is_chief and not self.shows_bar:
+            values = ", ".join(f"{key} {value:.4g}" for key, value in logs.items())
+            print(f"epoch {number}/{self.recipe.epochs}: {values}", flush=True)
 
     # === Stopping ===
 

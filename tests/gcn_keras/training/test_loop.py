@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import sys
 import types
 
 import keras
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from gcn_keras import RECIPES
 from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.plots.curves import curves_figure
 from gcn_keras.training import checkpoints
 from gcn_keras.training.loop import MOST_SKIPPED_IN_A_ROW, Loop
 from gcn_keras.training.optimizers import compile_model
@@ -153,6 +155,54 @@ def test_a_validation_that_fails_costs_nothing(tmp_path, epoch):
         assert bias_of(tmp_path / "run" / name) == bias_of(tmp_path / "whole" / name)
     tables = [(tmp_path / name / "history.csv").read_bytes() for name in ("run", "whole")]
     assert tables[0] == tables[1]
+
+
+class TestOutput:
+    RECIPE = dataclasses.replace(RECIPE, validate_every=3, on_nan="skip")
+
+    def test_one_line_an_epoch_where_there_is_no_terminal(self, tmp_path, capsys):
+        make_loop(tmp_path / "run", self.RECIPE, losses={7: math.nan})()
+        assert capsys.readouterr().out.splitlines() == [
+            "epoch 1/3: loss 3, learning_rate 0.25",
+            "the loss became nan in epoch 2, step 2, at learning rate 0.25: step skipped",
+            "epoch 2/3: loss 8.25, learning_rate 0.25",
+            "epoch 3/3: loss 13, learning_rate 0.25, val_mean_iou 0.275, val_pixel_accuracy 0.55",
+        ]
+
+    def test_a_bar_in_a_terminal(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        make_loop(tmp_path / "run", self.RECIPE)()
+        out = capsys.readouterr().out
+        first, second, third = out.split("Epoch ")[1:]
+        assert first.startswith("1/3\n") and "loss: 3.0000" in first
+        assert "val" not in first + second and "nan" not in out and "epoch 1/3:" not in out
+        assert "val_mean_iou: 0.2750" in third
+
+    def test_an_epoch_without_validation_has_empty_cells(self, tmp_path):
+        progress = make_loop(tmp_path / "run", self.RECIPE)()
+        assert (tmp_path / "run" / "history.csv").read_text().splitlines() == [
+            "epoch,loss,learning_rate,val_mean_iou,val_pixel_accuracy",
+            "1,3.0,0.25,,",
+            "2,8.0,0.25,,",
+            "3,13.0,0.25,0.275,0.55",
+        ]
+        assert progress.history["val_mean_iou"] == [None, None, 0.275]
+        with open(tmp_path / "run" / "history.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        cells = {key: [row[key] for row in rows] for key in rows[0]}
+        for columns in (progress.history, cells):
+            lines = [
+                list(line.get_ydata())
+                for axes in curves_figure(columns).get_axes()
+                for line in axes.get_lines()
+            ]
+            assert [3, 8, 13] in lines and [0.275] in lines
+
+    def test_only_the_chief_speaks(self, tmp_path, capsys):
+        loop = make_loop(tmp_path / "run", self.RECIPE)
+        loop.worker, loop.is_chief = 1, False
+        loop()
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("every", [1, 2])
