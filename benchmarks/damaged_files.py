@@ -1,6 +1,6 @@
 """Damages files in thousands of ways and has the project read each.
 
-    python benchmarks/mutations.py [--count 5000] [--seed 0] [--subjects NAME …]
+    python benchmarks/damaged_files.py [--count 5000] [--seed 0] [--subjects NAME …]
 
 Bits flip; ranges are cut off, lost, doubled, filled with zeros or change places; archives lose an
 entry, JSON files get another value. What is read then is what the sound file holds, or one of the
@@ -163,7 +163,8 @@ def damaged(subject: Subject, data: bytes, rng: np.random.Generator) -> tuple[st
 def make_subjects(folder: Path) -> dict[str, Subject]:
     """Writes a file of every kind, each into a folder of its own."""
     makers = (
-        _checkpoint, _model, _run, _results, _data_set, _masks_and_images, _archives,
+        _checkpoint, _model, _run, _results, _data_set, _annotations, _masks_and_images,
+        _archives,
     )  # fmt: skip
     return {name: subject for maker in makers for name, subject in maker(folder).items()}
 
@@ -288,6 +289,62 @@ def _data_set(folder: Path) -> dict[str, Subject]:
     return subjects
 
 
+def _annotations(folder: Path) -> dict[str, Subject]:
+    """Labels that are no PNGs: COCO's JSON, and the SBD's .mat."""
+    from scipy.io import savemat
+    from scipy.sparse import csc_array
+
+    from pipelines.base.files import write_json
+    from pipelines.base.labels import VOC_CLASSES
+    from pipelines.datasets.coco_voc import coco_voc_dataset_builder as coco
+    from pipelines.datasets.voc2012_sbd.mat_files import read_mat
+
+    height, width = SIZE
+    names = [coco.COCO_NAMES.get(name, name) for name in VOC_CLASSES[1:]]
+    objects = [
+        {"iscrowd": 0, "area": 60, "segmentation": [[2, 2, 12, 2, 12, 8, 2, 8]]},
+        {
+            "iscrowd": 0,
+            "area": 20,
+            "segmentation": [[20.5, 9, 25, 9, 22, 20], [1, 20, 3, 20, 3, 23]],
+        },
+        {
+            "iscrowd": 1,
+            "area": 9,
+            "segmentation": {"size": [height, width], "counts": [height * width - 9, 9]},
+        },
+    ]
+    content = {
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names, start=1)],
+        "images": [{"id": 7, "file_name": "7.jpg", "height": height, "width": width}],
+        "annotations": [
+            {"id": i, "image_id": 7, "category_id": i, **thing}
+            for i, thing in enumerate(objects, start=1)
+        ],
+    }
+    annotations = folder / "annotations" / "instances.json"
+    annotations.parent.mkdir()
+    write_json(annotations, content)
+    annotations.with_name("7.jpg").write_bytes(_image(7, "JPEG"))
+
+    def painted():
+        return [
+            coco.make_example(item) for item in coco.list_items(annotations, annotations.parent)
+        ]
+
+    mat = folder / "mat" / "1.mat"
+    mat.parent.mkdir()
+    label = np.random.default_rng(1).integers(0, len(CLASSES), SIZE).astype(np.uint8)
+    boundaries = np.empty((20, 1), object)
+    boundaries[:, 0] = [csc_array(label == value) for value in range(20)]
+    content = {"Boundaries": boundaries, "Segmentation": label, "CategoriesPresent": [[1], [2]]}
+    savemat(mat, {"GTcls": content}, do_compression=True)
+    return {
+        "annotations": Subject(annotations, painted, False),
+        "mat": Subject(mat, lambda: read_mat(mat, mat.read_bytes(), CLASSES), True),
+    }
+
+
 def _masks_and_images(folder: Path) -> dict[str, Subject]:
     from gcn_keras.inference.encoded_images import GarbageError, decode_labels
     from gcn_keras.inference.images import load_image
@@ -387,6 +444,8 @@ def _mask(seed: int) -> bytes:
 
 
 def _equal(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):
@@ -464,7 +523,7 @@ def run(
     return counts, failures
 
 
-def mutations(
+def damaged_files(
     count: int = 5000, seed: int = 0, subjects: tuple[str, ...] = (), first: int = 0
 ) -> int:
     """Damage files of every kind that the project reads, and count what comes of it.
@@ -487,7 +546,7 @@ def mutations(
 def main() -> int:
     """Entry point of the command; the exit status."""
     prepare_tensorflow()
-    return tyro.cli(mutations, prog="python benchmarks/mutations.py")
+    return tyro.cli(damaged_files, prog="python benchmarks/damaged_files.py")
 
 
 if __name__ == "__main__":
