@@ -163,40 +163,53 @@ def damaged(subject: Subject, data: bytes, rng: np.random.Generator) -> tuple[st
 def make_subjects(folder: Path) -> dict[str, Subject]:
     """Writes a file of every kind, each into a folder of its own."""
     makers = (
-        _checkpoint, _model, _run, _results, _data_set, _annotations, _masks_and_images,
+        _models, _run, _results, _data_set, _annotations, _masks_and_images,
         _archives,
     )  # fmt: skip
     return {name: subject for maker in makers for name, subject in maker(folder).items()}
 
 
-def _checkpoint(folder: Path) -> dict[str, Subject]:
-    from gcn_keras.training import checkpoints
-
-    rng = np.random.default_rng(0)
-    arrays = {f"{i:05}-kernel": rng.normal(size=(3, 3, i, 4)).astype("f4") for i in range(1, 6)}
-    state = {"epoch": 2, "step": 0, "history": {"loss": [0.5, 0.25]}, "best_score": 0.125}
-    file = checkpoints.write(folder / "checkpoint", checkpoints.Checkpoint(8, state, arrays), 3)
-    return {"checkpoint": Subject(file, lambda: checkpoints.read(file)._asdict(), True)}
-
-
-def _model(folder: Path) -> dict[str, Subject]:
+def _models(folder: Path) -> dict[str, Subject]:
+    """A model, and the one checkpoint of a run that trains it."""
     import keras
 
     from gcn_keras.inference.keras_model import load_model
+    from gcn_keras.recipes.catalogue import RECIPES
+    from gcn_keras.training.loop import Loop, Step
+    from gcn_keras.training.optimizers import compile_model
+    from gcn_keras.training.run_folder import RunFolder
 
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", name="stem")(image)
     x = keras.layers.BatchNormalization(name="norm")(x)
-    logits = keras.layers.Conv2D(len(CLASSES), 1, name="logits")(x)
+    model = keras.Model(image, keras.layers.Conv2D(len(CLASSES), 1, name="logits")(x))
     file = folder / "model" / "best.keras"
     file.parent.mkdir()
-    keras.Model(image, logits).save(file)
+    model.save(file)
 
-    def read():
-        model = load_model(file)
-        return [json.dumps(model.get_config()), *model.get_weights()]
+    def loaded():
+        found = load_model(file)
+        return [json.dumps(found.get_config()), *found.get_weights()]
 
-    return {"model": Subject(file, read, True)}
+    recipe, run = RECIPES["shapes"], RunFolder(folder / "run")
+    compile_model(model, recipe, 100)
+    model.optimizer.build(model.trainable_variables)
+    run.checkpoints.mkdir(parents=True)
+    loop = Loop(recipe, run, model, Step(), lambda start: iter(()), lambda check: None, 4)
+    loop.progress.epoch, loop.progress.step = 2, 1
+    loop.save()
+    for path in (run.best, run.history):
+        path.write_bytes(b"of a good run")
+
+    def restored():
+        model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
+        return [loop.restore(), *model.get_weights()]
+
+    [checkpoint] = run.checkpoints.glob("*.npz")
+    return {
+        "model": Subject(file, loaded, True),
+        "checkpoint": Subject(checkpoint, restored, True),
+    }
 
 
 def _run(folder: Path) -> dict[str, Subject]:
@@ -467,7 +480,7 @@ def _silence() -> Iterator[None]:
 
 def outcome_of(subject: Subject, sound: Any, changed: bytes) -> tuple[str, str]:
     """What comes of a damaged file: "same", "other", "refused", or a failure and what it was."""
-    folder = subject.file.parent
+    folder = subject.file.parents[subject.file.parent.name == "checkpoints"]
     data = subject.file.read_bytes()
     subject.file.write_bytes(changed)
     before = _contents(folder)
