@@ -12,6 +12,7 @@ import numpy as np
 
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.padding import pad_to_stride
+from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def load_any_model(path: str | Path) -> keras.Model:
     if not path.is_file() or path.suffix != ".keras":
         raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
     try:
+        check_archive(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be loaded as a Keras model: {error}") from error
+    except DAMAGE as error:
+        raise UserError(f"{path} cannot be loaded as a Keras model: {reason_of(error)}") from error
 
 
 def load_model(path: str | Path) -> keras.Model:

@@ -2,13 +2,13 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 
@@ -22,11 +22,13 @@ class Checkpoint(NamedTuple):
         step: steps taken.
         state: what is no array, as JSON has it.
         arrays: weights of model and optimizer by name.
+        origin: what the run depends on, see `provenance.origin`; {} where that was not kept yet.
     """
 
     step: int
     state: dict
     arrays: dict[str, np.ndarray]
+    origin: dict = {}
 
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
@@ -40,7 +42,9 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{checkpoint.step:08d}.npz"
-    state = np.frombuffer(json.dumps(checkpoint.state).encode(), np.uint8)
+    # The names of the arrays, too: an archive that has lost one is still an archive.
+    about = {"origin": checkpoint.origin, "arrays": list(checkpoint.arrays)}
+    state = np.frombuffer(json.dumps(checkpoint.state | about).encode(), np.uint8)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **{_STATE: state, **checkpoint.arrays})  # type: ignore[arg-type]
         file.flush()
@@ -67,23 +71,38 @@ def read(path: Path) -> Checkpoint:
         UserError: it is damaged, or something else.
     """
     try:
+        check_archive(path)
         # Closed here: numpy leaves the file open if it finds no archive in it.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
         state = json.loads(arrays.pop(_STATE).tobytes())
-        return Checkpoint(_step(path), state, arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"the checkpoint {path} is damaged ({error})") from error
+        origin, names = state.pop("origin", {}), state.pop("arrays", list(arrays))
+        if names != list(arrays):
+            raise ValueError(f"{len(arrays)} of {len(names)} arrays are there")
+        return Checkpoint(_step(path), state, arrays, origin)
+    except DAMAGE as error:
+        raise UserError(f"the checkpoint {path} is damaged ({reason_of(error)})") from error
 
 
 def read_newest(folder: Path) -> Iterator[Checkpoint | UserError]:
-    """The newest checkpoint that is whole, after an error for each newer one that is not."""
+    """The newest checkpoint that is whole, after an error for each newer one that is not.
+
+    Raises:
+        UserError: there are checkpoints, and none is whole.
+    """
+    damaged = []
     for path in paths(folder):
         try:
             yield read(path)
             return
         except UserError as error:
             yield error
+            damaged.append(path.name)
+    if damaged:
+        raise UserError.naming(
+            f"no checkpoint in {folder} can be read ({', '.join(damaged)}), and nothing there was "
+            "changed: begin a new run in another {out}, by {weights} from this one's best.keras"
+        )
 
 
 def remove_unfinished(folder: Path) -> None:

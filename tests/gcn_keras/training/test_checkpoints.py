@@ -1,11 +1,14 @@
 """Checkpoints: what is written comes back; what is damaged is named and passed over."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 
 from gcn_keras.training import checkpoints
 from gcn_keras.training.checkpoints import Checkpoint
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, in_options
 
 
 def make(step: int) -> Checkpoint:
@@ -29,6 +32,22 @@ def test_round_trip(tmp_path):
     assert list(read.arrays) == list(make(7).arrays)
     for name, array in make(7).arrays.items():
         np.testing.assert_array_equal(read.arrays[name], array, strict=True)
+
+
+def test_what_the_run_depends_on_comes_back(tmp_path):
+    origin = {"class_names": ["a", "b"], "configuration": {"epochs": 3}}
+    path = checkpoints.write(tmp_path, make(7)._replace(origin=origin), keep=1)
+    read = checkpoints.read(path)
+    assert read.origin == origin and read.state.keys() == {"epoch", "history"}
+
+
+def test_one_from_before_that_was_kept(tmp_path):
+    path = tmp_path / "step-00000007.npz"
+    state = np.frombuffer(json.dumps({"epoch": 2}).encode(), np.uint8)
+    np.savez(path, **{"state.json": state, "00000-model": np.ones(3)})
+    read = checkpoints.read(path)
+    assert (read.step, read.state, read.origin) == (7, {"epoch": 2}, {})
+    assert list(read.arrays) == ["00000-model"]
 
 
 def test_the_newest_are_kept(tmp_path):
@@ -83,6 +102,37 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(tmp_path, damage):
     assert isinstance(error, UserError)
     assert str(error).startswith(f"the checkpoint {path} is damaged (")
     assert taken.step == 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "reason"),
+    [
+        ("00001/optimizer/iterations.npy", "1 of 2 arrays are there"),
+        ("state.json.npy", "'state.json'"),
+    ],
+)
+def test_an_archive_that_has_lost_an_entry_is_damaged(tmp_path, gone, reason):
+    path = checkpoints.write(tmp_path, make(1), keep=1)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in entries.keys() - {gone}:
+            archive.writestr(name, entries[name])
+    with pytest.raises(UserError) as caught:
+        checkpoints.read(path)
+    assert str(caught.value) == f"the checkpoint {path} is damaged ({reason})"
+
+
+def test_where_all_are_damaged_all_are_named(tmp_path):
+    for step in (1, 2):
+        checkpoints.write(tmp_path, make(step), keep=2).write_bytes(b"half")
+    with pytest.raises(UserError) as caught:
+        list(checkpoints.read_newest(tmp_path))
+    assert caught.value.exit_status == 1 and in_options(caught.value.template) == (
+        f"no checkpoint in {tmp_path} can be read (step-00000002.npz, step-00000001.npz), and "
+        "nothing there was changed: begin a new run in another --out, by --weights from this "
+        "one's best.keras"
+    )
 
 
 def test_pickled_objects_are_not_read(tmp_path):
