@@ -21,7 +21,7 @@ from gcn_keras.inference.padding import STRIDE
 from gcn_keras.models.line_convolutions import by_lines
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import remove_leftovers, replacing, temporary_beside
 from pipelines.base.imagenet import MEAN_RGB
 
 ONNX_OPSET = 17
@@ -76,9 +76,10 @@ def export_saved_model(
         graph = freeze(logits_graph(deployable.folded))
     directory = Path(directory)
     # TF Serving takes numbers for versions and nothing else.
-    temporary = directory / f".incomplete-{uuid.uuid4().hex}"
+    temporary = temporary_beside(directory / f"version-{uuid.uuid4().hex}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(directory)
         _write(graph, deployable.legend, size, most_pixels, temporary)
         return _rename_to_next_version(temporary, directory)
     except OSError as error:

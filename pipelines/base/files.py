@@ -1,8 +1,13 @@
 """Files that are complete or absent."""
 
 import contextlib
+import functools
 import json
 import os
+import re
+import shutil
+import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +16,10 @@ from typing import Any
 from pipelines.base.errors import UserError
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
+# Names of what is being written. Versions before this one told less about the writer.
+_TEMPORARY = re.compile(
+    r"\..+\.((?P<host>[^.]+)-)?(?P<pid>\d+)\.part(\.[^.]*)?|\.incomplete-[0-9a-f]+"
+)
 
 
 @contextlib.contextmanager
@@ -27,8 +36,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         UserError: if the file cannot be written: no folder, no permission, no space.
     """
     path = Path(path)
-    stem = shortened(path.stem, LONGEST_NAME - len(f"..{os.getpid()}.part{path.suffix}"))
-    temporary = path.with_name(f".{stem}.{os.getpid()}.part{path.suffix}")
+    _remove_leftovers_once(path.parent)
+    temporary = temporary_beside(path)
     try:
         try:
             yield temporary
@@ -50,6 +59,60 @@ def shortened(name: str, limit: int) -> str:
 def is_hidden(name: str) -> bool:
     """Whether a file's name begins with a dot, or file managers leave it in folders."""
     return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the folder of `path`, with the same ending, that tells who writes there."""
+    ending = f".{_host()}-{os.getpid()}.part{path.suffix}"
+    return path.with_name(f".{shortened(path.stem, LONGEST_NAME - 1 - len(ending))}{ending}")
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "_")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is named like one that is being written."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_leftovers(folder: Path, is_held: bool = False) -> None:
+    """Removes what writers that were killed have left in a folder.
+
+    What may belong to a writer on another machine is named on standard error.
+
+    Args:
+        folder: perhaps absent.
+        is_held: whether a lock keeps other machines away.
+    """
+    for path in folder.glob(".*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if not found:
+            continue
+        is_ours = found["pid"] and found["host"] in (None, _host())
+        if is_ours and _is_alive(int(found["pid"])):
+            continue
+        if is_ours or is_held:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        else:
+            print(
+                f"warning: {path} was never finished: delete it unless another machine is at work",
+                file=sys.stderr,
+            )
+
+
+# Not each time: a command may write ten thousand files into a folder.
+_remove_leftovers_once = functools.cache(remove_leftovers)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -77,6 +140,19 @@ def check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"cannot write into {folder}: {error.strerror}") from error
+
+
+def check_folder(path: Path) -> None:
+    """Refuses a folder that cannot be made or written to, before there is anything to write.
+
+    Raises:
+        UserError: naming it and the reason.
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {there}: {error.strerror}") from error
 
 
 def check_target(path: Path | None, option: str) -> None:

@@ -1,0 +1,100 @@
+"""Files that are complete or absent, and what killed writers leave."""
+
+import errno
+import socket
+import subprocess
+import tempfile
+
+import pytest
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import check_folder, remove_leftovers, replacing
+
+HOST = socket.gethostname().replace(".", "_")
+DEAD = 2**22 + 1  # more than Linux counts to
+
+
+@pytest.fixture
+def living():
+    """The number of a process that lives."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        process.kill()
+
+
+def names(folder) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def leave(folder, living) -> set[str]:
+    """What writers have left, and other hidden files; the names of those that must stay."""
+    version = folder / f".version-0a.{HOST}-{DEAD}.part"
+    version.mkdir()
+    (version / "saved_model.pb").write_text("half")
+    dead = (f".best.{HOST}-{DEAD}.part.keras", f".best.{DEAD}.part.keras", f".a.b.{DEAD}.part")
+    stay = {
+        f".best.{HOST}-{living}.part.keras",
+        f".config.{living}.part.json",
+        ".notes.part.txt",
+        ".part.txt",
+        ".lock",
+    }
+    for name in (*dead, *stay):
+        (folder / name).write_text("half")
+    return stay
+
+
+def test_the_next_writer_removes_what_the_dead_have_left(tmp_path, living, capsys):
+    stay = leave(tmp_path, living)
+    with replacing(tmp_path / "metrics.json") as temporary:
+        assert temporary.suffix == ".json"
+        temporary.write_text("{}")
+    assert names(tmp_path) == stay | {"metrics.json"}
+    assert capsys.readouterr().err == ""
+
+
+def test_what_another_machine_may_be_writing_is_named(tmp_path, capsys):
+    left = (f".best.elsewhere-{DEAD}.part.keras", ".incomplete-0123456789abcdef")
+    for name in left:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == set(left)
+    advice = "was never finished: delete it unless another machine is at work"
+    lines = [f"warning: {tmp_path / name} {advice}" for name in left]
+    assert sorted(capsys.readouterr().err.splitlines()) == lines
+    remove_leftovers(tmp_path, is_held=True)
+    assert names(tmp_path) == set()
+
+
+def test_no_folder_has_no_leftovers(tmp_path):
+    remove_leftovers(tmp_path / "none")
+    with pytest.raises(UserError, match="cannot be written: No such file"):
+        with replacing(tmp_path / "none" / "a.txt") as temporary:
+            temporary.write_text("a")
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path):
+    check_folder(tmp_path)
+    check_folder(tmp_path / "deep" / "run")
+    assert names(tmp_path) == set()
+
+
+def test_a_file_in_place_of_a_folder(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for path in (file, file / "deep" / "run"):
+        with pytest.raises(UserError) as caught:
+            check_folder(path)
+        assert str(caught.value) == f"cannot write to {path}: {file}: Not a directory"
+
+
+def test_a_file_system_that_takes_nothing(tmp_path, monkeypatch):
+    def refuse(dir):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError) as caught:
+        check_folder(tmp_path / "run")
+    assert str(caught.value) == (
+        f"cannot write to {tmp_path}/run: {tmp_path}: Read-only file system"
+    )
