@@ -7,6 +7,7 @@ field of a recipe, see `gcn_keras.recipes`; nothing heavy is imported before the
 import multiprocessing
 import os
 import shlex
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -17,6 +18,7 @@ from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe
 from pipelines import datasets
 from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
 from pipelines.base.errors import Interrupted, UserError, run_command
+from pipelines.base.files import check_folder
 from pipelines.datasets import classification as classification_sets
 
 # How data are checked, and by which score a model is the best.
@@ -32,11 +34,18 @@ def main() -> int:
     if recipe.resume and (base := recipe_to_resume(recipe)):
         recipe = command_line.parse(base=base)
     check_prepared, score, words = _BY_TASK[recipe.task]
-    check_prepared(recipe.dataset, recipe.data_dir)
     run = find_run(recipe)
     if run.finished:
-        print(f"{run.path} is finished: {words} {read_json(run.metrics)[score]:.4f}; nothing to do")
+        value = read_json(run.metrics).get(score)
+        if not isinstance(value, float) or not 0 <= value <= 1:
+            raise UserError(f"{run.metrics} cannot be read: {score} is {value!r}, not in 0…1")
+        print(f"{run.path} is finished: {words} {value:.4f}; nothing to do")
         return 0
+    check_folder(run.path)
+    exported = recipe if isinstance(recipe, SegmentationRecipe) and recipe.export else None
+    if exported:
+        check_folder(_saved_model(exported))
+    check_prepared(recipe.dataset, recipe.data_dir)
 
     os.environ["KERAS_BACKEND"] = recipe.backend
     prepare_tensorflow()
@@ -47,16 +56,19 @@ def main() -> int:
     print(f"{describe(recipe)}\nrun folder {run.path}")
     try:
         metrics = train(recipe, run)
+        if metrics and exported:
+            _export(exported, run)
     except DamagedData as error:
         raise UserError(f"{error}; {_advice(recipe)}") from error
     except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
-    except Interrupted as stopped:
-        stopped.args = (f"{stopped}; {command_line.resume_options(run.path, recipe)} goes on",)
-        raise
+    except (Interrupted, KeyboardInterrupt) as error:
+        stopped = error if isinstance(error, Interrupted) else Interrupted("stopped", signal.SIGINT)
+        options = command_line.resume_options(run.path, recipe)
+        stopped.args = (f"{stopped}; go on with: python -m gcn_keras.fit {options}",)
+        raise stopped from error
     if metrics:
-        if isinstance(recipe, SegmentationRecipe) and recipe.export:
-            _export(recipe, run)
+        run.unfinished.unlink(missing_ok=True)
         print(
             f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
             f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s in "
@@ -75,11 +87,15 @@ def _advice(recipe: Recipe) -> str:
     return f"{doctor} names what is damaged{skip}"
 
 
+def _saved_model(recipe: SegmentationRecipe) -> Path:
+    return Path(recipe.saved_model or Path("saved_models", recipe.name))
+
+
 def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:
     """Exports the best model with TensorFlow on one device; elsewhere if that is not so here."""
     from gcn_keras.deployment.forms import export_file
 
-    out = Path(recipe.saved_model or Path("saved_models", recipe.name))
+    out = _saved_model(recipe)
     is_alone = recipe.strategy != "multiworker" and not os.environ.get("TF_CONFIG")
     try:
         if recipe.backend == "tensorflow" and is_alone:

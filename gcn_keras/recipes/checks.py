@@ -48,6 +48,10 @@ def check(recipe: Recipe) -> None:
                 raise ArgumentError(field, f"must be {wanted}, got {value}")
     recipe.stream(**recipe.stream_fields()).check()
     _check_devices(recipe)
+    if recipe.accept_changes and not recipe.resume:
+        raise ArgumentError(
+            "accept_changes", "needs {resume}: a new run has nothing to differ from"
+        )
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise ArgumentError("warmup_steps", "needs {schedule} poly or cosine, got constant")
 

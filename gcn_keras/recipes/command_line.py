@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tyro
@@ -81,14 +82,27 @@ def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
 def resume_options(folder: Path, recipe: Recipe) -> str:
     """The options by which `fit` goes on with a run as it was begun: those that config.json does
     not keep, where they are not the recipe's own."""
-    words = ["--resume", "--out", str(folder)]
-    for field in NOT_CONFIGURATION:
-        value, own = getattr(recipe, field, None), getattr(RECIPES[recipe.name], field, None)
-        if field in ("out", "resume") or value == own:
-            continue
-        option = field.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            words += [f"--{option}", str(value)]
+    kept = [
+        field for field in NOT_CONFIGURATION if field not in ("out", "resume", "accept_changes")
+    ]
+    return shlex.join(["--resume", "--out", str(folder), *_options(recipe, kept)])
+
+
+def command(recipe: Recipe) -> str:
+    """The command line that makes a recipe, to be pasted into a shell."""
+    fields = [field.name for field in dataclasses.fields(recipe) if field.name != "name"]
+    words = ["python", "-m", "gcn_keras.fit", "--recipe", recipe.name, *_options(recipe, fields)]
     return shlex.join(words)
+
+
+def _options(recipe: Recipe, fields: Iterable[str]) -> Iterator[str]:
+    """The options of some fields, where they differ from the named recipe's own."""
+    for field in fields:
+        value, own = getattr(recipe, field, None), getattr(RECIPES[recipe.name], field, None)
+        option = field.replace("_", "-")
+        if value == own:
+            continue
+        if isinstance(value, bool):
+            yield f"--{option}" if value else f"--no-{option}"
+        else:
+            yield from (f"--{option}", *map(str, value if isinstance(value, tuple) else [value]))

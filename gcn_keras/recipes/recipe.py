@@ -109,6 +109,9 @@ class Recipe:
     # === Surviving ===
     resume: bool = False
     """Whether to go on with the run in --out (else this recipe's last one), or begin it."""
+    accept_changes: bool = False
+    """Whether --resume goes on although config.json or the records of the data set have changed
+    since; it never does with other class names."""
     checkpoint_steps: int = 1000
     """Steps between two checkpoints within an epoch; there is one after each epoch, too."""
     keep_checkpoints: int = 2
@@ -183,7 +186,7 @@ TASKS = (SegmentationRecipe, ClassificationRecipe)
 # Where results go, which devices work, and what is done in an emergency do not change what a run
 # computes.
 NOT_CONFIGURATION = (
-    *("out", "saved_model", "export", "data_dir", "strategy", "resume"),
+    *("out", "saved_model", "export", "data_dir", "strategy", "resume", "accept_changes"),
     *("checkpoint_steps", "keep_checkpoints", "on_nan"),
 )
 

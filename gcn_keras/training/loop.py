@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from gcn_keras.recipes.recipe import Recipe
-from gcn_keras.training import checkpoints
+from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.interruption import Interruption
 from gcn_keras.training.run_folder import RunFolder
 from pipelines.base.errors import Interrupted, UserError
@@ -118,6 +118,7 @@ class Loop:
             if isinstance(found, UserError):
                 print(f"{found}; trying the one before it")
                 continue
+            provenance.check_origin(self.run, found.origin, self.recipe)
             variables = self._variables()
             shapes = {name: variable.shape for name, variable in variables.items()}
             found_shapes = {name: array.shape for name, array in found.arrays.items()}
@@ -145,7 +146,8 @@ class Loop:
             return
         variables = self._variables().items()
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables}
-        checkpoint = checkpoints.Checkpoint(self.steps_taken(), vars(self.progress), arrays)
+        state, origin = vars(self.progress), self.run.origin
+        checkpoint = checkpoints.Checkpoint(self.steps_taken(), state, arrays, origin)
         checkpoints.write(self.run.checkpoints, checkpoint, self.recipe.keep_checkpoints)
 
     # === The loop ===

@@ -1,15 +1,18 @@
 """What a run was made from and with: versions, commit, configuration, checksums of the data."""
 
+import functools
 import hashlib
 import platform
 import subprocess
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 import keras
 
-from gcn_keras.training.run_folder import RunFolder, read_json
+from gcn_keras.inference.legend import Legend, check_same_names
+from gcn_keras.recipes.recipe import Recipe, configuration
+from gcn_keras.training.run_folder import RunFolder, differences, read_json
+from pipelines.base.errors import UserError
 from pipelines.datasets import PreparedDataset
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
@@ -28,8 +31,55 @@ def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
         "backend": keras.backend.backend(),
         "git_commit": _git_commit(),
         "configuration": read_json(run.config),
-        "data_sha256": {split: _checksum(files) for split, files in dataset.files.items()},
+        "data_sha256": {split: _checksum(dataset, split) for split in dataset.files},
     }
+
+
+def origin(recipe: Recipe, dataset: PreparedDataset) -> dict:
+    """What a run depends on, for its checkpoints.
+
+    Returns:
+        `configuration`, `class_names`, and `data_sha256`, as in metrics.json, of the splits that
+        the run trains and measures on.
+    """
+    splits = (recipe.train_split, dataset.validation_split(recipe.val_split))
+    return {
+        "configuration": configuration(recipe),
+        "class_names": list(dataset.class_names),
+        "data_sha256": {split: _checksum(dataset, split) for split in splits},
+    }
+
+
+def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
+    """Refuses to go on with a run that was begun with something else than `run.origin`.
+
+    Args:
+        run: the run.
+        former: origin of its checkpoint; {} in one from before it was kept.
+        recipe: by `accept_changes` it goes on with another configuration or other records.
+
+    Raises:
+        UserError: naming what has changed.
+    """
+    known = [former["class_names"]] if former else []
+    known += [Legend.read(run.legend).class_names] if run.legend.is_file() else []
+    for names in known:
+        check_same_names(run.path, names, repr(recipe.dataset), run.origin["class_names"])
+    if not former:
+        return
+    found = [
+        f"{key} is {new!r} in {run.config} and was {old!r}"
+        for key, old, new in differences(former["configuration"], recipe)
+    ]
+    for split, digest in run.origin["data_sha256"].items():
+        if None not in (digest, own := former["data_sha256"].get(split)) and digest != own:
+            found.append(f"split {split!r} of {recipe.dataset!r} has other records")
+    if not found:
+        return
+    text = f"since its last checkpoint the run in {run.path} has changed: {'; '.join(found)}"
+    if not recipe.accept_changes:
+        raise UserError.naming(f"{text}; undo that, or go on all the same with {{accept_changes}}")
+    print(f"{text}; it goes on all the same")
 
 
 def _git_commit() -> str | None:
@@ -46,9 +96,14 @@ def _git_commit() -> str | None:
     return commit.decode().strip() + ("-modified" if changes else "")
 
 
-def _checksum(files: Iterable[str | Path]) -> str:
+@functools.cache
+def _checksum(dataset: PreparedDataset, split: str) -> str | None:
+    """None where a file cannot be read; that is for the stream to tell."""
     digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb") as file:
-            hashlib.file_digest(file, lambda: digest)
+    try:
+        for path in dataset.files[split]:
+            with open(path, "rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+    except OSError:
+        return None
     return digest.hexdigest()

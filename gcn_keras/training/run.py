@@ -11,7 +11,7 @@ from gcn_keras.plots.curves import curves_figure
 from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import Recipe
-from gcn_keras.training import checkpoints
+from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team, make_team
 from gcn_keras.training.loop import Loop, Step
@@ -83,19 +83,26 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     with team.strategy.scope():
         model = task.build(recipe, dataset.num_classes)
         compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
+    run.origin = provenance.origin(recipe, dataset)
+    loop = make_loop(task, model, steps, run, team)
+    if team.is_chief:
+        run.hold()
+    # Nothing in the folder is touched before the resume is accepted.
+    if recipe.resume:
+        _resume(loop, run, team)
     if team.is_chief:
         begin_run(run, recipe)
         task.begin(run)
         checkpoints.remove_unfinished(run.checkpoints)
-    loop = make_loop(task, model, steps, run, team)
-    if recipe.resume:
-        _resume(loop, run, team)
     try:
         progress = loop()
+        if not team.is_chief:
+            return None
+        run.unfinished.touch()
+        return task.finish(run, progress, steps, started)
     finally:
         if team.is_chief and loop.progress.history:
             save_figure(curves_figure(loop.progress.history), run.curves)
-    return task.finish(run, progress, steps, started) if team.is_chief else None
 
 
 def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: Team) -> Loop:
@@ -141,6 +148,11 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
         return
     if steps:
         print(f"goes on after {loop.progress.epoch} epochs and {loop.progress.step} steps")
+    elif run.best.exists():  # there was a checkpoint before it
+        raise UserError.naming(
+            f"{run.path} holds {run.best.name} and no checkpoint to go on from, and nothing there "
+            "was changed: begin a new run in another {out}, by {weights} from that model"
+        )
     else:
         print("no checkpoint yet: begins")
 

@@ -5,17 +5,17 @@ import csv
 import dataclasses
 import itertools
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from gcn_keras.inference.legend import Legend
+from gcn_keras.recipes import command_line
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import TASKS, Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.locks import FILE as LOCK
 from gcn_keras.training.locks import claim
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import replacing, write_json
+from pipelines.base.files import is_temporary, remove_leftovers, replacing, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +28,10 @@ class RunFolder:
         path: the folder.
         config, legend, model, best, history, checkpoints, logs, curves, samples, metrics: paths
             inside.
-        lock: what keeps other processes from training here, see `begin_run`; empty until then.
+        unfinished: is there between the run's last measurement and its end.
+        origin: what the run depends on, see `provenance.origin`; kept by its checkpoints.
+        is_extended: whether it is to have more epochs than config.json says.
+        lock: what keeps other processes from training here, see `hold`; None until then.
     """
 
     def __init__(self, path: str | Path):
@@ -43,16 +46,35 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.samples = self.path / "samples.png"
         self.metrics = self.path / "metrics.json"
-        self.lock = contextlib.ExitStack()
+        self.unfinished = self.path / ".unfinished"
+        self.origin: dict = {}
+        self.is_extended = False
+        self.lock: contextlib.ExitStack | None = None
 
     @property
     def finished(self) -> bool:
-        """Whether the run that lies here came to its end; metrics.json is written last."""
-        return self.metrics.is_file()
+        """Whether the run that lies here came to its end, figures and export included."""
+        return self.metrics.is_file() and not self.unfinished.exists() and not self.is_extended
+
+    def hold(self) -> None:
+        """Makes the folder and keeps other processes from training in it until `release`.
+
+        Raises:
+            UserError: it cannot be made, or another process trains in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the run folder {self.path}: {error.strerror}") from error
+        self.lock = self.lock or claim(self.path)
+        if self.lock is None:
+            raise UserError(f"another process trains in {self.path}: wait for it, or stop it")
 
     def release(self) -> None:
         """Lets other processes train here again."""
-        self.lock.close()
+        if self.lock:
+            self.lock.close()
+            self.lock = None
 
     def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model without its training configuration, so that plain Keras can load it."""
@@ -104,14 +126,14 @@ def find_run(recipe: Recipe) -> RunFolder:
     """
     run = _folder_of(recipe)
     if run.config.is_file():
-        _check_same(run, configuration(recipe))
+        _check_same(run, recipe)
         if not run.finished and not recipe.resume:
             raise ArgumentError(
                 "out",
                 f"{run.path} holds a run that is not finished: {{resume}} goes on with it; or name "
                 "another folder",
             )
-    elif run.path.exists() and not (run.path.is_dir() and {*os.listdir(run.path)} <= {LOCK}):
+    elif run.path.exists() and not (run.path.is_dir() and all(map(_is_left, run.path.iterdir()))):
         raise ArgumentError("out", f"{run.path} exists and is no run folder: name another one")
     return run
 
@@ -128,33 +150,51 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     content = read_json(run.config)
     name = content.get("name")
     known = {"task", *(field.name for kind in TASKS for field in dataclasses.fields(kind))}
-    if name not in RECIPES or not content.keys() <= known:
+    if not isinstance(name, str) or name not in RECIPES or not content.keys() <= known:
         raise UserError(
             f"{run.config} cannot be read: it was written by another version of this package"
         )
-    own = vars(RECIPES[name])
+    own, types = vars(RECIPES[name]), get_type_hints(type(RECIPES[name]))
     values: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key in own
     }
+    for key, value in values.items():
+        if not _is_a(value, types[key]):
+            raise UserError(f"{run.config} cannot be read: {key} cannot be {content[key]!r}")
     return dataclasses.replace(RECIPES[name], **values)
 
 
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a value is of a field's type."""
+    kinds = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in kinds
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple) or kinds[-1] is not ... and len(value) != len(kinds):
+            return False
+        return all(_is_a(part, kinds[0]) for part in value)
+    if kinds:
+        return any(_is_a(value, one) for one in kinds)
+    return type(value) is kind or (kind, type(value)) == (float, int)
+
+
 def begin_run(run: RunFolder, recipe: Recipe) -> None:
-    """Makes the folder, locks it and writes config.json. Call it when the data have been checked,
+    """Holds the folder, tidies it and writes config.json. Call it when the data have been checked,
     too: a run that was refused must not leave a folder that then refuses the corrected one.
 
     Raises:
-        UserError: the folder cannot be made, or another process trains in it.
+        UserError: as of `RunFolder.hold`.
     """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the run folder {run.path}: {error.strerror}") from error
-    lock = claim(run.path)
-    if lock is None:
-        raise UserError(f"another process trains in {run.path}: wait for it, or stop it")
-    run.lock = lock
+    run.hold()
+    remove_leftovers(run.path, is_held=True)
+    if run.metrics.exists():
+        run.unfinished.touch()
     run.write_json(run.config, configuration(recipe))
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a file may lie in a folder where a run was killed before it had its config.json."""
+    return path.name == LOCK or is_temporary(path)
 
 
 def _folder_of(recipe: Recipe) -> RunFolder:
@@ -168,13 +208,34 @@ def _folder_of(recipe: Recipe) -> RunFolder:
     return RunFolder(last if recipe.resume else path)
 
 
-def _check_same(run: RunFolder, wanted: dict) -> None:
-    # What a run was made with before an option came up is that option's default.
-    existing = {**configuration(SegmentationRecipe(name="", dataset="")), **read_json(run.config)}
-    for key in sorted(existing.keys() | wanted.keys()):
-        if existing.get(key) != wanted.get(key):
-            raise ArgumentError(
-                "out",
-                f"{run.path} holds a run with {key} = {existing.get(key)!r}, and this one has "
-                f"{wanted.get(key)!r}: name another folder",
+def _check_same(run: RunFolder, recipe: Recipe) -> None:
+    former = read_json(run.config)
+    for key, own, wanted in differences(former, recipe):
+        advice = "name another folder"
+        if recipe.resume and key == "epochs":
+            again = dataclasses.replace(
+                recipe, resume=False, weights=str(run.best), out=f"{run.path}-{wanted}-epochs"
             )
+            advice = (
+                f"schedule {recipe.schedule} is made for the epochs of a run; begin one with its "
+                f"best model: {command_line.command(again)}"
+            )
+        raise ArgumentError(
+            "out",
+            f"{run.path} holds a run with {key} = {own!r}, and this one has {wanted!r}: {advice}",
+        )
+    run.is_extended = former.get("epochs", recipe.epochs) != recipe.epochs
+
+
+def differences(former: dict, recipe: Recipe) -> list[tuple[str, Any, Any]]:
+    """How a recipe's configuration differs from that of its run: keys, former and new values.
+
+    To go on for more epochs is no difference, where the learning rate is the same in each.
+    """
+    # What a run was made with before an option came up is that option's default.
+    former = {**configuration(SegmentationRecipe(name="", dataset="")), **former}
+    wanted = configuration(recipe)
+    if recipe.resume and recipe.schedule == "constant" and recipe.epochs > former["epochs"]:
+        former["epochs"] = recipe.epochs
+    keys = sorted(former.keys() | wanted.keys())
+    return [(k, former.get(k), wanted.get(k)) for k in keys if former.get(k) != wanted.get(k)]

@@ -1,12 +1,25 @@
-"""What `fit` does after training; runs from end to end are in training/test_run.py."""
+"""What `fit` does before and after training; runs from end to end are in training/test_run.py."""
 
 import dataclasses
+import shlex
+import subprocess
+import sys
 
 import pytest
 
 from gcn_keras import RECIPES, fit
-from gcn_keras.training.run_folder import RunFolder
-from pipelines.base.errors import UserError
+from gcn_keras.training.run_folder import RunFolder, begin_run
+from pipelines.base.errors import Interrupted, UserError
+
+IN_TIME = """
+import sys
+from gcn_keras import fit
+from pipelines.base.errors import run_command
+try:
+    run_command(fit.main)
+finally:
+    print({"keras", "tensorflow"} & sys.modules.keys())
+"""
 
 
 @pytest.mark.parametrize(
@@ -21,3 +34,75 @@ def test_a_failed_export_says_how_to_do_it_alone(tmp_path, backend):
         f"there is no model at {best}: expected a .keras file, as `fit` writes; the run is "
         f"finished and kept, so export its model alone: python -m gcn_keras.export {best} --out DIR"
     )
+
+
+@pytest.mark.parametrize("option", ["--out", "--data-dir", "--saved-model"])
+def test_folders_that_cannot_be_made_are_refused_in_time(tmp_path, option):
+    file = tmp_path / "file"
+    file.touch()
+    options = {"--out": tmp_path / "run", "--data-dir": tmp_path / "data"}
+    options |= {"--saved-model": tmp_path / "saved", option: file / "deep"}
+    words = [str(word) for pair in options.items() for word in pair]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TIME, *words], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "set()\n" and done.returncode == 1
+    said = {"--data-dir": f"cannot make the folder {file}/deep/shapes: Not a directory"}
+    expected = said.get(option, f"cannot write to {file}/deep: {file}: Not a directory")
+    assert done.stderr == f"error: {expected}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("content", "value"), [("{}", "None"), ('{"mean_iou": "a"}', "'a'"), ('{"mean_iou": 3.5}', 3.5)]
+)
+def test_damaged_metrics_are_named(tmp_path, monkeypatch, content, value):
+    recipe = dataclasses.replace(RECIPES["shapes"], out=str(tmp_path / "run"))
+    run = RunFolder(recipe.out)
+    begin_run(run, recipe)
+    run.metrics.write_text(content)
+    options = ["--out", recipe.out, "--data-dir", str(tmp_path / "data")]
+    monkeypatch.setattr(sys, "argv", ["fit", *options])
+    with pytest.raises(UserError) as caught:
+        fit.main()
+    assert str(caught.value) == (f"{run.metrics} cannot be read: mean_iou is {value}, not in 0…1")
+
+
+def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypatch, capsys):
+    """The command that is said is taken word for word."""
+    out, exports = tmp_path / "my run", []
+    metrics = {"mean_iou": 0.5, "best_epoch": 1, "parameters": 1, "peak_memory_mib": 1}
+    metrics |= {"training_seconds": 1, "wall_seconds": 1}
+
+    def train(recipe, run):
+        begin_run(run, recipe)
+        run.unfinished.touch()
+        run.write_json(run.metrics, metrics)
+        run.release()
+        return metrics
+
+    def export(recipe, run):
+        exports.append((recipe.saved_model, run.path))
+        if len(exports) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("gcn_keras.training.run.train", train)
+    monkeypatch.setattr(fit, "_export", export)
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    begun = ["--out", str(out), "--data-dir", str(tmp_path / "data")]
+    begun += ["--saved-model", str(tmp_path / "it's saved")]
+    monkeypatch.setattr(sys, "argv", ["fit", *begun])
+    with pytest.raises(Interrupted) as caught:
+        fit.main()
+    assert caught.value.exit_status == 130
+    said, _, command = str(caught.value).partition("; go on with: ")
+    assert said == "stopped"
+    words = shlex.split(command)
+    assert words[:4] == ["python", "-m", "gcn_keras.fit", "--resume"]
+    monkeypatch.setattr(sys, "argv", words[2:])
+    assert fit.main() == 0
+    assert exports == [(str(tmp_path / "it's saved"), out)] * 2
+    capsys.readouterr()
+    assert fit.main() == 0
+    assert capsys.readouterr().out == f"{out} is finished: mean IoU 0.5000; nothing to do\n"
+    assert len(exports) == 2

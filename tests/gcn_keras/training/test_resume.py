@@ -14,6 +14,7 @@ from addresses import free_addresses
 from small_runs import SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras.training import checkpoints
+from pipelines import datasets
 
 pytestmark = pytest.mark.slow
 
@@ -90,8 +91,8 @@ def test_asked_to_stop(data_dir, tmp_path, number, status):
     assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
     said = re.search(
         rf"stopped after (\d+) epochs and (\d) steps: {re.escape(str(out))}/model.keras is saved; "
-        rf"--resume --out {re.escape(str(out))} --saved-model {re.escape(str(out))}-saved-model "
-        rf"--no-export --data-dir {re.escape(str(data_dir))} goes on",
+        rf"go on with: python -m gcn_keras.fit --resume --out {re.escape(str(out))} --saved-model "
+        rf"{re.escape(str(out))}-saved-model --no-export --data-dir {re.escape(str(data_dir))}\n",
         stdout,
     )
     assert checkpoints.read(newest(out)).step == 2 * int(said[1]) + int(said[2])
@@ -129,6 +130,92 @@ def test_what_resume_refuses(data_dir, tmp_path):
         assert len(refused.stderr.splitlines()) == 1
 
 
+def everything(folder) -> dict:
+    """What lies in a folder, by name."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_other_data_under_the_same_name(data_dir, tmp_path):
+    """Prepared again: with the classes the other way round, then with another image."""
+    out, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(data_dir, data)
+    status, _, stderr = ForkedFit(options_of(data, out, epochs=1), tmp_path).finish()
+    assert status == 0, stderr
+    (out / "metrics.json").unlink()
+    before = everything(out)
+    again = ["--resume", "--out", out, "--data-dir", data]
+
+    (metadata,) = data.rglob("metadata.json")
+    content = metadata.read_text()
+    metadata.write_text(json.dumps({**json.loads(content), "class_names": ["right", "left"]}))
+    status, _, stderr = ForkedFit([*again, "--accept-changes"], tmp_path).finish()
+    assert status == 1 and stderr.splitlines()[-1] == (
+        f"error: {out} knows the classes left, right, and 'image_folder' has the same in another "
+        "order: right, left; they do not belong together"
+    )
+    assert everything(out) == before
+
+    shutil.rmtree(data)
+    source = shutil.copytree(data_dir.parent / "source", tmp_path / "source")
+    shutil.copy(source / "train/images/1.jpg", source / "train/images/0.jpg")
+    datasets.prepare("image_folder", source, data)
+    status, _, stderr = ForkedFit(again, tmp_path).finish()
+    assert status == 1 and stderr.splitlines()[-1] == (
+        f"error: since its last checkpoint the run in {out} has changed: split 'train' of "
+        "'image_folder' has other records; undo that, or go on all the same with --accept-changes"
+    )
+    assert everything(out) == before
+    status, stdout, stderr = ForkedFit([*again, "--accept-changes"], tmp_path).finish()
+    assert status == 0, stderr
+    assert "goes on after 1 epochs and 0 steps" in stdout and (out / "metrics.json").is_file()
+
+
+@pytest.mark.parametrize("gone", ["damaged", "removed"])
+def test_without_a_checkpoint_to_go_on_from_nothing_is_overwritten(data_dir, tmp_path, gone):
+    out = tmp_path / "run"
+    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=2), tmp_path).finish()
+    assert status == 0, stderr
+    (out / "metrics.json").unlink()
+    found = checkpoints.paths(out / "checkpoints")
+    assert len(found) == 2
+    for path in found:
+        path.write_bytes(b"half") if gone == "damaged" else path.unlink()
+    before = everything(out)
+    again = ["--resume", "--out", out, "--data-dir", data_dir]
+    status, _, stderr = ForkedFit(again, tmp_path).finish()
+    assert status == 1 and "Traceback" not in stderr
+    said = {
+        "damaged": f"no checkpoint in {out}/checkpoints can be read (step-00000004.npz, "
+        "step-00000002.npz), and nothing there was changed: begin a new run in another --out, by "
+        "--weights from this one's best.keras",
+        "removed": f"{out} holds best.keras and no checkpoint to go on from, and nothing there was "
+        "changed: begin a new run in another --out, by --weights from that model",
+    }
+    assert stderr.splitlines()[-1] == f"error: {said[gone]}"
+    assert everything(out) == before
+
+
+def test_a_finished_run_goes_on_for_more_epochs(data_dir, tmp_path):
+    """As if it had been begun with them, where the learning rate is constant."""
+    common = ["--schedule", "constant", "--deterministic"]
+    extended, whole = tmp_path / "extended", tmp_path / "whole"
+    for out, epochs, options in (
+        (whole, 2, common),
+        (extended, 1, common),
+        (extended, 2, [*common, "--resume"]),
+    ):
+        given = [*options_of(data_dir, out, epochs=epochs), *options]
+        status, stdout, stderr = ForkedFit(given, tmp_path).finish()
+        assert status == 0, stderr
+    assert "goes on after 1 epochs and 0 steps" in stdout
+    for ours, theirs in zip(*(weights(o / "model.keras") for o in (extended, whole)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert table(extended) == table(whole)
+    metrics, wanted = (json.loads((o / "metrics.json").read_text()) for o in (extended, whole))
+    assert metrics["configuration"] == wanted["configuration"]
+    assert metrics["train_pictures"] == wanted["train_pictures"] == 16
+
+
 def test_a_full_disk(data_dir, tmp_path):
     """A model has room; a checkpoint, with what the optimizer keeps, has not."""
     out = tmp_path / "run"
@@ -143,6 +230,12 @@ def test_a_full_disk(data_dir, tmp_path):
     content = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps(content | {"epochs": 3}))
     again = ["--resume", "--out", out, "--data-dir", data_dir]
+    status, _, stderr = ForkedFit(again, tmp_path).finish()
+    assert status == 1 and stderr.splitlines()[-1] == (
+        f"error: since its last checkpoint the run in {out} has changed: epochs is 3 in "
+        f"{out}/config.json and was 1; undo that, or go on all the same with --accept-changes"
+    )
+    again.append("--accept-changes")
     status, _, stderr = ForkedFit(again, tmp_path, file_bytes=limit).finish()
     assert status == 1 and "Traceback" not in stderr
     assert stderr.splitlines()[-1] == (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 
@@ -36,6 +37,7 @@ def test_config_holds_what_is_computed_and_not_where_it_goes(tmp_path):
         *elsewhere,
         "strategy",
         "resume",
+        "accept_changes",
         "checkpoint_steps",
         "keep_checkpoints",
         "on_nan",
@@ -127,6 +129,104 @@ def test_a_damaged_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=f"^{tmp_path}/config.json cannot be read: "):
         open_run(dataclasses.replace(SHAPES, out=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", "3"),
+        ("epochs", 2.5),
+        ("epochs", True),
+        ("crop", 64),
+        ("crop", [64]),
+        ("crop", [64, None]),
+        ("schedule", "polly"),
+        ("learning_rate", [0.1]),
+        ("flip", 1),
+        ("dataset", None),
+    ],
+)
+def test_a_config_with_values_of_another_type_is_named(tmp_path, key, value):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
+    run = open_run(recipe)
+    run.write_json(run.config, json.loads(run.config.read_text()) | {key: value})
+    with pytest.raises(UserError) as caught:
+        recipe_to_resume(dataclasses.replace(recipe, resume=True))
+    assert str(caught.value) == f"{run.config} cannot be read: {key} cannot be {value!r}"
+    assert caught.value.exit_status == 1
+
+
+def test_values_that_fit_a_type_are_taken(tmp_path):
+    """Integers for numbers, None for what may be none."""
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
+    run = open_run(recipe)
+    given = {"learning_rate": 1, "steps_per_epoch": None, "scale": [1, 2], "kernel_size": [3] * 4}
+    run.write_json(run.config, json.loads(run.config.read_text()) | given)
+    found = recipe_to_resume(recipe)
+    assert (found.learning_rate, found.scale, found.kernel_size) == (1, (1, 2), (3, 3, 3, 3))
+
+
+def test_a_writer_killed_before_config_json_blocks_nothing(tmp_path):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    for name in (".lock", ".config.4194305.part.json"):
+        (tmp_path / "run" / name).write_text("{")
+    run = open_run(recipe)
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
+
+
+def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
+    run = open_run(recipe)
+    run.release()
+    run.write_json(run.metrics, {"mean_iou": 0.5})
+    run.unfinished.touch()
+    with pytest.raises(ArgumentError, match="a run that is not finished: resume goes on"):
+        find_run(recipe)
+    resumed = dataclasses.replace(recipe, resume=True)
+    assert not find_run(resumed).finished
+    run.unfinished.unlink()
+    assert find_run(resumed).finished
+
+
+def test_more_epochs_of_a_constant_learning_rate(tmp_path):
+    out = tmp_path / "my run"
+    recipe = dataclasses.replace(SHAPES, out=str(out), schedule="constant", warmup_steps=0)
+    recipe = dataclasses.replace(recipe, epochs=3)
+    run = open_run(recipe)
+    run.release()
+    run.write_json(run.metrics, {"mean_iou": 0.5})
+    more = dataclasses.replace(recipe, resume=True, epochs=5)
+    run = find_run(more)
+    assert not run.finished
+    begin_run(run, more)
+    assert json.loads(run.config.read_text())["epochs"] == 5
+    run.release()
+    # Killed now, it is not taken for finished.
+    assert not find_run(more).finished
+    for refused in (
+        dataclasses.replace(more, epochs=4),
+        dataclasses.replace(more, epochs=7, resume=False),
+    ):
+        with pytest.raises(ArgumentError, match="holds a run with epochs = 5, and this one has "):
+            find_run(refused)
+
+
+def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "my run"), kernel_size=(3, 5, 5, 7))
+    run = open_run(recipe)
+    run.release()
+    with pytest.raises(ArgumentError) as caught:
+        find_run(dataclasses.replace(recipe, resume=True, epochs=99))
+    said, _, command = str(caught.value).partition(": python -m gcn_keras.fit ")
+    assert said.endswith(
+        f"holds a run with epochs = {SHAPES.epochs}, and this one has 99: schedule "
+        f"{SHAPES.schedule} is made for the epochs of a run; begin one with its best model"
+    )
+    run.best.touch()
+    assert command_line.parse(shlex.split(command)) == dataclasses.replace(
+        recipe, epochs=99, weights=str(run.best), out=f"{run.path}-99-epochs"
+    )
 
 
 def test_history(tmp_path):

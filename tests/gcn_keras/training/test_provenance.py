@@ -1,0 +1,94 @@
+"""What a resumed run is compared with."""
+
+import dataclasses
+
+import pytest
+
+from gcn_keras import RECIPES
+from gcn_keras.inference.legend import Legend
+from gcn_keras.training import provenance
+from gcn_keras.training.run_folder import RunFolder
+from pipelines.base.errors import UserError, in_options
+from pipelines.base.labels import palette
+
+RECIPE = dataclasses.replace(RECIPES["shapes"], resume=True, val_split="val")
+
+
+class Dataset:
+    """Stands in for a prepared one with a file a split."""
+
+    def __init__(self, folder, names=("sky", "road"), train=b"1", test=b"3"):
+        self.class_names, self.files = names, {}
+        for split, content in (("train", train), ("val", b"2"), ("test", test)):
+            (folder / split).write_bytes(content)
+            self.files[split] = (str(folder / split),)
+
+    def validation_split(self, name):
+        return name
+
+
+@pytest.fixture
+def former(tmp_path):
+    return provenance.origin(RECIPE, Dataset(tmp_path))
+
+
+def check(folder, former, recipe=RECIPE, **data) -> str:
+    """What is said; runs of this folder begin with other data or recipes."""
+    run = RunFolder(folder)
+    run.origin = provenance.origin(recipe, Dataset(folder, **data))
+    try:
+        provenance.check_origin(run, former, recipe)
+    except UserError as error:
+        assert error.exit_status == 1
+        return in_options(error.template or str(error))
+    return ""
+
+
+def test_the_same(tmp_path, former, capsys):
+    assert check(tmp_path, former) == check(tmp_path, {}) == ""
+    # What is not trained or measured on may change.
+    assert check(tmp_path, former, test=b"4") == ""
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("accept_changes", [False, True])
+@pytest.mark.parametrize("kept_in", ["checkpoint", "labels.json"])
+def test_other_classes_are_refused(tmp_path, former, kept_in, accept_changes):
+    if kept_in == "labels.json":
+        former = {}
+        Legend(("sky", "road"), palette(2)).write(tmp_path / "labels.json")
+    recipe = dataclasses.replace(RECIPE, accept_changes=accept_changes)
+    assert check(tmp_path, former, recipe, names=("road", "sky")) == (
+        f"{tmp_path} knows the classes sky, road, and 'shapes' has the same in another order: "
+        "road, sky; they do not belong together"
+    )
+
+
+def test_other_records_are_refused_unless_accepted(tmp_path, former, capsys):
+    said = (
+        f"since its last checkpoint the run in {tmp_path} has changed: split 'train' of 'shapes' "
+        "has other records"
+    )
+    assert check(tmp_path, former, train=b"0") == (
+        f"{said}; undo that, or go on all the same with --accept-changes"
+    )
+    accepted = dataclasses.replace(RECIPE, accept_changes=True)
+    assert check(tmp_path, former, accepted, train=b"0") == ""
+    assert capsys.readouterr().out == f"{said}; it goes on all the same\n"
+
+
+def test_another_configuration_is_refused(tmp_path, former):
+    changed = dataclasses.replace(RECIPE, jitter=0.5, batch=1)
+    assert check(tmp_path, former, changed) == (
+        f"since its last checkpoint the run in {tmp_path} has changed: batch is 1 in "
+        f"{tmp_path}/config.json and was {RECIPE.batch}; jitter is 0.5 in {tmp_path}/config.json "
+        "and was 0.0; undo that, or go on all the same with --accept-changes"
+    )
+
+
+def test_a_missing_file_is_the_streams_to_tell(tmp_path, former):
+    run, data = RunFolder(tmp_path), Dataset(tmp_path)
+    (tmp_path / "train").unlink()
+    run.origin = provenance.origin(RECIPE, data)
+    assert run.origin["data_sha256"]["train"] is None
+    provenance.check_origin(run, former, RECIPE)
