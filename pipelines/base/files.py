@@ -1,13 +1,11 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent, and what may lie among them."""
 
 import contextlib
-import functools
+import fcntl
 import json
 import os
-import re
 import shutil
-import socket
-import sys
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +14,7 @@ from typing import Any
 from pipelines.base.errors import UserError
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
-# Names of what is being written. Versions before this one told less about the writer.
-_TEMPORARY = re.compile(
-    r"\..+\.((?P<host>[^.]+)-)?(?P<pid>\d+)\.part(\.[^.]*)?|\.incomplete-[0-9a-f]+"
-)
+_OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
 
 
 @contextlib.contextmanager
@@ -58,7 +53,7 @@ def shortened(name: str, limit: int) -> str:
 
 def is_hidden(name: str) -> bool:
     """Whether a file's name begins with a dot, or file managers leave it in folders."""
-    return name.startswith(".") or name.lower() in ("desktop.ini", "thumbs.db")
+    return name.startswith(".") or name.lower() in _OF_FILE_MANAGERS
 
 
 def temporary_beside(path: Path) -> Path:
@@ -171,3 +166,47 @@ def check_target(path: Path | None, option: str) -> None:
         raise UserError.naming(f"{option} {path} is a folder: name a file")
     if not path.parent.is_dir():
         raise UserError.naming(f"{option} {path}: there is no folder {path.parent}")
+
+
+@contextlib.contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Makes a folder, and removes what killed writers left there: `incomplete.*`.
+
+    Nothing is removed while another process is in such a block, or where its drive has no locks.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    make_folder(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for leftover in folder.glob("incomplete.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_regular(path: Path) -> bytes:
+    """Reads a file; what could block or never end, such as a FIFO, is not opened.
+
+    Raises:
+        UserError: it is no regular file.
+        OSError: it cannot be read.
+    """
+    if kind := _KINDS.get(stat.S_IFMT(os.stat(path).st_mode)):
+        raise UserError(f"{path} is {kind}, and a file is expected")
+    return path.read_bytes()
