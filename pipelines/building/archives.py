@@ -14,17 +14,37 @@ cut off between two files for a whole one.
 """
 
 import gzip
+import lzma
+import os
 import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import writing_in
 from pipelines.base.progress import byte_bar
 from pipelines.building.downloads import download
+
+# What an archive unpacks to at most, or MOST_TIMES its own bytes: one that was made to fill a disk
+# ends there. Images hardly compress, and label maps in PNG neither.
+MOST_BYTES, MOST_TIMES, MOST_FILES = 1 << 30, 20, 2_000_000
+BLOCK = 1 << 20
+# How other files begin that come under the name of an archive.
+_OTHERS = {
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"BZh": "a bzip2 archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+    b"<!DOC": "a web page",
+    b"<!doc": "a web page",
+    b"<html": "a web page",
+}
 
 
 @dataclass(frozen=True)
@@ -104,8 +124,10 @@ def _unpack(archive: Archive, path: Path, folder: Path) -> Path:
     unpacked = folder / f"{path.name}.{path.stat().st_size}"  # another file: another folder
     if unpacked.is_dir():
         return unpacked
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder) as temporary:
+    with (
+        writing_in(folder),
+        tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder) as temporary,
+    ):
         content = Path(temporary, "content")
         content.mkdir()
         _extract(path, content)
@@ -122,30 +144,64 @@ def _unpack(archive: Archive, path: Path, folder: Path) -> Path:
 
 
 def _extract(path: Path, folder: Path) -> None:
+    size = path.stat().st_size
+    left = most = max(MOST_BYTES, MOST_TIMES * size)
     try:
-        size = path.stat().st_size
-        unpack = _unpack_zip if path.suffix == ".zip" else _unpack_tar
         with path.open("rb") as file, byte_bar(f"unpacking {path.name}", size) as bar:
-            for _ in unpack(file, folder):
+            start = file.read(8)
+            file.seek(0)
+            for other, kind in _OTHERS.items():
+                if start.startswith(other):
+                    raise UserError(
+                        f"{path} is {kind}, not a zip or tar archive: fetch it again, or unpack it "
+                        "by hand"
+                    )
+            members = _zip_members if start.startswith(b"PK") else _tar_members
+            for number, (name, content) in enumerate(members(path, file), 1):
+                left -= _write(content, folder, name, left)
+                if left < 0 or number > MOST_FILES:
+                    raise UserError(
+                        f"{path} unpacks to more than {most:,} bytes or {MOST_FILES:,} files: if "
+                        "that is right, unpack it by hand"
+                    )
                 bar.update(file.tell() - bar.n)
     except (
-        tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error,
-        EOFError, ValueError, NotImplementedError,
+        tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
+        ValueError, NotImplementedError,
     ) as error:  # fmt: skip
+        if isinstance(error, OSError) and error.errno is not None:  # not raised for the content
+            raise
         raise UserError(
             f"{path} is truncated or damaged ({error}): fetch it again, or unpack it by hand"
         ) from error
 
 
-def _unpack_zip(file, folder):
-    """Yields after each file."""
+def _write(content: IO[bytes], folder: Path, name: str, most: int) -> int:
+    """Writes a file below `folder`, and returns its bytes; stops when they are more than `most`."""
+    target = Path(os.path.normpath(folder / name.lstrip("/")))
+    if not target.is_relative_to(folder):
+        raise ValueError(f"{name!r} lies outside of it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with target.open("wb") as file:
+        while written <= most and (block := content.read(BLOCK)):
+            written += file.write(block)
+    return written
+
+
+def _zip_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    """The names and contents of all files."""
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            yield archive.extract(member, folder)
+            if member.flag_bits & 1:
+                raise UserError(f"{path} is locked with a password: unpack it by hand")
+            if not member.is_dir():
+                with archive.open(member) as content:
+                    yield member.filename, content
 
 
-def _unpack_tar(file, folder):
-    """Yields after each file; links and devices are left out."""
+def _tar_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    """The names and contents of all files; links and devices are left out."""
     zipped = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     with (
@@ -153,15 +209,14 @@ def _unpack_tar(file, folder):
         tarfile.open(fileobj=stream, mode="r:") as archive,
     ):
         for member in archive:
-            if member.isfile():
-                archive.extract(member, folder, filter="data")
-                yield
+            if member.isfile() and (content := archive.extractfile(member)):
+                yield member.name, content
         # tarfile takes a cut between two files, and a damaged header, for the end; the real one
         # is followed by zeros. Reading on to the last byte also has gzip compare its checksum.
         zeros = 0
-        while block := stream.read(1 << 20):
-            if block.strip(b"\0"):
-                raise tarfile.ReadError("damaged header")
+        while block := stream.read(BLOCK):
             zeros += len(block)
+            if block.strip(b"\0") or zeros > MOST_BYTES:
+                raise tarfile.ReadError("damaged header")
         if not zeros:
             raise tarfile.ReadError("unexpected end of data")

@@ -13,6 +13,7 @@ from miniatures import pack_tar
 from tensorflow_datasets.core.download import DownloadManager
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import writing_in
 from pipelines.building import archives as archives_module
 from pipelines.building import downloads
 from pipelines.building.archives import Archive, locate
@@ -239,6 +240,15 @@ def test_what_a_killed_extraction_left_is_no_archive(archives, manager, tmp_path
     (folder / "images").mkdir(parents=True)
     found = locate(manager(archives), ARCHIVES, LAYOUT)
     assert len(contents(found["images.tar"])) == 2
+    assert not folder.parent.exists()
+
+
+def test_what_a_living_extraction_writes_is_left(archives, manager, tmp_path):
+    folder = tmp_path / "data" / "downloads" / "extracted"
+    with writing_in(folder):
+        (folder / "incomplete.x").mkdir()
+        assert len(locate(manager(archives), ARCHIVES, LAYOUT)) == 3
+        assert (folder / "incomplete.x").exists()
 
 
 def test_an_archive_cannot_write_elsewhere(archives, tree, manager, tmp_path):
@@ -247,3 +257,86 @@ def test_an_archive_cannot_write_elsewhere(archives, tree, manager, tmp_path):
     with pytest.raises(UserError, match="images.tar is truncated or damaged .*outside"):
         locate(manager(archives), ARCHIVES, LAYOUT)
     assert not list(tmp_path.rglob("evil.bin"))
+
+
+def test_an_archive_that_would_fill_the_disk(archives, tree, manager, tmp_path, monkeypatch):
+    """Zeros, which compress a thousandfold; counted while they are written."""
+    (tree / "masks" / "zeros").write_bytes(bytes(1 << 21))
+    with tarfile.open(archives / "masks.tgz", "w:gz") as archive:
+        archive.add(tree / "masks", "masks")
+    with zipfile.ZipFile(archives / "extra.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("extra/zeros", bytes(1 << 21))
+    monkeypatch.setattr(archives_module, "MOST_BYTES", 1 << 20)
+    for archive in (MASKS, EXTRA):
+        with pytest.raises(UserError) as caught:
+            locate(manager(archives), (archive,), LAYOUT)
+        assert str(caught.value) == (
+            f"{archives}/{archive.file} unpacks to more than 1,048,576 bytes or 2,000,000 files: "
+            "if that is right, unpack it by hand"
+        )
+    monkeypatch.setattr(archives_module, "MOST_FILES", 1)
+    with pytest.raises(UserError, match="images.tar unpacks to more than .* bytes or 1 files: if"):
+        locate(manager(archives), (IMAGES,), LAYOUT)
+    assert unpacked(tmp_path) == []
+
+
+def test_a_size_in_the_header_is_not_believed(archives, manager, tmp_path):
+    path = archives / "extra.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("extra/zeros", bytes(1 << 21))
+    data = path.read_bytes()
+    path.write_bytes(data.replace((1 << 21).to_bytes(4, "little"), (100).to_bytes(4, "little")))
+    with pytest.raises(UserError, match="extra.zip is truncated or damaged .Bad CRC-32"):
+        locate(manager(archives), (EXTRA,), LAYOUT)
+    assert unpacked(tmp_path) == []
+
+
+def test_a_zip_with_a_password(archives, manager):
+    path = archives / "extra.zip"
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # the flag beside the file, and that in the directory at the end
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"^{path} is locked with a password: unpack it by hand$"):
+        locate(manager(archives), ARCHIVES, LAYOUT)
+
+
+@pytest.mark.parametrize(
+    "start, kind",
+    [
+        (b"7z\xbc\xaf\x27\x1c\0\4", "a 7z archive"),
+        (b"Rar!\x1a\7\1\0", "a RAR archive"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+    ],
+)
+def test_other_files_under_the_name_of_an_archive(archives, manager, start, kind):
+    for archive in (MASKS, EXTRA):
+        path = archives / archive.file
+        path.write_bytes(start + bytes(1000))
+        with pytest.raises(UserError) as caught:
+            locate(manager(archives), (archive,), LAYOUT)
+        assert str(caught.value) == (
+            f"{path} is {kind}, not a zip or tar archive: fetch it again, or unpack it by hand"
+        )
+
+
+def test_the_content_tells_what_an_archive_is(archives, tree, manager):
+    (archives / "masks.tgz").rename(archives / "extra.zip")
+    with zipfile.ZipFile(archives / "masks.tgz", "w") as archive:
+        archive.write(tree / "masks" / "a.bin", "masks/a.bin")
+    found = locate(manager(archives), (MASKS, replace(EXTRA, holds="masks")), LAYOUT)
+    assert sorted(contents(found["masks.tgz"])) == ["masks/a.bin"]
+    assert sorted(contents(found["extra.zip"])) == ["masks/a.bin", "masks/b.bin"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_zips_of_other_methods(archives, tree, manager, method):
+    path = archives / "extra.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.write(tree / "extra" / "a.bin", "extra/a.bin")
+    assert locate(manager(archives), (EXTRA,), LAYOUT)
+    data = bytearray(path.read_bytes())
+    data[300:1500] = bytes(1200)
+    (archives / "other.zip").write_bytes(data)
+    with pytest.raises(UserError, match=f"^{archives}/other.zip is truncated or damaged"):
+        locate(manager(archives), (replace(EXTRA, file="other.zip"),), LAYOUT)
