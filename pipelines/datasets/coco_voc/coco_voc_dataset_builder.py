@@ -11,6 +11,8 @@ from pycocotools import mask as coco_mask
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
+from pipelines.base.progress import note
 from pipelines.building import encoding, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
@@ -57,7 +59,8 @@ class Region(NamedTuple):
         value: what it is painted with: a class, or 255 for a crowd or a small object.
         crowd: whether it is a crowd.
         area: pixels, as the annotation says.
-        segmentation: polygons `[[x, y, x, y, …], …]` or `{"size": [h, w], "counts": [...]}`.
+        segmentation: polygons `[[x, y, x, y, …], …]` or `{"size": [h, w], "counts": [...]}`, the
+            counts perhaps compressed to text.
     """
 
     annotation: int
@@ -139,8 +142,11 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
     try:
         values = _label_of_category(content["categories"], annotations)
         regions: dict[int, list] = {image["id"]: [] for image in content["images"]}
+        unlisted = set()
         for entry in content["annotations"]:
-            if entry["category_id"] in values:
+            if entry["image_id"] not in regions:
+                unlisted.add(entry["image_id"])
+            elif entry["category_id"] in values:
                 regions[entry["image_id"]].append(
                     _region(entry, values[entry["category_id"]], min_area)
                 )
@@ -163,6 +169,10 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
             f"{annotations} is not a COCO file of instances ({reason}): unpack "
             "annotations_trainval*.zip again"
         ) from error
+    if unlisted:
+        count = f"{len(unlisted):,} of the images that it annotates"
+        verb = "is" if len(unlisted) == 1 else "are"
+        note(f"{annotations}: {count} {verb} not in its list: passed over")
     if not items:
         least = f" of at least {min_area} pixels" if min_area else ""
         raise UserError(f"{annotations} lists no image with an object of VOC's classes{least}")
@@ -171,7 +181,7 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path))
     except FileNotFoundError as error:
         raise UserError(f"there is no {path}: unpack annotations_trainval*.zip there") from error
     except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
@@ -205,7 +215,7 @@ def make_example(item: Item) -> tuple[str, dict]:
             say, or a segmentation is damaged.
     """
     try:
-        image = item.path.read_bytes()
+        image = read_regular(item.path)
     except FileNotFoundError as error:
         raise UserError(f"there is no {item.path}, which {item.annotations} lists") from error
     height, width = image_label.check_image(item.path, image)
@@ -241,15 +251,16 @@ def _inside(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     pycocotools' C code takes whatever it is given, so what it gets is checked here.
     """
     if isinstance(segmentation, dict):
-        counts = np.asarray(segmentation["counts"])
+        counts = segmentation["counts"]
+        counts = np.asarray(_run_lengths(counts) if isinstance(counts, str) else counts)
         if list(segmentation["size"]) != [height, width]:
             raise ValueError(f"size {segmentation['size']}, not {[height, width]}")
-        if counts.ndim != 1 or counts.dtype.kind != "i" or (counts < 0).any():
+        if counts.ndim != 1 or counts.dtype.kind != "i" or counts.min() < 0:
             raise ValueError("counts are no list of run lengths")
-        if counts.sum() != height * width:
-            raise ValueError(f"counts make {counts.sum()} pixels, not {height * width}")
-        runs = coco_mask.frPyObjects(segmentation, height, width)
-        return coco_mask.decode(runs).astype(bool)
+        if (pixels := sum(counts.tolist())) != height * width:
+            raise ValueError(f"counts make {pixels} pixels, not {height * width}")
+        inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        return inside.reshape(width, height).T
     polygons = [_polygon(points, height, width) for points in segmentation]
     # Fewer than three points enclose nothing, and pycocotools takes two of them for a box.
     polygons = [points for points in polygons if len(points) >= 6]
@@ -257,6 +268,28 @@ def _inside(segmentation: list | dict, height: int, width: int) -> np.ndarray:
         return np.zeros((height, width), bool)
     runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     return coco_mask.decode(runs).astype(bool)
+
+
+def _run_lengths(text: str) -> list[int]:
+    """Takes COCO's compressed run lengths apart.
+
+    Characters are 48 and six bits: five of a number, lowest first, and whether more follow. From
+    the fourth on a number is what its run is longer than the one before the last.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("counts are no compressed run lengths")
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift
+            counts.append(number + counts[-2] if len(counts) > 2 else number)
+            number = shift = 0
+    return counts
 
 
 def _polygon(points: list, height: int, width: int) -> list[float]:

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from coco_trees import HEIGHT, TRAIN, WIDTH, write_coco
 from miniatures import encoded, noise, write_pairs
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from pipelines import datasets
 from pipelines.base import labels
@@ -133,7 +134,6 @@ def rewrite(coco, change):
         (lambda c: c.pop("images"), "is not a COCO file of instances (no 'images')"),
         (lambda c: c["annotations"][0].pop("area"), "(no 'area')"),
         (lambda c: c["annotations"][0].update(area="large"), "could not convert string to float"),
-        (lambda c: c["annotations"][0].update(image_id=77), "(no 77)"),
         (lambda c: c["images"][0].update(height="tall"), "invalid literal for int()"),
     ],
 )
@@ -143,6 +143,36 @@ def test_annotations_that_are_not_cocos(coco, change, message):
         first_item(coco)
     assert str(caught.value).startswith(f"{coco}/annotations/instances_train2017.json ")
     assert message in str(caught.value)
+
+
+def test_a_file_that_lists_fewer_images_than_it_annotates(coco, capsys):
+    path = coco / "annotations" / "instances_train2017.json"
+    before = coco_voc.list_items(path, coco / "train2017")
+    rewrite(coco, lambda c: c["images"].pop(0))
+    assert coco_voc.list_items(path, coco / "train2017") == before[1:]
+    said = capsys.readouterr().err
+    assert said == f"{path}: 1 of the images that it annotates is not in its list: passed over\n"
+
+
+def test_compressed_run_lengths(coco):
+    """Made by pycocotools: the same pixels as the runs that are numbers."""
+    item = first_item(coco)
+    runs = [3, 2, 60, 1, 1, 13]
+    packed = coco_mask.frPyObjects({"size": [HEIGHT, WIDTH], "counts": runs}, HEIGHT, WIDTH)
+    text = packed["counts"].decode()
+    label = np.zeros(80, np.uint8)
+    label[[3, 4, 65, *range(67, 80)]] = 5
+    for counts in (runs, text):
+        segmentation = {"size": [HEIGHT, WIDTH], "counts": counts}
+        region = item.regions[-1]._replace(segmentation=segmentation, value=5)
+        assert np.array_equal(
+            coco_voc.paint(item._replace(regions=(region,))), label.reshape(WIDTH, HEIGHT).T
+        )
+    for wrong in (text[:-1], text + "1", "\x7f", "o" * 30, "\ud800"):
+        segmentation = {"size": [HEIGHT, WIDTH], "counts": wrong}
+        regions = (item.regions[-1]._replace(segmentation=segmentation),)
+        with pytest.raises(UserError, match="has a damaged segmentation in annotation 1, of "):
+            coco_voc.paint(item._replace(regions=regions))
 
 
 def test_annotations_that_are_missing_or_cut_short(coco):
@@ -275,6 +305,16 @@ def test_stage1_mixes_both_sets(stage1, buffer_size, monkeypatch):
         assert sorted(epoch) == sorted(ids.values())  # each record once
         first_half = [image_id.startswith("voc") for image_id in epoch[:12]]
         assert 3 <= sum(first_half) <= 9
+
+
+def test_stage1_has_the_pixels_of_both(stage1, data_dir):
+    coco, voc = (
+        datasets.load(name, data_dir).label_pixels for name in ("coco_voc", "image_folder")
+    )
+    assert stage1.label_pixels == {
+        "train": tuple(map(sum, zip(coco["train"], voc["train"], strict=True))),
+        "val": (0,) * 20 + (HEIGHT * WIDTH, 0),
+    }
 
 
 def test_stage1_and_its_parts(data_dir):
