@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from pipelines.base import decoding
 from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.building import encoding
 from pipelines.building.folders import Pair
 
+# Pixels that TensorFlow decodes, in all and along a side.
+LARGEST, LONGEST = (1 << 29) - 1, 1_000_000
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 # PNG header: bit depth and colour type.
@@ -43,22 +48,24 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
         uint8 `[H, W, 3]`.
 
     Raises:
-        UserError: empty, not JPEG or PNG, truncated or damaged, 16 bits a channel, CMYK,
-            transparent, or to be shown rotated (decoders for training ignore that, and the mask
-            would not fit).
+        UserError: empty, not JPEG or PNG, too large, truncated or damaged, 16 bits a channel, CMYK,
+            transparent somewhere, or to be shown rotated (decoders for training ignore that, and
+            the mask would not fit).
     """
     if not data:
         raise UserError(f"{path} is empty")
     if not data.startswith((_JPEG_START, _PNG_START)):
         raise UserError(f"{path} is neither a JPEG nor a PNG file")
-    with _naming_damage(path):
-        header = Image.open(io.BytesIO(data))
+    header = _header(path, data)
     if header.format == "PNG" and data[24] == 16:  # of colours, too, which Pillow cuts to 8
         raise UserError(f"{path} has 16 bits a channel; 8 are needed")
     if header.mode == "CMYK":
         raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
     if header.has_transparency_data:
-        raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
+        with _naming_damage(path):
+            opacity = header.convert("RGBA").getchannel("A").getextrema()
+        if opacity != (255, 255):
+            raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
     with _naming_damage(path):
         pixels = decoding.decode_image(data).numpy()  # the stream's own decoder
         orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
@@ -101,8 +108,7 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} is empty")
     if not data.startswith(_PNG_START):
         raise UserError(f"{path} is not a PNG file")
-    with _naming_damage(path):
-        header = Image.open(io.BytesIO(data))
+    header = _header(path, data)
     bit_depth, colour_type = data[24], data[25]
     if bit_depth == 16:
         raise UserError(f"{path} has 16 bits a channel; an index mask has 8")
@@ -115,7 +121,7 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
         # PNG scales such samples to 0…255, so an index and its scaled value look the same.
         raise UserError(f"{path} has {bit_depth}-bit gray values; save the indices as 8-bit PNG")
     with _naming_damage(path):
-        Image.open(io.BytesIO(data)).verify()  # checksums, which decoding alone does not look at
+        PngImageFile(io.BytesIO(data)).verify()  # checksums, which decoding alone does not look at
         return np.array(header)
 
 
@@ -137,12 +143,12 @@ def make_example(
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
     """
-    image = pair.image.read_bytes()
+    image = read_regular(pair.image)
     size = check_image(pair.image, image)
     if pair.label is None:
         label = np.full(size, IGNORE, np.uint8)
     else:
-        label = read(pair.label, pair.label.read_bytes(), class_names)
+        label = read(pair.label, read_regular(pair.label), class_names)
         check_sizes(pair.label, label, pair.image, size)
     return pair.image.stem, encoding.example(pair.image.stem, image, label)
 
@@ -159,11 +165,24 @@ def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ..
         )
 
 
+def _header(path: Path | str, data: bytes) -> Image.Image:
+    """A JPEG or PNG of which no pixel is decoded yet."""
+    # Not `Image.open`, which takes any image of more than 179 million pixels for an attack.
+    kind = PngImageFile if data.startswith(_PNG_START) else JpegImageFile
+    with _naming_damage(path):
+        header = kind(io.BytesIO(data))
+    width, height = header.size
+    if width * height > LARGEST or max(width, height) > LONGEST:
+        raise UserError(
+            f"{path} is {width}x{height} pixels; at most {LARGEST:,} can be decoded, and "
+            f"{LONGEST:,} along a side"
+        )
+    return header
+
+
 @contextlib.contextmanager
 def _naming_damage(path: Path | str) -> Iterator[None]:
     try:
         yield
-    except (
-        decoding.DecodeError, OSError, SyntaxError, ValueError, Image.DecompressionBombError
-    ) as error:  # fmt: skip
+    except (decoding.DecodeError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error
