@@ -1,7 +1,8 @@
 """What the builders of all data sets have in common."""
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
 
     def generators(
         self,
-        splits: Iterable[str],
+        splits: Collection[str],
         list_items: Callable[[str], Any],
         make_example: Callable[[Any], tuple[str, dict]],
         published: Mapping[str, int] | None = None,
@@ -64,19 +65,23 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         for split, count in (published or {}).items():
             if (found := len(list_items(split))) != count:
                 note(f"{self.name}: {split} has {found:,} images, not {count:,} as published")
-        return {
-            split: self._generate_examples(
-                split, partial(list_items, split), make_example, f"{title or self.name} {split}"
-            )
+        made = [
+            (partial(list_items, split), make_example, f"{title or self.name} {split}")
             for split in splits
+        ]
+        return {
+            split: self._generate_examples(split, first, made[number:])
+            for number, (split, first) in enumerate(zip(splits, made, strict=True), 1)
         }
 
-    def _generate_examples(self, split, list_items, make_example, description):
+    def _generate_examples(self, split, first, rest):
+        list_items, make_example, description = first
         if self.beam:
             return examples.examples(list_items, make_example, description, beam=True)
         make = partial(_with_pixels, make_example)
         return self._counted(
-            split, examples.examples(list_items, make, description, skipped=self.skipped)
+            split,
+            examples.examples(list_items, make, description, skipped=self.skipped, rest=rest),
         )
 
     def _counted(self, split, made):
@@ -86,9 +91,10 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             UserError: as `label_fault` says; before anything of the set gets its name.
         """
         pixels = np.zeros(256, np.int64)
-        for example, counts in made:
+        times: Counter[str] = Counter()
+        for (key, example), counts in made:
             pixels += counts
-            yield example
+            yield _with_unique_key(key, example, times)
         names = self.info.metadata["class_names"]
         recorded = [*pixels[: len(names)].tolist(), int(pixels[IGNORE])]
         self.info.metadata.setdefault("label_pixels", {})[split] = recorded
@@ -100,6 +106,16 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
                 f"{fault}; write {names[0]!r} as 0, {names[1]!r} as 1 and so on, or give "
                 "{accept_findings} to keep these labels as they are"
             )
+
+
+def _with_unique_key(key, example, times) -> tuple[str, dict]:
+    """A key that is there already, which TFDS would refuse, gets a number: "a-2"."""
+    unique = key
+    while times[unique]:
+        times[key] += 1
+        unique = f"{key}-{times[key]}"
+    times[unique] += 1
+    return unique, {**example, "image_id": unique}
 
 
 def _with_pixels(make_example, item) -> tuple[tuple[str, dict], np.ndarray]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from pipelines.base.errors import UserError
+
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
@@ -32,7 +34,15 @@ def features() -> "tfds.features.FeaturesDict":
 
 
 def example(image_id: str, image: bytes, label: np.ndarray) -> dict[str, Any]:
-    """An example of `features`, from an image's file and its label map, uint8 `[H, W]`."""
+    """An example of `features`, from an image's file and its label map, uint8 `[H, W]`.
+
+    Raises:
+        UserError: the id is a file's name in bytes that are no UTF-8.
+    """
+    try:
+        image_id.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{image_id!r} is no name in UTF-8: rename the file") from error
     return {"image": image, "label": encode_label(label), "image_id": image_id}
 
 

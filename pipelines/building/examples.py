@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from pipelines.base.errors import UsageError, UserError
@@ -14,6 +15,7 @@ from pipelines.base.progress import note, progress
 
 # Examples in the making for each thread: enough to keep all busy, few enough for the memory.
 AHEAD = 4
+SHOWN = 20  # faults of one error
 
 
 def examples(
@@ -22,56 +24,91 @@ def examples(
     description: str,
     beam: bool = False,
     skipped: dict[str, int] | None = None,
+    rest: Sequence[tuple[Callable, Callable, str]] = (),
 ) -> Any:
     """The examples of a split, as `_generate_examples` has to return them.
 
     Args:
-        list_items: returns the items, when the first example is wanted; under Beam on a worker,
-            since runners limit the size of a pipeline's description.
+        list_items: returns the items, a UserError in place of a faulty one, when the first example
+            is wanted; under Beam on a worker, since runners limit a pipeline's description.
         make_example: takes an item, returns the key and the example as `encoding.features` wants
             it, and depends on nothing but its item. Called from many threads; under Beam both
             functions and the items are pickled, and all workers must see the same files.
         description: for the progress bar, "coco_voc train".
         beam: whether to return a `beam.PTransform`; needs the package apache-beam.
-        skipped: None, and the first faulty item is the error. Or a dictionary: faulty items are
-            named on standard error and left out, and their number is put under `description`.
-            Not under Beam.
+        skipped: None, and any faulty item is an error. Or a dictionary: faulty items are named on
+            standard error and left out, and their number is put under `description`. Not under
+            Beam.
+        rest: what would be made after this one, to look for more faults where there are some:
+            as the first three arguments.
 
     Returns:
         An iterator over (key, example) in the items' order, or a `beam.PTransform`.
 
     Raises:
-        UserError: of the first faulty item, or of all with `skipped`: when the iterator is used;
-            under Beam as text, when the pipeline runs, see `errors_of_beam`.
+        UserError: of all faulty items, or, with `skipped`, if there are no others: when the
+            iterator is used; under Beam of the first, as text, see `errors_of_beam`.
     """
     if not beam:
-        return _with_threads(list_items, make_example, description, skipped)
+        return _with_threads(list_items, make_example, description, skipped, rest)
     import apache_beam
 
     return (
         apache_beam.Create([None])
         | "list" >> apache_beam.FlatMap(lambda _: list_items())
         | "share out" >> apache_beam.Reshuffle()
-        | "make" >> apache_beam.Map(make_example)
+        | "make" >> apache_beam.Map(partial(_make, make_example))
     )
 
 
-def _with_threads(list_items, make_example, description, skipped) -> Iterator[tuple[str, dict]]:
-    items = list_items()
-    faults = []
-    for future in futures(make_example, progress(items, description)):
+def all_faults(faults: Iterable[Exception]) -> UserError:
+    """One error that shows the first of several, and counts them."""
+    texts = list(dict.fromkeys(map(str, faults)))  # splits may share images
+    if len(texts) == 1:
+        return UserError(texts[0])
+    first = f"; the first {SHOWN}" if len(texts) > SHOWN else ""
+    return UserError("\n  ".join([f"{len(texts):,} faults were found{first}:", *texts[:SHOWN]]))
+
+
+def _make(make_example, item):
+    if isinstance(item, UserError):
+        raise item
+    return make_example(item)
+
+
+def _outcomes(list_items, make_example, description) -> Iterator[Any]:
+    """The key and the example of each item, or its fault, in the items' order."""
+    items = progress(list_items(), description)
+    for future in futures(partial(_make, make_example), items):
         try:
             yield future.result()
         except (UserError, OSError) as error:  # OSError: a file that cannot be read at all
-            if skipped is None:
-                raise
-            note(f"{description}: skipped: {error}")
-            faults.append(error)
-    if faults:
-        skipped[description] = len(faults)
-    if faults and len(faults) == len(items):
+            yield error
+
+
+def _with_threads(
+    list_items, make_example, description, skipped, rest
+) -> Iterator[tuple[str, dict]]:
+    faults: list[Exception] = []
+    has_made_one = False
+    for made in _outcomes(list_items, make_example, description):
+        if isinstance(made, Exception):
+            faults.append(made)
+            if skipped is not None:
+                note(f"{description}: skipped: {made}")
+        elif skipped is not None or not faults:
+            has_made_one = True
+            yield made
+    if not faults:
+        return
+    if skipped is None:
+        for more in rest:
+            faults += (made for made in _outcomes(*more) if isinstance(made, Exception))
+        raise all_faults(faults)
+    skipped[description] = len(faults)
+    if not has_made_one:
         raise UserError(
-            f"none of the {len(items):,} examples of {description} can be used; the first one: "
+            f"none of the {len(faults):,} examples of {description} can be used; the first one: "
             f"{faults[0]}"
         )
 

@@ -1,11 +1,18 @@
 """The layout of a folder of images and labels: splits, pairs, class names."""
 
+import functools
 import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import is_hidden
 from pipelines.base.labels import IGNORE
+from pipelines.building.examples import all_faults
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".png",)
@@ -47,7 +54,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     return names
 
 
-def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair]]:
+def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair | UserError]]:
     """Finds the pairs of every split of a folder.
 
     Args:
@@ -57,10 +64,10 @@ def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair]]
             makes a train and a val split.
 
     Returns:
-        The sorted pairs of "train", "val" and, where it exists, "test".
+        What `find_pairs` finds in "train", "val" and, where it exists, "test".
 
     Raises:
-        UserError: a folder is missing or empty, or a file has no partner.
+        UserError: a folder is missing or empty.
     """
     if not source.is_dir():
         raise UserError(f"there is no folder {source}")
@@ -75,62 +82,122 @@ def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair]]
     return {name: find_pairs(source / name) for name in names}
 
 
-def hold_out(pairs: list[Pair]) -> dict[str, list[Pair]]:
+def hold_out(found: list[Pair | UserError]) -> dict[str, list[Pair | UserError]]:
     """Splits pairs into train and val by a hash of the image's name without its suffix.
 
     The tenth with the lowest hashes, at least one pair, is the val split: the same files give the
-    same split in any order and on any machine.
+    same split in any order and on any machine. Faults go to train.
 
     Raises:
-        UserError: there is only one pair.
+        UserError: there are fewer than two pairs.
     """
+    pairs = [item for item in found if isinstance(item, Pair)]
+    faults = [item for item in found if isinstance(item, UserError)]
     if len(pairs) < 2:
+        if faults:
+            raise all_faults(faults)
         raise UserError(f"{pairs[0].image} is the only image: at least 2 are needed, one for val")
-    by_hash = sorted(pairs, key=lambda pair: hashlib.sha256(pair.image.stem.encode()).digest())
+    by_hash = sorted(pairs, key=lambda pair: hashlib.sha256(os.fsencode(pair.image.stem)).digest())
     held_out = max(1, round(HELD_OUT * len(pairs)))
-    return {"train": sorted(by_hash[held_out:]), "val": sorted(by_hash[:held_out])}
+    return {"train": [*faults, *sorted(by_hash[held_out:])], "val": [*sorted(by_hash[:held_out])]}
 
 
-def find_pairs(folder: Path) -> list[Pair]:
+def find_pairs(folder: Path) -> list[Pair | UserError]:
     """Pairs images/NAME.jpg (.jpeg, .png) with labels/NAME.png.
 
+    A name may be composed of other Unicode characters in one folder than in the other, as some
+    file systems write it: they are compared in the form NFC.
+
+    Returns:
+        Pairs, and a UserError for each file that is no image, has another one's name, or has no
+        partner.
+
     Raises:
-        UserError: a folder is missing or empty, a file is no image, two images share a name, or
-            a file has no partner.
+        UserError: a folder is missing or empty.
     """
-    images = _files_by_stem(folder / "images", IMAGE_SUFFIXES)
-    labels = _files_by_stem(folder / "labels", LABEL_SUFFIXES)
-    unlabelled = sorted(images.keys() - labels.keys())
-    if unlabelled:
-        raise UserError(
-            f"{images[unlabelled[0]]} has no label: {folder / 'labels' / unlabelled[0]}.png is "
-            f"missing{_and_more(unlabelled)}"
-        )
-    imageless = sorted(labels.keys() - images.keys())
-    if imageless:
-        raise UserError(
-            f"{labels[imageless[0]]} has no image: {folder / 'images' / imageless[0]}.jpg or "
-            f".png is missing{_and_more(imageless)}"
-        )
-    return [Pair(images[stem], labels[stem]) for stem in sorted(images)]
+    images, strange_images = _files_by_stem(folder / "images", IMAGE_SUFFIXES)
+    labels, strange_labels = _files_by_stem(folder / "labels", LABEL_SUFFIXES)
+    composed = {_composed(stem): stem for stem in labels if stem not in images}
+    instead = near_misses()
+    found: list[Pair | UserError] = []
+    named: set[Path | None] = set()
+    for stem, image in sorted(images.items()):
+        partner = stem if stem in labels else composed.get(_composed(stem))
+        if partner in labels:
+            found.append(Pair(image, labels.pop(partner)))
+            continue
+        label = folder / "labels" / f"{stem}.png"
+        near = instead(label, images)
+        named.add(near)
+        found.append(UserError(f"{image} has no label: {label} is missing{but(near)}"))
+    labelled = {pair.image.stem for pair in found if isinstance(pair, Pair)}
+    for stem, label in sorted(labels.items()):
+        if label not in named:
+            image = folder / "images" / f"{stem}.jpg"
+            near = instead(image, labelled)
+            named.add(near)
+            found.append(UserError(f"{label} has no image: {image} or .png is missing{but(near)}"))
+    strange = {**strange_images, **strange_labels}
+    return found + [UserError(text) for path, text in strange.items() if path not in named]
 
 
-def _and_more(stems: list[str]) -> str:
-    return f" (and {len(stems) - 1} more like it)" if len(stems) > 1 else ""
-
-
-def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def _files_by_stem(
+    folder: Path, suffixes: tuple[str, ...]
+) -> tuple[dict[str, Path], dict[Path, str]]:
+    """Files by their names without suffix, and what is wrong with others."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     files: dict[str, Path] = {}
+    strange: dict[Path, str] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == "Thumbs.db":  # left by file managers
+        if is_hidden(path.name):
             continue
         if path.suffix.lower() not in suffixes:
-            raise UserError(f"{path} is not one of {', '.join(suffixes)}")
-        if path.stem in files:
-            raise UserError(f"{files[path.stem]} and {path} have the same name")
-        files[path.stem] = path
-    if not files:
+            strange[path] = f"{path} is not one of {', '.join(suffixes)}"
+            if path.is_dir():
+                strange[path] = (
+                    f"{path} is a folder, and files {', '.join(suffixes)} are expected there: a "
+                    "split has folders images/ and labels/ of its own"
+                )
+        elif path.stem in files:
+            strange[path] = f"{files[path.stem]} and {path} have the same name"
+        else:
+            files[path.stem] = path
+    if not files and not strange:
         raise UserError(f"{folder} is empty")
-    return files
+    return files, strange
+
+
+def near_misses() -> Callable[..., Path | None]:
+    """A function that takes a missing file and finds what seems to lie there in its place.
+
+    That is a file in the same folder with another suffix, case or Unicode form, or with something
+    after the name: for a.png it finds a.tif, A.PNG, and a_mask.png; but none that belongs to one of
+    the other names, without suffix, that it is given. Each folder is read once.
+    """
+
+    @functools.cache
+    def names_in(folder: Path) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for name in sorted(os.listdir(folder) if folder.is_dir() else (), key=len):
+            whole = _composed(name).casefold()
+            for end in re.finditer(r"[\W_]|$", whole):
+                names.setdefault(whole[: end.start()], name)
+        return names
+
+    def find(missing: Path, others: Collection[str] = ()) -> Path | None:
+        name = names_in(missing.parent).get(_composed(missing.stem).casefold())
+        if name is None or (Path(name).stem in others and Path(name).stem != missing.stem):
+            return None
+        return missing.with_name(name)
+
+    return find
+
+
+def but(near: Path | None) -> str:
+    """The end of a sentence that calls a file missing."""
+    return f", but {near.name} is there" if near else ""
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import check_writable
+from pipelines.base.files import check_writable, writing_in
 from pipelines.datasets.names import DEFAULT_DATA_DIR, preparing
 from pipelines.datasets.prepared import PreparedDataset, naming_damage
 
@@ -87,8 +87,9 @@ def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR
         builder = tfds.builder(IMAGENET, data_dir=str(data_dir), file_format="tfrecord")
         options = tfds.download.DownloadConfig(manual_dir=str(source), try_download_gcs=False)
         downloads = str(Path(data_dir, "downloads"))
+        folder = Path(data_dir, IMAGENET)
         # TFDS reports a download that does not happen; its progress is on standard error.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with writing_in(folder), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare(download_dir=downloads, download_config=options)
     except (OSError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
         raise UserError(f"cannot prepare {IMAGENET!r} in {data_dir}: {error}") from error

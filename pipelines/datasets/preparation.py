@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import ArgumentError, UsageError, UserError
-from pipelines.base.files import check_writable
+from pipelines.base.files import check_writable, writing_in
 from pipelines.building import examples
 from pipelines.datasets.names import (
     DEFAULT_DATA_DIR,
@@ -75,10 +75,13 @@ def check_source(
         raise UsageError.naming(
             f"{name!r} needs the folder of its images and labels: {{source}} DIR"
         )
-    if not Path(source).is_dir():
-        raise UserError(f"there is no folder {source}")
-    if not any(Path(source).iterdir()):
-        raise UserError(f"the folder {source} is empty")
+    try:
+        if not Path(source).is_dir():
+            raise UserError(f"there is no folder {source}")
+        if not any(Path(source).iterdir()):
+            raise UserError(f"the folder {source} is empty")
+    except OSError as error:
+        raise UserError(f"the folder {source} cannot be read: {error.strerror}") from error
 
 
 def prepare(
@@ -103,9 +106,9 @@ def prepare(
         data_dir: where prepared data sets live; made if absent.
         beam_options: of Apache Beam, "NAME=VALUE,…"; None to prepare in this process.
         tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
-        skip_errors: leave out images that cannot be used, or whose labels cannot, and name them
-            on standard error; `skipped` of the data set tells how many. What is wrong with the
-            source as a whole, such as a missing archive or label file, stays an error.
+        skip_errors: leave out images that cannot be used, or whose labels cannot or are missing,
+            and name them on standard error; `skipped` of the data set tells how many. What is
+            wrong with the source as a whole, such as a missing archive, stays an error.
         accept_findings: keep a split whose labels hold nothing but void, or class 0 and void. They
             are refused otherwise, but under Beam, which counts nothing.
         overwrite: write it anew where it is prepared already. What is there stays until the new
@@ -113,8 +116,8 @@ def prepare(
 
     Raises:
         UsageError: the name is unknown, or the source or Beam does not fit it.
-        UserError: the source has a fault (the message names the file; with `skip_errors`, a split
-            has no image that can be used), or `data_dir` cannot be written.
+        UserError: the source has faults (the message shows the first twenty and counts them; with
+            `skip_errors`, a split has no image that can be used), or `data_dir` cannot be written.
     """
     check_source(name, source, beam_options, tfds_options, skip_errors)
     replaces = is_prepared(name, data_dir)
@@ -137,7 +140,12 @@ def prepare(
     if beam_options is not None:
         downloads.beam_options = examples.pipeline_options(beam_options)
     try:
-        with _place_to_build(folder, data_dir) as place, _silence(tfds), examples.errors_of_beam():
+        with (
+            writing_in(folder.parent),
+            _place_to_build(folder, data_dir) as place,
+            _silence(tfds),
+            examples.errors_of_beam(),
+        ):
             builder = module.Builder(data_dir=str(place), **options)
             builder.beam = beam_options is not None
             builder.accept_findings = accept_findings

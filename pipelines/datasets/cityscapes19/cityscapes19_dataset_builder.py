@@ -9,11 +9,12 @@ import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.base.progress import note
+from pipelines.base.files import is_hidden, read_regular
+from pipelines.base.progress import note, note_passed_over
 from pipelines.building import encoding, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
-from pipelines.building.folders import Pair
+from pipelines.building.folders import Pair, but, near_misses
 from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://www.cityscapes-dataset.com/downloads/"
@@ -48,6 +49,7 @@ SPLITS = {
 }
 # Its label files are published, but show only what is no part of the scene.
 UNLABELLED = "test"
+NEEDED = ("train", "val")
 
 
 class Builder(SegmentationBuilder):
@@ -67,6 +69,9 @@ class Builder(SegmentationBuilder):
         splits = available_splits(folders)
         if "train_coarse" in splits:
             self.info.metadata["overlapping_splits"] = [["train", "train_coarse"]]
+        for folder in {_image_folder(name, folders): None for name in splits}:
+            files = (path for path in folder.glob("*/*") if not is_hidden(path.name))
+            note_passed_over(sorted(p for p in files if not p.name.endswith(IMAGE_SUFFIX)))
         published = {name: SPLITS[name].published for name in splits}
         return self.generators(
             splits, partial(list_items, folders=folders), make_example, published
@@ -80,12 +85,26 @@ def available_splits(folders: dict[str, Path]) -> list[str]:
         absent = [a.file for a in (split.images, split.labels) if a.file not in folders]
         if absent:
             note(f"cityscapes19: no split {name!r} without {' and '.join(absent)}")
+        elif name not in NEEDED and not find_images(name, folders):
+            folder = _image_folder(name, folders)
+            note(f"cityscapes19: no split {name!r}, since {folder} has no CITY/*{IMAGE_SUFFIX}")
         else:
             splits.append(name)
     return splits
 
 
-def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
+def _image_folder(name: str, folders: dict[str, Path]) -> Path:
+    split = SPLITS[name]
+    return folders[split.images.file] / "leftImg8bit" / split.folder
+
+
+def find_images(name: str, folders: dict[str, Path]) -> list[Path]:
+    """The images of a split, sorted."""
+    files = _image_folder(name, folders).glob(f"*/*{IMAGE_SUFFIX}")
+    return sorted(path for path in files if not is_hidden(path.name))
+
+
+def list_items(name: str, folders: dict[str, Path]) -> list[Pair | UserError]:
     """Finds the images of a split and their label files.
 
     Label files without an image are passed over: the one broken image of train_extra, see
@@ -96,28 +115,28 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
         folders: as `archives.locate` returns them.
 
     Returns:
-        Pairs sorted by image.
+        Pairs sorted by image, and a UserError for an image without a label file.
 
     Raises:
-        UserError: there are no images, or one has no label file.
+        UserError: there are no images.
     """
-    split = SPLITS[name]
-    folder = folders[split.images.file] / "leftImg8bit" / split.folder
-    images = sorted(p for p in folder.glob(f"*/*{IMAGE_SUFFIX}") if not p.name.startswith("."))
+    split, images = SPLITS[name], find_images(name, folders)
     if not images:
+        folder = _image_folder(name, folders)
         raise UserError(f"{folder} has no CITY/*{IMAGE_SUFFIX}; unpack {split.images.file} again")
     if name == UNLABELLED:
         return [Pair(image, None) for image in images]
     kind = Path(split.labels.holds).parts[0]  # gtFine or gtCoarse
     label_folder = folders[split.labels.file] / kind / split.folder
-    items = [
-        Pair(image, label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png")
-        for image in images
-    ]
-    bare = [item for item in items if item.label and not item.label.is_file()]
-    if bare:
-        more = f" (and {len(bare) - 1} more like it)" if len(bare) > 1 else ""
-        raise UserError(f"{bare[0].image} has no label: {bare[0].label} is missing{more}")
+    instead = near_misses()
+    items: list[Pair | UserError] = []
+    for image in images:
+        label = label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png"
+        if label.exists():
+            items.append(Pair(image, label))
+        else:
+            near = but(instead(label))
+            items.append(UserError(f"{image} has no label: {label} is missing{near}"))
     return items
 
 
@@ -134,12 +153,12 @@ def make_example(item: Pair) -> tuple[str, dict]:
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
     """
-    image = image_label.read_image(item.image, item.image.read_bytes())
+    image = image_label.read_image(item.image, read_regular(item.image))
     height, width, _ = image.shape
     if item.label is None or (image == image[0, 0]).all():
         label = np.full((height, width), labels.IGNORE, np.uint8)
     else:
-        ids = image_label.read_label(item.label, item.label.read_bytes(), labels.CITYSCAPES_LABELS)
+        ids = image_label.read_label(item.label, read_regular(item.label), labels.CITYSCAPES_LABELS)
         label = train_ids(ids)
         image_label.check_sizes(item.label, label, item.image, (height, width))
     image_id = _image_id(item.image)

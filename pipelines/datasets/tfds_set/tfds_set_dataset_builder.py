@@ -13,6 +13,7 @@ from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
 from pipelines.building import encoding, folders, image_label
 from pipelines.building.builder import SegmentationBuilder
+from pipelines.building.examples import all_faults
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
@@ -50,20 +51,21 @@ class Builder(SegmentationBuilder):
     def _class_names(self, read, splits) -> tuple[str, ...]:
         if self.options.class_names is not None:
             return folders.read_class_names(self.options.class_names)
-        largest, has_void = -1, False
+        largest, has_void, faults = -1, False, []
         for split in splits:
             for item in progress(read(split), f"{self.source} {split}: classes"):
                 try:
                     values = np.unique(
                         image_label.decode_mask(f"the mask of {item.name}", item.label)
                     )
-                except UserError:
-                    if self.skipped is None:
-                        raise
-                    continue  # it is named when its example is made
+                except UserError as fault:
+                    faults.append(fault)  # said again when the example is made
+                    continue
                 largest = max([largest, *values[values != IGNORE].tolist()])
                 has_void |= IGNORE in values
         count = largest - self.options.first_label + 1
+        if count < 2 and faults:
+            raise all_faults(faults)
         if count < 2:
             raise UserError.naming(
                 f"the masks of tfds:{self.source} hold no two classes from {{first_label}} "
@@ -164,7 +166,7 @@ class Items:
         for index, example in enumerate(examples):
             name = f"{self._split}_{index:06}"
             if self._name:
-                name = Path(example[self._name].numpy().decode()).stem
+                name = Path(example[self._name].numpy().decode(errors="replace")).stem
             yield Item(name, example[image].numpy(), example[label].numpy())
 
 

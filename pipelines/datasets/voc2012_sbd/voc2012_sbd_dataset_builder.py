@@ -2,16 +2,18 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
 from pipelines.base.progress import note
 from pipelines.building import image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
-from pipelines.building.folders import Pair
+from pipelines.building.folders import Pair, but, near_misses
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.voc2012_sbd.mat_files import read_mat
 
@@ -69,13 +71,13 @@ class Builder(SegmentationBuilder):
     def _split_generators(self, dl_manager):
         folders = locate(dl_manager, (TRAINVAL, TEST, SBD), LAYOUT)
         splits = dict(SPLITS)
-        if TEST.file not in folders:
+        if TEST.file not in folders or not _has_pairs(list_items(UNLABELLED, folders)):
             del splits[UNLABELLED]
             note(f"voc2012_sbd: no split {UNLABELLED!r} without {TEST.file} (from {TEST.page})")
         return self.generators(splits, partial(list_items, folders=folders), make_example, splits)
 
 
-def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
+def list_items(name: str, folders: dict[str, Path]) -> list[Pair | UserError]:
     """Finds the images of a split and their label files.
 
     Args:
@@ -83,10 +85,11 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
         folders: as `archives.locate` returns them.
 
     Returns:
-        Items in the order of VOC's list; "trainaug" sorted by image id.
+        Pairs in the order of VOC's list, "trainaug" sorted by image id, and a UserError where a
+        file of one is missing.
 
     Raises:
-        UserError: a list is missing or empty, or images or label files that it names are missing.
+        UserError: a list is missing or empty.
     """
     archive = TEST if name == UNLABELLED else TRAINVAL
     voc = folders[archive.file] / "VOCdevkit/VOC2012"
@@ -100,17 +103,23 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair]:
         masks.append((sbd / "cls", ".mat"))
     else:
         ids = _read_ids(lists / f"{name}.txt")
-    found = _find(ids, images, name)
-    if name == UNLABELLED:
-        return [Pair(image, None) for image in found]
-    return [Pair(*files) for files in zip(found, _find(ids, masks, name), strict=True)]
+    items: list[Pair | UserError] = []
+    found = _find(ids, masks) if name != UNLABELLED else [None] * len(ids)
+    for image, label in zip(_find(ids, images), found, strict=True):
+        faults = [file for file in (image, label) if isinstance(file, UserError)]
+        items.append(faults[0] if faults else Pair(image, label))
+    return items
+
+
+def _has_pairs(items: list[Pair | UserError]) -> bool:
+    return any(isinstance(item, Pair) for item in items)
 
 
 def _read_ids(*lists: Path) -> list[str]:
     ids = []
     for path in lists:
         try:
-            listed = path.read_bytes().decode(errors="replace").split()
+            listed = read_regular(path).decode(errors="replace").split()
         except FileNotFoundError as error:
             raise UserError(f"there is no {path}: unpack its archive again") from error
         if not listed:
@@ -119,18 +128,21 @@ def _read_ids(*lists: Path) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _find(ids: list[str], places: list[tuple[Path, str]], split: str) -> list[Path]:
+def _find(ids: list[str], places: list[tuple[Path, str]]) -> list[Any]:
     """The file of each id, from the first of the places, folder and suffix, that has it."""
     # Folders are listed, and not asked for each file: they may lie on a network drive.
     there = {path for folder, _ in places if folder.is_dir() for path in folder.iterdir()}
-    candidates = [[folder / f"{i}{suffix}" for folder, suffix in places] for i in ids]
-    found = [next((path for path in paths if path in there), None) for paths in candidates]
-    missing = [i for i, path in zip(ids, found, strict=True) if path is None]
-    if missing:
-        shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if missing[10:] else "")
-        files = " or ".join(f"{folder}/ID{suffix}" for folder, suffix in places)
-        raise UserError(f"there is no {files} for these ids of {split}: {shown}")
-    return [path for path in found if path]
+    instead = near_misses()
+    found: list[Path | UserError] = []
+    for image_id in ids:
+        paths = [folder / f"{image_id}{suffix}" for folder, suffix in places]
+        if here := [path for path in paths if path in there]:
+            found.append(here[0])
+        else:
+            near = next(filter(None, map(instead, paths)), None)
+            wanted = " or ".join(map(str, paths))
+            found.append(UserError(f"there is no {wanted}, which a list names{but(near)}"))
+    return found
 
 
 def make_example(item: Pair) -> tuple[str, dict]:

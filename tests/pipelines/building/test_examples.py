@@ -2,10 +2,12 @@ import importlib.util
 import os
 import threading
 
+import numpy as np
 import pytest
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
+from pipelines.building import encoding
 from pipelines.building import examples as building
 
 
@@ -26,15 +28,53 @@ def test_examples_come_in_the_items_order_from_a_few_threads():
     assert threading.get_ident() not in threads and len(threads) <= os.cpu_count()
 
 
-def test_the_first_faulty_item_is_the_error():
-    def make_example(item):
-        if item >= 5:
-            raise UserError(f"{item} is faulty")
-        return str(item), {}
+def odd_is_faulty(item):
+    if item % 2:
+        raise UserError(f"{item} is faulty")
+    return str(item), {}
 
-    examples = building.examples(lambda: range(100), make_example, "numbers")
+
+def test_one_fault_is_the_error():
+    examples = building.examples(lambda: [0, 2, 5, 6], odd_is_faulty, "numbers")
+    assert [next(examples)[0], next(examples)[0]] == ["0", "2"]
     with pytest.raises(UserError, match="^5 is faulty$"):
+        next(examples)
+
+
+def test_all_faults_are_found_in_one_pass():
+    """Those of the list, of the items, and of what would have been made next; each is said once."""
+    listed = [0, 1, UserError("b is missing"), OSError(5, "Input/output error", "c.jpg"), 2]
+    rest = [(lambda: [1, 3], odd_is_faulty, "more"), (lambda: [4], odd_is_faulty, "most")]
+
+    def make_example(item):
+        if isinstance(item, OSError):
+            raise item
+        return odd_is_faulty(item)
+
+    examples = building.examples(lambda: listed, make_example, "numbers", rest=rest)
+    with pytest.raises(UserError) as caught:
         list(examples)
+    assert str(caught.value).splitlines() == [
+        "4 faults were found:",
+        "  1 is faulty",
+        "  b is missing",
+        "  [Errno 5] Input/output error: 'c.jpg'",
+        "  3 is faulty",
+    ]
+
+
+def test_twenty_faults_are_shown():
+    examples = building.examples(lambda: range(46), odd_is_faulty, "numbers")
+    with pytest.raises(UserError) as caught:
+        list(examples)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "23 faults were found; the first 20:"
+    assert lines[1:] == [f"  {number} is faulty" for number in range(1, 40, 2)]
+
+
+def test_a_name_that_is_no_text():
+    with pytest.raises(UserError, match=r"^'\\udcff' is no name in UTF-8: rename the file$"):
+        encoding.example("\udcff", b"", np.zeros((2, 2), np.uint8))
 
 
 def test_faulty_items_are_skipped_named_and_counted(capsys):

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import re
+import socket
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from pipelines import datasets
 from pipelines.base.errors import UserError
+from pipelines.base.files import replacing
 from pipelines.building import folders, image_label
 
 CLASSES = ("sky", "road", "car")
@@ -67,31 +70,139 @@ def test_folders(source, split_source, tmp_path):
     refuses(f"{tmp_path}/bare/images is empty", folders.find_pairs, tmp_path / "bare")
 
 
+def faults(source) -> list[str]:
+    return [str(item) for item in folders.find_pairs(source) if isinstance(item, UserError)]
+
+
 def test_files_without_partner(source):
     (source / "labels" / "b.png").unlink()
-    message = f"{source}/images/b.jpg has no label: {source}/labels/b.png is missing"
-    refuses(message, folders.find_pairs, source)
+    b = f"{source}/images/b.jpg has no label: {source}/labels/b.png is missing"
+    assert faults(source) == [b]
     (source / "labels" / "a.png").unlink()
-    message = (
-        f"{source}/images/a.jpg has no label: {source}/labels/a.png is missing (and 1 more like it)"
-    )
-    refuses(message, folders.find_pairs, source)
-    (source / "images" / "a.jpg").unlink()
-    (source / "images" / "b.jpg").unlink()
     (source / "images" / "c.jpg").unlink()
-    message = f"{source}/labels/c.png has no image: {source}/images/c.jpg or .png is missing"
-    refuses(message, folders.find_pairs, source)
+    assert faults(source) == [
+        f"{source}/images/a.jpg has no label: {source}/labels/a.png is missing",
+        b,
+        f"{source}/labels/c.png has no image: {source}/images/c.jpg or .png is missing",
+    ]
 
 
 def test_files_that_do_not_belong(source):
-    (source / "images" / ".DS_Store").write_text("")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._a.jpg", "Desktop.ini"):
+        (source / "images" / name).write_text("")
+        (source / "labels" / name).write_text("")
     assert len(folders.find_pairs(source)) == 4
     save(source / "images" / "a.png", noise(6, 8))
-    message = f"{source}/images/a.jpg and {source}/images/a.png have the same name"
-    refuses(message, folders.find_pairs, source)
+    assert faults(source) == [f"{source}/images/a.jpg and {source}/images/a.png have the same name"]
     (source / "images" / "a.png").rename(source / "images" / "a.bmp")
-    message = f"{source}/images/a.bmp is not one of .jpg, .jpeg, .png"
-    refuses(message, folders.find_pairs, source)
+    assert faults(source) == [f"{source}/images/a.bmp is not one of .jpg, .jpeg, .png"]
+
+
+@pytest.mark.parametrize("near", ["b.tif", "B.png", "b_mask.png", "b.jpg.png", "b.PNG.bak", "b"])
+def test_a_label_that_lies_there_under_another_name(source, near):
+    (source / "labels" / "b.png").rename(source / "labels" / near)
+    assert faults(source) == [
+        f"{source}/images/b.jpg has no label: {source}/labels/b.png is missing, but {near} is there"
+    ]
+
+
+def test_an_image_that_lies_there_under_another_name(source):
+    (source / "images" / "b.jpg").rename(source / "images" / "b.webp")
+    assert faults(source) == [
+        f"{source}/labels/b.png has no image: {source}/images/b.jpg or .png is missing, but b.webp "
+        "is there"
+    ]
+
+
+def test_what_belongs_to_another_image_is_not_near(source):
+    for part in ("images/b.jpg", "labels/b.png"):
+        path = source / part
+        path.rename(path.with_stem("a_b"))
+    (source / "labels" / "a.png").unlink()
+    assert faults(source) == [
+        f"{source}/images/a.jpg has no label: {source}/labels/a.png is missing"
+    ]
+
+
+def test_names_are_compared_as_characters(source):
+    """macOS writes é as two characters, e and an accent."""
+    one, two = "caf\u00e9", "cafe\u0301"
+    (source / "images" / "a.jpg").rename(source / "images" / f"{two}.jpg")
+    (source / "labels" / "a.png").rename(source / "labels" / f"{one}.png")
+    pairs = folders.find_pairs(source)
+    assert (source / f"images/{two}.jpg", source / f"labels/{one}.png") in pairs
+    write_pairs(source, [one], [0])  # then each has its own, as exact names go
+    assert len(faults(source)) == 1 and f"{two}.jpg has no label" in faults(source)[0]
+
+
+def test_folders_where_files_are_expected(tmp_path):
+    for split in ("train", "val"):
+        for part in ("images", "labels"):
+            (tmp_path / part / split).mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        folders.find_splits(tmp_path, True)
+    assert str(caught.value).splitlines()[:2] == [
+        "4 faults were found:",
+        f"  {tmp_path}/images/train is a folder, and files .jpg, .jpeg, .png are expected there: a "
+        "split has folders images/ and labels/ of its own",
+    ]
+
+
+def test_what_is_no_file_is_not_opened(source, data_dir, monkeypatch):
+    """A FIFO would be waited for without end."""
+    (source / "images" / "a.jpg").unlink()
+    os.mkfifo(source / "images" / "a.jpg")
+    (source / "images" / "b.jpg").unlink()
+    (source / "images" / "b.jpg").symlink_to("/dev/zero")
+    (source / "labels" / "c.png").unlink()
+    (source / "labels" / "c.png").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        (source / "labels" / "d.png").unlink()
+        monkeypatch.chdir(source / "labels")  # a socket's path has 107 bytes at most
+        server.bind("d.png")
+        with pytest.raises(UserError) as caught:
+            datasets.prepare("image_folder", source, data_dir)
+    assert sorted(str(caught.value).splitlines()[1:]) == [
+        f"  {source}/images/a.jpg is a FIFO, and a file is expected",
+        f"  {source}/images/b.jpg is a device, and a file is expected",
+        f"  {source}/labels/c.png is a folder, and a file is expected",
+        f"  {source}/labels/d.png is a socket, and a file is expected",
+    ]
+
+
+def test_names_of_255_bytes(source, data_dir):
+    for folder, ending in (("images", ".jpg"), ("labels", ".png")):
+        (source / folder / f"a{ending}").rename(source / folder / f"{'n' * 251}{ending}")
+    assert datasets.prepare("image_folder", source, data_dir).splits == {"train": 3, "val": 1}
+    path = source / f"{'n' * 250}.json"
+    with replacing(path) as temporary:
+        temporary.write_text("{}")
+    assert path.read_text() == "{}"
+
+
+def test_faults_are_skipped_where_that_is_asked_for(source, data_dir):
+    (source / "labels" / "b.png").unlink()
+    (source / "images" / "e.heic").write_text("")
+    prepared = datasets.prepare("image_folder", source, data_dir, skip_errors=True)
+    assert prepared.splits == {"train": 2, "val": 1}
+    assert prepared.skipped == {"default train": 2}
+
+
+def test_all_faults_of_all_splits_at_once(split_source, data_dir):
+    (split_source / "train" / "labels" / "b.png").unlink()
+    save(split_source / "train" / "labels" / "c.png", np.full((6, 8), 77, np.uint8))
+    (split_source / "val" / "images" / "h.jpg").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        datasets.prepare("image_folder", split_source, data_dir)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "3 faults were found:"
+    for line, start in zip(
+        lines[1:],
+        ("train/images/b.jpg has no label", "train/labels/c.png has the label value 77",
+         "val/images/h.jpg is empty"),
+        strict=True,
+    ):  # fmt: skip
+        assert line.startswith(f"  {split_source}/{start}")
 
 
 @pytest.mark.parametrize(

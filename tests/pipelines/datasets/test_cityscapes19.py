@@ -202,24 +202,50 @@ def test_missing_archives_are_named(tmp_path, data_dir):
 
 def test_missing_label_files(tree, data_dir):
     folder = tree / "gtCoarse" / "train_extra" / "bad-honnef"
-    for number in range(2):
-        (folder / f"bad-honnef_{number:06}_000019_gtCoarse_labelIds.png").unlink()
+    images = tree / "leftImg8bit" / "train_extra" / "bad-honnef"
+    save(images / "bad-honnef_000002_000019_leftImg8bit.png", noise(32, 64))
+    (folder / "bad-honnef_000001_000019_gtCoarse_labelIds.png").rename(folder / "other.png")
     with pytest.raises(UserError) as caught:
         datasets.prepare("cityscapes19", tree, data_dir)
-    image = tree / "leftImg8bit/train_extra/bad-honnef/bad-honnef_000000_000019_leftImg8bit.png"
-    label = folder / "bad-honnef_000000_000019_gtCoarse_labelIds.png"
-    assert str(caught.value) == (f"{image} has no label: {label} is missing (and 1 more like it)")
-    assert not any(path.is_file() for path in data_dir.rglob("*"))  # seen before work began
+    start = tree / "leftImg8bit/train_extra/bad-honnef/bad-honnef_00000"
+    faults = [
+        f"{start}{number}_000019_leftImg8bit.png has no label: {folder}/bad-honnef_00000{number}"
+        "_000019_gtCoarse_labelIds.png is missing"
+        for number in (1, 2)
+    ]
+    assert str(caught.value) == "\n  ".join(["2 faults were found:", *faults])
+    assert not any(path.is_file() for path in data_dir.rglob("*"))
+    prepared = datasets.prepare("cityscapes19", tree, data_dir, skip_errors=True)
+    assert prepared.splits["coarse"] == 1 and prepared.skipped == {"cityscapes19 coarse": 2}
 
 
 def test_a_split_without_images(tree, data_dir):
-    shutil.rmtree(tree / "leftImg8bit" / "test" / "berlin")
+    shutil.rmtree(tree / "leftImg8bit" / "val" / "frankfurt")
     with pytest.raises(UserError) as caught:
         datasets.prepare("cityscapes19", tree, data_dir)
     assert str(caught.value) == (
-        f"{tree}/leftImg8bit/test has no CITY/*_leftImg8bit.png; unpack "
+        f"{tree}/leftImg8bit/val has no CITY/*_leftImg8bit.png; unpack "
         "leftImg8bit_trainvaltest.zip again"
     )
+
+
+@pytest.mark.parametrize("absent", ["test", "test/berlin"])
+def test_without_the_images_of_test(tree, data_dir, capsys, absent):
+    shutil.rmtree(tree / "leftImg8bit" / absent)
+    prepared = datasets.prepare("cityscapes19", tree, data_dir)
+    assert prepared.splits == {"train": 3, "val": 2, "coarse": 2, "train_coarse": 3}
+    assert (
+        f"cityscapes19: no split 'test', since {tree}/leftImg8bit/test has no CITY/*_leftImg8bit."
+    ) in capsys.readouterr().err
+
+
+def test_files_of_other_names_are_passed_over(tree, data_dir, capsys):
+    folder = tree / "leftImg8bit" / "train" / "aachen"
+    for name in ("a.heic", "b_leftImg8bit.jpg", ".DS_Store", "desktop.ini"):
+        (folder / name).write_text("")
+    assert datasets.prepare("cityscapes19", tree, data_dir).splits["train"] == 3
+    said = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert said == [f"2 files passed over: {folder}/a.heic, {folder}/b_leftImg8bit.jpg"]
 
 
 def test_an_image_may_have_been_deleted(tree):

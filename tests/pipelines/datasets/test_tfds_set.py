@@ -102,6 +102,22 @@ def test_from_takes_the_data_directory_of_tfds(source, tmp_path):
     assert datasets.is_prepared("tfds:oxford_iiit_pet", tmp_path / "other")
 
 
+def test_ids_that_repeat_get_a_number(data_dir):
+    examples = pets([np.full((2, 3), number, np.uint8) for number in range(5)])
+    names = ("a.jpg", "x/a.jpg", "a-2.jpg", "a.png", "b.jpg")
+    for example, name in zip(examples, names, strict=True):
+        example["file_name"] = name
+    write_set("oxford_iiit_pet", data_dir / "tfds", {"train": examples, "test": examples[:1]})
+    prepared = datasets.prepare("tfds:oxford_iiit_pet", None, data_dir)
+    found = {
+        example["image_id"].numpy().decode(): example["label"].numpy()
+        for example in evaluation.evaluation_examples(prepared, "train")
+    }
+    # The masks are told apart by their number; TFDS gives the examples in an order of its own.
+    assert sorted(found) == ["a", "a-2", "a-2-2", "a-3", "b"]
+    assert sorted(label[0, 0] for label in found.values()) == [0, 1, 2, 3, 4]
+
+
 def test_class_names_from_a_file(source, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("pet\nbackground\nborder\n")
@@ -119,7 +135,9 @@ def test_a_value_above_the_classes_is_named(source, tmp_path):
             "tfds:oxford_iiit_pet", None, source, None, TfdsOptions(None, None, 1, names)
         )
     assert str(caught.value) == (
-        "the mask of pet_0 has the value 3, but the classes are 1 to 2, and 255 is void"
+        "2 faults were found:\n"
+        "  the mask of pet_0 has the value 3, but the classes are 1 to 2, and 255 is void\n"
+        "  the mask of pet_1 has the value 3, but the classes are 1 to 2, and 255 is void"
     )
     assert not datasets.is_prepared("tfds:oxford_iiit_pet", source)
 
@@ -128,7 +146,8 @@ def test_a_value_above_the_classes_is_named(source, tmp_path):
 def test_mock_data_of_tfds(name, data_dir):
     write_set(name, data_dir / "tfds", mocked(name))
     if name == "scene_parse150":  # its annotation has three channels: TFDS encodes mock data so
-        with pytest.raises(UserError, match="^the mask of train_00000. is a RGB image; an index"):
+        message = "^8 faults were found:\n  the mask of train_00000. is a RGB image; an index"
+        with pytest.raises(UserError, match=message):
             datasets.prepare(f"tfds:{name}", None, data_dir)
         return
     prepared = datasets.prepare(f"tfds:{name}", None, data_dir)

@@ -1,6 +1,7 @@
 """VOC 2012 with the SBD, from miniature trees with the layout of the real archives."""
 
 import itertools
+import re
 import shutil
 import struct
 import zlib
@@ -207,23 +208,41 @@ def test_missing_images_are_named(tree, data_dir):
         (sbd / "img" / f"{image_id}.jpg").unlink()
     with pytest.raises(UserError) as caught:
         datasets.prepare("voc2012_sbd", tree, data_dir)
-    places = f"{voc}/JPEGImages/ID.jpg or {sbd}/img/ID.jpg"
-    assert str(caught.value) == f"there is no {places} for these ids of trainaug: 2009_000001"
-    assert not any(path.is_file() for path in data_dir.rglob("*"))  # seen before work began
-    (sbd / "train.txt").write_text("\n".join(f"2010_{number:06}" for number in range(12)))
+    places = f"{voc}/JPEGImages/2009_000001.jpg or {sbd}/img/2009_000001.jpg"
+    assert str(caught.value) == f"there is no {places}, which a list names"
+    assert not any(path.is_file() for path in data_dir.rglob("*"))
+    (sbd / "train.txt").write_text("\n".join(f"2010_{number:06}" for number in range(25)))
     with pytest.raises(UserError) as caught:
-        voc2012_sbd.list_items("trainaug", folders(tree))
-    shown = ", ".join(["2009_000001"] + [f"2010_{number:06}" for number in range(9)])
-    assert str(caught.value).endswith(f"for these ids of trainaug: {shown} and 3 more")
+        datasets.prepare("voc2012_sbd", tree, data_dir)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "26 faults were found; the first 20:" and len(lines) == 21
+    assert lines[20].startswith(f"  there is no {voc}/JPEGImages/2010_000018.jpg or ")
+    prepared = datasets.prepare("voc2012_sbd", tree, data_dir, skip_errors=True)
+    assert prepared.splits == {**SPLITS, "trainaug": 2}
+    assert prepared.skipped == {"voc2012_sbd trainaug": 26}
 
 
 def test_missing_labels_are_named(tree):
-    (tree / "VOCdevkit/VOC2012/SegmentationClass/2007_000061.png").unlink()
+    masks = tree / "VOCdevkit/VOC2012/SegmentationClass"
+    (masks / "2007_000061.png").rename(masks / "2007_000061.PNG")
     (tree / "benchmark_RELEASE/dataset/cls/2009_000001.mat").unlink()
-    with pytest.raises(UserError, match="SegmentationClass/ID.png for these .* val: 2007_000061$"):
-        voc2012_sbd.list_items("val", folders(tree))
-    with pytest.raises(UserError, match="dataset/cls/ID.mat for these .* trainaug: 2009_000001$"):
-        voc2012_sbd.list_items("trainaug", folders(tree))
+    *_, fault = voc2012_sbd.list_items("val", folders(tree))
+    assert str(fault) == (
+        f"there is no {masks}/2007_000061.png, which a list names, but 2007_000061.PNG is there"
+    )
+    *_, fault = voc2012_sbd.list_items("trainaug", folders(tree))
+    assert re.fullmatch(
+        "there is no .*SegmentationClass/2009_000001.png or .*dataset/cls/2009_000001.mat, which a "
+        "list names",
+        str(fault),
+    )
+
+
+def test_without_the_images_of_test(tree, data_dir, capsys):
+    (tree / "VOCdevkit/VOC2012/JPEGImages/2008_000006.jpg").unlink()
+    prepared = datasets.prepare("voc2012_sbd", tree, data_dir)
+    assert prepared.splits == {name: SPLITS[name] for name in SPLITS if name != "test"}
+    assert "no split 'test' without VOC2012test.tar (from " in capsys.readouterr().err
 
 
 def test_lists_that_are_missing_or_empty(tree):
