@@ -1,3 +1,4 @@
+import ctypes
 import io
 import subprocess
 import sys
@@ -353,6 +354,25 @@ def test_unlabelled_splits_are_no_fault(prepared):
     assert "none, as intended" in report.text_report(result, 1)
 
 
+def test_what_preparation_left_out_is_told(tmp_path, data_dir):
+    write_pairs(tmp_path / "source" / "train", "abc", [0, 1, 2])
+    write_pairs(tmp_path / "source" / "val", "d", [1])
+    (tmp_path / "source" / "classes.txt").write_text("\n".join(CLASSES))
+    (tmp_path / "source" / "train" / "labels" / "b.png").write_bytes(b"")
+    datasets.prepare("image_folder/small", tmp_path / "source", data_dir, skip_errors=True)
+    result = examine.examine(datasets.load("image_folder/small", data_dir))
+    told = "small train: preparation left out 1 example that could not be used"
+    assert result.notes[0] == told
+
+
+def test_labels_of_0_alone_and_of_255_alone(prepared):
+    """No label holds both, as where each mask is all object or all background."""
+    masks = iter([np.zeros((4, 6), np.uint8), np.full((4, 6), 255, np.uint8)])
+    rewrite(prepared, "val", lambda e: {"label": encoding.encode_label(next(masks))})
+    (text,) = texts(examine.examine(prepared), findings.BALANCE)
+    assert text.startswith("val: all labels hold only 0 and 255: masks of 0 and 255 were taken for")
+
+
 def test_damaged_information_is_one_sentence(prepared, data_dir):
     path = shard(prepared, "train").parent / "dataset_info.json"
     path.write_text(path.read_text()[:50])
@@ -360,13 +380,51 @@ def test_damaged_information_is_one_sentence(prepared, data_dir):
         datasets.load("image_folder/small", data_dir)
 
 
-def run(*arguments):
+def run(*arguments, **options):
     return subprocess.run(
         [sys.executable, "-m", "pipelines.doctor", *map(str, arguments)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
+        **options,
     )
+
+
+def without_privileges():
+    """Lets permissions count for root, too."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.slow
+def test_a_data_directory_that_cannot_be_written(prepared, data_dir, tmp_path):
+    folders = [path for path in (data_dir, *data_dir.rglob("*")) if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        before = sorted(data_dir.rglob("*"))
+        done = run("image_folder/small", "--data-dir", data_dir, preexec_fn=without_privileges)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(
+            "Nothing is wrong.\n"
+            f"contact sheet: none, as {data_dir} cannot be written; --sheet FILE makes one\n"
+        )
+        assert sorted(data_dir.rglob("*")) == before
+        sheet = tmp_path / "sheet.png"
+        done = run(
+            *("image_folder/small", "--data-dir", data_dir, "--sheet", sheet),
+            preexec_fn=without_privileges,
+        )
+        assert done.returncode == 0 and sheet.is_file()
+        done = run(
+            *("image_folder/small", "--data-dir", data_dir, "--html", data_dir / "x.html"),
+            preexec_fn=without_privileges,
+        )
+        assert done.returncode == 1
+        assert done.stderr == f"error: cannot write into {data_dir}: Permission denied\n"
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
 
 
 @pytest.mark.slow
