@@ -42,9 +42,11 @@ class Mutant(NamedTuple):
 BLOCKS, GCN = "gcn_keras/models/blocks.py", "gcn_keras/models/gcn.py"
 LOSSES, LOOP = "gcn_keras/training/losses.py", "gcn_keras/training/loop.py"
 STEP, OPTIMIZERS = "gcn_keras/training/tensorflow_step.py", "gcn_keras/training/optimizers.py"
+PROVENANCE = "gcn_keras/training/provenance.py"
 METRICS, BOUNDARIES = "gcn_keras/evaluation/metrics.py", "gcn_keras/evaluation/boundaries.py"
 MULTI_SCALE = "gcn_keras/inference/multi_scale.py"
 CROPS, RECORDS = "pipelines/stream/crops.py", "pipelines/stream/record_order.py"
+GUARD = "gcn_keras/web/guard.py"
 ARCHIVES = "pipelines/building/archives.py"
 
 MUTANTS = (
@@ -123,6 +125,11 @@ MUTANTS = (
         "gcn_keras/training/test_loop.py::test_of_equal_scores_the_first_one_is_the_best",
     ),
     Mutant(
+        LOOP, " and (progress.step < self.steps_per_epoch or self._validates())",
+        " and progress.step < self.steps_per_epoch",
+        "gcn_keras/training/test_loop.py::test_a_validation_that_fails_costs_nothing",
+    ),
+    Mutant(
         LOOP, "self.stream(self.steps_taken())", "self.stream(0)",
         "gcn_keras/training/test_loop.py::test_an_interrupted_run_ends_as_one_that_was_not",
     ),
@@ -135,11 +142,24 @@ MUTANTS = (
         "gcn_keras/training/test_checkpoints.py",
     ),
     Mutant(
+        "gcn_keras/training/checkpoints.py", "if names != list(arrays):", "if False:",
+        "gcn_keras/training/test_checkpoints.py::"
+        "test_an_archive_that_has_lost_an_entry_is_damaged",
+    ),
+    Mutant(
+        PROVENANCE, "for names in known:", "for names in []:",
+        "gcn_keras/training/test_provenance.py::test_other_classes_are_refused",
+    ),
+    Mutant(
+        PROVENANCE, "and digest != own:", "and False:",
+        "gcn_keras/training/test_provenance.py::test_other_records_are_refused_unless_accepted",
+    ),
+    Mutant(
         "gcn_keras/training/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
         "gcn_keras/training/test_locks.py",
     ),
     Mutant(
-        "gcn_keras/training/run_folder.py", "if existing.get(key) != wanted.get(key):", "if False:",
+        "gcn_keras/training/run_folder.py", "if former.get(k) != wanted.get(k)", "if False",
         "gcn_keras/training/test_run_folder.py",
     ),
     # === Evaluation ===
@@ -196,6 +216,31 @@ MUTANTS = (
         "gcn_keras/inference/tflite_model.py", "bottom - y, left - x", "bottom - y, left",
         "gcn_keras/inference/test_tflite_model.py::test_tiles_are_put_together",
     ),
+    Mutant(
+        "gcn_keras/inference/images.py", "image.verify()", "pass",
+        "gcn_keras/inference/test_images.py::TestLoadImageRefuses",
+    ),
+    Mutant(
+        "gcn_keras/inference/encoded_images.py", "image.verify()", "pass",
+        "gcn_keras/inference/test_serving_client.py::TestOtherServers::test_label_maps_that_are_none",
+    ),
+    Mutant(
+        "gcn_keras/predict.py", "find_images(images, out)", "find_images(images)",
+        "gcn_keras/test_predict.py::test_twice_into_a_folder_inside_the_images_own",
+    ),
+    # === The page ===
+    Mutant(
+        GUARD, " and upload.visitor == visitor", "",
+        "gcn_keras/web/test_server.py::test_an_upload_is_the_visitors_own",
+    ),
+    Mutant(
+        GUARD, 'match[1].strip("[]").lower() not in here', "not match[1]",
+        "gcn_keras/web/test_server.py::test_only_its_own_names_are_answered",
+    ),
+    Mutant(
+        GUARD, ' and READ.fullmatch(path)', "",
+        "gcn_keras/web/test_server.py::test_nothing_else_is_read",
+    ),
     # === Deployment ===
     Mutant(
         "gcn_keras/deployment/tflite.py", "[0.0], [255.0]", "[0.0], [127.0]",
@@ -220,9 +265,9 @@ MUTANTS = (
         "gcn_keras/deployment/test_saved_model.py::TestVersions::test_follow_each_other",
     ),
     Mutant(
-        "gcn_keras/deployment/saved_model.py", "pixels <= MOST_PIXELS", "pixels > 0",
+        "gcn_keras/deployment/saved_model.py", "padded <= most", "padded > 0",
         "gcn_keras/deployment/test_saved_model.py::TestSignatures::"
-        "test_serve_bytes_refuses_decompression_bombs",
+        "test_serve_bytes_within_a_limit",
     ),
     # === Streams ===
     Mutant(
@@ -261,6 +306,16 @@ MUTANTS = (
     ),
     # === Data sets ===
     Mutant(
+        "pipelines/base/labels.py", "classes[0] == classes.sum() and pixels[IGNORE]", "False",
+        "pipelines/datasets/test_preparation.py::"
+        "test_labels_without_a_usable_class_are_refused",
+    ),
+    Mutant(
+        "pipelines/base/addresses.py", "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))",
+        "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0xFFFFFFFF))",
+        "pipelines/test_service.py::TestRestriction",
+    ),
+    Mutant(
         "pipelines/base/decoding.py", 'kind == b"\\x08\\x00"', "kind == kind",
         "pipelines/stream/test_crops.py::test_labels_that_are_no_index_masks_are_an_error",
     ),
@@ -274,11 +329,15 @@ MUTANTS = (
         "pipelines/datasets/test_voc2012_sbd.py::test_splits",
     ),
     Mutant(
-        "pipelines/building/image_label.py", "Image.open(io.BytesIO(data)).verify()", "pass",
+        "pipelines/building/image_label.py", "PngImageFile(io.BytesIO(data)).verify()", "pass",
         "pipelines/building/test_folders.py::test_no_flipped_bit_changes_a_label",
     ),
     Mutant(
-        ARCHIVES, 'filter="data"', 'filter="fully_trusted"',
+        ARCHIVES, "left < 0 or number > MOST_FILES", "number > MOST_FILES",
+        "pipelines/building/test_archives.py::test_an_archive_that_would_fill_the_disk",
+    ),
+    Mutant(
+        ARCHIVES, "if not target.is_relative_to(folder):", "if False:",
         "pipelines/building/test_archives.py::test_an_archive_cannot_write_elsewhere",
     ),
     Mutant(
