@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import struct
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -59,28 +60,15 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
             raise UserError(f"{path} is a pipe, a socket or a device, not an image.")
         if status.st_size == 0:
             raise UserError(f"{path} is empty (0 bytes), not an image.")
-        formats = None if max_pixels is None else _SIZED_FORMATS
-        with Image.open(path, formats=formats) as image:
-            if max_pixels is not None and image.width * image.height > max_pixels:
-                raise UserError(
-                    f"{path} has {image.width} × {image.height} pixels, and at most "
-                    f"{max_pixels:,} are taken: scale it down."
-                )
-            if image.format == "PNG":
-                image.verify()  # checksums, which decoding does not look at
-        with Image.open(path, formats=formats) as image:
-            if cut := _CUT_SAMPLES.search(str(image.tile)):
-                raise UserError(
-                    f"{path} has {cut[1]} bits a channel; 8 are needed: convert it to 8 bit."
-                )
-            image.load()
-            pixels = _to_rgb(ImageOps.exif_transpose(image), path)
+        # From half of its limit on Pillow warns, as of an attack.
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            pixels = _decode(path, max_pixels)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path} does not exist.") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is not an image in a format that can be read.") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path} is too large to be opened: {error}") from error
+        raise UserError(f"{path} is too large to be opened: {error} Cut it into parts.") from error
     except DECODER_ERRORS as error:
         if reason := getattr(error, "strerror", None):  # of the file system, not of Pillow
             raise UserError(f"{path} cannot be read: {reason}.") from error
@@ -88,6 +76,25 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
     if pixels.size == 0:
         raise UserError(f"{path} holds an image without pixels.")
     return pixels
+
+
+def _decode(path: Path, max_pixels: int | None) -> np.ndarray:
+    formats = None if max_pixels is None else _SIZED_FORMATS
+    with Image.open(path, formats=formats) as image:
+        if max_pixels is not None and image.width * image.height > max_pixels:
+            raise UserError(
+                f"{path} has {image.width} × {image.height} pixels, and at most {max_pixels:,} are "
+                "taken: scale it down."
+            )
+        if image.format == "PNG":
+            image.verify()  # checksums, which decoding does not look at
+    with Image.open(path, formats=formats) as image:
+        if cut := _CUT_SAMPLES.search(str(image.tile)):
+            raise UserError(
+                f"{path} has {cut[1]} bits a channel; 8 are needed: convert it to 8 bit."
+            )
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image), path)
 
 
 def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:

@@ -71,7 +71,7 @@ class KerasSegmenter:
         return keras_model.segment(self.model, images)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        return keras_model.predict_logits(self.model, images)
+        return keras_model.predict_logits(self.model, checked_batch(images))
 
 
 class SavedModelSegmenter:

@@ -142,6 +142,20 @@ class TestLoadImageRefuses:
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
         assert "is too large to be opened: Image size (9 pixels) exceeds" in self.message(path)
 
+    def test_a_sound_image_of_more_pixels_than_pillow_opens(self, tmp_path, monkeypatch):
+        """14000 × 13000 is more than the limit, and less than twice it."""
+        path = tmp_path / "a.png"
+        Image.new("1", (14000, 13000)).save(path)
+        assert self.message(path) == (
+            f"{path} is too large to be opened: Image size (182000000 pixels) exceeds limit of "
+            "178956970 pixels, could be decompression bomb DOS attack. Cut it into parts."
+        )
+
+    def test_no_warning_below_the_limit(self, tmp_path, monkeypatch, recwarn):
+        path = saved(picture([[RED] * 9]), tmp_path / "a.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6)
+        assert load_image(path).shape == (1, 9, 3) and not recwarn.list
+
     @pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
     def test_16_bit_colours(self, tmp_path, colour_type, channels):
         path = tmp_path / "a.png"

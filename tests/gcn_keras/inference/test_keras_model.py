@@ -1,10 +1,13 @@
 """Images of any size in, label maps of the same size out."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
 from gcn_keras import gcn, probabilities, segment
+from gcn_keras.inference import segmenters
 from gcn_keras.inference.keras_model import load_any_model, load_model
 from gcn_keras.inference.padding import STRIDE, pad_to_stride
 from gcn_keras.models.backbones import BACKBONES
@@ -131,6 +134,16 @@ def test_what_is_no_image(function, images, received):
             "images must be [H, W, 3], [B, H, W, 3] or a list of images, uint8 or float in "
             f"0…255, received {received}"
         )
+
+
+def test_a_segmenters_logits_are_of_uint8_alone(tmp_path, monkeypatch):
+    model = RedModel()
+    model.output = SimpleNamespace(shape=(None, None, None, 6))
+    monkeypatch.setattr(segmenters.keras_model, "load_model", lambda path: model)
+    segmenter = segmenters.KerasSegmenter(tmp_path / "model.keras")
+    assert segmenter.logits(picture(1, 2, 2)).shape == (1, 2, 2, 6)
+    with pytest.raises(ValueError, match=r"must be uint8 \[B, H, W, 3\], received float64"):
+        segmenter.logits(DIM[None])
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

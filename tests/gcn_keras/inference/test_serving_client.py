@@ -235,6 +235,12 @@ class TestImages:
         )
         assert server.requests == []
 
+    @pytest.mark.parametrize("function", ["segment", "logits"])
+    @pytest.mark.parametrize("dtype", ["float32", "uint16", "bool"])
+    def test_a_saved_model_takes_no_other_images(self, models, function, dtype):
+        with pytest.raises(ValueError, match=rf"uint8 \[B, H, W, 3\], received {dtype} \(1, 2, 2"):
+            getattr(open_segmenter(models / "channels"), function)(np.zeros((1, 2, 2, 3), dtype))
+
 
 class TestFiles:
     @pytest.mark.parametrize(
