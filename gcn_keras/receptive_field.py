@@ -62,7 +62,7 @@ def receptive_field(
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     check_target(json_file, "--json")
-    points = _points(find_images(images), [_parse_point(text) for text in at])
+    points = _points(find_images(images, out), [_parse_point(text) for text in at])
     for path, image, point in points:
         height, width, _ = image.shape
         check_point(point, (height, width), str(path))
