@@ -67,15 +67,11 @@ class Builder(SegmentationBuilder):
         if count < 2 and faults:
             raise all_faults(faults)
         if count < 2:
+            void = f", and {IGNORE} is void: write class 1 as 1, or give {{class_names}}"
             raise UserError.naming(
                 f"the masks of tfds:{self.source} hold no two classes from {{first_label}} "
                 f"{self.options.first_label} on; their largest value is {largest}"
-                + (
-                    f", and {IGNORE} is void: write class 1 as 1, or name the classes with "
-                    "{class_names}"
-                    if has_void
-                    else ""
-                )
+                f"{void if has_void else ''}"
             )
         return tuple(f"class {index}" for index in range(count))
 

@@ -142,6 +142,28 @@ def test_a_value_above_the_classes_is_named(source, tmp_path):
     assert not datasets.is_prepared("tfds:oxford_iiit_pet", source)
 
 
+def test_masks_of_0_and_255(data_dir, tmp_path):
+    binary = np.array([[0, 255, 255]] * 2, np.uint8)
+    examples = {"train": pets([binary] * 2), "test": pets([binary])}
+    write_set("oxford_iiit_pet", data_dir / "tfds", examples)
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("tfds:oxford_iiit_pet", None, data_dir)
+    assert str(caught.value) == (
+        "the masks of tfds:oxford_iiit_pet hold no two classes from --first-label 0 on; their "
+        "largest value is 0, and 255 is void: write class 1 as 1, or give --class-names"
+    )
+    names = tmp_path / "names.txt"
+    names.write_text("background\npet\n")
+    options = TfdsOptions(class_names=names)
+    with pytest.raises(UserError, match="^train: all labels hold only 0 and 255: masks of 0 and"):
+        datasets.prepare("tfds:oxford_iiit_pet", None, data_dir, None, options)
+    assert not datasets.is_prepared("tfds:oxford_iiit_pet", data_dir)
+    prepared = datasets.prepare(
+        "tfds:oxford_iiit_pet", None, data_dir, None, options, accept_findings=True
+    )
+    assert prepared.label_pixels == {"train": (4, 0, 8), "test": (2, 0, 4)}
+
+
 @pytest.mark.parametrize("name", ["oxford_iiit_pet", "scene_parse150"])
 def test_mock_data_of_tfds(name, data_dir):
     write_set(name, data_dir / "tfds", mocked(name))
