@@ -61,7 +61,7 @@ def examples(
     )
 
 
-def all_faults(faults: Iterable[Exception]) -> UserError:
+def all_faults(faults: Iterable[UserError]) -> UserError:
     """One error that shows the first of several, and counts them."""
     texts = list(dict.fromkeys(map(str, faults)))  # splits may share images
     if len(texts) == 1:
@@ -82,17 +82,19 @@ def _outcomes(list_items, make_example, description) -> Iterator[Any]:
     for future in futures(partial(_make, make_example), items):
         try:
             yield future.result()
-        except (UserError, OSError) as error:  # OSError: a file that cannot be read at all
+        except UserError as error:
             yield error
+        except OSError as error:  # a file that cannot be read at all
+            yield UserError(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _with_threads(
     list_items, make_example, description, skipped, rest
 ) -> Iterator[tuple[str, dict]]:
-    faults: list[Exception] = []
+    faults: list[UserError] = []
     has_made_one = False
     for made in _outcomes(list_items, make_example, description):
-        if isinstance(made, Exception):
+        if isinstance(made, UserError):
             faults.append(made)
             if skipped is not None:
                 note(f"{description}: skipped: {made}")
@@ -103,7 +105,7 @@ def _with_threads(
         return
     if skipped is None:
         for more in rest:
-            faults += (made for made in _outcomes(*more) if isinstance(made, Exception))
+            faults += (made for made in _outcomes(*more) if isinstance(made, UserError))
         raise all_faults(faults)
     skipped[description] = len(faults)
     if not has_made_one:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import is_hidden
+from pipelines.base.files import is_hidden, read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building.examples import all_faults
 
@@ -33,10 +33,12 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         UserError: missing, not UTF-8, empty, a blank line between names, a name twice, or more
             names than there are label values.
     """
-    if not path.is_file():
-        raise UserError(f"there is no {path}: it names the classes, one a line, label 0 first")
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = read_regular(path).decode("utf-8-sig").rstrip().splitlines()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"there is no {path}: it names the classes, one a line, label 0 first"
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: {error.reason}") from error
     names = tuple(line.strip() for line in lines)

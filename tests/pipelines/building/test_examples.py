@@ -58,7 +58,7 @@ def test_all_faults_are_found_in_one_pass():
         "4 faults were found:",
         "  1 is faulty",
         "  b is missing",
-        "  [Errno 5] Input/output error: 'c.jpg'",
+        "  c.jpg cannot be read: Input/output error",
         "  3 is faulty",
     ]
 
@@ -91,7 +91,7 @@ def test_faulty_items_are_skipped_named_and_counted(capsys):
     assert skipped == {"numbers": 7}
     said = capsys.readouterr().err
     assert "numbers: skipped: 3 is faulty\n" in said
-    assert "numbers: skipped: [Errno 5] Input/output error: '50.jpg'\n" in said
+    assert "numbers: skipped: 50.jpg cannot be read: Input/output error\n" in said
     assert said.count(": skipped: ") == 7
 
 

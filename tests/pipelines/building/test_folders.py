@@ -162,6 +162,10 @@ def test_what_is_no_file_is_not_opened(source, data_dir, monkeypatch):
         server.bind("d.png")
         with pytest.raises(UserError) as caught:
             datasets.prepare("image_folder", source, data_dir)
+    (source / "classes.txt").unlink()
+    os.mkfifo(source / "classes.txt")
+    with pytest.raises(UserError, match="classes.txt is a FIFO, and a file is expected$"):
+        datasets.prepare("image_folder", source, data_dir)
     assert sorted(str(caught.value).splitlines()[1:]) == [
         f"  {source}/images/a.jpg is a FIFO, and a file is expected",
         f"  {source}/images/b.jpg is a device, and a file is expected",
