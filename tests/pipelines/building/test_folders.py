@@ -5,6 +5,8 @@ import io
 import os
 import re
 import socket
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -363,6 +365,65 @@ def _cmyk() -> bytes:
 )
 def test_images_that_cannot_be_used(data, reason):
     refuses(f"i.jpg {reason}", image_label.check_image, "i.jpg", data)
+
+
+def _png(mode, pixels, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, mode).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_an_opaque_image_may_have_alpha():
+    """Alpha of 255 throughout, or a transparent colour that does not occur."""
+    colours = noise(5, 9) | 1
+    gray, opaque = colours[..., :1], np.full((5, 9, 1), 255, np.uint8)
+    indices = np.arange(45, dtype=np.uint8).reshape(5, 9)
+    for data, pixels in (
+        (_png("RGBA", np.dstack([colours, opaque])), colours),
+        (_png("LA", np.dstack([gray, opaque])), np.repeat(gray, 3, axis=2)),
+        (_png("RGB", colours, transparency=(2, 2, 2)), colours),
+        (_png("L", gray[..., 0], transparency=2), np.repeat(gray, 3, axis=2)),
+    ):
+        assert np.array_equal(image_label.read_image("i", data), pixels)
+    opaque[2, 3] = 254
+    with pytest.raises(UserError, match="^i has transparent pixels; RGB or grayscale is needed$"):
+        image_label.read_image("i", _png("RGBA", np.dstack([colours, opaque])))
+    for transparent in (0, 1):  # index 44 occurs
+        palette = Image.fromarray(indices, "P")
+        palette.putpalette(noise(256, 1).tobytes())
+        buffer = io.BytesIO()
+        palette.save(buffer, "PNG", transparency=bytes([255] * 44 + [255 - transparent]))
+        if transparent:
+            with pytest.raises(UserError, match="has transparent pixels"):
+                image_label.read_image("i", buffer.getvalue())
+        else:
+            assert image_label.check_image("i", buffer.getvalue()) == (5, 9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_an_image_of_more_than_179_million_pixels(format):
+    """Pillow takes it for an attack."""
+    data = encoded(np.zeros((12000, 15000), np.uint8), format)
+    assert image_label.check_image("i", data) == (12000, 15000)
+    if format == "PNG":
+        assert image_label.read_label("l", data, CLASSES).shape == (12000, 15000)
+
+
+@pytest.mark.parametrize(
+    "size", [(23171, 23170), (2**31 - 1, 2**31 - 1), (1_000_001, 1), (1, 1_000_001)]
+)
+def test_an_image_that_nothing_can_decode(size):
+    """Its header alone says so; its pixels are never asked for."""
+    data = encoded(noise(1, 1)[..., 0], "PNG")
+    header = b"IHDR" + struct.pack(">II", *size) + data[24:29]
+    data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    message = (
+        f"i is {size[0]}x{size[1]} pixels; at most 536,870,911 can be decoded, and 1,000,000 along "
+        "a side"
+    )
+    refuses(message, image_label.check_image, "i", data)
+    refuses(message, image_label.read_label, "i", data, CLASSES)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])

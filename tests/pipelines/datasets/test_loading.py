@@ -13,6 +13,7 @@ from PIL import Image
 from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError, as_options
+from pipelines.base.files import writing_in
 from pipelines.building import encoding, image_label
 from pipelines.stream.evaluation import evaluation_examples
 from pipelines.stream.record_order import open_records
@@ -244,6 +245,39 @@ def test_an_interrupt_leaves_nothing(source, data_dir, monkeypatch):
     assert [path for path in data_dir.rglob("*") if path.is_file()] == []
     monkeypatch.undo()
     assert datasets.prepare("image_folder", source, data_dir).splits == {"train": 3, "val": 1}
+
+
+def test_what_a_killed_preparation_left_is_removed(source, data_dir):
+    folder = data_dir / "image_folder" / "default"
+    left = folder / "incomplete.ABCDEF_1.0.0"
+    left.mkdir(parents=True)
+    (left / "image_folder-train.tfrecord-00000-of-00001").write_text("")
+    (folder / "mine").mkdir()
+    datasets.prepare("image_folder", source, data_dir)
+    assert sorted(path.name for path in folder.iterdir()) == ["1.0.0", "mine"]
+
+
+def test_what_a_living_preparation_writes_is_left(source, data_dir):
+    """It may be another process: a lock of the folder tells."""
+    folder = data_dir / "image_folder" / "default"
+    program = f"""
+        from pathlib import Path
+        from pipelines.base.files import writing_in
+        folder = Path({str(folder)!r})
+        with writing_in(folder):
+            (folder / "incomplete.ABCDEF_1.0.0").mkdir()
+            print("writing", flush=True)
+            input()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": REPOSITORY}
+    with subprocess.Popen(command, **pipes) as writer:
+        assert writer.stdout.readline() == b"writing\n"
+        datasets.prepare("image_folder", source, data_dir)
+        assert (folder / "incomplete.ABCDEF_1.0.0").exists()
+        writer.communicate(b"\n")
+    with writing_in(folder):
+        assert [path.name for path in folder.iterdir()] == ["1.0.0"]
 
 
 def test_two_preparations_at_once(source, data_dir, monkeypatch, capsys):
