@@ -73,14 +73,8 @@ def measure(
     count = min(options.limit or math.inf, dataset.splits[split])
     try:
         with writing as keep, tqdm(total=count, desc="evaluate", unit=" images") as bar:
-
-            def segment_and_count(images: np.ndarray) -> np.ndarray:
-                labels = segment(images)
-                bar.update(len(images))
-                return labels
-
             matrix = evaluate_model(
-                segment_and_count, dataset, split, options.limit, report.measures, keep
+                segment, dataset, split, options.limit, report.measures, keep, bar.update
             )
     except tf.errors.OpError as error:
         raise UserError(f"{dataset.name!r} cannot be read: {error.message}") from error
@@ -96,6 +90,7 @@ def evaluate_model(
     limit: int | None = None,
     measures: Sequence[Counts] = (),
     keep: Callable[[list[str], np.ndarray], None] | None = None,
+    count: Callable[[int], object] | None = None,
 ) -> ConfusionMatrix:
     """The confusion matrix of a split, whose images are segmented whole and at their own size.
 
@@ -105,6 +100,7 @@ def evaluate_model(
         limit: stop after so many images; None for all.
         measures: others that are updated, such as `boundaries.BandMatrices`.
         keep: function that gets every batch's image ids, a list, and predictions; None for none.
+        count: function that gets every batch's number of images; None for none.
     """
     matrix = ConfusionMatrix(dataset.num_classes)
     for images, labels, image_ids in evaluation_batches(dataset, split, limit, with_ids=True):
@@ -114,6 +110,8 @@ def evaluate_model(
             measure.update(labels, predictions)
         if keep:
             keep(image_ids, predictions)
+        if count:
+            count(len(images))
     return matrix
 
 

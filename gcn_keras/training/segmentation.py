@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
 from gcn_keras.evaluation.metrics import ConfusionMatrix
@@ -26,7 +27,8 @@ from gcn_keras.training.task import Task
 from pipelines import datasets
 from pipelines.base.labels import median_frequency_weights
 from pipelines.datasets import PreparedDataset
-from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples
+from pipelines.stream.evaluation import class_pixel_counts, whole_example
+from pipelines.stream.record_order import all_records
 from pipelines.stream.segmentation import training_batches
 
 SAMPLES = 6
@@ -90,22 +92,26 @@ class Segmentation(Task[SegmentationRecipe]):
         return ConfusionMatrix(self.dataset.num_classes)
 
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
-        names = self.dataset.class_names
-        matrix = evaluate_model(functools.partial(segment, best), self.dataset, self.split)
-        _draw_samples(best, self.dataset, self.split, run)
+        dataset, names = self.dataset, self.dataset.class_names
+        print(f"measures {run.best} on split {self.split}", flush=True)
+        total = dataset.splits[self.split]
+        with tqdm(total=total, desc="evaluate", unit=" images", disable=None) as bar:
+            matrix = evaluate_model(
+                functools.partial(segment, best), dataset, self.split, count=bar.update
+            )
         return {**matrix.summary(names), "p5_weights": p5_weights(best)}, matrix.table(names)
 
-
-def _draw_samples(model: keras.Model, dataset: PreparedDataset, split: str, run: RunFolder) -> None:
-    """Images from the whole split, evenly spaced, so that they do not all look alike."""
-    count = dataset.splits[split]
-    chosen = set(np.linspace(0, count - 1, min(SAMPLES, count)).astype(int).tolist())
-    examples = enumerate(evaluation_examples(dataset, split).as_numpy_iterator())
-    drawn = [example for i, example in examples if i in chosen]
-    images, labels = ([example[key] for example in drawn] for key in ("image", "label"))
-    names = [example["image_id"].decode() for example in drawn]
-    predictions = segment(model, images)
-    figure = samples_figure(
-        images, labels, predictions, dataset.class_names, dataset.palette, names
-    )
-    save_figure(figure, run.samples)
+    def draw(self, run: RunFolder, best: keras.Model) -> None:
+        """Draws images from the whole split, evenly spaced, so that they do not all look alike."""
+        dataset, count = self.dataset, self.dataset.splits[self.split]
+        chosen = np.linspace(0, count - 1, min(SAMPLES, count)).astype(np.int64)
+        records = all_records(dataset, self.split).enumerate()
+        records = records.filter(lambda number, _: tf.reduce_any(number == chosen))
+        examples = records.map(lambda _, record: whole_example(dataset, record))
+        drawn = list(examples.as_numpy_iterator())
+        images, labels = ([example[key] for example in drawn] for key in ("image", "label"))
+        names = [example["image_id"].decode() for example in drawn]
+        figure = samples_figure(
+            images, labels, segment(best, images), dataset.class_names, dataset.palette, names
+        )
+        save_figure(figure, run.samples)

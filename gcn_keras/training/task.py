@@ -104,6 +104,9 @@ class Task(abc.ABC, Generic[R]):
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
         """What metrics.json says of the best model, and the same for a terminal."""
 
+    def draw(self, run: RunFolder, best: keras.Model) -> None:
+        """Draws what lies beside metrics.json."""
+
     def finish(self, run: RunFolder, progress: Progress, steps: int, started: float) -> dict:
         """Measures the best model and writes metrics.json.
 
@@ -139,6 +142,7 @@ class Task(abc.ABC, Generic[R]):
         }
         run.write_json(run.metrics, metrics)
         print(text)
+        self.draw(run, best)
         return metrics
 
 

@@ -224,6 +224,18 @@ class TestRunFolder:
         for name, value in (*metrics["iou"].items(), ("mean IoU", metrics["mean_iou"])):
             assert f"{name:<14}  {100 * value:>6.1f}" in lines
 
+    def test_the_terminal_says_what_is_being_done(self, finished):
+        """To a pipe: a line for each epoch, and before each of what takes its time."""
+        out = (finished.parent / "stdout.txt").read_text()
+        lines = out.splitlines()
+        last, measures = (
+            next(i for i, line in enumerate(lines) if line.startswith(start))
+            for start in ("epoch 2/2: loss ", f"measures {finished}/best.keras on split val")
+        )
+        assert measures == last + 1
+        assert sum(line.startswith("epoch ") for line in lines) == 2
+        assert "\x1b" not in out and "\b" not in out and "nan" not in out
+
     def test_same_seed_same_losses(self, finished, data_dir, tmp_path):
         again = data_dir.parent / "again"
         status, _, stderr = ForkedFit(fit_options(data_dir, again), tmp_path).finish()
