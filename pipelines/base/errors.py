@@ -1,6 +1,7 @@
 """Errors that a user can cause: what was wrong, the value received, what to do; how they end."""
 
 import contextlib
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -118,6 +119,12 @@ def run_command(main: Callable[[], int | None]) -> None:
     except UserError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        # Wherever a path is first looked at; of most other failures, `Path.exists` says no.
+        print(printable(f"error: {error.filename}: {error.strerror}"), file=sys.stderr)
+        sys.exit(1)
     except Interrupted as interrupted:
         print(printable(f"\n{interrupted}"))
         print("interrupted", file=sys.stderr)

@@ -1,5 +1,7 @@
 """Errors: an argument's fault in the words of a function and in those of a command."""
 
+from pathlib import Path
+
 import pytest
 
 from pipelines.base.errors import (
@@ -46,6 +48,27 @@ def test_a_message_that_names_an_argument_in_its_middle(kind):
 def test_braces_of_a_message_without_names_stay():
     with pytest.raises(UserError, match=r"^there is no \{train\}$"), as_options():
         raise UserError("there is no {train}")
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys):
+    def main():
+        raise UserError("no\x1b[31m\x9b \u202e \udcff\tfile\ncafé 像 …")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 1
+    escaped = r"no\x1b[31m\x9b \u202e \udcff\tfile"
+    assert capsys.readouterr().err == f"error: {escaped}\ncafé 像 …\n"
+
+
+def test_a_path_that_is_too_long_is_the_users_fault(capsys):
+    path = "a" * 256
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: Path(path).is_dir())
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: {path}: File name too long\n"
+    with pytest.raises(IsADirectoryError):
+        run_command(lambda: Path("/").read_text())
 
 
 def test_a_command_ends_with_status_2_and_its_own_words(capsys):
