@@ -1,13 +1,19 @@
 """What is said where an image is too large for the memory, the host's or the device's."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from pipelines.base.errors import UserError
 
-# By name: none of the libraries needs to be imported for it. JAX's error has no class of its own.
+# By name: none of the libraries needs to be imported for it. JAX's, CUDA's, OpenCV's and oneDNN's
+# errors have no class of their own; "Dst tensor" is an image that does not fit onto the device.
 _KINDS = {"MemoryError", "ResourceExhaustedError"}
-_PHRASES = ("RESOURCE_EXHAUSTED", "out_of_memory", "Insufficient memory", "Status: 1, message")
+_PHRASES = re.compile(
+    "resource_exhausted|out.of.memory|insufficient memory|alloc_failed|dst tensor is not init"
+    "|status: 1, message",
+    re.IGNORECASE,
+)
 
 
 @contextlib.contextmanager
@@ -34,4 +40,4 @@ def naming_large_image(image: object) -> Iterator[None]:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a library says by an error that memory is exhausted."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & _KINDS) or any(phrase in str(error) for phrase in _PHRASES)
+    return bool(kinds & _KINDS or _PHRASES.search(str(error)))

@@ -35,6 +35,9 @@ def numpys_error() -> MemoryError:
             None, None, "Operation received an exception:Status: 1, message: could not create a "
             "primitive, in file mkl_conv_ops.cc",
         ),
+        tf.errors.InternalError(None, None, "Failed copying input tensor: Dst tensor is not "
+                                            "initialized."),
+        tf.errors.UnknownError(None, None, "CUDNN_STATUS_ALLOC_FAILED in cudnn.cc"),
         XlaRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8589934592 bytes."),
     ],
     ids=lambda error: type(error).__name__,
