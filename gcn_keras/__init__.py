@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from gcn_keras.inference.keras_model import load_model as load_model
     from gcn_keras.inference.keras_model import probabilities as probabilities
     from gcn_keras.inference.keras_model import segment as segment
+    from gcn_keras.inference.padding import pad_to_stride as pad_to_stride
     from gcn_keras.inference.segmenters import open_segmenter as open_segmenter
     from gcn_keras.inference.serving_client import Client as Client
     from gcn_keras.models import blocks as blocks
@@ -49,6 +50,7 @@ _HOMES = {
     "load_model": "gcn_keras.inference.keras_model:load_model",
     "open_segmenter": "gcn_keras.inference.segmenters:open_segmenter",
     "overlay": "gcn_keras.inference.images:overlay",
+    "pad_to_stride": "gcn_keras.inference.padding:pad_to_stride",
     "probabilities": "gcn_keras.inference.keras_model:probabilities",
     "segment": "gcn_keras.inference.keras_model:segment",
     "training_batches": "pipelines.stream.segmentation:training_batches",

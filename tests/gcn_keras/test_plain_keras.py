@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from places import REPOSITORY
 from small_runs import prepare_halves
 
@@ -69,6 +70,20 @@ def test_the_example_of_the_readme(data_dir, tmp_path, backend):
     assert all(0 <= value <= 1 for value in (*history["mean_iou"], *history["val_mean_iou"]))
     (loaded,) = run(LOAD, tmp_path, backend)
     assert set(loaded) == {"loss", "mean_iou"} and 0 <= loaded["mean_iou"] <= 1
+
+
+@pytest.mark.parametrize("size", [(33, 65), (5, 7), (64, 96)], ids=str)
+def test_the_example_with_a_photo(tmp_path, size):
+    """Of any size, smaller than the stride, too."""
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    (example,) = (block for block in blocks if "photo.jpg" in block and "model.predict(" in block)
+    lines = [line for line in example.splitlines() if "load_model" not in line]
+    Image.new("RGB", size[::-1], "teal").save(tmp_path / "photo.jpg")
+    report = "print(json.dumps({'labels': labels.shape, 'logits': logits.shape}))"
+    (shapes,) = run("\n".join([*lines, "import json", report]), tmp_path)
+    height, width = size
+    padded = [(height + 31) // 32 * 32, (width + 31) // 32 * 32]
+    assert shapes == {"labels": [height, width], "logits": [1, *padded, 21]}
 
 
 DEVICES = """
