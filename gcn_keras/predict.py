@@ -39,7 +39,7 @@ def predict(
         model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
             http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
             only one that you trust.
-        images: Images, or folders of images, in which results of earlier runs are none.
+        images: Images, or folders of images; results of earlier runs in them are passed over.
         video: A video, of which DIR/NAME_overlay.mp4 is made; may be given several times. Needs
             OpenCV: pip install 'gcn_keras[video]'.
         out: Folder of the results; made if absent.
