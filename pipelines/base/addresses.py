@@ -8,12 +8,14 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from pipelines.base.errors import ArgumentError, UserError
 
 # Started together, the dispatcher may come up last.
 SECONDS_TO_WAIT_FOR_DISPATCHER = 60
 SECONDS_TO_WAIT_FOR_WORKER = 60
+SECONDS_BETWEEN_LOOKS = 20
 _SO_ATTACH_FILTER = 26  # which the module socket does not name
 _ADDRESS_PATTERN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9_.-]*)):([0-9]{1,5})")
 
@@ -76,14 +78,19 @@ def reachable_workers(address: str) -> list[str]:
     """Addresses of a dispatcher's workers, of those that answer here.
 
     Raises:
-        UserError: no dispatcher answers.
+        UserError: no dispatcher answers, or what answers is none.
     """
     import grpc
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
     check_listening(address)
     with grpc.insecure_channel(address) as channel:
-        known = channel.unary_unary("/tensorflow.data.DispatcherService/GetWorkers")(b"", timeout=5)
+        ask = channel.unary_unary("/tensorflow.data.DispatcherService/GetWorkers")
+        try:
+            known = ask(b"", timeout=5)
+        except grpc.RpcError as error:
+            reason = error.code().name
+            raise UserError(f"what listens at {address} is no dispatcher ({reason})") from error
     # TensorFlow keeps the answer's type to itself: messages whose first field is a name, as here.
     workers = [worker.name for worker in FileDescriptorSet.FromString(known).file]
     return [worker for worker in workers if _answers(worker)]
@@ -104,9 +111,9 @@ def wait_for_worker(address: str) -> None:
         UserError: it has none after `SECONDS_TO_WAIT_FOR_WORKER`, or does not answer.
     """
     deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_WORKER
+    missing = f"no worker of the dispatcher at {address} can be reached"
     has_told = False
     while not reachable_workers(address):
-        missing = f"no worker of the dispatcher at {address} can be reached"
         if time.monotonic() > deadline:
             command = f"python -m pipelines.service worker --dispatcher {address}"
             raise UserError(f"{missing}; start one where training can reach it with: {command}")
@@ -114,6 +121,27 @@ def wait_for_worker(address: str) -> None:
             print(f"{missing}: waiting for one", file=sys.stderr, flush=True)
         has_told = True
         time.sleep(1)
+
+
+def watch_workers(address: str, is_wanted: Callable[[], object]) -> None:
+    """Says on standard error when a dispatcher has lost its last worker, as long as that is wanted.
+
+    tf.data waits for another one, without a word.
+    """
+
+    def watch():
+        had_some = True
+        while is_wanted():
+            try:
+                has_some = bool(reachable_workers(address))
+            except UserError:  # a dispatcher may be started again
+                has_some = False
+            if had_some and not has_some:
+                print(f"no worker at {address} is left: waiting for one", file=sys.stderr)
+            had_some = has_some
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def is_loopback(host: str) -> bool:

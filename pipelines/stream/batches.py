@@ -1,5 +1,6 @@
 """What the training streams of both tasks share: from records to batches."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -78,4 +79,7 @@ def batches_of(
         batches = batches.apply(distributed(options.data_service))
     elif options.skip_errors:
         batches = batches.skip(options.start)
-    return batches.prefetch(PREFETCHED_BATCHES)
+    batches = batches.prefetch(PREFETCHED_BATCHES)
+    if options.data_service:
+        addresses.watch_workers(options.data_service, weakref.ref(batches))
+    return batches

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -208,6 +209,37 @@ class TestWorkers:
             f"worker --dispatcher {address}"
         )
         assert capsys.readouterr().err == f"{missing}: waiting for one\n"
+
+    def test_what_listens_may_be_no_dispatcher(self):
+        server = grpc.server(ThreadPoolExecutor(1))
+        port = server.add_insecure_port("localhost:0")
+        server.start()
+        with pytest.raises(UserError) as caught:
+            addresses.wait_for_worker(f"localhost:{port}")
+        assert str(caught.value) == (
+            f"what listens at localhost:{port} is no dispatcher (UNIMPLEMENTED)"
+        )
+        server.stop(None)
+
+    def test_the_loss_of_the_last_one_is_said_once(self, monkeypatch, capsys):
+        looks = [["localhost:1"], [], [], UserError("restarted"), ["localhost:1"], []]
+        found = iter(looks)
+
+        def look(address):
+            workers = next(found)
+            if isinstance(workers, Exception):
+                raise workers
+            return workers
+
+        monkeypatch.setattr(addresses, "reachable_workers", look)
+        monkeypatch.setattr(addresses.time, "sleep", lambda seconds: None)
+        wanted = iter([True] * len(looks) + [False])
+        before = set(threading.enumerate())
+        addresses.watch_workers("localhost:5050", lambda: next(wanted))
+        for thread in set(threading.enumerate()) - before:
+            thread.join()
+        said = "no worker at localhost:5050 is left: waiting for one\n"
+        assert capsys.readouterr().err == said * 2
 
     def test_one_that_comes_late_is_waited_for(self, monkeypatch, capsys):
         found = iter([[], [], ["localhost:1"]])
