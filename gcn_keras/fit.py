@@ -45,6 +45,8 @@ def main() -> int:
     exported = recipe if isinstance(recipe, SegmentationRecipe) and recipe.export else None
     if exported:
         check_folder(_saved_model(exported))
+    if recipe.cache and recipe.cache != "memory":
+        check_folder(Path(recipe.cache))
     check_prepared(recipe.dataset, recipe.data_dir)
 
     os.environ["KERAS_BACKEND"] = recipe.backend
