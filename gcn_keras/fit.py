@@ -41,12 +41,10 @@ def main() -> int:
             raise UserError(f"{run.metrics} cannot be read: {score} is {value!r}, not in 0…1")
         print(f"{run.path} is finished: {words} {value:.4f}; nothing to do")
         return 0
-    check_folder(run.path)
     exported = recipe if isinstance(recipe, SegmentationRecipe) and recipe.export else None
-    if exported:
-        check_folder(_saved_model(exported))
-    if recipe.cache and recipe.cache != "memory":
-        check_folder(Path(recipe.cache))
+    for folder in (run.path, exported and _saved_model(exported), recipe.cache):
+        if folder and folder != "memory":
+            check_folder(Path(folder))
     check_prepared(recipe.dataset, recipe.data_dir)
 
     os.environ["KERAS_BACKEND"] = recipe.backend
