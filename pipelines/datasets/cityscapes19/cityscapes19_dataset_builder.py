@@ -88,6 +88,8 @@ def available_splits(folders: dict[str, Path]) -> list[str]:
         elif name not in NEEDED and not find_images(name, folders):
             folder = _image_folder(name, folders)
             note(f"cityscapes19: no split {name!r}, since {folder} has no CITY/*{IMAGE_SUFFIX}")
+        elif name not in (*NEEDED, UNLABELLED) and not _label_folder(name, folders).is_dir():
+            note(f"cityscapes19: no split {name!r} without {_label_folder(name, folders)}")
         else:
             splits.append(name)
     return splits
@@ -96,6 +98,16 @@ def available_splits(folders: dict[str, Path]) -> list[str]:
 def _image_folder(name: str, folders: dict[str, Path]) -> Path:
     split = SPLITS[name]
     return folders[split.images.file] / "leftImg8bit" / split.folder
+
+
+def _label_folder(name: str, folders: dict[str, Path]) -> Path:
+    split = SPLITS[name]
+    return folders[split.labels.file] / _kind(split) / split.folder
+
+
+def _kind(split: Split) -> str:
+    """Whether labels are gtFine or gtCoarse."""
+    return Path(split.labels.holds).parts[0]
 
 
 def find_images(name: str, folders: dict[str, Path]) -> list[Path]:
@@ -126,8 +138,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair | UserError]:
         raise UserError(f"{folder} has no CITY/*{IMAGE_SUFFIX}; unpack {split.images.file} again")
     if name == UNLABELLED:
         return [Pair(image, None) for image in images]
-    kind = Path(split.labels.holds).parts[0]  # gtFine or gtCoarse
-    label_folder = folders[split.labels.file] / kind / split.folder
+    kind, label_folder = _kind(split), _label_folder(name, folders)
     instead = near_misses()
     items: list[Pair | UserError] = []
     for image in images:

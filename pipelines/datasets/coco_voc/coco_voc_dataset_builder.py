@@ -123,12 +123,12 @@ def archives(year: int) -> tuple[Archive, ...]:
     )
 
 
-def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]:
+def list_items(annotations: Path, folder: Path, min_area: int = 0) -> list[Item]:
     """Reads an instances_*.json and picks the images that have an object of VOC's classes.
 
     Args:
         annotations: the file.
-        images: the folder of its images.
+        folder: of its images.
         min_area: objects with a smaller `area` are void.
 
     Returns:
@@ -141,7 +141,8 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
     content = _read_json(annotations)
     try:
         values = _label_of_category(content["categories"], annotations)
-        regions: dict[int, list] = {image["id"]: [] for image in content["images"]}
+        images = {image["id"]: image for image in content["images"]}
+        regions: dict[int, list] = {number: [] for number in images}
         unlisted = set()
         for entry in content["annotations"]:
             if entry["image_id"] not in regions:
@@ -152,7 +153,7 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
                 )
         items = [
             Item(
-                images / Path(image["file_name"]).name,
+                folder / Path(image["file_name"]).name,
                 annotations,
                 int(image["height"]),
                 int(image["width"]),
@@ -160,10 +161,10 @@ def list_items(annotations: Path, images: Path, min_area: int = 0) -> list[Item]
                     sorted(regions[image["id"]], key=lambda r: (not r.crowd, -r.area, r.annotation))
                 ),
             )
-            for image in content["images"]
+            for image in images.values()
             if any(region.value != labels.IGNORE for region in regions[image["id"]])
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"{annotations} is not a COCO file of instances ({reason}): unpack "

@@ -239,6 +239,23 @@ def test_without_the_images_of_test(tree, data_dir, capsys, absent):
     ) in capsys.readouterr().err
 
 
+def test_coarse_labels_of_one_folder_alone(tree, data_dir, capsys):
+    shutil.rmtree(tree / "gtCoarse" / "train")
+    prepared = datasets.prepare("cityscapes19", tree, data_dir)
+    assert prepared.splits == {"train": 3, "val": 2, "test": 1, "coarse": 2}
+    said = capsys.readouterr().err
+    assert f"cityscapes19: no split 'train_coarse' without {tree}/gtCoarse/train\n" in said
+
+
+def test_images_of_one_name_in_two_cities(tree, data_dir):
+    for folder in ("leftImg8bit", "gtFine", "gtCoarse"):
+        shutil.copytree(tree / folder / "val" / "frankfurt", tree / folder / "val" / "bonn")
+    found = examples(datasets.prepare("cityscapes19", tree, data_dir), "val")
+    assert sorted(found) == [
+        f"frankfurt_00000{number}_000019{ending}" for number in (0, 1) for ending in ("", "-2")
+    ]
+
+
 def test_files_of_other_names_are_passed_over(tree, data_dir, capsys):
     folder = tree / "leftImg8bit" / "train" / "aachen"
     for name in ("a.heic", "b_leftImg8bit.jpg", ".DS_Store", "desktop.ini"):

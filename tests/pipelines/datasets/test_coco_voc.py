@@ -135,6 +135,7 @@ def rewrite(coco, change):
         (lambda c: c["annotations"][0].pop("area"), "(no 'area')"),
         (lambda c: c["annotations"][0].update(area="large"), "could not convert string to float"),
         (lambda c: c["images"][0].update(height="tall"), "invalid literal for int()"),
+        (lambda c: c["images"][0].update(height=float("inf")), "cannot convert float infinity"),
     ],
 )
 def test_annotations_that_are_not_cocos(coco, change, message):
@@ -149,6 +150,7 @@ def test_a_file_that_lists_fewer_images_than_it_annotates(coco, capsys):
     path = coco / "annotations" / "instances_train2017.json"
     before = coco_voc.list_items(path, coco / "train2017")
     rewrite(coco, lambda c: c["images"].pop(0))
+    rewrite(coco, lambda c: c["images"].append(c["images"][0]))  # and one of them twice
     assert coco_voc.list_items(path, coco / "train2017") == before[1:]
     said = capsys.readouterr().err
     assert said == f"{path}: 1 of the images that it annotates is not in its list: passed over\n"
@@ -234,17 +236,20 @@ def test_polygons_that_enclose_nothing(coco):
         (encoded(noise(8, 10), "JPEG")[:200], "cannot be decoded: it is truncated or damaged"),
         (encoded(noise(8, 11), "JPEG"), "is 11x8 pixels, but"),
         (None, "there is no"),
+        ("\0", "cannot be the name of a file: embedded null byte"),
     ],
 )
 def test_images_that_cannot_be_used(coco, data, message):
     item = first_item(coco)
     if data is None:
         item.path.unlink()
+    elif data == "\0":
+        item = item._replace(path=item.path.with_name("\0.jpg"))
     else:
         item.path.write_bytes(data)
     with pytest.raises(UserError) as caught:
         coco_voc.make_example(item)
-    assert message in str(caught.value) and str(item.path) in str(caught.value)
+    assert message in str(caught.value) and repr(str(item.path))[1:-1] in str(caught.value)
 
 
 def test_gray_images_are_taken_and_cmyk_is_not(coco):
