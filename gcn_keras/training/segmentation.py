@@ -64,6 +64,7 @@ class Segmentation(Task[SegmentationRecipe]):
         return losses.PixelCrossentropy(weights)
 
     def begin(self, run: RunFolder) -> None:
+        super().begin(run)
         Legend.of(self.dataset).write(run.legend)
 
     def validation_batches(self, team: Team) -> Iterator:

@@ -1,8 +1,10 @@
 """What differs between runs that train one kind of model or another."""
 
 import abc
+import functools
 import inspect
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Generic, TypeVar
@@ -21,8 +23,10 @@ from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.validation import Predict
 from pipelines.base.errors import UserError
 from pipelines.datasets import PreparedDataset
+from pipelines.stream.evaluation import occurring_classes
 
 R = TypeVar("R", bound=Recipe)
+MOST_NAMED = 10
 
 
 class Task(abc.ABC, Generic[R]):
@@ -80,6 +84,32 @@ class Task(abc.ABC, Generic[R]):
 
     def begin(self, run: RunFolder) -> None:
         """Writes what lies beside models."""
+        self.warn()
+
+    def warn(self) -> None:
+        """Says on standard error what is amiss with the labels."""
+        for fault in self._label_faults:
+            print(f"warning: {fault}", file=sys.stderr, flush=True)
+
+    @functools.cached_property
+    def _label_faults(self) -> list[str]:
+        recipe, dataset, faults = self.recipe, self.dataset, []
+        names = dict(enumerate(dataset.class_names))
+        seen = occurring_classes(dataset, recipe.train_split, len(names), recipe.skip_errors)
+        if missing := [name for label, name in names.items() if label not in seen]:
+            named = ", ".join(missing[:MOST_NAMED]) + ", …" * (len(missing) > MOST_NAMED)
+            faults.append(
+                f"training never sees {len(missing)} of {len(names)} classes, of which split "
+                f"{recipe.train_split!r} has no label: {named}"
+            )
+        measured = occurring_classes(dataset, self.split, enough=2)
+        if len(measured) < 2:
+            found = ", ".join(names[label] for label in measured) or "none"
+            faults.append(
+                f"split {self.split!r} must have labels of several classes, or scores say nothing "
+                f"about a model; it has: {found}"
+            )
+        return faults
 
     def training_batches(self, team: Team, start: int) -> tf.data.Dataset:
         """Images, labels and image ids: this worker's part of each batch from number `start` on."""
@@ -143,6 +173,7 @@ class Task(abc.ABC, Generic[R]):
         run.write_json(run.metrics, metrics)
         print(text)
         self.draw(run, best)
+        self.warn()
         return metrics
 
 

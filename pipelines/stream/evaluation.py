@@ -83,3 +83,32 @@ def class_pixel_counts(
         counts = counts.ignore_errors()
     total = counts.reduce(tf.zeros(256, tf.int64), tf.add)
     return total.numpy()[: dataset.num_classes]
+
+
+def occurring_classes(
+    dataset: PreparedDataset, split: str, enough: int, skip_errors: bool = False
+) -> set[int]:
+    """Classes that the labels of a split have; the search ends when `enough` are found.
+
+    Args:
+        dataset, split, skip_errors: as of `class_pixel_counts`, or with one class an image.
+        enough: a number of classes.
+    """
+    dataset.check_split(split)
+
+    def classes(record):
+        label = dataset.parse(record)["label"]
+        if label.dtype == tf.string:
+            label = decoding.decode_label(label)
+        counts = tf.math.bincount(tf.reshape(tf.cast(label, tf.int32), [-1]))
+        return tf.where(counts)[:, 0]
+
+    labels = mapped(all_records(dataset, split, skip_errors), classes)
+    if skip_errors:
+        labels = labels.ignore_errors()
+    found: set[int] = set()
+    for some in labels:
+        found |= set(some.numpy().tolist()) & set(range(dataset.num_classes))
+        if len(found) >= enough:
+            break
+    return found

@@ -174,6 +174,15 @@ class TestEvaluate:
         np.testing.assert_allclose(found, model.predict_on_batch(images), rtol=1e-4, atol=1e-5)
 
 
+def test_classes_that_training_never_sees(dataset, capsys):
+    """But 255 is one that it does."""
+    Classification(RECIPES["imagenet-pretrain"], dataset).warn()
+    assert capsys.readouterr().err == (
+        "warning: training never sees 258 of 260 classes, of which split 'train' has no label: "
+        "0, 1, 2, 3, 4, 5, 6, 8, 9, 10, …\n"
+    )
+
+
 # === End to end, in processes of their own ===
 
 
