@@ -2,10 +2,14 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
+import re
 import shutil
+import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +19,10 @@ from pipelines.base.errors import UserError
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
+# Names of what is being written. Versions before this one told less about the writer.
+_TEMPORARY = re.compile(
+    r"\..+\.((?P<host>[^.]+)-)?(?P<pid>\d+)\.part(\.[^.]*)?|\.incomplete-[0-9a-f]+"
+)
 
 
 @contextlib.contextmanager
