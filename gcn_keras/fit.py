@@ -116,6 +116,7 @@ def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:
 def _set_environment(variables: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(variables)
+    prepare_tensorflow()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Self
 
+from pipelines.base.environment import prepare_tensorflow
+
 
 class UserError(Exception):
     """A run that cannot go on, for a reason outside the code: exit status 1.
@@ -113,6 +115,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
     A `UserError` becomes one line on standard error, `Interrupted` one that says how to go on.
     """
+    prepare_tensorflow()
     try:
         with as_options():
             sys.exit(main() or 0)
