@@ -100,7 +100,7 @@ def trimap_figure(
         _draw_line(axes, np.asarray(widths), scores, label=name, marker="o", **style)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
     axes.set_xlabel("width of the band, pixels")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(handles=axes.lines, frameon=False, fontsize=9)  # also of names that begin with _
     return figure
 
 

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
 from gcn_keras.plots.style import DPI, FAINT, INK
+from pipelines.base.figures import widest
 from pipelines.base.labels import IGNORE
 
 # The errors column: nothing else in it has a hue, for the photo under them is made gray.
@@ -123,7 +124,7 @@ class _Page:
 
     def swatch(self, left: float, top: float, name: str, colour: np.ndarray) -> None:
         side = self.type_size
-        style = {"facecolor": colour / 255, "edgecolor": FAINT, "linewidth": 0.6}
+        style: dict[str, Any] = {"facecolor": colour / 255, "edgecolor": FAINT, "linewidth": 0.6}
         self.figure.add_artist(Rectangle((left, top), side, side, transform=self.from_top, **style))
         self.text(left + 1.5 * side, top, name, color=INK, gid="legend")
 
@@ -154,8 +155,7 @@ def _legend_layout(
     entries: Sequence[tuple[str, np.ndarray]], type_size: int, width: int
 ) -> tuple[int, int]:
     """How many legend entries go on a line of this width, and the pixels from one to the next."""
-    paths = (TextPath((0, 0), name, size=type_size) for name, _ in entries)
-    pitch = math.ceil(max(path.get_extents().width for path in paths) + 3.5 * type_size)
+    pitch = math.ceil(widest((name for name, _ in entries), type_size) + 3.5 * type_size)
     return min(len(entries), max(1, width // pitch)), pitch
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipelines.base.figures import write_png
 from pipelines.base.files import replacing
 
 DPI = 100
@@ -23,10 +24,10 @@ def style_axes(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure as a PNG, which is replaced in one step.
+    """Writes a figure as a PNG, which is replaced in one step; its texts are no mathematics.
 
     Raises:
         UserError: the file cannot be written.
     """
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+        write_png(figure, temporary)

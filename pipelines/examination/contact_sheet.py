@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from pipelines.base.figures import write_png
 from pipelines.base.labels import IGNORE
 from pipelines.examination.findings import Sample
 
@@ -61,15 +62,12 @@ def contact_sheet(
         colours = overlay(sample.image, sample.label, palette)
         axes.imshow(np.concatenate([sample.image, gap, colours], axis=1))
         name = sample.image_id if len(sample.image_id) <= 40 else f"…{sample.image_id[-39:]}"
-        # Ids are no mathematics, whatever dollar signs they have.
-        axes.set_title(
-            f"{sample.split}: {name}", fontsize=9, loc="left", color=_INK, parse_math=False
-        )
+        axes.set_title(f"{sample.split}: {name}", fontsize=9, loc="left", color=_INK)
     figure.legend(
         handles=handles, loc="outside lower left", ncols=legend_columns, frameon=False, fontsize=9
     )
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    write_png(figure, buffer)
     return buffer.getvalue()
 
 

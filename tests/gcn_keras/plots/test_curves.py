@@ -108,6 +108,14 @@ class TestTrimap:
         assert load_image(tmp_path / "t.png").shape == (440, 620, 3)
         assert [path.name for path in tmp_path.iterdir()] == ["t.png"]
 
+    def test_names_are_no_mathematics(self, tmp_path):
+        names = ["_gcn", r"$\x$", "a_^{", "$"]
+        figure = trimap_figure({name: ((1, 2), (0.5, 0.6)) for name in names}, measure=r"$\y$")
+        save_figure(figure, tmp_path / "t.png")
+        (axes,) = figure.get_axes()
+        assert [text.get_text() for text in axes.get_legend().texts] == names
+        assert axes.get_title(loc="left") == r"$\y$ near boundaries, %"
+
     def test_refuses_what_cannot_be_drawn(self):
         with pytest.raises(ValueError, match="GCN has 2 widths and 1 values"):
             trimap_figure({"GCN": ((1, 2), (0.5,))})

@@ -145,6 +145,15 @@ class TestSamples:
             assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
             assert not any(box.overlaps(other) for other in boxes[:index])
 
+    def test_names_are_no_mathematics(self, tmp_path):
+        names = [r"cost $\x$", r"$\frac{$", "a_^{", "\udce9"]
+        image, label, prediction = sample()
+        label[:4], label[4:8] = 1, 2
+        figure = samples_figure([image], [label], [prediction], names, PALETTE, titles=[r"$\y$"])
+        save_figure(figure, tmp_path / "s.png")
+        assert legend(figure) == [r"cost $\x$", r"$\frac{$", "a_^{", r"\udce9", "void"]
+        assert r"$\y$" in captions(figure)
+
     def test_refuses_what_does_not_fit(self, tmp_path):
         image, label, prediction = sample()
         with pytest.raises(ValueError, match="no image to draw"):
