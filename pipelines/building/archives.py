@@ -13,6 +13,7 @@ their files, finishes or leaves gigabytes behind when it is interrupted, and tak
 cut off between two files for a whole one.
 """
 
+import errno
 import gzip
 import lzma
 import os
@@ -169,7 +170,8 @@ def _extract(path: Path, folder: Path) -> None:
         tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
         ValueError, NotImplementedError,
     ) as error:  # fmt: skip
-        if isinstance(error, OSError) and error.errno is not None:  # not raised for the content
+        # Only EINVAL is raised for the content: a zip that lacks bytes has files before its start.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise UserError(
             f"{path} is truncated or damaged ({error}): fetch it again, or unpack it by hand"

@@ -102,6 +102,10 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
     with naming_damage(folder, "dataset_info.json, features.json or metadata.json"):
         info = tfds.builder_from_directory(folder).info
         features, class_names = info.features, tuple(info.metadata["class_names"])
+        if missing := {"image", "label", "image_id"} - features.keys():
+            raise KeyError(f"no feature {', '.join(sorted(missing))}")
+        if not all(isinstance(class_name, str) for class_name in class_names):
+            raise TypeError(f"class_names is {class_names}")
         return PreparedDataset.from_info(
             info,
             name=name,

@@ -373,6 +373,23 @@ def test_labels_of_0_alone_and_of_255_alone(prepared):
     assert text.startswith("val: all labels hold only 0 and 255: masks of 0 and 255 were taken for")
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("features.json", '"image_id"', '"mage_id"'),
+        ("features.json", '"label"', '"lable"'),
+        ("metadata.json", '"class_names": ["', '"class_names": [7, "'),
+    ],
+)
+def test_information_without_what_is_needed(prepared, data_dir, file, old, new):
+    path = shard(prepared, "train").with_name(file)
+    content = path.read_text()
+    assert content.count(old) == 1
+    path.write_text(content.replace(old, new))
+    with pytest.raises(UserError, match=f"^{path.parent} has a damaged dataset_info.json"):
+        datasets.load("image_folder/small", data_dir)
+
+
 def test_damaged_information_is_one_sentence(prepared, data_dir):
     path = shard(prepared, "train").parent / "dataset_info.json"
     path.write_text(path.read_text()[:50])

@@ -329,6 +329,13 @@ def test_the_content_tells_what_an_archive_is(archives, tree, manager):
     assert sorted(contents(found["extra.zip"])) == ["masks/a.bin", "masks/b.bin"]
 
 
+def test_a_zip_that_lacks_bytes(archives, manager):
+    path = archives / "extra.zip"
+    path.write_bytes(path.read_bytes()[20:])
+    with pytest.raises(UserError, match=f"^{path} is truncated or damaged"):
+        locate(manager(archives), (EXTRA,), LAYOUT)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damaged_zips_of_other_methods(archives, tree, manager, method):
     path = archives / "extra.zip"
