@@ -367,14 +367,16 @@ def mutated(mutant: Mutant, repository: Path = REPOSITORY) -> str:
     return content.replace(mutant.old, mutant.new)
 
 
-def run_tests(folder: Path, tests: Sequence[str], output: Path) -> int:
+def run_tests(
+    folder: Path, tests: Sequence[str], output: Path, seconds: float | None = SECONDS
+) -> int:
     """Runs tests of a copy of the repository in a process of their own; pytest's exit status.
 
     The process is a fork of one that has imported what takes its time, and nothing of the project.
     """
     process = FORKS.Process(target=_test, args=(folder, tests, output))
     process.start()
-    process.join(SECONDS)
+    process.join(seconds)
     if process.is_alive():
         process.kill()
         process.join()
@@ -424,7 +426,7 @@ def main(words: Sequence[str]) -> int:
             else:
                 shutil.copy(source, folder / name)
         tests = sorted({test for mutant in chosen for test in mutant.tests.split()})
-        if run_tests(folder, tests, output):
+        if run_tests(folder, tests, output, seconds=None):
             print(output.read_text(errors="replace")[-3000:])
             print("tests fail on the code as it is: no mutant was tried")
             return 1
