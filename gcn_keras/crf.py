@@ -24,7 +24,6 @@ from gcn_keras.inference.segmenters import (
     open_segmenter,
 )
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UsageError, UserError, run_command
 from pipelines.base.files import check_target, write_json
 
@@ -80,7 +79,6 @@ def search(
     check_exists(model)
     check_gives_logits(model)
     check_target(json_file, "--json")
-    prepare_tensorflow()
     import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)

@@ -10,7 +10,6 @@ from gcn_keras.inference.images import find_images
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.web.desk import Desk, load_examples
 from gcn_keras.web.server import build_page, require_gradio, serve, upload_folder
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
 
 DEFAULT_MODEL = "saved_models/shapes"
@@ -43,7 +42,6 @@ def demo(
     images = load_examples(find_images(examples))
     with listen(host, port) as listener, upload_folder() as folder:
         require_gradio()
-        prepare_tensorflow()
         desk = Desk(open_segmenter(model), images)
         desk.answer(images[0])  # a model that cannot answer ends the command, not the page
         page = build_page(desk, model, desk.answer(images[0]), folder, (host, *allow_host))

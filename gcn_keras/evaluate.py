@@ -10,7 +10,6 @@ from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
 from gcn_keras.inference.segmenters import check_exists
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import printable, run_command
 from pipelines.base.files import check_target, write_json
 
@@ -37,7 +36,6 @@ def evaluate(
     options.check_for(model)
     check_exists(model)
     check_target(json_file, "--json")
-    prepare_tensorflow()
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(options.split)
     matrix, report = measure(model, prepared, split, options)

@@ -15,7 +15,6 @@ from gcn_keras.deployment.deployable import (
 )
 from gcn_keras.deployment.forms import Format, export_model
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, as_options, run_command
 from pipelines.base.files import check_target, write_json
 
@@ -63,7 +62,6 @@ def export(
     check_target(json_file, "--json")
     if dataset:
         datasets.check_prepared(dataset, data_dir)
-    prepare_tensorflow()
     prepared = datasets.load(dataset, data_dir) if dataset else None
     deployable = Deployable.load(model, prepared)
     with as_options():

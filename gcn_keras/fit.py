@@ -48,7 +48,6 @@ def main() -> int:
     check_prepared(recipe.dataset, recipe.data_dir)
 
     os.environ["KERAS_BACKEND"] = recipe.backend
-    prepare_tensorflow()
     import tensorflow as tf
 
     from gcn_keras.training.run import DamagedData, describe, train

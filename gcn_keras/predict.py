@@ -14,7 +14,6 @@ from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.inference.video import check_video, require_opencv
 from pipelines import datasets
 from pipelines.base import labels
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import make_folder
 
@@ -67,7 +66,6 @@ def predict(
         require_opencv()
     make_folder(out)
 
-    prepare_tensorflow()
     segmenter = open_segmenter(model)
     segment = segment_function(segmenter, inference, model)
     legend = segmenter.legend

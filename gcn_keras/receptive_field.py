@@ -15,7 +15,6 @@ from gcn_keras.experiments.receptive_fields.valid import check_noise, patch_and_
 from gcn_keras.inference.images import find_images, load_image
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.inference.legend import Legend, legend_of_keras
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import check_target, make_folder, write_json
 
@@ -67,7 +66,6 @@ def receptive_field(
         height, width, _ = image.shape
         check_point(point, (height, width), str(path))
         patch_and_stride(height, width, patch, stride)
-    prepare_tensorflow()
     from gcn_keras.experiments.receptive_fields.report import measure_points
 
     network = load_model(model)

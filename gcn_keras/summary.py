@@ -8,7 +8,6 @@ import tyro
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.models import backbones
 from gcn_keras.recipes.checks import check_block
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UserError, as_options, run_command
 from pipelines.base.files import check_target, write_json
 from pipelines.base.labels import IGNORE
@@ -50,7 +49,6 @@ def summary(
     with as_options():
         _check(model, given, size)
     check_target(json_file, "--json")
-    prepare_tensorflow()
     from gcn_keras.inference.keras_model import load_any_model
     from gcn_keras.models import costs
     from gcn_keras.models.gcn import gcn

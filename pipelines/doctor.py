@@ -9,7 +9,6 @@ from typing import Annotated
 import tyro
 
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, printable, run_command
 from pipelines.base.files import check_target, check_writable, replacing
 from pipelines.examination.findings import COUNTS, RECORDS
@@ -45,7 +44,6 @@ def doctor(
         if file is not None:
             check_writable(file.parent)
             check_target(file, option)
-    prepare_tensorflow()
     from pipelines.examination.contact_sheet import contact_sheet
     from pipelines.examination.examine import examine
 

@@ -7,7 +7,6 @@ import numpy as np
 import tyro
 
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, as_options, printable, run_command
 from pipelines.datasets import classification
 from pipelines.datasets.tfds_set.options import TfdsOptions
@@ -61,7 +60,6 @@ def prepare(
         _prepare_imagenet(source, data_dir)
         return
     datasets.check_source(name, source, beam_options, options, skip_errors)
-    prepare_tensorflow()
     already = datasets.is_prepared(name, data_dir) and not overwrite
     prepared = datasets.prepare(
         *(name, source, data_dir, beam_options, options),
@@ -85,7 +83,6 @@ def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
         raise UsageError(
             f"{classification.IMAGENET!r} needs the folder of its archives: --from DIR"
         )
-    prepare_tensorflow()
     folder = classification.prepare_imagenet(source, data_dir)
     prepared = classification.load(classification.IMAGENET, data_dir)
     print(f"{prepared.name}: {prepared.num_classes:,} classes")

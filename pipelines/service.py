@@ -18,7 +18,6 @@ from typing import Annotated, Any
 import tyro
 
 from pipelines.base import addresses
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UserError, run_command
 from pipelines.base.files import check_writable
 
@@ -81,7 +80,6 @@ def worker(
 
 
 def _service() -> Any:
-    prepare_tensorflow()
     import tensorflow as tf
 
     return tf.data.experimental.service
