@@ -1,6 +1,6 @@
 """Segments files: images and videos in, label maps and overlays out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,9 @@ from pipelines.base.errors import UserError, as_options, printable
 from pipelines.base.files import LONGEST_NAME, shortened
 from pipelines.base.progress import note
 
-_LONGEST_STEM = LONGEST_NAME - len("_overlay.png")
-
 
 def predict_files(
-    segment: Segment, images: Iterable[Path], out: Path, palette: np.ndarray, opacity: float
+    segment: Segment, images: Sequence[Path], out: Path, palette: np.ndarray, opacity: float
 ) -> int:
     """Writes an index PNG and an overlay for each image; a bad one is named and left out.
 
@@ -37,8 +35,8 @@ def predict_files(
         UserError: the folder cannot be written.
     """
     failed = 0
-    names = result_names(images)
-    for name, path in tqdm(names.items(), desc="segment", unit=" images", mininterval=0.5):
+    named = list(zip(images, result_names(images, "_overlay.png"), strict=True))
+    for path, name in tqdm(named, desc="segment", unit=" images", mininterval=0.5):
         try:
             with as_options(), naming_large_image(path):
                 image = load_image(path)
@@ -56,7 +54,7 @@ def predict_files(
 
 def predict_videos(
     segment: Segment,
-    videos: Iterable[Path],
+    videos: Sequence[Path],
     out: Path,
     palette: np.ndarray,
     opacity: float,
@@ -74,7 +72,7 @@ def predict_videos(
         How many videos failed.
     """
     failed = 0
-    for name, path in result_names(videos).items():
+    for path, name in zip(videos, result_names(videos, "_overlay.mp4"), strict=True):
         target = out / f"{name}_overlay.mp4"
         label_folder = out / f"{name}_labels" if frame_labels else None
         try:
@@ -88,14 +86,21 @@ def predict_videos(
     return failed
 
 
-def result_names(files: Iterable[Path]) -> dict[str, Path]:
-    """A name for each file's results: its stem, numbered where several share one."""
-    names: dict[str, Path] = {}
+def result_names(files: Iterable[Path], ending: str, reserved: Iterable[str] = ()) -> list[str]:
+    """What results are called before their ending: the file's stem, numbered where that is taken.
+
+    Args:
+        files: whose results they are; one that comes twice has several.
+        ending: the longest; a stem is shortened so that the whole can be a file's name.
+        reserved: names that are taken.
+    """
+    taken, names = set(reserved), []
     for path in files:
         number = ""
-        while (name := shortened(path.stem, _LONGEST_STEM - len(number)) + number) in names:
+        while (name := shortened(path.stem, LONGEST_NAME - len(number + ending)) + number) in taken:
             number = f"-{int(number[1:] or 1) + 1}"
-        names[name] = path
+        taken.add(name)
+        names.append(name)
     return names
 
 

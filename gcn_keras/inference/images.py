@@ -153,7 +153,7 @@ def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Pa
             raise UsageError(f"{path} does not exist.")
         else:
             found[path] = None
-    note_passed_over(passed_over)
+    note_passed_over(sorted(passed_over, key=_is_result))  # of many results, others come first
     if passed_over and not found:
         raise UsageError("there is no image but results of an earlier run.")
     return list(found)

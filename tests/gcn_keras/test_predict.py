@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from places import REPOSITORY
 
 from gcn_keras import gcn
-from gcn_keras.inference.files import predict_files, predict_videos
+from gcn_keras.inference.files import predict_files, predict_videos, result_names
 from gcn_keras.inference.legend import Legend
 from pipelines.base.errors import UserError
 from pipelines.base.labels import CAMVID_CLASSES, palette, voc_colour_map
@@ -67,6 +68,13 @@ def test_the_longest_names(tmp_path, letter):
     names = sorted(os.listdir(out))
     assert len(names) == 4 and all(name.startswith(letter * 70) for name in names)
     assert [name[name.rindex("_") :] for name in names] == ["_labels.png", "_overlay.png"] * 2
+
+
+def test_names_of_results():
+    files = [Path(name) for name in ("a.png", "b/a.jpg", "a-2.png", "mean.png", "c/a.png")]
+    names = result_names(files, "_overlay.png", ["mean"])
+    assert names == ["a", "a-2", "a-2-2", "mean-2", "a-3"]
+    assert result_names([Path("é" * 130)] * 2, "_x.png") == ["é" * 124, "é" * 123 + "-2"]
 
 
 def test_names_with_control_characters(tmp_path, capsys):

@@ -11,6 +11,7 @@ from gcn_keras.experiments.receptive_fields.figures import receptive_field_figur
 from gcn_keras.experiments.receptive_fields.score import scored_class, scores
 from gcn_keras.experiments.receptive_fields.squares import recentred_mean, sides_of
 from gcn_keras.experiments.receptive_fields.valid import patch_and_stride, valid_receptive_field
+from gcn_keras.inference.files import result_names
 from gcn_keras.plots.style import save_figure
 from pipelines.base.errors import UserError
 
@@ -46,7 +47,8 @@ def measure_points(
         UserError: a field is 0 everywhere or not finite; a file cannot be written.
     """
     summaries, rows, measured = [], [], []
-    names = _result_names([path for path, _, _ in points])
+    # mean_receptive_field.png is that of all of them.
+    names = result_names([path for path, _, _ in points], "_receptive_field.png", ["mean"])
     for name, (path, image, at) in zip(names, points, strict=True):
         index = scored_class(model, image, at, class_index)
         score = float(scores(model, image[None], at)[0, index])
@@ -105,14 +107,3 @@ def measure(
                 f"finite: the score of class {class_index} tells nothing there"
             )
     return fields
-
-
-def _result_names(paths: list[Path]) -> list[str]:
-    """A name for each point's file: its image's stem, numbered where that is taken."""
-    names: list[str] = []
-    for path in paths:
-        name, number = path.stem, 2
-        while name in (*names, "mean"):  # mean_receptive_field.png is that of all of them
-            name, number = f"{path.stem}-{number}", number + 1
-        names.append(name)
-    return names
