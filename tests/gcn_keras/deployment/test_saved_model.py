@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.onnx_model import OnnxSegmenter
 from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
 from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.files import temporary_beside
 from pipelines.base.labels import CAMVID_PALETTE, palette
 
 LEGEND = Legend.unnamed(3)
@@ -112,6 +114,15 @@ class TestVersions:
         (directory / "notes").mkdir()
         assert export_saved_model(identity, directory) == directory / "12"
         assert names(directory) == {"1", "11", "12", "notes"}
+
+    def test_what_killed_exports_left_goes_and_what_others_write_stays(self, identity, tmp_path):
+        beside, process = temporary_beside(tmp_path / "version-0a").name, str(os.getpid())
+        dead, living = (beside.replace(process, str(n)) for n in (2**22 + 1, os.getppid()))
+        for name in (dead, living):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "saved_model.pb").write_text("half")
+        assert export_saved_model(identity, tmp_path) == tmp_path / "1"
+        assert names(tmp_path) == {"1", living}
 
     def test_hold_these_files_and_no_other(self, folder):
         assert {str(path.relative_to(folder)) for path in files(folder)} == {
