@@ -35,6 +35,11 @@ from pipelines.building.downloads import download
 # ends there. Images hardly compress, and label maps in PNG neither.
 MOST_BYTES, MOST_TIMES, MOST_FILES = 1 << 30, 20, 2_000_000
 BLOCK = 1 << 20
+# Errors of the system for which damaged content is to blame: a place before the file's start; a
+# name that is too long, or that of a folder and of a file.
+_OF_CONTENT = (
+    None, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.EISDIR, errno.ENOTDIR
+)  # fmt: skip
 # How other files begin that come under the name of an archive.
 _OTHERS = {
     b"7z\xbc\xaf": "a 7z archive",
@@ -170,8 +175,7 @@ def _extract(path: Path, folder: Path) -> None:
         tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
         ValueError, NotImplementedError,
     ) as error:  # fmt: skip
-        # Only EINVAL is raised for the content: a zip that lacks bytes has files before its start.
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        if isinstance(error, OSError) and error.errno not in _OF_CONTENT:
             raise
         raise UserError(
             f"{path} is truncated or damaged ({error}): fetch it again, or unpack it by hand"
@@ -181,7 +185,7 @@ def _extract(path: Path, folder: Path) -> None:
 def _write(content: IO[bytes], folder: Path, name: str, most: int) -> int:
     """Writes a file below `folder`, and returns its bytes; stops when they are more than `most`."""
     target = Path(os.path.normpath(folder / name.lstrip("/")))
-    if not target.is_relative_to(folder):
+    if folder not in target.parents:
         raise ValueError(f"{name!r} lies outside of it")
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
@@ -197,9 +201,11 @@ def _zip_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]
         for member in archive.infolist():
             if member.flag_bits & 1:
                 raise UserError(f"{path} is locked with a password: unpack it by hand")
-            if not member.is_dir():
+            if not member.filename.endswith("/"):
                 with archive.open(member) as content:
                     yield member.filename, content
+                    if content.tell() != member.file_size:
+                        raise zipfile.BadZipFile(f"{member.filename} ends early")
 
 
 def _tar_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

@@ -336,6 +336,31 @@ def test_a_zip_that_lacks_bytes(archives, manager):
         locate(manager(archives), (EXTRA,), LAYOUT)
 
 
+def test_a_zip_whose_directory_knows_no_content(archives, manager):
+    """Checksum and compressed size 0, as after a power cut: zipfile reads an empty file."""
+    path = archives / "extra.zip"
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 16 : entry + 24] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"^{path} is truncated or damaged .*ends early"):
+        locate(manager(archives), (EXTRA,), LAYOUT)
+
+
+@pytest.mark.parametrize(
+    "names", [[""], ["."], ["extra", "extra/a"], ["extra/a", "extra"], ["extra/" + "x" * 256]]
+)
+def test_names_that_no_file_can_have(archives, manager, names):
+    path = archives / "extra.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            info = zipfile.ZipInfo("x")
+            info.filename = name
+            archive.writestr(info, b"content")
+    with pytest.raises(UserError, match=f"^{path} is truncated or damaged"):
+        locate(manager(archives), (EXTRA,), LAYOUT)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damaged_zips_of_other_methods(archives, tree, manager, method):
     path = archives / "extra.zip"
