@@ -17,7 +17,7 @@ from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
 from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
 from pipelines import datasets
 from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
-from pipelines.base.errors import Interrupted, UserError, run_command
+from pipelines.base.errors import Interrupted, UserError, as_options, run_command
 from pipelines.base.files import check_folder
 from pipelines.datasets import classification as classification_sets
 
@@ -54,7 +54,8 @@ def main() -> int:
 
     print(f"{describe(recipe)}\nrun folder {run.path}")
     try:
-        metrics = train(recipe, run)
+        with as_options(tile="validation_tile"):
+            metrics = train(recipe, run)
         if metrics and exported:
             _export(exported, run)
     except DamagedData as error:

@@ -17,13 +17,11 @@ _PHRASES = re.compile(
 
 
 @contextlib.contextmanager
-def naming_large_image(image: object) -> Iterator[None]:
-    """In its block, running out of memory becomes a `UserError` that names an image and {tile}.
+def naming_exhausted_memory(template: str) -> Iterator[None]:
+    """In its block, running out of memory becomes a `UserError` with this message, which may name
+    arguments in braces.
 
     Of Python's, numpy's, TensorFlow's (oneDNN's among them), JAX's and OpenCV's errors.
-
-    Args:
-        image: its path, or another name for the message.
     """
     try:
         yield
@@ -32,12 +30,18 @@ def naming_large_image(image: object) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError.naming(
-            f"{image} is too large for the memory: take tiles, {{tile}} 512 512, or smaller ones"
-        ) from error
+        raise UserError.naming(template) from error
+
+
+def naming_large_image(image: object) -> contextlib.AbstractContextManager[None]:
+    """`naming_exhausted_memory` with a message that names an image, by its path or otherwise, and
+    {tile}."""
+    return naming_exhausted_memory(
+        f"{image} is too large for the memory: take tiles, {{tile}} 512 512, or smaller ones"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a library says by an error that memory is exhausted."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & _KINDS or _PHRASES.search(str(error)))
+    """Whether a library says by an error that memory is exhausted, not a disk."""
+    kinds, text = {kind.__name__ for kind in type(error).__mro__}, str(error)
+    return bool(kinds & _KINDS or _PHRASES.search(text)) and "No space left on" not in text

@@ -36,6 +36,11 @@ def check(recipe: Recipe) -> None:
         datasets.parse_name(recipe.dataset)
         _check_kernels(recipe)
         _check_scale(recipe)
+        tile = recipe.validation_tile
+        if tile and min(tile) < 1:
+            raise ArgumentError(
+                "validation_tile", f"must be at least 1 pixel, got {tile[0]} {tile[1]}"
+            )
     elif isinstance(recipe, ClassificationRecipe):
         _check_classification(recipe)
     cache = recipe.cache

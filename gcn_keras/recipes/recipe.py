@@ -163,6 +163,8 @@ class SegmentationRecipe(Recipe):
     """Weights of the classes in the loss: median frequency balancing, or its square root."""
 
     # === Results ===
+    validation_tile: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="H W")] = None
+    """Size of the tiles in which images are validated; None: whole, which takes more memory."""
     saved_model: str | None = None
     """Folder of the SavedModel's version folders; None: saved_models/RECIPE."""
     export: bool = True
@@ -188,7 +190,7 @@ TASKS = (SegmentationRecipe, ClassificationRecipe)
 # computes.
 NOT_CONFIGURATION = (
     *("out", "saved_model", "export", "data_dir", "strategy", "resume", "accept_changes"),
-    *("checkpoint_steps", "keep_checkpoints", "on_nan"),
+    *("checkpoint_steps", "keep_checkpoints", "on_nan", "validation_tile"),
 )
 
 

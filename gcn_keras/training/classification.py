@@ -83,8 +83,7 @@ class Classification(Task[ClassificationRecipe]):
         )
         return batches.as_numpy_iterator()
 
-    @staticmethod
-    def predictor(team: Team, model: keras.Model) -> validation.Predict:
+    def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
         """From batches of images, uint8 `[B, h, w, 3]`, to their logits."""
         if keras.backend.backend() != "tensorflow":
             return lambda batches: [model.predict_on_batch(images) for images in batches]

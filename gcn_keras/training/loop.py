@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from gcn_keras.inference.memory import naming_exhausted_memory
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.interruption import Interruption
@@ -19,6 +20,9 @@ from pipelines.base.errors import Interrupted, UserError
 
 # With on_nan = skip: so many steps in a row mean that the model is lost, not an image.
 MOST_SKIPPED_IN_A_ROW = 100
+TOO_LITTLE_MEMORY = (
+    "training stopped: too little memory for a step: lower {batch} or {crop}, or raise {accumulate}"
+)
 
 
 @dataclasses.dataclass
@@ -175,7 +179,8 @@ class Loop:
                 batches = self.stream(self.steps_taken())
                 while self.progress.epoch < self.recipe.epochs:
                     self.callbacks.on_epoch_begin(self.progress.epoch)
-                    self._train_epoch(batches)
+                    with naming_exhausted_memory(TOO_LITTLE_MEMORY):
+                        self._train_epoch(batches)
                     self._end_epoch()
             except _Stop:
                 raise self._interrupted() from None

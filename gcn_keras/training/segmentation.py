@@ -1,7 +1,7 @@
 """What training does for a segmentation model."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -11,9 +11,12 @@ from tqdm import tqdm
 
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
 from gcn_keras.evaluation.metrics import ConfusionMatrix
-from gcn_keras.inference.keras_model import segment
+from gcn_keras.inference.keras_model import predict_logits, segment
 from gcn_keras.inference.legend import Legend, check_same_names, legend_of_keras
+from gcn_keras.inference.options import InferenceOptions
+from gcn_keras.inference.options import labels as label_map
 from gcn_keras.inference.padding import pad_to_stride
+from gcn_keras.inference.segmenters import Segment
 from gcn_keras.models.costs import p5_weights
 from gcn_keras.models.gcn import gcn
 from gcn_keras.plots.samples import samples_figure
@@ -68,26 +71,35 @@ class Segmentation(Task[SegmentationRecipe]):
         Legend.of(self.dataset).write(run.legend)
 
     def validation_batches(self, team: Team) -> Iterator:
-        worker, workers = team.worker, team.workers
-        return evaluation_batches(self.dataset, self.split, worker=worker, workers=workers)
+        part = (team.worker, team.workers)
+        return evaluation_batches(self.dataset, self.split, None, *part, with_ids=True)
 
-    @staticmethod
-    def predictor(team: Team, model: keras.Model) -> validation.Predict:
+    def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
         """From batches, uint8 `[B, H, W, 3]` of any sizes, to label maps, uint8 `[B, H, W]`."""
+        tile = self.recipe.validation_tile
         if keras.backend.backend() != "tensorflow":
-            return lambda batches: [segment(model, images) for images in batches]
+            return lambda batches: list(map(self._segment(model), batches))
 
-        def label_maps(images: tf.Tensor) -> tf.Tensor:
-            return tf.cast(tf.argmax(model(images, training=False), axis=-1), tf.uint8)
+        def answers(images: tf.Tensor) -> tf.Tensor:
+            logits = model(images, training=False)
+            return logits if tile else tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
-        predict = validation.predictor(team, label_maps)
+        predict = validation.predictor(team, answers)
 
         def predictions(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
             padded = predict([pad_to_stride(images) for images in batches])
             sizes = [images.shape[1:3] for images in batches]
-            return [labels[:, :h, :w] for labels, (h, w) in zip(padded, sizes, strict=True)]
+            return [answer[:, :h, :w] for answer, (h, w) in zip(padded, sizes, strict=True)]
 
-        return predictions
+        if tile is None:
+            return predictions
+        segment_tiles = _in_tiles(lambda images: predictions([images])[0], tile)
+        return lambda batches: list(map(segment_tiles, batches))
+
+    def _segment(self, model: keras.Model) -> Segment:
+        if tile := self.recipe.validation_tile:
+            return _in_tiles(functools.partial(predict_logits, model), tile)
+        return functools.partial(segment, model)
 
     def measure(self) -> ConfusionMatrix:
         return ConfusionMatrix(self.dataset.num_classes)
@@ -97,10 +109,11 @@ class Segmentation(Task[SegmentationRecipe]):
         print(f"measures {run.best} on split {self.split}", flush=True)
         total = dataset.splits[self.split]
         with tqdm(total=total, desc="evaluate", unit=" images", disable=None) as bar:
-            matrix = evaluate_model(
-                functools.partial(segment, best), dataset, self.split, count=bar.update
-            )
-        return {**matrix.summary(names), "p5_weights": p5_weights(best)}, matrix.table(names)
+            matrix = evaluate_model(self._segment(best), dataset, self.split, count=bar.update)
+        summary = matrix.summary(names)
+        if tile := self.recipe.validation_tile:
+            summary["procedure"] = InferenceOptions(tile=tile).command_line()
+        return {**summary, "p5_weights": p5_weights(best)}, matrix.table(names)
 
     def draw(self, run: RunFolder, best: keras.Model) -> None:
         """Draws images from the whole split, evenly spaced, so that they do not all look alike."""
@@ -112,7 +125,13 @@ class Segmentation(Task[SegmentationRecipe]):
         drawn = list(examples.as_numpy_iterator())
         images, labels = ([example[key] for example in drawn] for key in ("image", "label"))
         names = [example["image_id"].decode() for example in drawn]
+        predictions = [self._segment(best)(image[None])[0] for image in images]
         figure = samples_figure(
-            images, labels, segment(best, images), dataset.class_names, dataset.palette, names
+            images, labels, predictions, dataset.class_names, dataset.palette, names
         )
         save_figure(figure, run.samples)
+
+
+def _in_tiles(logits: Callable, tile: tuple[int, int]) -> Segment:
+    options = InferenceOptions(tile=tile)
+    return lambda images: np.stack([label_map(logits, image, options) for image in images])

@@ -119,11 +119,10 @@ class Task(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def validation_batches(self, team: Team) -> Iterator:
-        """Images and labels: this worker's part of the validation split."""
+        """Images, labels and perhaps image ids: this worker's part of the validation split."""
 
-    @staticmethod
     @abc.abstractmethod
-    def predictor(team: Team, model: keras.Model) -> Predict:
+    def predictor(self, team: Team, model: keras.Model) -> Predict:
         """What `measure` compares with labels, of a model built in `team.strategy.scope()`."""
 
     @abc.abstractmethod

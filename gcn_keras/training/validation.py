@@ -1,5 +1,6 @@
 """Validation shared by all replicas."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gcn_keras.evaluation.metrics import Counts
+from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.training.devices import Team
 
 # From at most `Team.local_replicas` batches of images to an answer for each.
@@ -35,7 +37,7 @@ def predictor(team: Team, function: Callable[[tf.Tensor], tf.Tensor]) -> Predict
 def evaluate_in_team(
     team: Team,
     predict: Predict,
-    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    batches: Iterable[tuple],
     measures: Sequence[Counts],
     check_stop: Callable[[], None],
 ) -> None:
@@ -44,15 +46,21 @@ def evaluate_in_team(
     Args:
         team: of this run.
         predict: see `predictor`.
-        batches: images and labels, this worker's part of a split.
+        batches: images, labels and perhaps a list of image ids, this worker's part of a split.
         measures: are updated.
         check_stop: is called between the batches and may raise what is to end this.
+
+    Raises:
+        UserError: images whose ids are known are too large for the memory.
     """
     remaining = iter(batches)
     while group := list(itertools.islice(remaining, team.local_replicas)):
         check_stop()
-        images, labels = zip(*group, strict=True)
-        for label, prediction in zip(labels, predict(images), strict=True):
+        images, labels, *ids = zip(*group, strict=True)
+        names = ", ".join(itertools.chain(*itertools.chain(*ids)))
+        with naming_large_image(names) if names else contextlib.nullcontext():
+            predictions = predict(images)
+        for label, prediction in zip(labels, predictions, strict=True):
             for measure in measures:
                 measure.update(label, prediction)
     for measure in measures:

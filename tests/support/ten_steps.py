@@ -86,7 +86,10 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
         }
         part = {"worker": team.worker, "workers": team.workers}
         batches_of_val = evaluation_batches(dataset, "val", **part)
-        predict, measures = Segmentation.predictor(team, model), list(counted.values())
+        predict, measures = (
+            Segmentation(recipe, dataset).predictor(team, model),
+            list(counted.values()),
+        )
         evaluate_in_team(team, predict, batches_of_val, measures, lambda: None)
         results |= {name: measure.counts for name, measure in counted.items()}
     share = BATCH // team.workers

@@ -53,6 +53,7 @@ def test_out_of_memory(error):
     [
         ValueError("another fault"),
         tf.errors.InvalidArgumentError(None, None, "bad shape"),
+        tf.errors.ResourceExhaustedError(None, None, "cache/a; No space left on device"),
         UserError("grpc://host:8500/a failed with RESOURCE_EXHAUSTED (OOM)"),
         KeyboardInterrupt(),
     ],

@@ -83,6 +83,7 @@ def test_the_pretraining_of_table_6():
         ("--scale", "0.5 2.0"),
         ("--mode", "pad"),
         ("--class-weights", "median-frequency"),
+        ("--validation-tile", "512 512"),
         ("--saved-model", "somewhere"),
         ("--export", "True"),
     ],
@@ -187,6 +188,8 @@ def test_how_a_run_goes_on_as_it_was_begun():
         "--resume --out 'runs/my run' --saved-model 'saved models/mine' --no-export --on-nan skip"
     )
     assert resume_options(Path("a"), parse([])) == "--resume --out a"
+    tiles = parse(["--validation-tile", "512", "768"])
+    assert resume_options(Path("a"), tiles) == "--resume --out a --validation-tile 512 768"
     pretrain = parse(["--recipe", "imagenet-pretrain", "--data-dir", "b"])
     assert resume_options(Path("a"), pretrain) == "--resume --out a --data-dir b"
 
@@ -271,6 +274,7 @@ def test_recipes_are_frozen():
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
         ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
         ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),
+        ("--validation-tile 0 9", "--validation-tile must be at least 1 pixel, got 0 9$"),
         ("--shuffle-mib 0", "--shuffle-mib must be at least 1, got 0$"),
         (
             "--recipe camvid --mode pad",

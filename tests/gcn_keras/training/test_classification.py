@@ -164,11 +164,12 @@ class TestEvaluate:
         assert np.sum(parts, axis=0).tolist() == [7, 3, 7]
         assert max(groups) <= replicas and len(checks) == len(groups)
 
-    def test_one_device_predicts_what_the_model_does(self):
+    def test_one_device_predicts_what_the_model_does(self, dataset):
         import tensorflow as tf
 
         model = classifier(6, TINY)
-        predict = Classification.predictor(Team(tf.distribute.get_strategy()), model)
+        task = Classification(RECIPES["imagenet-pretrain"], dataset)
+        predict = task.predictor(Team(tf.distribute.get_strategy()), model)
         images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
         (found,) = predict([images])
         np.testing.assert_allclose(found, model.predict_on_batch(images), rtol=1e-4, atol=1e-5)

@@ -157,6 +157,23 @@ def test_a_validation_that_fails_costs_nothing(tmp_path, epoch):
     assert tables[0] == tables[1]
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")]
+)
+def test_a_step_that_runs_out_of_memory(tmp_path, error):
+    def step(images, labels, stop):
+        raise error
+
+    loop = make_loop(tmp_path / "run")
+    step.push, loop.step = loop.step.push, step
+    with pytest.raises(UserError) as caught:
+        loop()
+    assert in_options(caught.value.template) == (
+        "training stopped: too little memory for a step: lower --batch or --crop, or raise "
+        "--accumulate"
+    )
+
+
 class TestOutput:
     RECIPE = dataclasses.replace(RECIPE, validate_every=3, on_nan="skip")
 

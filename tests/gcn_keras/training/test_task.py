@@ -1,16 +1,25 @@
-"""What is said of labels that training or a score can make nothing of."""
+"""Labels that training or a score can make nothing of; validation in tiles."""
 
 import dataclasses
+import functools
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from gcn_keras import RECIPES
-from gcn_keras.training import task
+from gcn_keras.inference.keras_model import predict_logits
+from gcn_keras.inference.options import InferenceOptions, labels
+from gcn_keras.training import segmentation, task
+from gcn_keras.training.devices import Team
+from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.segmentation import Segmentation
+from gcn_keras.training.validation import evaluate_in_team
 from pipelines import datasets
+from pipelines.base.errors import UserError, as_options
 
 NAMES = ("sky", "road", "dog")
 
@@ -76,3 +85,65 @@ def test_sound_labels_are_not_spoken_of(dataset, capsys):
 def test_a_run_begins_with_them(dataset, capsys, tmp_path):
     Segmentation(RECIPES["shapes"], dataset).begin(RunFolder(tmp_path))
     assert capsys.readouterr().err.startswith(NEVER_SEEN)
+
+
+# === Tiles ===
+
+
+@pytest.mark.parametrize("tile", [None, (32, 64)])
+def test_images_are_validated_as_evaluate_does_it(dataset, tile):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, keras.layers.Conv2D(3, 15, padding="same")(x))
+    recipe = dataclasses.replace(RECIPES["shapes"], validation_tile=tile)
+    predict = Segmentation(recipe, dataset).predictor(Team(tf.distribute.get_strategy()), model)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (2, 70, 90, 3)).astype(np.uint8)
+    (found,) = predict([images])
+    logits = functools.partial(predict_logits, model)
+    expected, other = (
+        np.stack([labels(logits, image, InferenceOptions(tile=sides)) for image in images])
+        for sides in (tile, None if tile else (32, 64))
+    )
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+    assert (found != other).any()
+
+
+def test_an_image_that_is_too_large_is_named(dataset):
+    """Where it runs out of memory after an epoch, by the option of fit."""
+    task = Segmentation(RECIPES["shapes"], dataset)
+    team = Team(tf.distribute.get_strategy())
+
+    def predict(batches):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    batches = task.validation_batches(team)
+    with pytest.raises(UserError) as caught, as_options(tile="validation_tile"):
+        evaluate_in_team(team, predict, batches, [task.measure()], lambda: None)
+    assert str(caught.value) == (
+        "val0, val1 is too large for the memory: take tiles, --validation-tile 512 512, or smaller "
+        "ones"
+    )
+
+
+def test_the_best_model_is_measured_in_tiles(dataset, tmp_path, monkeypatch):
+    x = keras.Input((None, None, 3), name="image")
+    logits = keras.layers.Conv2D(3, 15, padding="same", name="logits")(x)
+    model = keras.Model(x, logits)
+    seen = []
+
+    def predict_on_batch(images):
+        seen.append(images.shape)
+        return model(images).numpy()
+
+    monkeypatch.setattr(model, "predict_on_batch", predict_on_batch)
+    monkeypatch.setattr(segmentation, "p5_weights", lambda model: 0)
+    recipe = dataclasses.replace(RECIPES["shapes"], validation_tile=(32, 16), val_split="test")
+    task = Segmentation(recipe, dataset)
+    summary, _ = task.report(RunFolder(tmp_path), model, Progress())
+    assert summary["procedure"] == "--tile 32 16"
+    task.draw(RunFolder(tmp_path), model)
+    # Two halves of two images, which are padded to the stride, to measure and then to draw.
+    assert seen == [(1, 32, 32, 3)] * 8
+    assert (tmp_path / "samples.png").is_file()
