@@ -71,7 +71,7 @@ def prepare(
         print(f"{name} was prepared before; nothing was written. To build it anew: --overwrite")
     print(printable(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}"))
     for split, count in prepared.splits.items():
-        print(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}")
+        print(printable(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}"))
     for what, count in prepared.skipped.items():
         verb = "was" if count == 1 else "were"
         print(f"  {what}: {count:,} could not be used and {verb} skipped")
