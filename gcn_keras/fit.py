@@ -35,19 +35,23 @@ def main() -> int:
         recipe = command_line.parse(base=base)
     check_prepared, score, words = _BY_TASK[recipe.task]
     run = find_run(recipe)
+    os.environ["KERAS_BACKEND"] = recipe.backend
+    exported = recipe if isinstance(recipe, SegmentationRecipe) and recipe.export else None
     if run.finished:
         value = read_json(run.metrics).get(score)
         if not isinstance(value, float) or not 0 <= value <= 1:
             raise UserError(f"{run.metrics} cannot be read: {score} is {value!r}, not in 0…1")
-        print(f"{run.path} is finished: {words} {value:.4f}; nothing to do")
+        lacks_export = exported and not any(_saved_model(exported).glob("[0-9]*"))
+        todo = "its model is exported now" if lacks_export else "nothing to do"
+        print(f"{run.path} is finished: {words} {value:.4f}; {todo}", flush=True)
+        if exported and lacks_export:
+            _export(exported, run)
         return 0
-    exported = recipe if isinstance(recipe, SegmentationRecipe) and recipe.export else None
     for folder in (run.path, exported and _saved_model(exported), recipe.cache):
         if folder and folder != "memory":
             check_folder(Path(folder))
     check_prepared(recipe.dataset, recipe.data_dir)
 
-    os.environ["KERAS_BACKEND"] = recipe.backend
     import tensorflow as tf
 
     from gcn_keras.training.run import DamagedData, describe, train

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from gcn_keras.inference.legend import Legend
-from gcn_keras.recipes import command_line
+from gcn_keras.recipes import checks, command_line
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import TASKS, Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.locks import FILE as LOCK
 from gcn_keras.training.locks import claim
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.damage import DAMAGE, reason_of
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import is_temporary, remove_leftovers, replacing, write_json
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def read_json(path: Path) -> dict:
     """
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    except DAMAGE as error:
+        raise UserError(f"{path} cannot be read: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} cannot be read: it holds no JSON object")
     return content
@@ -142,7 +143,7 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     """The recipe of the run that `resume` goes on with; None if there is none yet.
 
     Raises:
-        UserError: its configuration cannot be read.
+        UserError: its configuration cannot be read, or is none of a run.
     """
     run = _folder_of(recipe)
     if not run.config.is_file():
@@ -161,7 +162,12 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     for key, value in values.items():
         if not _is_a(value, types[key]):
             raise UserError(f"{run.config} cannot be read: {key} cannot be {content[key]!r}")
-    return dataclasses.replace(RECIPES[name], **values)
+    found = dataclasses.replace(RECIPES[name], **values)
+    try:
+        checks.check(found)
+    except UsageError as error:
+        raise UserError(f"the run in {run.path} cannot go on: {error}") from error
+    return found
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -212,7 +218,7 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
     former = read_json(run.config)
     for key, own, wanted in differences(former, recipe):
         advice = "name another folder"
-        if recipe.resume and key == "epochs":
+        if recipe.resume and key == "epochs" and recipe.schedule != "constant":
             again = dataclasses.replace(
                 recipe, resume=False, weights=str(run.best), out=f"{run.path}-{wanted}-epochs"
             )

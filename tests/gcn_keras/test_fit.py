@@ -102,7 +102,13 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     monkeypatch.setattr(sys, "argv", words[2:])
     assert fit.main() == 0
     assert exports == [(str(tmp_path / "it's saved"), out)] * 2
+    (tmp_path / "it's saved" / "1").mkdir(parents=True)
     capsys.readouterr()
     assert fit.main() == 0
     assert capsys.readouterr().out == f"{out} is finished: mean IoU 0.5000; nothing to do\n"
     assert len(exports) == 2
+    # Finished it was also before there was a note of what is left to do.
+    (tmp_path / "it's saved" / "1").rmdir()
+    assert fit.main() == 0
+    said = f"{out} is finished: mean IoU 0.5000; its model is exported now\n"
+    assert capsys.readouterr().out == said and len(exports) == 3

@@ -8,7 +8,13 @@ import pytest
 
 from gcn_keras import RECIPES
 from gcn_keras.recipes import command_line
-from gcn_keras.training.run_folder import RunFolder, begin_run, find_run, recipe_to_resume
+from gcn_keras.training.run_folder import (
+    RunFolder,
+    begin_run,
+    find_run,
+    read_json,
+    recipe_to_resume,
+)
 from pipelines.base.errors import ArgumentError, UserError, in_options
 
 SHAPES = RECIPES["shapes"]
@@ -156,6 +162,32 @@ def test_a_config_with_values_of_another_type_is_named(tmp_path, key, value):
     assert caught.value.exit_status == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("learning_rate", -1.0, "learning_rate must be positive, got -1.0"),
+        ("epochs", 0, "epochs must be at least 1, got 0"),
+        ("dataset", "shapex", "there is no data set 'shapex' (did you mean 'shapes'?)"),
+    ],
+)
+def test_a_config_with_values_that_cannot_be_is_named(tmp_path, key, value, reason):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
+    run = open_run(recipe)
+    run.write_json(run.config, json.loads(run.config.read_text()) | {key: value})
+    with pytest.raises(UserError) as caught:
+        recipe_to_resume(recipe)
+    assert str(caught.value).startswith(f"the run in {run.path} cannot go on: {reason}")
+    assert caught.value.exit_status == 1
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "\udcff", "null", ""])
+def test_what_is_no_json_object_is_named(tmp_path, content):
+    path = tmp_path / "metrics.json"
+    path.write_text(content, errors="surrogateescape")
+    with pytest.raises(UserError, match=f"^{path} cannot be read: [^\n]+$"):
+        read_json(path)
+
+
 def test_values_that_fit_a_type_are_taken(tmp_path):
     """Integers for numbers, None for what may be none."""
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
@@ -208,7 +240,7 @@ def test_more_epochs_of_a_constant_learning_rate(tmp_path):
         dataclasses.replace(more, epochs=4),
         dataclasses.replace(more, epochs=7, resume=False),
     ):
-        with pytest.raises(ArgumentError, match="holds a run with epochs = 5, and this one has "):
+        with pytest.raises(ArgumentError, match="has [47]: name another folder$"):
             find_run(refused)
 
 
