@@ -552,7 +552,8 @@ def damaged_files(
     for name, found in {**counts, "all": sum(counts.values(), collections.Counter())}.items():
         cells = " | ".join(f"{found[outcome]:,}" for outcome in OUTCOMES)
         print(f"| {name} | {found.total():,} | {cells} |")
-    print(*failures, sep="\n")
+    for failure in failures:
+        print(failure)
     return int(bool(failures))
 
 
