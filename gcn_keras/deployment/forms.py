@@ -11,7 +11,7 @@ import numpy as np
 
 from gcn_keras.deployment.deployable import MOST_PIXELS, WARM_UP_SIZE, Deployable
 from gcn_keras.inference.padding import pad_with_mean
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, printable
 from pipelines.base.files import replacing
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def export_model(
         if dataset:
             rows = report([deployable.file, *files], dataset, split)
             figures |= {"dataset": dataset.name, "split": split, "formats": rows}
-            say(f"\n{dataset.name}, split {split}\n\n{markdown(rows)}")
+            say(printable(f"\n{dataset.name}, split {split}\n\n{markdown(rows)}"))
     except tf.errors.OpError as error:
         name = dataset.name if dataset else None
         raise UserError(f"{name!r} cannot be read: {error.message}") from error

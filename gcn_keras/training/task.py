@@ -21,7 +21,7 @@ from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.validation import Predict
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, printable
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import occurring_classes
 
@@ -89,7 +89,7 @@ class Task(abc.ABC, Generic[R]):
     def warn(self) -> None:
         """Says on standard error what is amiss with the labels."""
         for fault in self._label_faults:
-            print(f"warning: {fault}", file=sys.stderr, flush=True)
+            print(printable(f"warning: {fault}"), file=sys.stderr, flush=True)
 
     @functools.cached_property
     def _label_faults(self) -> list[str]:

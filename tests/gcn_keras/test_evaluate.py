@@ -7,6 +7,7 @@ import numpy as np
 from miniatures import write_pairs
 
 from gcn_keras.evaluation import measure
+from gcn_keras.training import task
 from pipelines import doctor, prepare
 
 evaluate = importlib.import_module("gcn_keras.evaluate")
@@ -30,3 +31,8 @@ def test_class_names_do_not_steer_the_terminal(tmp_path, monkeypatch, capsys):
         printed = "".join(capsys.readouterr())
         assert r"sk\x1b[2Jy" in printed and r"car\x07" in printed
         assert not {"\x1b", "\x07"} & set(printed)
+
+
+def test_a_warning_about_classes_does_not_steer_the_terminal(capsys):
+    task.Task.warn(SimpleNamespace(_label_faults=["sk\x1b[2Jy never occurs"]))
+    assert capsys.readouterr().err == "warning: sk\\x1b[2Jy never occurs\n"
