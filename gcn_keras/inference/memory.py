@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from pipelines.base.errors import UserError
 
-# By name: none of the libraries needs to be imported for it. JAX's, CUDA's, OpenCV's and oneDNN's
+# By name: none of the libraries needs to be imported for it. Others than Python's and TensorFlow's
 # errors have no class of their own; "Dst tensor" is an image that does not fit onto the device.
 _KINDS = {"MemoryError", "ResourceExhaustedError"}
 _PHRASES = re.compile(
     "resource_exhausted|out.of.memory|insufficient memory|alloc_failed|dst tensor is not init"
-    "|status: 1, message",
+    "|failed to allocate memory|status: 1, message",
     re.IGNORECASE,
 )
 
