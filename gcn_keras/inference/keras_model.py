@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from gcn_keras.inference import multi_scale
-from gcn_keras.inference.padding import pad_to_stride
+from gcn_keras.inference.padding import pad_to_stride, pad_with_mean
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
 
@@ -151,7 +151,7 @@ def _check(images: np.ndarray) -> None:
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Logits of images of any size.
+    """Logits of images of any size, or up to that of a model whose input has a fixed one.
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
@@ -161,4 +161,13 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         float32 `[B, H, W, C]`.
     """
     height, width = images.shape[1:3]
-    return model.predict_on_batch(pad_to_stride(images))[:, :height, :width]
+    fixed = getattr(model, "input_shape", (None,) * 4)[1:3]
+    strided = pad_to_stride(images).shape[1:3]
+    sides = tuple(own or side for own, side in zip(fixed, strided, strict=True))
+    if height > sides[0] or width > sides[1]:
+        raise UserError.naming(
+            f"{model.name} takes images of at most {sides[0]}x{sides[1]}, got {height}x{width}: "
+            f"take tiles of that size, {{tile}} {sides[0]} {sides[1]}"
+        )
+    padded = pad_with_mean(images, *sides)
+    return model.predict_on_batch(padded)[:, :height, :width]

@@ -1,38 +1,111 @@
-"""What commands print of names that they did not choose."""
+"""The command `evaluate`: a model and a data set that belong together, and those that do not."""
 
-import importlib
-from types import SimpleNamespace
+import json
 
+import keras
 import numpy as np
-from miniatures import write_pairs
+import pytest
+from miniatures import noise, write_pairs
 
-from gcn_keras.evaluation import measure
-from gcn_keras.training import task
-from pipelines import doctor, prepare
+from gcn_keras import probabilities, segment
+from gcn_keras.crf import search
+from gcn_keras.evaluate import evaluate
+from gcn_keras.inference.legend import Legend
+from pipelines import datasets
+from pipelines.base.errors import UserError, in_options
+from pipelines.base.labels import palette
 
-evaluate = importlib.import_module("gcn_keras.evaluate")
+NAMES = ("red", "green", "blue")
 
 
-def test_class_names_do_not_steer_the_terminal(tmp_path, monkeypatch, capsys):
-    source, data, model = tmp_path / "source", tmp_path / "data", tmp_path / "model.keras"
-    write_pairs(source, "abcdef", [0, 1, 2, 0, 1, 2])
-    (source / "classes.txt").write_text("sk\x1b[2Jy\nroad\ncar\x07\n")
-    model.touch()
-    constant = SimpleNamespace(
-        segment=lambda images: np.zeros(images.shape[:3], np.uint8), num_classes=3, legend=None
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Two images of noise to train on and two to measure, all of class 0."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    for split in ("train", "val"):
+        write_pairs(folder / "source" / split, ["a", "b"], [0, 0])
+    (folder / "source" / "classes.txt").write_text("\n".join(NAMES))
+    datasets.prepare("image_folder", folder / "source", folder / "data")
+    return folder / "data"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A pixel's class is 0, whatever it shows."""
+    x = keras.Input((None, None, 3))
+    layer = keras.layers.Conv2D(3, 1)
+    network = keras.Model(x, layer(x))
+    layer.set_weights([np.zeros((1, 1, 3, 3)), np.array([1.0, 0, 0])])
+    network.save(tmp_path / "best.keras")
+    return tmp_path / "best.keras"
+
+
+def test_the_same_classes(model, data_dir, tmp_path, capsys):
+    Legend(NAMES, palette(3)).write_into(model)
+    evaluate(str(model), "image_folder", data_dir, json_file=tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["iou"] == {"red": 1.0, "green": None, "blue": None}
+    assert "class names" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["inside", "beside"])
+@pytest.mark.parametrize(
+    "names, relation",
+    [
+        (("green", "red", "blue"), "the same in another order"),
+        (("red", "green", "azure"), "others"),
+        (("red", "green", "Blue"), "others"),
+    ],
+)
+def test_other_classes(model, data_dir, where, names, relation):
+    legend = Legend(names, palette(3))
+    if where == "inside":
+        legend.write_into(model)
+    else:
+        legend.write(model.with_name("labels.json"))
+    message = (
+        f"{model} knows the classes {', '.join(names)}, and 'image_folder' has {relation}: "
+        "red, green, blue; they do not belong together"
     )
-    monkeypatch.setattr(measure, "open_segmenter", lambda address: constant)
-    for command in (
-        lambda: prepare.prepare("image_folder/x", source, data),
-        lambda: doctor.doctor("image_folder/x", data),
-        lambda: evaluate.evaluate(str(model), "image_folder/x", data),
-    ):
-        command()
-        printed = "".join(capsys.readouterr())
-        assert r"sk\x1b[2Jy" in printed and r"car\x07" in printed
-        assert not {"\x1b", "\x07"} & set(printed)
+    with pytest.raises(UserError) as caught:
+        evaluate(str(model), "image_folder", data_dir)
+    assert str(caught.value) == message
+    pytest.importorskip("pydensecrf")
+    with pytest.raises(UserError) as caught:
+        search(str(model), "image_folder", data_dir)
+    assert str(caught.value) == message
 
 
-def test_a_warning_about_classes_does_not_steer_the_terminal(capsys):
-    task.Task.warn(SimpleNamespace(_label_faults=["sk\x1b[2Jy never occurs"]))
-    assert capsys.readouterr().err == "warning: sk\\x1b[2Jy never occurs\n"
+@pytest.mark.parametrize("size", [(64, 32), (64, None), (None, None)])
+def test_a_model_of_a_fixed_size(data_dir, tmp_path, size, capsys):
+    """Smaller images, of 6×8 here, are padded."""
+    x = keras.Input((*size, 3))
+    keras.Model(x, keras.layers.Conv2D(3, 1)(x)).save(tmp_path / "fixed.keras")
+    evaluate(str(tmp_path / "fixed.keras"), "image_folder", data_dir)
+    assert "mean IoU" in capsys.readouterr().out
+
+
+def test_images_larger_than_a_fixed_size(tmp_path):
+    x = keras.Input((64, 32, 3))
+    layer = keras.layers.Conv2D(3, 1, use_bias=False)
+    model = keras.Model(x, layer(x), name="fixed")
+    layer.set_weights([np.eye(3).reshape(1, 1, 3, 3) / 255])
+    image = noise(65, 30)
+    with pytest.raises(UserError) as caught:
+        segment(model, image)
+    assert in_options(caught.value.template) == (
+        "fixed takes images of at most 64x32, got 65x30: take tiles of that size, --tile 64 32"
+    )
+    found = probabilities(model, noise(65, 40), tile=(64, 32)).argmax(axis=-1)
+    np.testing.assert_array_equal(found, noise(65, 40).argmax(axis=-1))
+    np.testing.assert_array_equal(segment(model, image[:64]), image[:64].argmax(axis=-1))
+
+
+def test_unknown_names_are_told(model, data_dir, capsys):
+    evaluate(str(model), "image_folder", data_dir)
+    printed = capsys.readouterr()
+    assert (
+        f"note: {model} carries no class names; they are taken to be those of 'image_folder': "
+        "red, green, blue\n"
+    ) in printed.err
+    assert "mean IoU         100.0" in printed.out

@@ -69,7 +69,7 @@ def evaluate(monkeypatch, tmp_path, data_dir):
     (tmp_path / "model.keras").touch()
 
     def run(segment, dataset, json_file=None, **options):
-        segmenter = SimpleNamespace(segment=segment, num_classes=None)
+        segmenter = SimpleNamespace(segment=segment, num_classes=None, legend=None)
         monkeypatch.setattr(measure, "open_segmenter", lambda model: segmenter)
         model, given = str(tmp_path / "model.keras"), EvaluationOptions(**options)
         with as_options():
@@ -289,7 +289,7 @@ class TestBoundaries:
     def test_widths_of_the_command(
         self, monkeypatch, evaluate, data_dir, tmp_path, options, widths
     ):
-        segmenter = SimpleNamespace(segment=guess_streets, num_classes=19)
+        segmenter = SimpleNamespace(segment=guess_streets, num_classes=19, legend=None)
         monkeypatch.setattr(measure, "open_segmenter", lambda model: segmenter)
         arguments = [tmp_path / "model.keras", "--dataset", "cityscapes19", "--data-dir", data_dir]
         arguments += ["--json", tmp_path / "report.json", *options]
