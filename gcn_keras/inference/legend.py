@@ -76,6 +76,8 @@ class Legend:
             names, rows = found["class_names"], np.array(found["palette"])
             if rows.shape != (len(names), 3) or not all(isinstance(name, str) for name in names):
                 raise ValueError("one name and one [r, g, b] a class are expected")
+            if not isinstance(names, list) or rows.dtype.kind != "i":
+                raise ValueError("a list of names and colours in integers are expected")
             if rows.min() < 0 or rows.max() > 255:
                 raise ValueError("colours are 0…255")
             colours = labels.palette(len(names))

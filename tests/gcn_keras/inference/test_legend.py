@@ -158,3 +158,24 @@ def test_what_is_written_is_json(tmp_path):
         "class_names": list(NAMES),
         "palette": [[128, 128, 128], [128, 0, 0], [192, 192, 128]],
     }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"class_names": "ab", "palette": [[1, 2, 3], [1, 2, 3]]}',
+        b'{"class_names": {"a": 1}, "palette": [[1, 2, 3]]}',
+        b'{"class_names": ["a"], "palette": [[1, 2, NaN]]}',
+        b'{"class_names": ["a"], "palette": [[1.5, 2, 3]]}',
+        b'{"class_names": ["a"], "palette": [[256, 2, 3]]}',
+        b'{"class_names": ["a"], "palette": [[1, 2]]}',
+        b'{"class_names": [], "palette": []}',
+    ],
+    ids=lambda content: content[:60].decode(errors="replace"),
+)
+def test_what_is_no_legend(content):
+    with pytest.raises(UserError, match="^labels.json is no file of class names and colours: "):
+        Legend.parse(content, "labels.json")
