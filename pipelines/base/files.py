@@ -215,6 +215,10 @@ def read_regular(path: Path) -> bytes:
         UserError: it is no regular file.
         OSError: it cannot be read.
     """
-    if kind := _KINDS.get(stat.S_IFMT(os.stat(path).st_mode)):
+    try:
+        kind = _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
+    except ValueError as error:  # a NUL in its name
+        raise UserError(f"{str(path)!r} cannot be the name of a file: {error}") from error
+    if kind:
         raise UserError(f"{path} is {kind}, and a file is expected")
     return path.read_bytes()

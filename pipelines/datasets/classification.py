@@ -135,10 +135,11 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         image_id = parsed.get("file_name", tf.constant(""))
         return {"image": parsed["image"], "label": parsed["label"], "image_id": image_id}
 
-    return PreparedDataset.from_info(
-        info,
-        name=name,
-        class_names=tuple(features["label"].names),
-        palette=np.zeros((0, 3), np.uint8),
-        parse=parse,
-    )
+    with naming_damage(folder, "dataset_info.json or features.json"):
+        return PreparedDataset.from_info(
+            info,
+            name=name,
+            class_names=tuple(features["label"].names),
+            palette=np.zeros((0, 3), np.uint8),
+            parse=parse,
+        )

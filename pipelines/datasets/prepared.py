@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError
+from pipelines.building import encoding
 from pipelines.datasets.names import prepared_folder
 
 
@@ -78,8 +79,15 @@ class PreparedDataset:
 
     @classmethod
     def from_info(cls, info: Any, **attributes: Any) -> "PreparedDataset":
-        """The data set of a `tfds.core.DatasetInfo`, which knows its splits and their files."""
+        """The data set of a `tfds.core.DatasetInfo`, which knows its splits and their files.
+
+        Raises:
+            ValueError: it has no splits, or one without examples.
+        """
         splits = dict(info.splits.items())
+        shortest = [min(part.shard_lengths, default=0) for part in splits.values()]
+        if min(shortest, default=0) <= 0:
+            raise ValueError(f"splits with files of {shortest} examples")
         return cls(
             splits={split: part.num_examples for split, part in splits.items()},
             files={split: tuple(map(str, part.filepaths)) for split, part in splits.items()},
@@ -101,11 +109,17 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
 
     with naming_damage(folder, "dataset_info.json, features.json or metadata.json"):
         info = tfds.builder_from_directory(folder).info
-        features, class_names = info.features, tuple(info.metadata["class_names"])
+        features, listed = info.features, info.metadata["class_names"]
         if missing := {"image", "label", "image_id"} - features.keys():
             raise KeyError(f"no feature {', '.join(sorted(missing))}")
-        if not all(isinstance(class_name, str) for class_name in class_names):
-            raise TypeError(f"class_names is {class_names}")
+        if features.get_serialized_info() != encoding.features().get_serialized_info():
+            raise TypeError(f"features are {features.get_serialized_info()}")
+        if not isinstance(listed, list) or not all(isinstance(c, str) and c for c in listed):
+            raise TypeError(f"class_names is {listed}")
+        class_names = tuple(listed)
+        pixels = {s: tuple(map(int, c)) for s, c in info.metadata.get("label_pixels", {}).items()}
+        if any(len(counts) != len(class_names) + 1 for counts in pixels.values()):
+            raise ValueError(f"label_pixels is {pixels}")
         return PreparedDataset.from_info(
             info,
             name=name,
@@ -115,10 +129,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
             unlabelled_splits=tuple(info.metadata.get("unlabelled_splits", ())),
             overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
             skipped=dict(info.metadata.get("skipped", {})),
-            label_pixels={
-                split: tuple(map(int, counts))
-                for split, counts in info.metadata.get("label_pixels", {}).items()
-            },
+            label_pixels=pixels,
         )
 
 

@@ -1,4 +1,5 @@
 import io
+import json
 import subprocess
 import sys
 import textwrap
@@ -330,3 +331,36 @@ def test_label_encoding_refuses_what_is_no_label_map():
     Image.open(io.BytesIO(png)).verify()  # the checksums
     assert np.array_equal(Image.open(io.BytesIO(png)), label)
     assert np.array_equal(tf.io.decode_png(png)[..., 0], label)
+
+
+@pytest.mark.parametrize(
+    "file, path, value",
+    [
+        ("dataset_info.json", ["splits"], []),
+        ("dataset_info.json", ["splits", 0, "shardLengths"], []),
+        ("dataset_info.json", ["splits", 0, "shardLengths"], ["0"]),
+        ("dataset_info.json", ["splits", 0, "shardLengths"], ["-1"]),
+        ("dataset_info.json", ["splits", 0], None),
+        ("dataset_info.json", ["fileFormat"], "tapes"),
+        ("features.json", ["featuresDict"], {}),
+        ("features.json", ["featuresDict", "features", "image"], None),
+        ("features.json", ["pythonClassName"], "os.system"),
+        ("metadata.json", ["class_names"], ["sky", "road"]),
+        ("metadata.json", ["class_names"], ["sky", "", "car"]),
+        ("metadata.json", ["class_names"], "sky"),
+        ("metadata.json", ["label_pixels", "train"], 5),
+    ],
+)
+def test_damaged_descriptions(source, data_dir, file, path, value):
+    """Sound JSON, and yet no description of a data set: one sentence, before anything is read."""
+    datasets.prepare("image_folder", source, data_dir)
+    folder = datasets.prepared_folder("image_folder", data_dir)
+    content = json.loads((folder / file).read_text())
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (folder / file).write_text(json.dumps(content))
+    start = f"^{folder} has a damaged dataset_info.json, features.json or metadata.json "
+    with pytest.raises(UserError, match=start + ".*; delete the folder and prepare the data set"):
+        datasets.load("image_folder", data_dir)
