@@ -46,8 +46,8 @@ def prepare(
         first_label: The first class's value in the masks of tfds:NAME; lower values become void.
         class_names: File of the names of tfds:NAME's classes, one a line; without it the classes
             are counted.
-        skip_errors: Leave out images that cannot be used, or whose labels cannot, instead of
-            ending at the first; each is named, and they are counted.
+        skip_errors: Leave out images that cannot be used, or whose labels cannot or are missing;
+            each is named, and they are counted. Without it all are listed, and nothing is written.
         accept_findings: Keep a split although its labels hold nothing but void, or 0 and 255.
         overwrite: Write it anew if it is prepared already; what is there stays until the new one is
             whole. End runs that read it before: they would go on with the new records.
