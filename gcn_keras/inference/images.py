@@ -19,13 +19,16 @@ from pipelines.base.progress import note_passed_over
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # What Pillow's decoders raise on damaged files, a SyntaxError for a broken PNG included.
 DECODER_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError),
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    RuntimeError,
     struct.error,
 )
 # What Pillow calls samples of which it keeps 8 of 16 bits, or reads 12 as if they were 16.
 _CUT_SAMPLES = re.compile(r"'(?:I;(?=12)|\w+(?<!I);(?=16[BLN]))(\d\d)")
-
-
 # Whose headers tell the size; that of an icon, say, comes out when it is decoded.
 _SIZED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
 

@@ -128,6 +128,8 @@ def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
         return [_as_given(image, of_batch) for image in images]
     images = np.asarray(images)
     _check(images)
+    if images.dtype != np.uint8:
+        images = images.astype(np.float32, copy=False)  # TensorFlow does not know all floats
     return of_batch(images) if images.ndim == 4 else of_batch(images[None])[0]
 
 

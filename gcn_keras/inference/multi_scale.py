@@ -69,7 +69,7 @@ def probabilities(logits: Callable, image: np.ndarray, views: MultiScale = ONE_V
 
     Args:
         logits: from `[1, h, w, 3]` of any size and the image's dtype to float32 `[1, h, w, C]`.
-        image: `[H, W, 3]`, RGB, uint8, or float in 0…255, which is not rounded.
+        image: `[H, W, 3]`, RGB, uint8, or float32 in 0…255, which is not rounded.
         views: what to average over.
 
     Returns:
@@ -132,10 +132,9 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 or float `[h, w, 3]`, or float32 `[h, w]`, at another height and width."""
+    """uint8 `[h, w, 3]` or float32 `[h, w, 3]` or `[h, w]`, at another height and width."""
     if pixels.ndim == 3 and pixels.dtype != np.uint8:  # Pillow resizes floats of one channel alone
-        channels = np.moveaxis(pixels.astype(np.float32), -1, 0)
-        return np.stack([_resize(channel, size) for channel in channels], axis=-1)
+        return np.stack([_resize(channel, size) for channel in np.moveaxis(pixels, -1, 0)], axis=-1)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 

@@ -146,10 +146,12 @@ def test_a_segmenters_logits_are_of_uint8_alone(tmp_path, monkeypatch):
         segmenter.logits(DIM[None])
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, ">f4"])
 def test_floats_of_any_width(dtype):
     image = np.array([[[0, 0, 0], [249, 0.5, 255]]], dtype)
-    assert segment(RedModel(), image).tolist() == [[0, 4]]
+    model = RedModel()
+    assert segment(model, image).tolist() == [[0, 4]]
+    assert model.batches[0].dtype == np.float32
     assert probabilities(RedModel(), image).argmax(axis=-1).tolist() == [[0, 4]]
     assert segment(RedModel(), 0 * image).tolist() == [[0, 0]]  # black is black in 0…1, too
 
