@@ -201,11 +201,12 @@ def _zip_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]
         for member in archive.infolist():
             if member.flag_bits & 1:
                 raise UserError(f"{path} is locked with a password: unpack it by hand")
-            if not member.filename.endswith("/"):
-                with archive.open(member) as content:
-                    yield member.filename, content
-                    if content.tell() != member.file_size:
-                        raise zipfile.BadZipFile(f"{member.filename} ends early")
+            with archive.open(member) as content:  # a folder, too: its name is compared
+                if member.filename.endswith("/"):
+                    continue
+                yield member.filename, content
+                if content.tell() != member.file_size:
+                    raise zipfile.BadZipFile(f"{member.filename} ends early")
 
 
 def _tar_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:

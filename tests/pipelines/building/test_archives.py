@@ -347,6 +347,18 @@ def test_a_zip_whose_directory_knows_no_content(archives, manager):
         locate(manager(archives), (EXTRA,), LAYOUT)
 
 
+def test_a_zip_whose_directory_has_another_name(archives, manager):
+    """At a zero zipfile ends the name, and here takes the file for a folder."""
+    path = archives / "extra.zip"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("extra/b.bin", b"content")
+    data = path.read_bytes()
+    end = data.rindex(b"b.bin")
+    path.write_bytes(data[:end] + b"\0" + data[end + 1 :])
+    with pytest.raises(UserError, match=f"^{path} is truncated or damaged .*differ"):
+        locate(manager(archives), (EXTRA,), LAYOUT)
+
+
 @pytest.mark.parametrize(
     "names", [[""], ["."], ["extra", "extra/a"], ["extra/a", "extra"], ["extra/" + "x" * 256]]
 )
