@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -180,12 +181,16 @@ def _place_to_build(folder: Path, data_dir: str | Path) -> Iterator[Path]:
     # A name as TFDS gives what it has not finished.
     with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder.parent) as temporary:
         yield Path(temporary)
-        former = folder.rename(Path(temporary, "former"))
+        # Not into the temporary folder, which the next writer removes after a kill.
+        former = folder.with_name(f"{folder.name}.former")
+        shutil.rmtree(former, ignore_errors=True)
+        folder.rename(former)
         try:
             Path(temporary, folder.relative_to(data_dir)).rename(folder)
         except BaseException:
             former.rename(folder)
             raise
+        shutil.rmtree(former)
 
 
 @contextlib.contextmanager

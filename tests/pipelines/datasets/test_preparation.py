@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -157,6 +158,32 @@ class TestOverwriting:
         assert {name: (folder / name).read_bytes() for name in files_of(folder)} == before
         assert files_of(data_dir) == names
 
+    @pytest.mark.slow
+    def test_a_kill_while_it_takes_its_place_loses_nothing(self, write, data_dir, folder):
+        before = {name: (folder / name).read_bytes() for name in files_of(folder)}
+        program = f"""
+            import os
+            from pathlib import Path
+            from pipelines import datasets
+
+            rename = Path.rename
+
+            def dying(self, target):
+                rename(self, target)
+                if self.name == "1.0.0":
+                    os._exit(9)
+
+            Path.rename = dying
+            source, data_dir = {str(write([1, 2], [0]))!r}, {str(data_dir)!r}
+            datasets.prepare("image_folder/mine", source, data_dir, overwrite=True)
+        """
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        assert subprocess.run(command, cwd=REPOSITORY).returncode == 9
+        datasets.prepare("image_folder/mine", write([1], [0]), data_dir)  # cleans up
+        former = folder.with_name("1.0.0.former")
+        assert {name: (former / name).read_bytes() for name in files_of(former)} == before
+        assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0", former.name]
+
     def test_a_set_that_is_not_there_is_simply_prepared(self, write, data_dir):
         prepared = datasets.prepare("image_folder", write([1, 2], [0]), data_dir, overwrite=True)
         assert prepared.splits == {"train": 2, "val": 1}
@@ -176,6 +203,7 @@ def test_what_cannot_be_written_is_said_before_tensorflow_is_imported(
     }
     program = f"""
 import sys
+import textwrap
 from pipelines import {command}
 from pipelines.base.errors import UserError
 sys.argv[1:] = {list(map(str, places[command]))}
