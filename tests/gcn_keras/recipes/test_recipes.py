@@ -275,6 +275,18 @@ def test_recipes_are_frozen():
         ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
         ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),
         ("--validation-tile 0 9", "--validation-tile must be at least 1 pixel, got 0 9$"),
+        (
+            "--batch 9 --accumulate 2",
+            "^--batch must be a multiple of --accumulate 2, got 9$",
+        ),
+        (
+            "--backend jax --strategy mirrored",
+            "^--backend jax trains on one device, got --strategy mirrored$",
+        ),
+        (
+            "--jit-compile --strategy multiworker",
+            "^--jit-compile needs one device: .*, got --strategy multiworker$",
+        ),
         ("--shuffle-mib 0", "--shuffle-mib must be at least 1, got 0$"),
         (
             "--recipe camvid --mode pad",

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,30 @@ def test_multiworker_without_a_cluster(monkeypatch):
 def test_a_cluster_that_is_not_described(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match="TF_CONFIG must be .* got "):
+        make_team(recipe(strategy="auto"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "worker"), [("chief", 0, 0), ("worker", 0, 1), ("worker", 1, 2)]
+)
+def test_workers_are_counted_from_the_chief(monkeypatch, kind, index, worker):
+    cluster = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
+    task = {"cluster": cluster, "task": {"type": kind, "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+    strategy = types.SimpleNamespace(num_replicas_in_sync=6)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda resolver: strategy)
+    team = make_team(recipe(strategy="auto", batch=12))
+    assert (team.worker, team.workers, team.is_chief) == (worker, 3, worker == 0)
+    assert (team.addresses, team.has_chief_job) == (("a:1", "b:2", "c:3"), True)
+    assert (team.replicas, team.local_replicas) == (6, 2)
+
+
+@pytest.mark.parametrize("index", [2, 7])
+def test_a_task_that_is_none_of_the_cluster(monkeypatch, index):
+    cluster = {"worker": ["b:2", "c:3"]}
+    task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+    with pytest.raises(UsageError, match=f"^task {index} of TF_CONFIG is none of its 2 workers$"):
         make_team(recipe(strategy="auto"))
 
 

@@ -265,6 +265,36 @@ def test_of_equal_scores_the_first_one_is_the_best(tmp_path):
     assert bias_of(tmp_path / "run" / "best.keras") == 10
 
 
+def test_several_workers_stop_after_a_step_that_all_take(tmp_path):
+    """Not within a validation, which they would leave at different places."""
+    loop = make_loop(tmp_path / "run")
+    loop.workers, measure, validated = 2, loop.validate, []
+
+    def validate(check_stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        check_stop()
+        validated.append(loop.progress.epoch)
+        return measure(check_stop)
+
+    loop.validate = validate
+    with pytest.raises(Interrupted) as caught:
+        loop()
+    assert validated == [0] and caught.value.exit_status == 130
+    # The answer to the first step of epoch 2 was read when the second one was on its way.
+    assert (loop.progress.epoch, loop.progress.step) == (1, 2)
+
+
+def test_a_worker_stops_when_another_was_asked_to(tmp_path):
+    loop = make_loop(tmp_path / "run")
+    step = loop.step
+    loop.step = lambda *batch: step(*batch) + tf.constant([0.0, 0.0, 1.0])
+    loop.step.push, loop.step.pull = step.push, step.pull
+    with pytest.raises(Interrupted) as caught:
+        loop()
+    assert caught.value.exit_status == 143
+    assert (loop.progress.epoch, loop.progress.step) == (0, 2)
+
+
 def test_only_the_chief_writes(tmp_path):
     loop = make_loop(tmp_path / "run")
     loop.worker, loop.is_chief = 1, False

@@ -16,7 +16,9 @@ from gcn_keras import RECIPES
 from gcn_keras.training.losses import PixelCrossentropy
 from gcn_keras.training.optimizers import compile_model
 
-RECIPE = dataclasses.replace(RECIPES["shapes"], warmup_steps=0, learning_rate=0.1)
+RECIPE = dataclasses.replace(
+    RECIPES["shapes"], warmup_steps=0, learning_rate=0.01, optimizer="sgd", momentum=0.5
+)
 
 
 class BrokenGradient(PixelCrossentropy):
@@ -26,13 +28,13 @@ class BrokenGradient(PixelCrossentropy):
         return super().weighted_sum(y_true, y_pred) + ops.sqrt(0 * ops.sum(y_pred))
 
 
-def make_step(accumulate: int = 1, loss: PixelCrossentropy | None = None):
+def make_step(accumulate: int = 1, loss=None, freeze: bool = False, **fields):
     keras.utils.set_random_seed(0)
     x = keras.Input((None, None, 3))
     y = keras.layers.Conv2D(4, 3, padding="same")(x)
-    y = keras.layers.BatchNormalization(momentum=0.5)(y)
+    y = keras.layers.BatchNormalization(momentum=0.5, trainable=not freeze)(y)
     model = keras.Model(x, keras.layers.Conv2D(3, 1)(y))
-    compile_model(model, RECIPE, 100, loss)
+    compile_model(model, dataclasses.replace(RECIPE, **fields), 100, loss)
     if keras.backend.backend() == "jax":
         from gcn_keras.training.jax_step import JaxStep
 
@@ -90,6 +92,22 @@ def test_a_gradient_that_is_not_finite(accumulate):
     assert_left_out(accumulate, False, BrokenGradient())
 
 
+def assert_parts_are_one_batch():
+    """Weight decay is a part of the loss that counts once; batch norm, frozen, sees no parts."""
+    states = []
+    for accumulate in (1, 2):
+        step = make_step(accumulate, freeze=True, weight_decay=0.5)
+        loss, taken, _ = take(step)
+        assert taken == 1
+        states.append([np.float32(loss), *state(step)])
+    for whole, parts in zip(*states, strict=True):
+        np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_one_after_another_are_one_batch():
+    assert_parts_are_one_batch()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_on_jax():
@@ -98,6 +116,7 @@ def test_on_jax():
         for accumulate in (1, 2)
         for broken, loss in ((True, None), (False, "t.BrokenGradient()"))
     )
+    program += "\nt.assert_parts_are_one_batch()"
     folders = (REPOSITORY, REPOSITORY / "tests/support", REPOSITORY / "tests/gcn_keras/training")
     path = os.pathsep.join(map(str, folders))
     done = subprocess.run(
