@@ -144,17 +144,17 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
         f"the workers do not see the same checkpoints in {run.path}, which must lie on a file "
         "system that they share; steps of each",
     )
-    if not team.is_chief:
-        return
-    if steps:
-        print(f"goes on after {loop.progress.epoch} epochs and {loop.progress.step} steps")
-    elif run.best.exists():  # there was a checkpoint before it
-        raise UserError.naming(
-            f"{run.path} holds {run.best.name} and no checkpoint to go on from, and nothing there "
-            "was changed: begin a new run in another {out}, by {weights} from that model"
-        )
-    else:
-        print("no checkpoint yet: begins")
+    progress = loop.progress
+    said = f"goes on after {progress.epoch} epochs and {progress.step} steps"
+    if not steps:
+        if run.best.exists():  # there was a checkpoint before it
+            raise UserError.naming(
+                f"{run.path} holds {run.best.name} and no checkpoint to go on from, and nothing "
+                "there was changed: begin a new run in another {out}, by {weights} from that model"
+            )
+        said = "no checkpoint yet: begins"
+    if team.is_chief:
+        print(said)
 
 
 def _steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
