@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from gcn_keras.models.backbones import Backbone, Pyramid
+from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.imagenet import STD_RGB
 
 # Constructor, and MD5 of the weights without top that Keras publishes.
@@ -53,8 +54,9 @@ def _load_imagenet(network: keras.Model, constructor: Callable, path: str) -> No
         raise ValueError(f"no weights file at {path}")
     try:
         published = constructor(include_top=False, weights=str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} holds no weights of {network.name} without top: {error}") from (
+    except DAMAGE as error:
+        reason = reason_of(error)
+        raise ValueError(f"{path} holds no weights of {network.name} without top: {reason}") from (
             error
         )
     for layer in published.layers:
