@@ -265,3 +265,16 @@ class TestReport:
         assert list(self.report(width=7).summary("ab")) == ["boundaries"]
         nothing = self.report(width=None)
         assert nothing.measures == [] and nothing.summary("ab") == {}
+
+
+@pytest.mark.parametrize(
+    "share, width",
+    [(0.012, 1), (0.0299, 1), (0.0301, 2), (0.032, 2), (0.048, 2), (0.051, 3), (0.0, 1)],
+)
+def test_the_width_of_contours_is_rounded(share, width):
+    """Of a diagonal of 50 pixels; one class, whose contour is the border of the image."""
+    counts = ContourCounts(1, share)
+    labels = np.zeros((1, 40, 30), np.uint8)
+    counts.update(labels, labels)
+    inside = (40 - 2 * width) * (30 - 2 * width)
+    assert counts.counts.tolist() == [[1200 - inside]] * 3
