@@ -76,6 +76,22 @@ def test_scales_are_averaged_at_the_images_size():
     np.testing.assert_allclose(scores[..., 1], (2 * sigmoid + 0.5) / 3, rtol=1e-5)
 
 
+def test_enlarging_is_bilinear():
+    """Between the centres of two pixels the doubled image goes from 0 to 200 in a straight line."""
+    seen = []
+
+    def logits(images):
+        seen.append(images)
+        return np.zeros((*images.shape[:3], 2), np.float32)
+
+    image = np.zeros((1, 2, 3), np.uint8)
+    image[0, 1] = 200, 100, 40
+    multi_scale.probabilities(logits, image, MultiScale((2.0,)))
+    [[rows]] = seen
+    for row in rows:
+        assert row.tolist() == [[0, 0, 0], [50, 25, 10], [150, 75, 30], [200, 100, 40]]
+
+
 def test_shrinking_takes_every_pixel():
     """Stripes of one pixel become gray, and not one of the two colours."""
     stripes = np.zeros((16, 16, 3), np.uint8)
