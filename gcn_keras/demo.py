@@ -46,8 +46,7 @@ def demo(
         desk.answer(images[0])  # a model that cannot answer ends the command, not the page
         page = build_page(desk, model, desk.answer(images[0]), folder, (host, *allow_host))
         address = f"http://{host}:{listener.getsockname()[1]}"
-        print(f"{address} shows {model}; Ctrl-C ends it", flush=True)
-        serve(page, listener)
+        serve(page, listener, f"{address} shows {model}; Ctrl-C ends it")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -122,13 +122,17 @@ def build_page(
     )
 
 
-def serve(page: "fastapi.FastAPI", listener: socket.socket) -> None:
-    """Serves the page on a listening socket until the process is asked to end (Ctrl-C, SIGTERM)."""
+def serve(page: "fastapi.FastAPI", listener: socket.socket, notice: str) -> None:
+    """Prints a notice, and serves the page on a listening socket until Ctrl-C or SIGTERM."""
     import uvicorn
 
     # An open page keeps a connection open: it is not waited for.
     config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1, ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+    # No exception from here on: one that is raised in a finalizer is lost.
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    print(notice, flush=True)
+    server.run(sockets=[listener])
 
 
 @contextlib.contextmanager
