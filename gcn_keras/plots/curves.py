@@ -135,15 +135,20 @@ def _training_panel(axes: Axes, key: str, epochs: np.ndarray, values: np.ndarray
         _draw_line(axes, epochs, values, color=BLUE)
         return
     _style(axes, epochs, "learning rate")
-    _draw_line(axes, epochs, values, color=PURPLE)
-    positive = values[values > 0]  # a decay may end at 0, for which a log scale has no place
-    if positive.size:
-        axes.set_yscale("log")
-    if positive.size and positive.max() < 10 * positive.min():
-        # Within one decade the log locator labels every step, one over the other.
-        ticks = sorted({positive.min(), positive.max()})
-        axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
-        axes.set_yticks([], minor=True)
+    positive = values[values > 0]
+    if not positive.size:
+        _draw_line(axes, epochs, values, color=PURPLE)
+        return
+    # A decay ends at 0, for which a log scale has no place: it stands below the others. The log
+    # locator would label every step, one over the other, or none.
+    ticks = {rate: f"{rate:.3g}" for rate in (positive.min(), positive.max())}
+    foot = positive.min() / 3
+    if (values == 0).any():
+        ticks[foot] = "0"
+    axes.set_yscale("log")
+    _draw_line(axes, epochs, np.where(values == 0, foot, values), color=PURPLE)
+    axes.set_yticks(list(ticks), list(ticks.values()))
+    axes.set_yticks([], minor=True)
 
 
 def _scores_panel(axes: Axes, epochs: np.ndarray, scores: Mapping[str, np.ndarray]) -> None:

@@ -38,6 +38,19 @@ class TestCurves:
         assert accuracy.get_xydata().tolist() == [[0, 0.3], [2, 0.8], [3, 0.8]]
         assert mean_iou.get_xydata().tolist() == [[0, 0.1], [2, 0.625], [3, 0.5]]
 
+    def test_a_rate_that_ends_at_zero_shows_its_last_point(self):
+        axes = self.panels("epoch", "learning_rate")["learning rate"]
+        (line,) = axes.lines
+        *others, (epoch, foot) = line.get_xydata().tolist()
+        assert others == [[0, 1e-3], [1, 8e-4], [2, 2e-4]]
+        assert epoch == 3 and axes.get_ylim()[0] < foot < 2e-4
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert labels == ["0.0002", "0.001", "0"] and axes.get_yticks()[2] == foot
+
+    def test_rates_that_are_all_zero_are_drawn(self):
+        (axes,) = curves_figure({"learning_rate": [0.0]}).get_axes()
+        assert axes.lines[0].get_xydata().tolist() == [[1, 0]]
+
     def test_best_epoch_is_marked(self):
         axes = self.panels("epoch", "val_mean_iou")["validation"]
         assert axes.lines[-1].get_xydata().tolist() == [[2, 0.625]]
