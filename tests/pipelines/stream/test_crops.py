@@ -256,6 +256,48 @@ def test_pad_cuts_nothing(size, fits, in_graph):
             padded()
 
 
+def test_the_draws_of_a_seed_stay_what_they_were():
+    """Places in the source and mirroring of examples 0 to 5 of seed 5, and windows of 0 to 3."""
+    image, label = encoded(coordinates(9, 11), "PNG"), encoded(np.zeros((9, 11), np.uint8), "PNG")
+    drawn = []
+    for number in range(6):
+        pixels = crops.random_crop(image, label, [5, number], crop=(4, 4))[0].numpy() // 4
+        is_mirrored = pixels[0, 0, 1] > pixels[0, 1, 1]
+        drawn.append((*pixels[0, -1 if is_mirrored else 0, :2].tolist(), bool(is_mirrored)))
+    assert drawn == [
+        (4, 7, False),
+        (5, 0, True),
+        (5, 0, True),
+        (3, 6, True),
+        (4, 1, False),
+        (1, 4, True),
+    ]
+    windows = [
+        crops.draw_window(
+            tf.random.stateless_uniform([9], [5, number])[:5], [9, 11], (6, 6), (0.5, 2.0)
+        )
+        for number in range(4)
+    ]
+    assert [[int(value) for value in window] for window in windows] == [
+        [0, 1, 9, 10, 5, 6, 0, 0],
+        [5, 0, 4, 4, 6, 6, 0, 0],
+        [0, 0, 9, 10, 5, 6, 1, 0],
+        [4, 7, 3, 3, 6, 6, 0, 0],
+    ]
+
+
+def test_colours_have_draws_of_their_own():
+    """Those behind scale and place: a crop's colours tell nothing of where it is from."""
+    image, label = encoded(noise(9, 11), "PNG"), encoded(np.zeros((9, 11), np.uint8), "PNG")
+    options = {"crop": (4, 4), "flip": False}
+    for number in range(3):
+        plain, _ = crops.random_crop(image, label, [5, number], **options)
+        found, _ = crops.random_crop(image, label, [5, number], jitter=0.5, **options)
+        draws = tf.random.stateless_uniform([9], [5, number])[5:8]
+        wanted = crops.to_uint8(crops.jitter_colours(plain, draws, 0.5))
+        assert np.array_equal(found, wanted) and not np.array_equal(found, plain)
+
+
 def test_at_scale_1_nothing_is_resized(monkeypatch):
     monkeypatch.setattr(tf.image, "resize", None)
     image, label = encoded(noise(9, 9), "JPEG"), encoded(np.zeros((9, 9), np.uint8), "PNG")

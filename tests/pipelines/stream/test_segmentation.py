@@ -167,6 +167,30 @@ def test_a_stream_that_goes_on(twelve, tmp_path, cache, start):
     assert same(rest, whole[start:])
 
 
+@pytest.mark.parametrize(
+    ("seed", "order"),
+    [
+        (
+            0,
+            [
+                [1, 5, 7, 11, 3, 9, 4, 2, 6, 10, 0, 8],
+                [10, 8, 0, 4, 11, 6, 3, 5, 7, 9, 2, 1],
+            ],
+        ),
+        (
+            5,
+            [
+                [4, 5, 1, 0, 9, 11, 8, 6, 10, 3, 2, 7],
+                [1, 0, 5, 6, 11, 3, 2, 8, 10, 7, 4, 9],
+            ],
+        ),
+    ],
+)
+def test_the_order_of_a_seed_stays_what_it_was(twelve, seed, order):
+    """A run that was begun before goes on with the examples that it would have had."""
+    assert orders(twelve, 12, 2, seed=seed) == order
+
+
 def test_a_stream_that_goes_on_after_skipped_examples(damaged):
     options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "skip_errors": True}
     whole = take(training_batches(damaged, "train", **options), 9)
