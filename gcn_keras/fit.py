@@ -100,6 +100,7 @@ def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:
     from gcn_keras.deployment.forms import export_file
 
     out = _saved_model(recipe)
+    print(f"exports {run.best} to {out}", flush=True)
     is_alone = recipe.strategy != "multiworker" and not os.environ.get("TF_CONFIG")
     try:
         if recipe.backend == "tensorflow" and is_alone:

@@ -228,11 +228,16 @@ class TestRunFolder:
         """To a pipe: a line for each epoch, and before each of what takes its time."""
         out = (finished.parent / "stdout.txt").read_text()
         lines = out.splitlines()
-        last, measures = (
+        last, measures, table, exports = (
             next(i for i, line in enumerate(lines) if line.startswith(start))
-            for start in ("epoch 2/2: loss ", f"measures {finished}/best.keras on split val")
+            for start in (
+                "epoch 2/2: loss ",
+                f"measures {finished}/best.keras on split val",
+                "class ",
+                f"exports {finished}/best.keras to {finished}-saved-model",
+            )
         )
-        assert measures == last + 1
+        assert last + 1 == measures < table < exports
         assert sum(line.startswith("epoch ") for line in lines) == 2
         assert "\x1b" not in out and "\b" not in out and "nan" not in out
 
