@@ -27,7 +27,7 @@ def demo(
     Nothing is asked of other hosts, and what is uploaded is deleted when it is read.
 
     Args:
-        model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
+        model: A .keras file, a SavedModel folder, a .tflite or .onnx file, or a server:
             http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
             only one that you trust.
         port: To listen on; 0 takes a free one.

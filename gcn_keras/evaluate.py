@@ -24,7 +24,7 @@ def evaluate(
     """Measure mean IoU, IoU of each class and pixel accuracy of a model on a data set.
 
     Args:
-        model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
+        model: A .keras file, a SavedModel folder, a .tflite or .onnx file, or a server:
             http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
             only one that you trust.
         dataset: Prepared data set.

@@ -35,7 +35,7 @@ def predict(
     A file that cannot be read or segmented is named and left out; the exit status is then 1.
 
     Args:
-        model: A .keras file, a SavedModel folder, a .tflite file or the address of a server,
+        model: A .keras file, a SavedModel folder, a .tflite or .onnx file, or a server:
             http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME. A SavedModel is code: open
             only one that you trust.
         images: Images, or folders of images; results of earlier runs in them are passed over.
