@@ -43,6 +43,8 @@ def origin(recipe: Recipe, dataset: PreparedDataset) -> dict:
         the run trains and measures on.
     """
     splits = (recipe.train_split, dataset.validation_split(recipe.val_split))
+    if (size := sum(dataset.num_bytes[split] for split in splits) / 2**30) > 1:
+        print(f"reads {size:.1f} GiB of records for their checksums", flush=True)
     return {
         "configuration": configuration(recipe),
         "class_names": list(dataset.class_names),

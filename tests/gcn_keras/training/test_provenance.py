@@ -19,6 +19,7 @@ class Dataset:
 
     def __init__(self, folder, names=("sky", "road"), train=b"1", test=b"3"):
         self.class_names, self.files = names, {}
+        self.num_bytes = {"train": 1, "val": 1, "test": 2**40}
         for split, content in (("train", train), ("val", b"2"), ("test", test)):
             (folder / split).write_bytes(content)
             self.files[split] = (str(folder / split),)
@@ -49,6 +50,13 @@ def test_the_same(tmp_path, former, capsys):
     # What is not trained or measured on may change.
     assert check(tmp_path, former, test=b"4") == ""
     assert capsys.readouterr().out == ""
+
+
+def test_what_takes_long_is_said(tmp_path, capsys):
+    large = Dataset(tmp_path)
+    large.num_bytes["train"] = 3 * 2**29
+    provenance.origin(RECIPE, large)
+    assert capsys.readouterr().out == "reads 1.5 GiB of records for their checksums\n"
 
 
 @pytest.mark.parametrize("accept_changes", [False, True])
