@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         STEP, "variable.assign(value)", "pass",
-        "gcn_keras/training/test_tensorflow_step.py",
+        "gcn_keras/training/test_tensorflow_step.py::test_a_loss_that_is_not_finite",
     ),
     Mutant(
         LOOP, "score > progress.best_score", "score >= progress.best_score",
@@ -135,11 +135,11 @@ MUTANTS = (
     ),
     Mutant(
         "gcn_keras/training/checkpoints.py", "allow_pickle=False", "allow_pickle=True",
-        "gcn_keras/training/test_checkpoints.py",
+        "gcn_keras/training/test_checkpoints.py::test_pickled_objects_are_not_read",
     ),
     Mutant(
         "gcn_keras/training/checkpoints.py", "key=_step, reverse=True", "key=_step",
-        "gcn_keras/training/test_checkpoints.py",
+        "gcn_keras/training/test_checkpoints.py::test_the_newest_are_kept",
     ),
     Mutant(
         "gcn_keras/training/checkpoints.py", "if names != list(arrays):", "if False:",
@@ -156,24 +156,25 @@ MUTANTS = (
     ),
     Mutant(
         "gcn_keras/training/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
-        "gcn_keras/training/test_locks.py",
+        "gcn_keras/training/test_locks.py::test_one_process_at_a_time",
     ),
     Mutant(
         "gcn_keras/training/run_folder.py", "if former.get(k) != wanted.get(k)", "if False",
-        "gcn_keras/training/test_run_folder.py",
+        "gcn_keras/training/test_run_folder.py::"
+        "test_a_folder_is_taken_up_by_the_same_configuration_only",
     ),
     # === Evaluation ===
     Mutant(
         METRICS, "np.nanmean(self.iou)", "np.nan_to_num(self.iou).mean()",
-        "gcn_keras/evaluation/test_metrics.py",
+        "gcn_keras/evaluation/test_metrics.py::test_absent_classes_are_left_out_and_named",
     ),
     Mutant(
         METRICS, "labels != IGNORE", "labels != 0",
-        "gcn_keras/evaluation/test_metrics.py",
+        "gcn_keras/evaluation/test_metrics.py::test_by_hand",
     ),
     Mutant(
         BOUNDARIES, "round(self.share", "int(self.share",
-        "gcn_keras/evaluation/test_boundaries.py",
+        "gcn_keras/evaluation/test_boundaries.py::test_the_width_of_contours_is_rounded",
     ),
     Mutant(
         BOUNDARIES, 'side="right"', 'side="left"',
@@ -186,7 +187,7 @@ MUTANTS = (
     # === Inference ===
     Mutant(
         MULTI_SCALE, "Image.Resampling.BILINEAR", "Image.Resampling.BICUBIC",
-        "gcn_keras/inference/test_multi_scale.py",
+        "gcn_keras/inference/test_multi_scale.py::test_enlarging_is_bilinear",
     ),
     Mutant(
         MULTI_SCALE, "mean[:, ::step][down, across] +=", "mean[down, across] +=",
@@ -227,6 +228,15 @@ MUTANTS = (
     Mutant(
         "gcn_keras/predict.py", "find_images(images, out)", "find_images(images)",
         "gcn_keras/test_predict.py::test_twice_into_a_folder_inside_the_images_own",
+    ),
+    Mutant(
+        "gcn_keras/inference/legend.py", "tuple(names) != tuple(others)",
+        "len(names) != len(others)",
+        "gcn_keras/inference/test_legend.py::test_both_lists_are_shown",
+    ),
+    Mutant(
+        "gcn_keras/inference/keras_model.py", "(highest <= 1)", "(highest < 0)",
+        "gcn_keras/inference/test_keras_model.py::test_what_is_no_image",
     ),
     # === The page ===
     Mutant(
@@ -294,7 +304,7 @@ MUTANTS = (
     ),
     Mutant(
         RECORDS, "seed=seeds[0]", "seed=1",
-        "pipelines/stream/test_segmentation.py",
+        "pipelines/stream/test_segmentation.py::test_the_order_of_a_seed_stays_what_it_was",
     ),
     Mutant(
         RECORDS, ".enumerate(start)", ".enumerate(0)",
@@ -305,6 +315,10 @@ MUTANTS = (
         "pipelines/stream/test_segmentation.py::test_another_number_of_records_is_an_error",
     ),
     # === Data sets ===
+    Mutant(
+        "pipelines/building/builder.py", "while times[unique]:", "while False:",
+        "pipelines/datasets/test_tfds_set.py::test_ids_that_repeat_get_a_number",
+    ),
     Mutant(
         "pipelines/base/labels.py", "classes[0] == classes.sum() and pixels[IGNORE]", "False",
         "pipelines/datasets/test_preparation.py::"
@@ -426,6 +440,7 @@ def main(words: Sequence[str]) -> int:
             else:
                 shutil.copy(source, folder / name)
         tests = sorted({test for mutant in chosen for test in mutant.tests.split()})
+        print(f"the tests of {len(chosen)} mutants, on the code as it is", flush=True)
         if run_tests(folder, tests, output, seconds=None):
             print(output.read_text(errors="replace")[-3000:])
             print("tests fail on the code as it is: no mutant was tried")
