@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes import checks, command_line
 from gcn_keras.recipes.catalogue import RECIPES
-from gcn_keras.recipes.recipe import TASKS, Recipe, SegmentationRecipe, configuration
+from gcn_keras.recipes.recipe import (
+    NOT_CONFIGURATION,
+    TASKS,
+    Recipe,
+    SegmentationRecipe,
+    configuration,
+)
 from gcn_keras.training.locks import FILE as LOCK
 from gcn_keras.training.locks import claim
 from pipelines.base.damage import DAMAGE, reason_of
@@ -151,7 +157,8 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     content = read_json(run.config)
     name = content.get("name")
     known = {"task", *(field.name for kind in TASKS for field in dataclasses.fields(kind))}
-    if not isinstance(name, str) or name not in RECIPES or not content.keys() <= known:
+    is_known = "dataset" in content and content.keys() <= known
+    if not is_known or not isinstance(name, str) or name not in RECIPES:
         raise UserError(
             f"{run.config} cannot be read: it was written by another version of this package"
         )
@@ -162,7 +169,9 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     for key, value in values.items():
         if not _is_a(value, types[key]):
             raise UserError(f"{run.config} cannot be read: {key} cannot be {content[key]!r}")
-    found = dataclasses.replace(RECIPES[name], **values)
+    # What a run was made with before an option came up is that option's default.
+    kept = {key: own[key] for key in own.keys() & set(NOT_CONFIGURATION)}
+    found = type(RECIPES[name])(**kept | values)
     try:
         checks.check(found)
     except UsageError as error:

@@ -38,7 +38,7 @@ def test_config_holds_what_is_computed_and_not_where_it_goes(tmp_path):
     fields = dataclasses.asdict(recipe)
     # Of the other task, from when there was one dataclass for both.
     fields |= {"area": (0.08, 1.0), "label_smoothing": 0.0, "task": "segmentation"}
-    elsewhere = ("out", "saved_model", "export", "data_dir")
+    elsewhere = ("out", "saved_model", "export", "data_dir", "validation_tile")
     for name in (
         *elsewhere,
         "strategy",
@@ -186,6 +186,22 @@ def test_what_is_no_json_object_is_named(tmp_path, content):
     path.write_text(content, errors="surrogateescape")
     with pytest.raises(UserError, match=f"^{path} cannot be read: [^\n]+$"):
         read_json(path)
+
+
+def test_what_a_config_lacks_is_the_options_default(tmp_path):
+    """And not what the recipe has by now: the run was made before there was the option."""
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
+    run = open_run(recipe)
+    content = json.loads(run.config.read_text())
+    assert content.pop("optimizer") == "adamw"
+    run.write_json(run.config, content)
+    found = recipe_to_resume(recipe)
+    assert found.optimizer == "sgd"
+    assert find_run(dataclasses.replace(found, out=recipe.out, resume=True)).path == run.path
+    del content["dataset"]
+    run.write_json(run.config, content)
+    with pytest.raises(UserError, match="was written by another version of this package"):
+        recipe_to_resume(recipe)
 
 
 def test_values_that_fit_a_type_are_taken(tmp_path):
