@@ -19,6 +19,8 @@ from pipelines.building.folders import Pair
 
 # Pixels that TensorFlow decodes, in all and along a side.
 LARGEST, LONGEST = (1 << 29) - 1, 1_000_000
+# Pixels that a byte can stand for: 8 of one bit in a byte that zlib packs with 1,031 others.
+_DENSEST = 8 * 1032
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 # PNG header: bit depth and colour type.
@@ -171,7 +173,9 @@ def _header(path: Path | str, data: bytes) -> Image.Image:
     kind = PngImageFile if data.startswith(_PNG_START) else JpegImageFile
     with _naming_damage(path):
         header = kind(io.BytesIO(data))
-    width, height = header.size
+        width, height = header.size
+        if width * height > _DENSEST * len(data):  # decoders would make room for all of them
+            raise ValueError("more pixels than its bytes can hold")
     if width * height > LARGEST or max(width, height) > LONGEST:
         raise UserError(
             f"{path} is {width}x{height} pixels; at most {LARGEST:,} can be decoded, and "

@@ -414,12 +414,10 @@ def test_an_image_of_more_than_179_million_pixels(source, data_dir, suffix):
     assert counts.tolist() == [84_000_048, 48, 96_000_048, 48]
 
 
-@pytest.mark.parametrize(
-    "size", [(23171, 23170), (2**31 - 1, 2**31 - 1), (1_000_001, 1), (1, 1_000_001)]
-)
+@pytest.mark.parametrize("size", [(23171, 23170), (1_000_001, 1), (1, 1_000_001)])
 def test_an_image_that_nothing_can_decode(size):
     """Its header alone says so; its pixels are never asked for."""
-    data = encoded(noise(1, 1)[..., 0], "PNG")
+    data = encoded(noise(1, 1)[..., 0], "PNG") + bytes(100_000)
     header = b"IHDR" + struct.pack(">II", *size) + data[24:29]
     data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
     message = (
@@ -428,6 +426,10 @@ def test_an_image_that_nothing_can_decode(size):
     )
     refuses(message, image_label.check_image, "i", data)
     refuses(message, image_label.read_label, "i", data, CLASSES)
+    if size[0] > 2000:  # more than so few bytes can hold: not its size is wrong, but its header
+        message = "i cannot be decoded: it is truncated or damaged"
+        refuses(message, image_label.check_image, "i", data[:60])
+        refuses(message, image_label.read_label, "i", data[:60], CLASSES)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
