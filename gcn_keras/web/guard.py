@@ -20,13 +20,16 @@ MAX_UPLOAD = 20 * 2**20  # bytes
 MAX_QUESTION = 16 * 2**10
 MAX_WAITING = 32
 COOKIE = "gcn_keras_visitor"
-UPLOAD, QUESTION = "/gradio_api/upload", "/gradio_api/queue/join"
+UPLOAD, QUESTION, ANSWERS = (
+    "/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/queue/data",
+)  # fmt: skip
 # All that the page, or a client of Gradio's, reads: neither files nor other hosts.
 READ = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/robots\.txt|/(assets|static)(/[\w-][\w.-]*)+"
     r"|/gradio_api/(info|theme\.css|startup-events|queue/data|heartbeat/\w+)",
     re.ASCII,
 )
+_SESSION = re.compile(r"[\w-]{1,64}", re.ASCII)
 _ADDRESS = re.compile(r"(?:https?://)?(\[[0-9a-f:.]+\]|[\w.-]+)(?::[0-9]+)?", re.ASCII | re.I)
 
 
@@ -105,6 +108,8 @@ class Guard:
         except HTTPException as refusal:
             response = PlainTextResponse(f"{refusal.detail}\n", refusal.status_code)
             return await response(scope, receive, send)
+        if path != ANSWERS:  # all else that Gradio reads of a query is not this page's
+            scope = {**scope, "query_string": b""}
         await self.app(scope, receive, send)
 
     def _check_names(self, request: Request) -> None:
@@ -135,24 +140,30 @@ class Guard:
         _check_length(request, MAX_QUESTION)
         try:
             asked = json.loads(await request.body())
-            event, paths = asked["fn_index"], [file["path"] for file in asked["data"]]
-            fits = len(paths) == self.files[event]
+            event, session = asked["fn_index"], asked["session_hash"]
+            paths = [file["path"] for file in asked["data"]]
+            is_known = len(paths) == self.files[event] and _SESSION.fullmatch(session)
             visitor = request.cookies.get(COOKIE)
-            own = all(self.uploads.belongs(path, visitor) for path in paths)
-            session, said = asked["session_hash"], asked.get("event_data")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise HTTPException(400, "this is no question that the page asks") from error
-        if not (fits and own):
+            is_own = all(self.uploads.belongs(path, visitor) for path in paths)
+            said = asked.get("event_data")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            is_known = False
+        if not is_known:
+            raise HTTPException(400, "this is no question that the page asks")
+        if not is_own:
             raise HTTPException(403, "only an image that was uploaded on this page is read, once")
-        index = said.get("index") if isinstance(said, dict) else None
         question = {
-            "fn_index": event,
+            "fn_index": int(event),
             "session_hash": session,
-            "trigger_id": asked.get("trigger_id"),
-            "event_data": {"index": index if isinstance(index, int) else None},
+            "trigger_id": _number(asked.get("trigger_id")),
+            "event_data": {"index": _number(said.get("index")) if isinstance(said, dict) else None},
             "data": [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths],
         }
         return json.dumps(question).encode()
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _check_length(request: Request, limit: int) -> None:
@@ -178,7 +189,7 @@ def _with_visitor(request: Request, send: "Send") -> "Send":
 
     async def named(message: "Message") -> None:
         if message["type"] == "http.response.start":
-            cookie = f"{COOKIE}={secrets.token_urlsafe()}; Path=/; HttpOnly; SameSite=Strict"
+            cookie = f"{COOKIE}={secrets.token_urlsafe()}; Path=/; HttpOnly; SameSite=Lax"
             MutableHeaders(scope=message).append("set-cookie", cookie)
         await send(message)
 

@@ -321,4 +321,6 @@ def test_hostile_requests_leave_no_traceback(visitor, capfd):
     join(visitor, [], event=1, event_data=3, trigger=[], session=None)
     join(visitor, [], event=1, trigger_id=10**9)
     visitor.get("/assets/none.js")
+    for target in ("/?page=none", "/?page=..&deep_link=../..", "/config?page=none&deep_link=0"):
+        assert visitor.get(target).status_code == 200
     assert "Traceback" not in "".join(capfd.readouterr())
