@@ -186,6 +186,18 @@ class TestOutput:
             "epoch 3/3: loss 13, learning_rate 0.25, val_mean_iou 0.275, val_pixel_accuracy 0.55",
         ]
 
+    def test_each_step_shows_the_mean_so_far(self, tmp_path, monkeypatch):
+        shown = []
+        monkeypatch.setattr(
+            keras.callbacks.CallbackList,
+            "on_train_batch_end",
+            lambda _, batch, logs: shown.append((batch, logs["loss"])),
+        )
+        make_loop(tmp_path / "run", self.RECIPE, losses={6: math.nan})()
+        assert shown[:5] == [(0, 1), (1, 1.5), (2, 2), (3, 2.5), (4, 3)]
+        # Nothing yet in epoch 2, then 7, 8, 9 and 10.
+        assert shown[5:10] == [(0, 0), (1, 7), (2, 7.5), (3, 8), (4, 8.5)]
+
     def test_a_bar_in_a_terminal(self, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         make_loop(tmp_path / "run", self.RECIPE)()
@@ -301,6 +313,14 @@ def test_only_the_chief_writes(tmp_path):
     progress = loop()
     assert progress.best_epoch == 2
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_the_step_takes_the_weights_that_were_restored(tmp_path):
+    """JAX holds its own."""
+    make_loop(tmp_path / "run")()
+    again, pulled = make_loop(tmp_path / "run"), []
+    again.step.pull = lambda: pulled.append(float(again.step.bias.numpy()[0]))
+    assert again.restore() == 15 and pulled == [15]
 
 
 def test_a_checkpoint_of_another_model(tmp_path):
