@@ -171,9 +171,11 @@ def _extract(path: Path, folder: Path) -> None:
                         "that is right, unpack it by hand"
                     )
                 bar.update(file.tell() - bar.n)
+    except NotImplementedError as error:  # a compression that Python lacks
+        raise UserError(f"{path} cannot be unpacked here ({error}): unpack it by hand") from error
     except (
         tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
-        ValueError, NotImplementedError,
+        ValueError,
     ) as error:  # fmt: skip
         if isinstance(error, OSError) and error.errno not in _OF_CONTENT:
             raise

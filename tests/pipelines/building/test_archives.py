@@ -384,3 +384,17 @@ def test_damaged_zips_of_other_methods(archives, tree, manager, method):
     (archives / "other.zip").write_bytes(data)
     with pytest.raises(UserError, match=f"^{archives}/other.zip is truncated or damaged"):
         locate(manager(archives), (replace(EXTRA, file="other.zip"),), LAYOUT)
+
+
+def test_a_compression_that_python_lacks(archives, manager):
+    """Deflate64, which Windows takes for large files."""
+    path = archives / "extra.zip"
+    data = bytearray(path.read_bytes())
+    data[8] = data[data.index(b"PK\1\2") + 10] = 9
+    path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        locate(manager(archives), ARCHIVES, LAYOUT)
+    assert str(caught.value) == (
+        f"{path} cannot be unpacked here (That compression method is not supported): unpack it by "
+        "hand"
+    )
