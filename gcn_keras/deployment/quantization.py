@@ -49,7 +49,7 @@ def report(
         None for any, and `other_sizes`, how many images had another size.
 
     Raises:
-        UserError: a model cannot be used, or knows another number of classes than the data set.
+        UserError: a model cannot be used, or knows other classes than the data set.
     """
     rows = [_measured(model, dataset, split, limit) for model in models]
     for row in rows:

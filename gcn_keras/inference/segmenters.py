@@ -60,11 +60,13 @@ class Segmenter(Protocol):
 
 
 class KerasSegmenter:
-    """A `.keras` file, loaded in safe mode."""
+    """A `.keras` file, loaded in safe mode; `size` is that of a model of one size, or None."""
 
     def __init__(self, path: Path):
         self.model = keras_model.load_model(path)
         self.num_classes: int = self.model.output.shape[-1]
+        size = self.model.input_shape[1:3]
+        self.size = None if None in size else size
         self.legend = legend_of_keras(path, self.num_classes)
 
     def segment(self, images: np.ndarray) -> np.ndarray:

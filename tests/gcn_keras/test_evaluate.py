@@ -9,6 +9,7 @@ from miniatures import noise, write_pairs
 
 from gcn_keras import probabilities, segment
 from gcn_keras.crf import search
+from gcn_keras.deployment.quantization import report
 from gcn_keras.evaluate import evaluate
 from gcn_keras.inference.legend import Legend
 from pipelines import datasets
@@ -83,6 +84,10 @@ def test_a_model_of_a_fixed_size(data_dir, tmp_path, size, capsys):
     keras.Model(x, keras.layers.Conv2D(3, 1)(x)).save(tmp_path / "fixed.keras")
     evaluate(str(tmp_path / "fixed.keras"), "image_folder", data_dir)
     assert "mean IoU" in capsys.readouterr().out
+    prepared = datasets.load("image_folder", data_dir)
+    [row] = report([tmp_path / "fixed.keras"], prepared, "val")
+    fixed = None not in size
+    assert (row["size"], row["other_sizes"]) == (([64, 32], 2) if fixed else (None, None))
 
 
 def test_images_larger_than_a_fixed_size(tmp_path):
