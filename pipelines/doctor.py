@@ -10,7 +10,7 @@ import tyro
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, printable, run_command
-from pipelines.base.files import check_target, check_writable, replacing
+from pipelines.base.files import check_folder, make_folder, replacing
 from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
 
@@ -42,8 +42,9 @@ def doctor(
     datasets.check_prepared(name, data_dir)
     for option, file in (("--sheet", sheet), ("--html", page)):
         if file is not None:
-            check_writable(file.parent)
-            check_target(file, option)
+            check_folder(file.parent)
+            if file.is_dir():
+                raise UsageError(f"{option} {file} is a folder: name a file")
     from pipelines.examination.contact_sheet import contact_sheet
     from pipelines.examination.examine import examine
 
@@ -75,6 +76,7 @@ def _advice(name: str, data_dir: Path) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
+    make_folder(path.parent)
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

@@ -50,7 +50,7 @@ def prepare(
             each is named, and they are counted. Without it all are listed, and nothing is written.
         accept_findings: Keep a split although its labels hold nothing but void, or 0 and 255.
         overwrite: Write it anew if it is prepared already; what is there stays until the new one is
-            whole. End runs that read it before: they would go on with the new records.
+            whole. Runs that read it must be ended first: they would go on with the new records.
     """
     given = TfdsOptions(image_feature, label_feature, first_label, class_names)
     options = None if given == TfdsOptions() else given

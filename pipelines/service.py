@@ -19,7 +19,7 @@ import tyro
 
 from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError, UserError, run_command
-from pipelines.base.files import check_writable
+from pipelines.base.files import check_folder
 
 
 def dispatcher(
@@ -37,7 +37,7 @@ def dispatcher(
     """
     port = addresses.free_port(port)
     if work_dir:
-        check_writable(work_dir)
+        check_folder(work_dir)
     stopped = _stop_signals()
     config = _service().DispatcherConfig(
         port=port,

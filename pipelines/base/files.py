@@ -132,19 +132,6 @@ def make_folder(path: Path) -> None:
         raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
 
 
-def check_writable(folder: Path) -> None:
-    """Makes a folder unless it is there, and tries whether a file can be made in it.
-
-    Raises:
-        UserError: it cannot.
-    """
-    make_folder(folder)
-    try:
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
-
-
 def check_folder(path: Path) -> None:
     """Refuses a folder that cannot be made or written to, before there is anything to write.
 

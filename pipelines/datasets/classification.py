@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import check_writable, writing_in
+from pipelines.base.files import check_folder, writing_in
 from pipelines.datasets.names import DEFAULT_DATA_DIR, preparing
 from pipelines.datasets.prepared import PreparedDataset, naming_damage
 
@@ -79,7 +79,7 @@ def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR
         raise UserError(
             f"{source} lacks {' and '.join(missing)}, which {_PAGE} gives to whoever registers"
         )
-    check_writable(Path(data_dir, IMAGENET))
+    check_folder(Path(data_dir, IMAGENET))
     import tensorflow as tf
     import tensorflow_datasets as tfds
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import check_writable
+from pipelines.base.files import check_folder
 from pipelines.datasets.names import (
     DEFAULT_DATA_DIR,
     GENERATED,
@@ -49,7 +49,7 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> None:
         if is_prepared(part, data_dir):
             continue
         if part in GENERATED:
-            check_writable(prepared_folder(part, data_dir).parent)
+            check_folder(prepared_folder(part, data_dir).parent)
         else:
             raise UserError(
                 f"{part!r} is not prepared in {data_dir} (looked for "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import ArgumentError, UsageError, UserError
-from pipelines.base.files import check_writable, writing_in
+from pipelines.base.files import check_folder, writing_in
 from pipelines.building import examples
 from pipelines.datasets.names import (
     DEFAULT_DATA_DIR,
@@ -126,7 +126,7 @@ def prepare(
         return open_prepared(name, data_dir)
     folder = prepared_folder(name, data_dir)
     try:
-        check_writable(folder.parent)
+        check_folder(folder.parent)
     except UserError as error:
         raise UserError(f"cannot prepare {name!r} in {data_dir}: {error}") from error
     import tensorflow as tf

@@ -438,7 +438,7 @@ def test_a_data_directory_that_cannot_be_written(prepared, data_dir, tmp_path):
             preexec_fn=without_privileges,
         )
         assert done.returncode == 1
-        assert done.stderr == f"error: cannot write into {data_dir}: Permission denied\n"
+        assert done.stderr == f"error: cannot write to {data_dir}: {data_dir}: Permission denied\n"
     finally:
         for folder in folders:
             folder.chmod(0o755)

@@ -217,4 +217,4 @@ assert not {{"tensorflow", "tensorflow_datasets", "keras"}} & set(sys.modules)
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert f"cannot make the folder {tmp_path}/file" in done.stdout
+    assert f"cannot write to {tmp_path}/file" in done.stdout
