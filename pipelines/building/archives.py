@@ -200,6 +200,13 @@ def _write(content: IO[bytes], folder: Path, name: str, most: int) -> int:
 def _zip_members(path: Path, file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
     """The names and contents of all files."""
     with zipfile.ZipFile(file) as archive:
+        # zipfile does not count them: a damaged length in the directory hides those that follow.
+        file.seek(max(0, path.stat().st_size - (1 << 16)))
+        _, _, end = file.read().rpartition(b"PK\5\6")
+        listed = int.from_bytes(end[6:8], "little")  # of larger numbers 16 bits, or all of them set
+        found = len(archive.infolist())
+        if listed not in (0xFFFF, found & 0xFFFF):
+            raise zipfile.BadZipFile(f"{found} of {listed} files are listed")
         for member in archive.infolist():
             if member.flag_bits & 1:
                 raise UserError(f"{path} is locked with a password: unpack it by hand")

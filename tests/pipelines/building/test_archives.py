@@ -398,3 +398,20 @@ def test_a_compression_that_python_lacks(archives, manager):
         f"{path} cannot be unpacked here (That compression method is not supported): unpack it by "
         "hand"
     )
+
+
+def test_a_directory_that_hides_files(archives, tree, manager):
+    """The length of a comment that the second file has not swallows the third."""
+    path = archives / "extra.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"extra/{number}", b"x")
+    data = bytearray(path.read_bytes())
+    second = data.index(b"PK\1\2", data.index(b"PK\1\2") + 1)
+    data[second + 32] = 46 + len("extra/2")
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["extra/0", "extra/1"]
+    message = f"^{path} is truncated or damaged .2 of 3 files are listed.: fetch it again"
+    with pytest.raises(UserError, match=message):
+        locate(manager(archives), (EXTRA,), LAYOUT)
