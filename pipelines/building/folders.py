@@ -69,7 +69,7 @@ def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair |
         What `find_pairs` finds in "train", "val" and, where it exists, "test".
 
     Raises:
-        UserError: a folder is missing or empty.
+        UserError: folders are missing or empty.
     """
     if not source.is_dir():
         raise UserError(f"there is no folder {source}")
@@ -80,8 +80,15 @@ def find_splits(source: Path, allow_flat: bool = False) -> dict[str, list[Pair |
         return hold_out(find_pairs(source))
     if allow_flat and not split:
         raise UserError(f"{source} has neither images/ and labels/ nor train/ and val/")
-    names = ["train", "val"] + (["test"] if (source / "test").is_dir() else [])
-    return {name: find_pairs(source / name) for name in names}
+    found, faults = {}, []
+    for name in ["train", "val"] + (["test"] if (source / "test").is_dir() else []):
+        try:
+            found[name] = find_pairs(source / name)
+        except UserError as error:
+            faults.append(error)
+    if faults:
+        raise all_faults(faults)
+    return found
 
 
 def hold_out(found: list[Pair | UserError]) -> dict[str, list[Pair | UserError]]:

@@ -58,7 +58,11 @@ def test_split_folders_are_taken_as_they_are(split_source):
 
 def test_folders(source, split_source, tmp_path):
     refuses(f"there is no folder {tmp_path}/none", folders.find_splits, tmp_path / "none")
-    refuses(f"there is no folder {source}/train/images", folders.find_splits, source)
+    message = (
+        f"2 faults were found:\n  there is no folder {source}/train/images\n"
+        f"  there is no folder {source}/val/images"
+    )
+    refuses(message, folders.find_splits, source)
     (tmp_path / "bare").mkdir()
     message = f"{tmp_path}/bare has neither images/ and labels/ nor train/ and val/"
     refuses(message, folders.find_splits, tmp_path / "bare", True)
