@@ -191,6 +191,49 @@ def test_the_order_of_a_seed_stays_what_it_was(twelve, seed, order):
     assert orders(twelve, 12, 2, seed=seed) == order
 
 
+def test_visits_of_files_draw_anew_each_time(twelve):
+    """What is dealt out to workers: each visit of a file has an order and draws of its own."""
+
+    def visits(seed=5, start=0):
+        options = SegmentationOptions(crop=(6, 8), batch_size=2, seed=seed, start=start)
+        stream = record_order.visited_records(twelve, "train", options).take(36)
+        return [(tuple(seeds.numpy().tolist()), record.numpy()) for seeds, record in stream]
+
+    first = visits()
+    assert len({seeds for seeds, _ in first}) == 36
+    epochs = [[record for _, record in first[i : i + 12]] for i in (0, 12, 24)]
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert {frozenset(epoch) for epoch in epochs} == {frozenset(epochs[0])}
+    assert len(set(epochs[0])) == 12
+    assert visits() == first
+    assert not {seeds for seeds, _ in visits(seed=6)} & {seeds for seeds, _ in first}
+    # Batch 7 is in the second epoch, which begins anew.
+    assert visits(start=7)[:24] == first[12:]
+
+
+def test_copies_of_files_of_the_same_name(tmp_path):
+    files = [tmp_path / folder / "train.tfrecord" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(file.parent.name.encode())
+    copies = record_order.copied(files, tmp_path / "cache")
+    assert [Path(copy).read_bytes() for copy in copies] == [b"one", b"two"]
+
+
+def test_files_of_different_lengths(tmp_path):
+    """Each is read with its own: nothing is missing, and nothing is taken for missing."""
+    write_pairs(tmp_path / "source" / "train", "abcdefg", range(7))
+    write_pairs(tmp_path / "source" / "val", "hij", range(3))
+    (tmp_path / "source" / "classes.txt").write_text("\n".join(f"c{i}" for i in range(7)))
+    prepared = prepare_in_files(tmp_path / "source", tmp_path / "data", 3)
+    assert sorted(prepared.lengths["train"]) == [2, 2, 3]
+    assert [sorted(order) for order in orders(prepared, 7, 6)] == [list(range(7))] * 6
+    options = SegmentationOptions(crop=(6, 8), batch_size=7)
+    visits = record_order.visited_records(prepared, "train", options)
+    found = [prepared.parse(record)["image_id"].numpy()[-1:] for _, record in visits.take(42)]
+    assert b"".join(sorted(found)) == b"aaaaaabbbbbbccccccddddddeeeeeeffffffgggggg"
+
+
 def test_a_stream_that_goes_on_after_skipped_examples(damaged):
     options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "skip_errors": True}
     whole = take(training_batches(damaged, "train", **options), 9)
