@@ -22,7 +22,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one with make PYTHON=...")'
 	rm -f $(STAMP)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -r requirements.txt
+	$(VENV)/bin/python -m pip install --require-hashes -r requirements.txt
 	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
