@@ -296,6 +296,24 @@ class TestCrops:
             mirrored += is_mirrored
         assert 20 <= mirrored <= 40
 
+    def test_mirroring_and_colours_have_draws_of_their_own(self):
+        pixels = decoding.decode_image(tf.constant(jpeg(3, BRIGHT)))
+        encoded = tf.io.encode_png(pixels)  # of a JPEG's part, pixels at its edge may differ
+        options = dict(crop=(24, 24), area=(0.2, 0.6), jitter=0.5)
+        for number in range(8):
+            seed = tf.constant([5, number], tf.int64)
+            of_window, of_rest = tf.unstack(tf.random.split(seed, 2))
+            draws = tf.random.stateless_uniform([4], of_rest)
+            window = classification.random_window(
+                tf.shape(pixels)[:2], of_window, (24, 24), (0.2, 0.6)
+            )
+            shown = crops.resize_image(crops.cut(pixels, window), 24, 24)
+            wanted = crops.to_uint8(crops.jitter_colours(shown, draws[:3], 0.5)).numpy()
+            if draws[3] < 0.5:
+                wanted = wanted[:, ::-1]
+            found = classification.random_resized_crop(encoded, seed, **options)
+            assert np.array_equal(found, wanted)
+
     def test_jitter_changes_colours(self):
         encoded, seed = tf.constant(jpeg(3, BRIGHT)), tf.constant([5, 6], tf.int64)
         options = dict(crop=(24, 24), area=(0.2, 0.6), flip=False)
