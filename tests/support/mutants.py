@@ -223,11 +223,12 @@ MUTANTS = (
     ),
     Mutant(
         "gcn_keras/inference/encoded_images.py", "image.verify()", "pass",
-        "gcn_keras/inference/test_serving_client.py::TestOtherServers::test_label_maps_that_are_none",
+        "gcn_keras/inference/test_encoded_images.py::test_no_flipped_bit_changes_a_label_map",
     ),
     Mutant(
-        "gcn_keras/predict.py", "find_images(images, out)", "find_images(images)",
-        "gcn_keras/test_predict.py::test_twice_into_a_folder_inside_the_images_own",
+        "gcn_keras/inference/images.py", "endswith(ENDINGS) and not _is_result(path)",
+        "endswith(ENDINGS)",
+        "gcn_keras/inference/test_images.py::TestFindImages::test_results_are_no_images",
     ),
     Mutant(
         "gcn_keras/inference/legend.py", "tuple(names) != tuple(others)",
