@@ -17,7 +17,7 @@ from pipelines import datasets
 from pipelines.base import decoding
 from pipelines.base.errors import UsageError, UserError
 from pipelines.stream import crops, faults, record_order
-from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples
+from pipelines.stream.evaluation import class_pixel_counts, evaluation_examples, occurring_classes
 from pipelines.stream.options import SegmentationOptions
 from pipelines.stream.segmentation import training_batches
 
@@ -406,6 +406,17 @@ def test_void_survives(ten):
     assert example["label"].shape == (5, 7) and (example["label"].numpy() == 255).all()
     ((_, labels),) = take(training_batches(ten, "val", crop=(5, 7), batch_size=2), 1)
     assert (labels == 255).all()
+
+
+def test_the_classes_that_occur(split_source, data_dir):
+    prepared = datasets.prepare("image_folder", split_source, data_dir)
+    uncounted = dataclasses.replace(prepared, label_pixels={})
+    for split, classes in (("train", {0, 1, 2}), ("val", {0, 1})):
+        assert occurring_classes(uncounted, split, 3) == classes
+        assert occurring_classes(uncounted, split, 3, skip_errors=True) == classes
+        for file in prepared.files[split]:
+            Path(file).unlink()
+        assert occurring_classes(prepared, split, 3) == classes
 
 
 def test_class_pixel_counts(split_source, data_dir):
