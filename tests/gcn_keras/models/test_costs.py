@@ -5,7 +5,7 @@ import pytest
 
 from gcn_keras import gcn
 from gcn_keras.models import backbones
-from gcn_keras.models.costs import blocks, multiply_adds
+from gcn_keras.models.costs import blocks, multiply_adds, p5_weights
 
 
 @pytest.mark.parametrize(
@@ -169,3 +169,10 @@ def test_at_another_size():
     assert total(model, 128, 192) == 6 * small  # every stride divides both
     fixed = gcn(3, "resnet14_tiny", 3, input_shape=(64, 64, 3))
     assert total(fixed, 64, 64) == small
+
+
+def test_weights_of_p5s_block():
+    """Without biases, and without the boundary refinement that follows the block."""
+    model = gcn(3, "resnet14_tiny", kernel_size=5)
+    # Two branches from 88 channels to 3 classes, 5×1 and then 1×5.
+    assert p5_weights(model) == 2 * (5 * 88 * 3 + 5 * 3 * 3)
