@@ -3,7 +3,7 @@
 import keras
 
 from gcn_keras.models import backbones
-from gcn_keras.models.gcn import normalised, set_batch_norms
+from gcn_keras.models.gcn import set_batch_norms
 
 
 def classifier(
@@ -31,7 +31,7 @@ def classifier(
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, received {num_classes!r}")
     image = keras.Input((None, None, 3), name="image")
-    pyramid = backbones.build(backbone, normalised(image), weights)
+    pyramid, _ = backbones.on_image(backbone, image, weights)
     features = keras.layers.GlobalAveragePooling2D(name="pool")(pyramid["P5"])
     # float32 also where a mixed precision policy computes in 16 bits, as softmax and loss want.
     logits = keras.layers.Dense(num_classes, dtype="float32", name="predictions")(features)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from gcn_keras.models import backbones, blocks
-from pipelines.base.imagenet import MEAN_RGB, STD_RGB
+from gcn_keras.models.backbones import any_model
 from pipelines.base.labels import IGNORE
 
 LEVELS = ("P2", "P3", "P4", "P5")
@@ -18,7 +18,7 @@ BLOCKS = ("gcn", "conv1x1", "conv", "stack")
 
 def gcn(
     num_classes: int = 21,
-    backbone: str = "resnet50",
+    backbone: "str | keras.Model" = "resnet50",
     kernel_size: int | Sequence[int] = 15,
     block: str = "gcn",
     boundary_refinement: bool = True,
@@ -34,7 +34,8 @@ def gcn(
 
     Args:
         num_classes: classes, background included: channels of every score map.
-        backbone: one of `gcn_keras.models.backbones.NAMES`.
+        backbone: one of `gcn_keras.models.backbones.NAMES`, or a functional model from RGB images,
+            0…255, to P2, P3, P4 and P5.
         kernel_size: odd k, or one for each of P2, P3, P4, P5. 15 is global on a 16×16 map.
         block: what turns a stage's map into a score map: "gcn"; "conv1x1", the baseline of
             Table 1; "conv", a plain k×k convolution (Table 2); "stack", 3×3 convolutions of the
@@ -68,10 +69,12 @@ def gcn(
 
     # === Image ===
     image = keras.Input(input_shape, name="image")
-    x = normalised(image)
 
     # === Backbone ===
-    pyramid = backbones.build(backbone, x, weights)
+    if isinstance(backbone, keras.Model):
+        pyramid, p2_stride = any_model.on_image(backbone, image, weights)
+    else:
+        pyramid, p2_stride = backbones.on_image(backbone, image, weights)
 
     # === A score map of each stage ===
     scores = {}
@@ -89,22 +92,18 @@ def gcn(
         score = _refine(score, boundary_refinement, f"br_{prefix}_sum")
 
     # === Up to the image's resolution: once for each factor of two in P2's stride ===
-    doublings = backbones.BACKBONES[backbone].p2_stride.bit_length() - 1
+    doublings = p2_stride.bit_length() - 1
     for i in range(1, doublings + 1):
         score = upsampling_deconvolution(score, f"deconv_up{i}")
         score = _refine(score, boundary_refinement, f"br_up{i}")
 
     # Softmax and loss want float32, also where a mixed precision policy computes in 16 bits.
     logits = keras.layers.Activation("linear", dtype="float32", name="logits")(score)
-    model = keras.Model(image, logits, name=name or f"{block}_{backbone}")
+    model = keras.Model(
+        image, logits, name=name or f"{block}_{getattr(backbone, 'name', backbone)}"
+    )
     set_batch_norms(model, freeze_batch_norm, batch_norm_momentum)
     return model
-
-
-def normalised(image: keras.KerasTensor) -> keras.KerasTensor:
-    """Images `[B, H, W, 3]` of RGB 0…255, as backbones take them: mean 0 and variance 1."""
-    variance = np.square(STD_RGB)
-    return keras.layers.Normalization(mean=MEAN_RGB, variance=variance, name="normalization")(image)
 
 
 def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:

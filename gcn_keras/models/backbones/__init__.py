@@ -11,11 +11,15 @@ at half the resolution of the one before. What is known of each without building
     resnet14_tiny                    32 to 88 channels, for small images
     resnet_nearsighted               one bottleneck a stage, stem stride 2: a P5 pixel is 16
                                      pixels wide and sees 35
+    mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small   keras.applications; ImageNet weights
+    efficientnet_v2_b0 … b3, convnext_tiny                 likewise
 """
 
 import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pipelines.base.imagenet import MEAN_RGB, STD_RGB
 
 if TYPE_CHECKING:
     import keras
@@ -25,23 +29,26 @@ Pyramid = dict[str, "keras.KerasTensor"]
 
 @dataclass(frozen=True)
 class Backbone:
-    """A residual network of four stages.
+    """A network that makes four maps of an image.
 
     Attributes:
         name: as options and models name it.
         module: of this package; its `build` takes this object, an image and weights.
-        blocks: number of residual blocks in each stage.
+        blocks: number of residual blocks in each stage of a ResNet.
         channels: of P2, P3, P4 and P5.
         p2_stride: pixels of the image to a pixel of P2, a power of two.
         has_imagenet_weights: whether Keras publishes weights of it.
+        mean, std: of RGB on the scale 0…255; the backbone takes (RGB - mean) / std.
     """
 
     name: str
     module: str
-    blocks: tuple[int, int, int, int]
+    blocks: tuple[int, ...]
     channels: tuple[int, int, int, int]
     p2_stride: int = 4
     has_imagenet_weights: bool = False
+    mean: tuple[float, float, float] = MEAN_RGB
+    std: tuple[float, float, float] = STD_RGB
 
     @property
     def p5_stride(self) -> int:
@@ -49,7 +56,16 @@ class Backbone:
         return 8 * self.p2_stride
 
 
+def _application(name, channels, mean, std) -> Backbone:
+    return Backbone(
+        name, "applications", (), channels, has_imagenet_weights=True, mean=mean, std=std
+    )
+
+
 _WIDE, _NARROW = (256, 512, 1024, 2048), (64, 128, 256, 512)
+# What published weights were trained with: RGB in -1…1, or as torchvision has it.
+_CENTRED = (127.5,) * 3, (127.5,) * 3
+_TORCH = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _ALL = (
     Backbone("resnet50", "applications", (3, 4, 6, 3), _WIDE, has_imagenet_weights=True),
     Backbone("resnet101", "applications", (3, 4, 23, 3), _WIDE, has_imagenet_weights=True),
@@ -60,10 +76,42 @@ _ALL = (
     Backbone("resnet18_slim", "residual", (2, 2, 2, 2), (32, 64, 128, 256)),
     Backbone("resnet14_tiny", "residual", (1, 1, 2, 2), (32, 64, 88, 88)),
     Backbone("resnet_nearsighted", "residual", (1, 1, 1, 1), (32, 64, 128, 128), p2_stride=2),
+    _application("mobilenet_v2", (24, 32, 96, 1280), *_CENTRED),
+    _application("mobilenet_v3_large", (24, 40, 112, 960), *_CENTRED),
+    _application("mobilenet_v3_small", (16, 24, 48, 576), *_CENTRED),
+    _application("efficientnet_v2_b0", (32, 48, 112, 1280), *_TORCH),
+    _application("efficientnet_v2_b1", (32, 48, 112, 1280), *_TORCH),
+    _application("efficientnet_v2_b2", (32, 56, 120, 1408), *_TORCH),
+    _application("efficientnet_v2_b3", (40, 56, 136, 1536), *_TORCH),
+    _application("convnext_tiny", (96, 192, 384, 768), *_TORCH),
 )
 BACKBONES = {backbone.name: backbone for backbone in _ALL}
 NAMES = tuple(BACKBONES)
 WITH_IMAGENET_WEIGHTS = tuple(b.name for b in _ALL if b.has_imagenet_weights)
+
+
+def on_image(
+    name: str, image: "keras.KerasTensor", weights: str | None = None
+) -> tuple[Pyramid, int]:
+    """Normalises an image, as the backbone wants it, and builds the backbone on it.
+
+    Args:
+        name: one of `NAMES`.
+        image: `[B, H, W, 3]`, RGB, 0…255.
+        weights: as of `build`.
+
+    Returns:
+        The maps, and pixels of the image to a pixel of P2.
+
+    Raises:
+        ValueError: as of `build`.
+    """
+    import keras
+
+    backbone = _named(name)
+    variance = [value * value for value in backbone.std]
+    x = keras.layers.Normalization(mean=backbone.mean, variance=variance, name="normalization")
+    return build(name, x(image), weights), backbone.p2_stride
 
 
 def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyramid:
@@ -78,9 +126,7 @@ def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyra
     Raises:
         ValueError: unknown name, weights that this backbone has not, or a package that is missing.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
-    backbone = BACKBONES[name]
+    backbone = _named(name)
     if weights is not None and not backbone.has_imagenet_weights:
         raise ValueError(
             f"there are no published weights for backbone {name!r}, received weights={weights!r}: "
@@ -88,3 +134,9 @@ def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyra
         )
     module = importlib.import_module(f"{__name__}.{backbone.module}")
     return module.build(backbone, x, weights)
+
+
+def _named(name: str) -> Backbone:
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
+    return BACKBONES[name]

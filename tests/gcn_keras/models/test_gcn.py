@@ -8,11 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
-from keras.src.legacy.saving import legacy_h5_format
 from places import REPOSITORY
 
 from gcn_keras import gcn
@@ -484,91 +482,6 @@ class TestResNet50GCN:
         model.train_on_batch(pictures(64, 64, 2).astype("float32"), np.array([0, 1]))
         moved = np.abs(model.get_layer("conv4_block1_left_1_conv").kernel.numpy() - before)
         assert np.isfinite(moved).all() and (moved > 0).mean() > 0.9
-
-
-@pytest.fixture(scope="class")
-def published(tmp_path_factory):
-    """A ResNet50 like the one that Keras publishes, and its file: random, batch norms too."""
-    keras.utils.set_random_seed(3)
-    network = keras.applications.ResNet50(weights=None, include_top=False)
-    random = np.random.default_rng(0)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            shape = layer.gamma.shape
-            layer.set_weights(
-                [
-                    random.uniform(0.5, 1, shape),
-                    random.normal(0, 0.1, shape),
-                    random.normal(0, 0.1, shape),
-                    random.uniform(0.5, 1.5, shape),
-                ]
-            )
-    path = tmp_path_factory.mktemp("weights") / "resnet50_notop.h5"
-    with h5py.File(path, "w") as file:
-        legacy_h5_format.save_weights_to_hdf5_group(file, network)
-    yield network, path
-    path.unlink()  # 90 MB
-
-
-class TestImageNetWeights:
-    def test_the_network_computes_what_it_did_on_imagenet(self, published):
-        network, path = published
-        model = gcn(3, "resnet50", block="conv1x1", weights=str(path))
-        ours = keras.Model(model.input, model.get_layer("conv5_block3_out").output)
-        images = pictures(96, 64, batch=2)
-        bgr = keras.applications.resnet.preprocess_input(images.astype(np.float32))
-        expected = logits(network, bgr)
-        assert np.abs(expected).max() > 0
-        error = np.abs(logits(ours, images) - expected).max()
-        assert error < 1e-4 * np.abs(expected).max()
-
-    def test_a_failed_download_says_what_to_do(self, monkeypatch):
-        def refuse(*arguments, **options):
-            raise OSError("no route to host")
-
-        monkeypatch.setattr(keras.utils, "get_file", refuse)
-        with pytest.raises(ValueError) as caught:
-            gcn(3, "resnet50", weights="imagenet")
-        address = (
-            "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-            "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
-        )
-        assert str(caught.value) == (
-            f"the ImageNet weights of resnet50 could not be downloaded (no route to host): fetch "
-            f"{address} by hand and give its path as weights"
-        )
-
-    def test_imagenet_file_is_asked_for_with_its_checksum(self, published, monkeypatch):
-        asked = []
-
-        def answer(name, origin, **options):
-            asked.append((name, origin.rpartition("/")[2], options["file_hash"]))
-            return str(published[1])
-
-        monkeypatch.setattr(keras.utils, "get_file", answer)
-        backbones.build("resnet50", keras.Input((32, 32, 3)), "imagenet")
-        file = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
-        assert asked == [(file, file, "4d473c1dd8becc155b73f8504c6f6626")]
-
-    def test_a_missing_file(self, tmp_path):
-        path = tmp_path / "none.h5"
-        with pytest.raises(ValueError) as caught:
-            gcn(3, "resnet50", weights=str(path))
-        assert str(caught.value) == f"no weights file at {path}"
-
-    @pytest.mark.parametrize("content", ["text", "another network", "empty HDF5", "other ending"])
-    def test_a_wrong_file(self, tmp_path, content):
-        path = tmp_path / ("weights.npz" if content == "other ending" else "weights.h5")
-        if content in ("text", "other ending"):
-            path.write_text("not a weights file")
-        else:
-            network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-            with h5py.File(path, "w") as file:
-                if content == "another network":
-                    legacy_h5_format.save_weights_to_hdf5_group(file, network)
-        with pytest.raises(ValueError) as caught:
-            gcn(3, "resnet50", weights=str(path))
-        assert str(caught.value).startswith(f"{path} holds no weights of resnet50 without top: ")
 
 
 MODELS = Path(blocks.__file__).parent

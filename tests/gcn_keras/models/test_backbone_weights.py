@@ -1,0 +1,204 @@
+"""Networks of keras.applications compute, within a model, what they did on ImageNet."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.legacy.saving import legacy_h5_format
+from keras.src.utils import file_utils
+
+from gcn_keras import gcn
+from gcn_keras.models import backbones
+
+PAGE = "https://storage.googleapis.com/tensorflow/keras-applications/"
+RESNET = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+slow = pytest.mark.slow
+FAMILIES = [
+    pytest.param("resnet50", "ResNet50", "resnet", marks=slow),
+    ("mobilenet_v2", "MobileNetV2", "mobilenet_v2"),
+    ("mobilenet_v3_large", "MobileNetV3Large", "mobilenet_v3"),
+    ("mobilenet_v3_small", "MobileNetV3Small", "mobilenet_v3"),
+    pytest.param("efficientnet_v2_b0", "EfficientNetV2B0", "efficientnet_v2", marks=slow),
+    pytest.param("efficientnet_v2_b3", "EfficientNetV2B3", "efficientnet_v2", marks=slow),
+    pytest.param("convnext_tiny", "ConvNeXtTiny", "convnext", marks=slow),
+]
+
+
+def pictures(height, width, batch) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
+
+
+def randomised(constructor) -> keras.Model:
+    """A network with Keras' own preprocessing; statistics and biases are random, too."""
+    keras.utils.set_random_seed(3)
+    network = constructor(weights=None, include_top=False, input_shape=(64, 64, 3))
+    random = np.random.default_rng(0)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            values = {
+                "gamma": random.uniform(0.5, 1, shape),
+                "beta": random.normal(0, 0.1, shape),
+                "moving_mean": random.normal(0, 0.1, shape),
+                "moving_variance": random.uniform(0.5, 1.5, shape),
+            }
+            for name, value in values.items():
+                if getattr(layer, name) is not None:
+                    getattr(layer, name).assign(value)
+    return network
+
+
+def write(network, path) -> None:
+    """As the files that Keras publishes."""
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
+
+
+def features(model, images) -> np.ndarray:
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("name, constructor, module", FAMILIES)
+def test_the_network_computes_what_it_did_on_imagenet(name, constructor, module, tmp_path):
+    network = randomised(getattr(keras.applications, constructor))
+    write(network, tmp_path / "notop.h5")
+    image = keras.Input((None, None, 3), name="image")
+    pyramid, stride = backbones.on_image(name, image, str(tmp_path / "notop.h5"))
+    ours = keras.Model(image, pyramid["P5"])
+    images = pictures(64, 64, batch=2)
+    prepared = getattr(keras.applications, module).preprocess_input(images.astype(np.float32))
+    expected = features(network, prepared)
+    error = np.abs(features(ours, images) - expected).max()
+    assert stride == 4 and error < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v2"])
+def test_equal_networks_have_equal_names(name, tmp_path):
+    first, second = (gcn(3, name, 3) for _ in range(2))
+    names = [layer.name for layer in first.layers]
+    assert names == [layer.name for layer in second.layers] and len(set(names)) == len(names)
+    first.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [layer.name for layer in loaded.layers] == names
+    images = pictures(32, 64, 1)
+    np.testing.assert_array_equal(features(loaded, images), features(first, images))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_small", "efficientnet_v2_b1"])
+def test_a_failed_download_says_what_to_do(name, monkeypatch):
+    def refuse(file, origin, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(file_utils, "get_file", refuse)
+    with pytest.raises(ValueError) as caught:
+        gcn(3, name, weights="imagenet")
+    file = {
+        "resnet50": f"resnet/{RESNET}",
+        "mobilenet_v3_small": (
+            "mobilenet_v3/weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"
+        ),
+        "efficientnet_v2_b1": "efficientnet_v2/efficientnetv2-b1_notop.h5",
+    }[name]
+    assert str(caught.value) == (
+        f"the ImageNet weights of {name} could not be downloaded (no route to host): fetch "
+        f"{PAGE}{file} by hand and give its path as weights"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(backbones.WITH_IMAGENET_WEIGHTS))
+def test_the_file_that_an_error_names_is_the_one_that_keras_fetches(name, monkeypatch):
+    asked = []
+
+    def refuse(file, origin, **options):
+        asked.append(origin)
+        raise OSError("stop")
+
+    monkeypatch.setattr(file_utils, "get_file", refuse)
+    with pytest.raises(ValueError) as caught:
+        backbones.build(name, keras.Input((32, 32, 3)), "imagenet")
+    assert f"fetch {asked[0]} by hand" in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    path = tmp_path / "none.h5"
+    with pytest.raises(ValueError) as caught:
+        gcn(3, "mobilenet_v3_small", weights=str(path))
+    assert str(caught.value) == f"no weights file at {path}"
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_small"])
+@pytest.mark.parametrize("content", ["text", "another network", "empty HDF5", "other ending"])
+def test_a_wrong_file(tmp_path, name, content):
+    path = tmp_path / ("weights.npz" if content == "other ending" else "weights.h5")
+    if content in ("text", "other ending"):
+        path.write_text("not a weights file")
+    else:
+        network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        with h5py.File(path, "w") as file:
+            if content == "another network":
+                legacy_h5_format.save_weights_to_hdf5_group(file, network)
+    with pytest.raises(ValueError) as caught:
+        gcn(3, name, weights=str(path))
+    assert str(caught.value).startswith(f"{path} holds no weights of {name} without top: ")
+
+
+def small_network(names=("P2", "P3", "P4", "P5"), strides=(4, 2, 2, 2), shape=(None, None, 3)):
+    """Raw pixels to four maps; layers have the names of this project's own."""
+    x = image = keras.Input(shape)
+    x = keras.layers.Rescaling(1 / 255)(x)
+    maps = []
+    for i, stride in enumerate(strides):
+        x = keras.layers.Conv2D(4 + i, 3, strides=stride, padding="same", name=f"gcn_p{i}")(x)
+        x = keras.layers.BatchNormalization(name=f"br_p{i}")(x)
+        maps.append(keras.layers.ReLU()(x))
+    return keras.Model(image, dict(zip(names, maps, strict=True)) if names else maps, name="mine")
+
+
+@pytest.mark.parametrize("names", [("P2", "P3", "P4", "P5"), None])
+def test_any_model_as_backbone(names):
+    network = small_network(names)
+    model = gcn(3, network, 3, freeze_batch_norm=True)
+    assert model.name == "gcn_mine"
+    assert model.get_layer("p4_gcn_p2").output.shape[-1] == 6
+    images = pictures(64, 96, 1)
+    ours = keras.Model(model.input, model.get_layer("p5_br_p3").output)
+    theirs = keras.Model(network.input, network.get_layer("br_p3").output)
+    np.testing.assert_array_equal(features(ours, images), features(theirs, images))
+    assert features(model, images).shape == (1, 64, 96, 3)
+    assert not model.get_layer("p2_br_p0").trainable and network.get_layer("br_p0").trainable
+
+
+def test_a_stem_of_stride_two():
+    model = gcn(3, small_network(strides=(2, 2, 2, 2)), 3)
+    assert features(model, pictures(32, 32, 1)).shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "network, message",
+    [
+        (
+            lambda: small_network(strides=(4, 2, 1, 2)),
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of another power of two and its "
+            "doubles; those of 'mine' have 4, 8, 8, 16",
+        ),
+        (
+            lambda: small_network(strides=(3, 2, 2, 2), shape=(96, 96, 3)),
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of another power of two and its "
+            "doubles; those of 'mine' have 3, 6, 12, 24",
+        ),
+        (
+            lambda: small_network(names=("C2", "C3", "C4", "C5")),
+            "a model as backbone gives the maps P2, P3, P4 and P5, by these names or in this "
+            "order; 'mine' has 4 outputs",
+        ),
+    ],
+)
+def test_a_model_that_is_no_backbone(network, message):
+    with pytest.raises(ValueError) as caught:
+        gcn(3, network(), 3)
+    assert str(caught.value) == message
+
+
+def test_a_model_takes_no_weights():
+    with pytest.raises(ValueError, match="a model as backbone has its weights, received weights='"):
+        gcn(3, small_network(), 3, weights="imagenet")
