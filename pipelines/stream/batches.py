@@ -16,6 +16,7 @@ from pipelines.stream.record_order import (
     endless_records,
     seeds_of_draws,
     visited_records,
+    with_following,
 )
 
 # Batches made ahead. A small fixed number: large crops must not pile up in memory.
@@ -48,9 +49,15 @@ def checked_options(
 
 
 def batches_of(
-    dataset: PreparedDataset, split: str, example: Callable, options: StreamOptions
+    dataset: PreparedDataset,
+    split: str,
+    example: Callable,
+    options: StreamOptions,
+    in_pairs: bool = False,
 ) -> tf.data.Dataset:
     """An endless stream of batches of what `example` makes of seeds, integers `[2]`, and a record.
+
+    With `in_pairs` it is given the record that follows, too; not with `data_service`.
 
     Raises:
         UserError: the cache cannot be written.
@@ -62,12 +69,14 @@ def batches_of(
         records, made = visited_records(dataset, split, options), example
     else:
         records = endless_records(dataset, split, options)
+        if in_pairs:
+            records = with_following(records)
         if count > 1:
-            records = records.filter(lambda number, _: number // part_size % count == index)
+            records = records.filter(lambda number, *_: number // part_size % count == index)
 
         # The seeds are made in here, with all cores: a map of its own is a tenth of a small crop.
-        def made(number, record):
-            return example(seeds_of_draws(options.seed, number), record)
+        def made(number, *records):
+            return example(seeds_of_draws(options.seed, number), *records)
 
     if options.skip_errors:
         name = f"{dataset.name} {split}"

@@ -103,10 +103,23 @@ class SegmentationOptions(StreamOptions):
         mode: "crop" cuts from images that are larger than `crop`; "pad" shows whole images,
             unscaled, and a larger one is an error that names it. Both pad smaller ones.
         scale: smallest and largest factor by which images are scaled, drawn uniformly.
+        flip_vertical: whether half of the examples are turned upside down.
+        rotate: largest angle in degrees, 0…180, by which examples are rotated either way.
+        hue: largest shift of hues in turns of the colour circle, 0…0.5.
+        sharpness: strength of blurring or sharpening, 0…1.
+        erase: probability that a rectangle is covered and void.
+        mix: what each second example takes from another one: "none", a rectangle ("cutmix"), or
+            half of its classes ("classmix").
     """
 
     mode: Literal["crop", "pad"] = "crop"
     scale: tuple[float, float] = (1.0, 1.0)
+    flip_vertical: bool = False
+    rotate: float = 0.0
+    hue: float = 0.0
+    sharpness: float = 0.0
+    erase: float = 0.0
+    mix: Literal["none", "cutmix", "classmix"] = "none"
 
     def check(self) -> None:
         """Checks the values, as `StreamOptions.check` does."""
@@ -117,6 +130,18 @@ class SegmentationOptions(StreamOptions):
             raise ArgumentError(
                 "scale", f"must be smallest and largest factor, both positive, got {self.scale}"
             )
+        for name, most in (("rotate", 180), ("hue", 0.5), ("sharpness", 1), ("erase", 1)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ArgumentError(name, f"must be in 0…{most}, got {getattr(self, name)}")
+        if self.mix not in ("none", "cutmix", "classmix"):
+            raise ArgumentError("mix", f"must be none, cutmix or classmix, got {self.mix!r}")
+        for other in ("data_service", "skip_errors"):
+            if self.mix != "none" and getattr(self, other):
+                raise ArgumentError(
+                    "mix",
+                    f"excludes {{{other}}}: an example is mixed with the one after it in the "
+                    f"stream, got {self.mix!r}",
+                )
         if self.mode == "pad" and tuple(self.scale) != (1.0, 1.0):
             raise ArgumentError(
                 "scale", f"must be 1 and 1 in mode 'pad', which resizes nothing, got {self.scale}"

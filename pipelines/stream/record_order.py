@@ -70,6 +70,16 @@ def endless_records(
     return epochs.skip(start % epoch_length).enumerate(start)
 
 
+def with_following(records: tf.data.Dataset) -> tf.data.Dataset:
+    """(number, record) of an endless stream to (number, record, the record after it)."""
+
+    def shift(former, element):
+        return element, (*former, element[1])
+
+    start = tf.constant(0, tf.int64), tf.constant("")
+    return records.scan(start, shift).skip(1)
+
+
 def seeds_of_draws(seed: int, number: tf.Tensor) -> tf.Tensor:
     """The two seeds of what is drawn for an example, from its number in `endless_records`."""
     return tf.stack([tf.constant(seed, tf.int64), number])

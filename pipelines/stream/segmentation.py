@@ -1,12 +1,14 @@
 """From TFRecords of images and label maps to batches for training, with tf.data."""
 
+import functools
 import shlex
 from typing import Any
 
 import tensorflow as tf
 
 from pipelines.datasets import PreparedDataset
-from pipelines.stream import crops
+from pipelines.stream import augmentation, crops
+from pipelines.stream.augmentation import folded
 from pipelines.stream.batches import batches_of, checked_options
 from pipelines.stream.evaluation import whole_example
 from pipelines.stream.faults import check_some_usable
@@ -69,8 +71,7 @@ def training_batches(
         doctor = f"python -m pipelines.doctor {shlex.quote(dataset.name)} --split {split}"
         check_some_usable(dataset, split, size, f"{doctor} tells why")
 
-    def example(seeds, record):
-        parsed = dataset.parse(record)
+    def pair(seeds, parsed):
         image, label = crops.random_crop(
             parsed["image"],
             parsed["label"],
@@ -82,6 +83,17 @@ def training_batches(
             jitter=given.jitter,
             image_id=parsed["image_id"],
         )
-        return (image, label, parsed["image_id"]) if with_ids else (image, label)
+        return augmentation.augment(image, label, seeds, given)
 
-    return batches_of(dataset, split, example, given)
+    def example(seeds, record, *following):
+        parsed = dataset.parse(record)
+        made = pair(seeds, parsed)
+        if following:
+            other = functools.partial(pair, folded(seeds, 1), dataset.parse(*following))
+            made = augmentation.mix(made, other, folded(seeds, 2), given.mix)
+        if given.erase:
+            draws = tf.random.stateless_uniform([5], folded(seeds, 3))
+            made = augmentation.erase(made, draws, given.erase)
+        return (*made, parsed["image_id"]) if with_ids else made
+
+    return batches_of(dataset, split, example, given, in_pairs=given.mix != "none")

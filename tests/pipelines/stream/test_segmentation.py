@@ -255,6 +255,53 @@ def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, count)
     assert same(joined, whole)
 
 
+ALL_AUGMENTATIONS = {
+    "crop": (9, 9), "seed": 5, "scale": (0.6, 1.5), "jitter": 0.2, "flip_vertical": True,
+    "rotate": 30.0, "hue": 0.1, "sharpness": 0.5, "erase": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mix", ["none", "cutmix", "classmix"])
+def test_augmentations_follow_from_the_seed_wherever_a_stream_begins(twelve, mix):
+    options = {**ALL_AUGMENTATIONS, "mix": mix, "batch_size": 6}
+    whole = take(training_batches(twelve, "train", **options), 7)
+    assert same(take(training_batches(twelve, "train", start=3, **options), 4), whole[3:])
+    parts = [
+        take(training_batches(twelve, "train", batch_part=(index, 3), **options), 7)
+        for index in range(3)
+    ]
+    for batch, *pieces in zip(whole, *parts, strict=True):
+        for part, *arrays in zip(batch, *pieces, strict=True):
+            np.testing.assert_array_equal(np.concatenate(arrays), part)
+    assert {label for _, labels in whole for label in np.unique(labels)} <= {*range(12), 255}
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "classmix"])
+def test_an_example_is_mixed_with_the_one_after_it(twelve, mix):
+    plain = {"crop": (6, 8), "batch_size": 1, "flip": False}
+    alone = [labels[0] for _, labels in take(training_batches(twelve, "train", **plain), 40)]
+    mixed = [
+        labels[0] for _, labels in take(training_batches(twelve, "train", mix=mix, **plain), 39)
+    ]
+    changed = 0
+    for own, following, got in zip(alone[:-1], alone[1:], mixed, strict=True):
+        assert ((got == own) | (got == following)).all()
+        changed += (got != own).any()
+    # The half that is mixed; each example has one class, which classmix pastes whole.
+    assert 10 <= changed <= 29
+
+
+def test_one_augmentation_does_not_shift_the_draws_of_another(twelve):
+    options = {"crop": (9, 9), "batch_size": 4, "seed": 5, "scale": (0.6, 1.5)}
+    first, second = (
+        take(training_batches(twelve, "train", hue=hue, flip_vertical=True, **options), 3)
+        for hue in (0.0, 0.2)
+    )
+    for (images, labels), (shifted, same_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(labels, same_labels)
+        assert (images != shifted).any()
+
+
 def test_ids_come_with_their_images(twelve):
     stream = training_batches(twelve, "train", crop=(6, 8), batch_size=4, with_ids=True)
     for _, labels, ids in take(stream, 3):
