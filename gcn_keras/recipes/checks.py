@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS
-from gcn_keras.recipes.recipe import ClassificationRecipe, Recipe, SegmentationRecipe
+from gcn_keras.recipes.recipe import LOSSES, ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError
 from pipelines.datasets import classification
@@ -21,6 +21,7 @@ _RANGES = (
     ("positive", lambda x: 0 < x < math.inf, "learning_rate"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "momentum batch_norm_momentum"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing"),
+    ("above 0 and at most 1", lambda x: 0 < x <= 1, "ohem"),
 )
 
 
@@ -36,6 +37,7 @@ def check(recipe: Recipe) -> None:
         datasets.parse_name(recipe.dataset)
         _check_kernels(recipe)
         _check_scale(recipe)
+        _check_loss(recipe)
         tile = recipe.validation_tile
         if tile and min(tile) < 1:
             raise ArgumentError(
@@ -107,6 +109,32 @@ def _check_scale(recipe: SegmentationRecipe) -> None:
         raise ArgumentError(
             "scale", f"takes the smallest and the largest factor, got {smallest} {largest}"
         )
+
+
+def _check_loss(recipe: SegmentationRecipe) -> None:
+    parts = recipe.loss.split("+")
+    unknown = [part for part in parts if part not in LOSSES]
+    if unknown or len(set(parts)) < len(parts):
+        raise ArgumentError(
+            "loss",
+            f"must be one of {', '.join(LOSSES)}, or several of them with + between, got "
+            f"{recipe.loss!r}",
+        )
+    weights = recipe.class_weights
+    if not isinstance(weights, str) and not (
+        weights and all(0 <= weight < math.inf for weight in weights) and any(weights)
+    ):
+        raise ArgumentError(
+            "class_weights",
+            f"must be none, sqrt, median-frequency, or a number of at least 0 for each class, got "
+            f"{' '.join(map(str, weights))}",
+        )
+    if not set(parts) & {"cross-entropy", "focal"}:
+        for field, default in (("ohem", 1.0), ("class_weights", "none")):
+            if getattr(recipe, field) != default:
+                raise ArgumentError(
+                    field, f"is for {{loss}} cross-entropy and focal, got {{loss}} {recipe.loss}"
+                )
 
 
 def _check_devices(recipe: Recipe) -> None:

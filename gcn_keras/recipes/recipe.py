@@ -15,6 +15,8 @@ from gcn_keras.models import backbones
 from pipelines import datasets
 from pipelines.stream.options import ClassificationOptions, SegmentationOptions, StreamOptions
 
+LOSSES = ("cross-entropy", "focal", "dice", "lovasz")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -45,7 +47,7 @@ class Recipe:
 
     # === Model (Figure 2) ===
     backbone: Literal[backbones.NAMES] = "resnet50"
-    """ResNet that gives the pyramid P2…P5."""
+    """Network that gives the pyramid P2…P5."""
     weights: str | None = None
     """First weights: `imagenet`, Keras' file of them (.h5), or a model trained here (.keras)."""
     batch_norm_momentum: float = 0.99
@@ -157,10 +159,27 @@ class SegmentationRecipe(Recipe):
     """Way to a crop: `crop` cuts from larger images, `pad` shows whole ones and refuses larger."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the random scaling before the crop."""
+    flip_vertical: bool = False
+    """Whether half of the images are turned upside down."""
+    rotate: float = 0.0
+    """Degrees, in both directions, of the random rotation."""
+    hue: float = 0.0
+    """Strength of the shift of hues, in turns of the colour circle: 0…0.5."""
+    sharpness: float = 0.0
+    """Strength of blurring or sharpening, 0…1."""
+    erase: float = 0.0
+    """Probability that a rectangle of a crop is covered and void."""
+    mix: Literal["none", "cutmix", "classmix"] = "none"
+    """Part of another image on each second one: a rectangle, or half of its classes."""
 
     # === Loss ===
-    class_weights: Literal["none", "sqrt", "median-frequency"] = "none"
-    """Weights of the classes in the loss: median frequency balancing, or its square root."""
+    loss: str = "cross-entropy"
+    """Loss: cross-entropy, focal, dice or lovasz, or a sum of them: cross-entropy+dice."""
+    ohem: float = 1.0
+    """Share of each image's pixels, the hardest, that cross-entropy and focal learn from."""
+    class_weights: Literal["none", "sqrt", "median-frequency"] | tuple[float, ...] = "none"
+    """Weights of the classes in cross-entropy and focal: median frequency balancing, its square
+    root, or a number for each class."""
 
     # === Results ===
     validation_tile: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="H W")] = None

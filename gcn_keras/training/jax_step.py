@@ -82,7 +82,7 @@ class JaxStep(Step):
         logits, others, losses = self.model.stateless_call(
             trainable, others, images, training=True, return_losses=True
         )
-        loss = self.loss.weighted_sum(labels, logits) / total
+        loss = jnp.sum(self.loss.weighted_sum(labels, logits) / total)
         loss += sum(losses) / self.accumulate
         with keras.StatelessScope(
             state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))

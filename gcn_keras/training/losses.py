@@ -1,8 +1,9 @@
-"""Cross-entropy over the valid pixels of a batch, and over its images.
+"""Losses over the valid pixels of a batch, and over its images.
 
-Both are Keras' own and work in `compile` and `fit`. Besides, each has `weighted_sum` and
+All are Keras losses and work in `compile` and `fit`. Besides, each has `weighted_sum` and
 `total_weight`, whose quotient it is: so a training step can divide a batch over devices and over
-time, and still take the mean over all of it, which `fit` cannot (see `tensorflow_step`).
+time, and still take the mean over all of it, which `fit` cannot (see `tensorflow_step`). Losses
+that are not made pixel by pixel (`Dice`, `Lovasz`, the hardest pixels) are made image by image.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     Args:
         class_weights: one float a class, or None for equal weights.
+        focus: γ of the focal loss (Lin et al. 2017), whose pixels count (1 - p[y])^γ times; 0 is
+            cross-entropy.
+        hardest: share of each image's valid pixels, those with the highest loss, that are learnt
+            from (Shrivastava et al. 2016). The mean is over as many: Σ w[y] is multiplied by it.
         name: the loss's name.
 
     Call arguments:
@@ -35,19 +40,30 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def __init__(
         self,
         class_weights: Sequence[float] | np.ndarray | None = None,
+        focus: float = 0.0,
+        hardest: float = 1.0,
         name: str = "pixel_crossentropy",
     ):
         super().__init__(
             ignore_class=IGNORE, from_logits=True, reduction="mean_with_sample_weight", name=name
         )
         self.class_weights = None if class_weights is None else list(map(float, class_weights))
+        self.focus, self.hardest = focus, hardest
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        if self.focus or self.hardest < 1:  # Keras would lose sight of the void
+            return _quotient(self, y_true, y_pred, sample_weight)
         if self.class_weights is not None:
             weights = self.weights(y_true)
             given = 1.0 if sample_weight is None else ops.cast(sample_weight, "float32")
             sample_weight = weights * given
         return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        losses = super().call(y_true, y_pred)
+        if self.focus:
+            losses *= (1.0 - ops.exp(-losses)) ** self.focus
+        return losses
 
     def weights(self, y_true: Any) -> Any:
         """float32 `[B, H, W]`: what each pixel counts for; 0 for void."""
@@ -61,15 +77,147 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
         """Σ w[y]·loss. Divided by `total_weight` of a batch it is the part of the batch's loss that
         these pixels make, wherever the others are."""
-        losses = self.call(ops.cast(y_true, "int32"), y_pred)
-        return ops.sum(losses * self.weights(y_true))
+        losses, weights = self.call(ops.cast(y_true, "int32"), y_pred), self.weights(y_true)
+        if self.hardest < 1:
+            weights *= ops.cast(self._is_hard(y_true, losses), "float32")
+        return ops.sum(losses * weights)
+
+    def _is_hard(self, y_true: Any, losses: Any) -> Any:
+        """Whether a pixel is one of the hardest of its image: bool `[B, H, W]`."""
+        valid = ops.not_equal(ops.cast(y_true, "int32"), IGNORE)
+        count = ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
+        taken = ops.cast(ops.ceil(self.hardest * count), "int32")
+        known = ops.reshape(ops.where(valid, losses, -1.0), (ops.shape(losses)[0], -1))
+        ascending = ops.sort(known, axis=1)
+        place = ops.shape(known)[1] - ops.maximum(taken, 1)
+        least = ops.take_along_axis(ascending, place[:, None], axis=1)
+        return ops.logical_and(valid, losses >= least[:, :, None])
 
     def total_weight(self, y_true: Any) -> Any:
-        """Σ w[y]."""
-        return ops.sum(self.weights(y_true))
+        """Σ w[y], of the hardest pixels only their share of it."""
+        return ops.sum(self.weights(y_true)) * self.hardest
 
     def get_config(self) -> dict:
-        return {"class_weights": self.class_weights, "name": self.name}
+        return {
+            "class_weights": self.class_weights,
+            "focus": self.focus,
+            "hardest": self.hardest,
+            "name": self.name,
+        }
+
+
+class _OfImages(keras.losses.Loss):
+    """Mean over the images that have a valid pixel; a subclass gives the images' losses."""
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return _quotient(self, y_true, y_pred, sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Labels `[B, H, W]` and logits `[B, H, W, C]` to float32 `[B]`; 0 without a valid pixel.
+
+        It is the mean over the classes that occur in the image's labels.
+        """
+        labels = ops.cast(y_true, "int32")
+        valid = ops.not_equal(labels, IGNORE)[..., None]
+        truth = ops.one_hot(ops.where(valid[..., 0], labels, -1), y_pred.shape[-1])
+        shares = ops.where(valid, ops.softmax(ops.cast(y_pred, "float32")), 0.0)
+        occurs = ops.cast(ops.max(truth, axis=(1, 2)) > 0, "float32")
+        losses = self.of_classes(truth, shares)
+        return ops.sum(losses * occurs, axis=1) / ops.maximum(ops.sum(occurs, axis=1), 1.0)
+
+    def of_classes(self, truth: Any, shares: Any) -> Any:
+        """One-hot labels and probabilities `[B, H, W, C]`, 0 where void, to float32 `[B, C]`."""
+        raise NotImplementedError
+
+    def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
+        """Sum of the images' losses."""
+        return ops.sum(self.call(y_true, y_pred))
+
+    def total_weight(self, y_true: Any) -> Any:
+        """Number of images with a valid pixel, float32."""
+        valid = ops.not_equal(ops.cast(y_true, "int32"), IGNORE)
+        return ops.sum(ops.cast(ops.any(valid, axis=(1, 2)), "float32"))
+
+
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class Dice(_OfImages):
+    """1 - 2·|A∩B| / (|A| + |B|) of soft label maps, over each image's classes (Milletari 2016).
+
+    Call arguments:
+        y_true: labels `[B, H, W]`, integers, 255 for void.
+        y_pred: logits `[B, H, W, C]`.
+    """
+
+    def of_classes(self, truth: Any, shares: Any) -> Any:
+        return keras.losses.dice(truth, shares, axis=(1, 2))
+
+
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class Lovasz(_OfImages):
+    """The Lovász extension of 1 - IoU, over each image's classes (Berman et al. 2018).
+
+    Call arguments:
+        y_true: labels `[B, H, W]`, integers, 255 for void.
+        y_pred: logits `[B, H, W, C]`.
+    """
+
+    def of_classes(self, truth: Any, shares: Any) -> Any:
+        shape = (ops.shape(truth)[0], -1, truth.shape[-1])
+        truth, shares = ops.reshape(truth, shape), ops.reshape(shares, shape)
+        errors = ops.abs(truth - shares)  # 0 where void, and so behind all others
+        order = ops.argsort(-errors, axis=1)
+        errors = ops.take_along_axis(errors, order, axis=1)
+        truth = ops.take_along_axis(truth, order, axis=1)
+        # 1 - IoU where the pixels with the largest errors so far are all wrong.
+        count = ops.sum(truth, axis=1, keepdims=True)
+        union = count + ops.cumsum(1.0 - truth, axis=1)
+        jaccard = 1.0 - (count - ops.cumsum(truth, axis=1)) / ops.maximum(union, 1.0)
+        steps = jaccard - ops.pad(jaccard, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+        return ops.sum(errors * steps, axis=1)
+
+
+@keras.saving.register_keras_serializable(package="gcn_keras")
+class SumOfLosses(keras.losses.Loss):
+    """The sum of several losses of this module.
+
+    Its `weighted_sum` and `total_weight` have a number for each; the loss is the sum of the
+    quotients.
+
+    Args:
+        losses: the losses.
+        name: the loss's name.
+    """
+
+    def __init__(self, losses: Sequence[keras.losses.Loss], name: str = "sum_of_losses"):
+        super().__init__(name=name)
+        self.losses = list(losses)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        return sum(loss(y_true, y_pred, sample_weight) for loss in self.losses)
+
+    def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
+        """float32 `[number of losses]`."""
+        return ops.stack([loss.weighted_sum(y_true, y_pred) for loss in self.losses])
+
+    def total_weight(self, y_true: Any) -> Any:
+        """float32 `[number of losses]`."""
+        return ops.stack([loss.total_weight(y_true) for loss in self.losses])
+
+    def get_config(self) -> dict:
+        parts = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {"losses": parts, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "SumOfLosses":
+        losses = [keras.saving.deserialize_keras_object(part) for part in config["losses"]]
+        return cls(losses, config["name"])
+
+
+def _quotient(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+    if sample_weight is not None:
+        raise ValueError(f"{type(loss).__name__} takes no sample weights of single pixels")
+    total = ops.maximum(loss.total_weight(y_true), keras.config.epsilon())
+    return loss.weighted_sum(y_true, y_pred) / total
 
 
 @keras.saving.register_keras_serializable(package="gcn_keras")

@@ -28,6 +28,7 @@ from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task
 from pipelines import datasets
+from pipelines.base.errors import ArgumentError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import class_pixel_counts, whole_example
@@ -35,6 +36,7 @@ from pipelines.stream.record_order import all_records
 from pipelines.stream.segmentation import training_batches
 
 SAMPLES = 6
+FOCUS = 2.0  # of the focal loss, as of Lin et al. 2017
 
 
 class Segmentation(Task[SegmentationRecipe]):
@@ -56,15 +58,32 @@ class Segmentation(Task[SegmentationRecipe]):
                     recipe.weights, legend.class_names, repr(dataset.name), dataset.class_names
                 )
 
-    def loss(self) -> losses.PixelCrossentropy:
+    def loss(self) -> keras.losses.Loss:
+        weights, hardest = self._class_weights(), self.recipe.ohem
+        made: dict[str, Callable[[], keras.losses.Loss]] = {
+            "cross-entropy": lambda: losses.PixelCrossentropy(weights, hardest=hardest),
+            "focal": lambda: losses.PixelCrossentropy(weights, FOCUS, hardest),
+            "dice": losses.Dice,
+            "lovasz": losses.Lovasz,
+        }
+        parts = [made[name]() for name in self.recipe.loss.split("+")]
+        return parts[0] if len(parts) == 1 else losses.SumOfLosses(parts)
+
+    def _class_weights(self) -> Sequence[float] | np.ndarray | None:
         recipe = self.recipe
         if recipe.class_weights == "none":
-            return losses.PixelCrossentropy()
+            return None
+        if not isinstance(recipe.class_weights, str):
+            if len(recipe.class_weights) != self.dataset.num_classes:
+                raise ArgumentError(
+                    "class_weights",
+                    f"must be a number for each of the {self.dataset.num_classes} classes of "
+                    f"{self.dataset.name!r}, got {len(recipe.class_weights)}",
+                )
+            return recipe.class_weights
         counts = class_pixel_counts(self.dataset, recipe.train_split, recipe.skip_errors)
         weights = median_frequency_weights(counts)
-        if recipe.class_weights == "sqrt":
-            weights = np.sqrt(weights)
-        return losses.PixelCrossentropy(weights)
+        return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
     def begin(self, run: RunFolder) -> None:
         super().begin(run)

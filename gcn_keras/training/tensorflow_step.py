@@ -108,7 +108,7 @@ class TensorFlowStep(Step):
     def _gradients_of(self, images, labels, total):
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
-            loss = self.loss.weighted_sum(labels, logits) / total
+            loss = tf.reduce_sum(self.loss.weighted_sum(labels, logits) / total)
             # Weight decay, once for all of them.
             loss += sum(self.model.losses, 0.0) / (self.team.replicas * self.accumulate)
             scaled = self.optimizer.scale_loss(loss)

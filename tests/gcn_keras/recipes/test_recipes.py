@@ -175,9 +175,22 @@ PRETRAIN_CONFIGURATION = SHAPES_CONFIGURATION | {
 }
 
 
+# Options that came later, at the values that leave those runs as they are.
+SINCE_THEN = {
+    "loss": "cross-entropy",
+    "ohem": 1.0,
+    "flip_vertical": False,
+    "rotate": 0.0,
+    "hue": 0.0,
+    "sharpness": 0.0,
+    "erase": 0.0,
+    "mix": "none",
+}
+
+
 @pytest.mark.parametrize("wanted", [SHAPES_CONFIGURATION, PRETRAIN_CONFIGURATION])
 def test_configurations_are_those_of_runs_from_before(wanted):
-    assert recipe.configuration(RECIPES[wanted["name"]]) == wanted
+    assert recipe.configuration(RECIPES[wanted["name"]]) == {**wanted, **SINCE_THEN}
 
 
 def test_how_a_run_goes_on_as_it_was_begun():
@@ -203,6 +216,7 @@ def test_options_replace_fields(tmp_path):
     model.touch()
     recipe = parse(
         "--kernel-size 3 5 5 7 --recipe camvid --crop 96 128 --no-flip --batch=2 --optimizer sgd "
+        "--loss cross-entropy+dice --class-weights 1 2.5 --mix classmix "
         f"--scale 0.5 2 --weights {model} --steps-per-epoch 9 --no-export".split()
     )
     assert recipe == dataclasses.replace(
@@ -213,6 +227,9 @@ def test_options_replace_fields(tmp_path):
         batch=2,
         optimizer="sgd",
         scale=(0.5, 2.0),
+        loss="cross-entropy+dice",
+        class_weights=(1.0, 2.5),
+        mix="classmix",
         weights=str(model),
         steps_per_epoch=9,
         export=False,
@@ -246,6 +263,17 @@ def test_recipes_are_frozen():
         ("--backbone resnet_nearsighted --crop 60 64", "multiples of 16, .*got 60 64$"),
         ("--recipe shape", "there is no recipe 'shape'; there are: shapes, shapes-ablation, camv"),
         ("--batch 2 --recipe", "--recipe needs a name: one of shapes, "),
+        ("--loss mse", "--loss must be one of cross-entropy, focal, dice, lovasz, or several of "),
+        ("--loss dice+dice", r"of them with \+ between, got 'dice\+dice'$"),
+        ("--loss dice --ohem 0.5", "--ohem is for --loss cross-entropy and focal, got --loss dice"),
+        ("--loss lovasz --class-weights sqrt", "--class-weights is for --loss cross-entropy and"),
+        ("--ohem 0", "--ohem must be above 0 and at most 1, got 0.0$"),
+        ("--class-weights 1 -2", "--class-weights must be none, sqrt, .*, got 1.0 -2.0$"),
+        ("--class-weights 0 0", "--class-weights must be none, sqrt, .*, got 0.0 0.0$"),
+        ("--rotate 200", "--rotate must be in 0…180, got 200.0$"),
+        ("--hue 0.6", "--hue must be in 0…0.5, got 0.6$"),
+        ("--erase -0.1", "--erase must be in 0…1, got -0.1$"),
+        ("--mix cutmix --skip-errors", "--mix excludes --skip-errors: an example is mixed with"),
         ("--dataset camvids", r"there is no data set 'camvids' \(did you mean 'camvid'\?\)"),
         ("--batch 0", "--batch must be at least 1, got 0$"),
         ("--epochs -1", "--epochs must be at least 1, got -1$"),
@@ -258,8 +286,8 @@ def test_recipes_are_frozen():
         ("--weights no.h5", "--weights no.h5: there is no such file$"),
         (
             "--weights imagenet",
-            "--weights imagenet: Keras publishes ImageNet weights of resnet50, resnet101, "
-            "resnet152, not of --backbone resnet14_tiny: give a .keras file by --weights, or "
+            "--weights imagenet: Keras publishes ImageNet weights of resnet50, resnet101, .*"
+            "convnext_tiny, not of --backbone resnet14_tiny: give a .keras file by --weights, or "
             "--weights None$",
         ),
         ("--seed -1", "--seed must be in 0…4294967295, got -1$"),

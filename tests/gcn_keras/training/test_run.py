@@ -17,7 +17,7 @@ from small_runs import CLASSES, REPOSITORY, SMALL, ForkedFit, fit_options, prepa
 from gcn_keras import RECIPES, load_image, segment
 from gcn_keras.training.segmentation import Segmentation
 from pipelines import datasets
-from pipelines.base.errors import UserError
+from pipelines.base.errors import ArgumentError, UserError
 
 RECIPE = dataclasses.replace(
     RECIPES["shapes"], kernel_size=(3,), crop=(64, 64), learning_rate=0.2, weight_decay=0.05
@@ -130,6 +130,25 @@ class TestClassWeights:
         np.testing.assert_allclose(weights, [median / left, median / right])
         roots = class_weights("sqrt")
         np.testing.assert_allclose(roots, np.sqrt([median / left, median / right]))
+        assert class_weights((2.0, 0.5)) == [2.0, 0.5]
+        with pytest.raises(ArgumentError) as caught:
+            class_weights((1.0, 2.0, 3.0))
+        assert str(caught.value) == (
+            "class_weights must be a number for each of the 2 classes of 'image_folder', got 3"
+        )
+
+    def test_losses_by_their_names(self, data_dir):
+        prepared = datasets.load("image_folder", data_dir)
+
+        def loss(**options):
+            return Segmentation(recipe(**options), prepared).loss()
+
+        focal = loss(loss="focal", ohem=0.25, class_weights=(1.0, 3.0))
+        assert (focal.focus, focal.hardest, focal.class_weights) == (2.0, 0.25, [1.0, 3.0])
+        both = loss(loss="cross-entropy+lovasz", ohem=0.5)
+        assert [type(part).__name__ for part in both.losses] == ["PixelCrossentropy", "Lovasz"]
+        assert (both.losses[0].focus, both.losses[0].hardest) == (0.0, 0.5)
+        assert type(loss(loss="dice")).__name__ == "Dice"
 
 
 @pytest.mark.slow

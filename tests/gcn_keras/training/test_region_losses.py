@@ -1,0 +1,145 @@
+"""Losses of regions, of hard pixels and their sums, against values computed by hand."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from gcn_keras.training.losses import Dice, Lovasz, PixelCrossentropy, SumOfLosses
+
+# Softmax of these logits: 3/4 and 1/4.
+THREE_TO_ONE = [math.log(3), 0.0]
+RIGHT, WRONG = math.log(4 / 3), math.log(4)  # cross-entropy of label 0 and of label 1
+
+
+def everywhere(logits, labels):
+    return np.broadcast_to(np.array(logits, np.float32), (*np.shape(labels), len(logits)))
+
+
+def value(loss, labels, logits):
+    """By a call, and by what a step divides."""
+    labels = np.array(labels, np.uint8)
+    called = float(loss(labels, logits))
+    total = np.maximum(np.asarray(loss.total_weight(labels)), 1e-7)
+    assert np.sum(np.asarray(loss.weighted_sum(labels, logits)) / total) == pytest.approx(called)
+    return called
+
+
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        # 2 · 3/4 / (1 + 3/4) = 6/7 of class 0, which alone occurs.
+        ([[[0]]], 1 / 7),
+        # Class 0: 2 · 3/4 / (1 + 3/2) = 3/5. Class 1: 2 · 1/4 / (1 + 1/2) = 1/3.
+        ([[[0, 1]]], (2 / 5 + 2 / 3) / 2),
+        ([[[0, 255]]], 1 / 7),
+        # The mean is over the images with a valid pixel.
+        ([[[0, 0]], [[255, 255]]], 1 / 7),
+        ([[[0, 255]], [[0, 1]]], (1 / 7 + (2 / 5 + 2 / 3) / 2) / 2),
+        ([[[255, 255]]], 0.0),
+    ],
+)
+def test_dice(labels, expected):
+    assert value(Dice(), labels, everywhere(THREE_TO_ONE, labels)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        # One pixel of class 0, error 1/4: from IoU 1 to IoU 0.
+        ([[[0]]], 1 / 4),
+        # Class 0: errors 3/4 (the pixel of class 1) and 1/4. The first alone wrong makes
+        # 1 - IoU = 1/2, both 1: 3/4 · 1/2 + 1/4 · 1/2. Class 1: the same errors, of which the
+        # first is its own pixel: 3/4 · 1 + 1/4 · 0.
+        ([[[0, 1]]], (1 / 2 + 3 / 4) / 2),
+        ([[[0, 255, 255]]], 1 / 4),
+        ([[[255]]], 0.0),
+        ([[[0]], [[255]]], 1 / 4),
+    ],
+)
+def test_lovasz(labels, expected):
+    assert value(Lovasz(), labels, everywhere(THREE_TO_ONE, labels)) == pytest.approx(expected)
+
+
+def test_lovasz_of_certain_predictions_is_one_minus_the_iou():
+    rng = np.random.default_rng(0)
+    labels, predictions = rng.integers(0, 3, (2, 1, 9, 9))
+    labels[0, 0, :4] = 255
+    logits = 200.0 * np.eye(3, dtype=np.float32)[predictions]
+    valid = labels != 255
+    ious = [
+        ((labels == c) & (predictions == c)).sum()
+        / (valid & ((labels == c) | (predictions == c))).sum()
+        for c in range(3)
+    ]
+    assert value(Lovasz(), labels, logits) == pytest.approx(1 - np.mean(ious), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "labels, weights, expected",
+    [
+        # (1 - p)^2 times: 1/16 where p = 3/4, 9/16 where p = 1/4.
+        ([[[0]]], None, RIGHT / 16),
+        ([[[1]]], None, 9 * WRONG / 16),
+        ([[[0, 1, 255]]], None, (RIGHT + 9 * WRONG) / 32),
+        ([[[0, 1]]], [1, 3], (RIGHT / 16 + 3 * 9 * WRONG / 16) / 4),
+    ],
+)
+def test_focal(labels, weights, expected):
+    loss = PixelCrossentropy(weights, focus=2.0)
+    assert value(loss, labels, everywhere(THREE_TO_ONE, labels)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "labels, weights, share, expected",
+    [
+        ([[[0, 1]]], None, 0.5, WRONG),
+        ([[[0, 0, 0, 1]]], None, 0.5, (3 * RIGHT + WRONG) / 2),  # equal losses stay together
+        # Of each image the hardest half: none of the second image's void.
+        ([[[0, 1, 255]], [[1, 255, 255]]], None, 0.5, 2 * WRONG / 1.5),
+        ([[[0, 1]]], [1, 3], 0.5, 3 * WRONG / 2),
+        ([[[255, 255]]], None, 0.5, 0.0),
+    ],
+)
+def test_the_hardest_pixels(labels, weights, share, expected):
+    loss = PixelCrossentropy(weights, hardest=share)
+    assert value(loss, labels, everywhere(THREE_TO_ONE, labels)) == pytest.approx(expected)
+
+
+def test_a_sum_is_the_sum_of_its_means():
+    labels = [[[0, 1, 1, 255]], [[255] * 4]]
+    logits = everywhere(THREE_TO_ONE, labels)
+    parts = PixelCrossentropy(), Dice(), Lovasz()
+    expected = sum(value(part, labels, logits) for part in parts)
+    assert value(SumOfLosses(parts), labels, logits) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Dice(),
+        Lovasz(),
+        PixelCrossentropy([1, 2, 3], focus=2.0, hardest=0.3),
+        SumOfLosses([PixelCrossentropy(), Dice()]),
+    ],
+)
+def test_they_reload_from_a_compiled_model_and_learn(loss, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1)])
+    model.compile("sgd", loss)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.loss.get_config() == loss.get_config()
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+    labels = rng.choice([0, 1, 2, 255], (2, 4, 4)).astype(np.uint8)
+    first, *_, last = again.fit(images, labels, epochs=20, verbose=0).history["loss"]
+    assert np.isfinite(last) and last < first
+    assert first == pytest.approx(float(loss(labels, model(images))), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [Dice(), Lovasz(), PixelCrossentropy(hardest=0.5)])
+def test_weights_of_single_pixels_are_refused(loss):
+    with pytest.raises(ValueError, match="takes no sample weights of single pixels"):
+        loss(np.zeros((1, 2, 2)), np.zeros((1, 2, 2, 3)), np.ones((1, 2, 2)))
