@@ -1,5 +1,6 @@
 """Prepares a data set: `python -m pipelines.prepare NAME --from DIR --data-dir DIR`."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,11 @@ import tyro
 from pipelines import datasets
 from pipelines.base.errors import UsageError, as_options, printable, run_command
 from pipelines.datasets import classification
+from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.names import TFDS
 from pipelines.datasets.tfds_set.options import TfdsOptions
+
+_PLAIN = FolderOptions()
 
 
 def prepare(
@@ -19,11 +24,11 @@ def prepare(
     beam_options: Annotated[str | None, tyro.conf.arg(metavar="K=V,...")] = None,
     image_feature: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
     label_feature: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
-    first_label: int = 0,
     class_names: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
     skip_errors: bool = False,
     accept_findings: bool = False,
     overwrite: bool = False,
+    own: Annotated[FolderOptions, tyro.conf.arg(name="")] = _PLAIN,
 ) -> None:
     """Write a data set as sharded TFRecords, after checking every image and label.
 
@@ -43,7 +48,6 @@ def prepare(
             cityscapes19 with it: runner=DirectRunner,direct_num_workers=4.
         image_feature: Feature of tfds:NAME with the image, where it has more than one image.
         label_feature: Feature of tfds:NAME with the mask, where it has more than one mask.
-        first_label: The first class's value in the masks of tfds:NAME; lower values become void.
         class_names: File of the names of tfds:NAME's classes, one a line; without it the classes
             are counted.
         skip_errors: Leave out images that cannot be used, or whose labels cannot or are missing;
@@ -51,18 +55,24 @@ def prepare(
         accept_findings: Keep a split although its labels hold nothing but void, or 0 and 255.
         overwrite: Write it anew if it is prepared already; what is there stays until the new one is
             whole. Runs that read it must be ended first: they would go on with the new records.
+        own: Options of image_folder.
     """
-    given = TfdsOptions(image_feature, label_feature, first_label, class_names)
-    options = None if given == TfdsOptions() else given
+    tfds = TfdsOptions(image_feature, label_feature, own.first_label, class_names)
+    options: TfdsOptions | FolderOptions = own
+    other: TfdsOptions | FolderOptions = dataclasses.replace(tfds, first_label=0)
+    if name.startswith(TFDS):
+        options, other = tfds, dataclasses.replace(own, first_label=0)
+    given = [each for each in (other, options) if each != type(each)()]
     if name == classification.IMAGENET:
-        if beam_options is not None or options or skip_errors or accept_findings or overwrite:
+        if beam_options is not None or given or skip_errors or accept_findings or overwrite:
             raise UsageError(f"{name!r} is written by TFDS: it takes --from and --data-dir alone")
         _prepare_imagenet(source, data_dir)
         return
-    datasets.check_source(name, source, beam_options, options, skip_errors)
+    for each in (*given, None)[: max(1, len(given))]:
+        datasets.check_source(name, source, beam_options, each, skip_errors)
     already = datasets.is_prepared(name, data_dir) and not overwrite
     prepared = datasets.prepare(
-        *(name, source, data_dir, beam_options, options),
+        *(name, source, data_dir, beam_options, options if given else None),
         skip_errors=skip_errors,
         accept_findings=accept_findings,
         overwrite=overwrite,
@@ -72,6 +82,9 @@ def prepare(
     print(printable(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}"))
     for split, count in prepared.splits.items():
         print(printable(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}"))
+    if nearest := prepared.mask_pixels.get("nearest"):
+        share = 100 * nearest / prepared.mask_pixels["pixels"]
+        print(f"  the nearest colour decided {share:.2f} % of the masks' pixels")
     for what, count in prepared.skipped.items():
         verb = "was" if count == 1 else "were"
         print(f"  {what}: {count:,} could not be used and {verb} skipped")

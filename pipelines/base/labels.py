@@ -69,6 +69,41 @@ def voc_colour_map() -> np.ndarray:
     return colours.astype(np.uint8)
 
 
+def distinct_colours() -> np.ndarray:
+    """Colours for classes that have none of their own: no two look alike, none is near black.
+
+    The first one is gray, as class 0 is the background more often than not. Each further row is the
+    colour, of a grid in RGB, that is farthest in CIELAB from black, white, void's colour and the
+    rows before it: the first rows differ most, and the colours of a data set stay the same when
+    classes are added to it.
+
+    Returns:
+        uint8 `[256, 3]`, all rows distinct; row 255, of void, as of `voc_colour_map`.
+    """
+    levels = np.linspace(0, 255, 9).round()
+    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    lightness = _cielab(grid)[:, 0]
+    grid = grid[(lightness > 25) & (lightness < 92)]
+    places, colours = _cielab(grid), voc_colour_map()
+    colours[0] = 128
+    taken = [[0, 0, 0], [255, 255, 255], colours[IGNORE], colours[0]]
+    distance = np.linalg.norm(places[:, None] - _cielab(np.array(taken, float)), axis=-1).min(1)
+    for row in range(1, IGNORE):
+        farthest = distance.argmax()
+        colours[row] = grid[farthest]
+        distance = np.minimum(distance, np.linalg.norm(places - places[farthest], axis=-1))
+    return colours
+
+
+def _cielab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB (D65) of sRGB colours, float `[N, 3]` in 0…255: there distances are what eyes see."""
+    linear = np.where(rgb > 10.31, ((rgb / 255 + 0.055) / 1.055) ** 2.4, rgb / 255 / 12.92)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    shares = linear @ np.transpose(to_xyz) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(shares > 0.008856, np.cbrt(shares), 7.787 * shares + 16 / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
 def palette(num_classes: int, name: str | None = None) -> np.ndarray:
     """Colours for label maps.
 

@@ -61,13 +61,30 @@ def examples(
     )
 
 
+def collect(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What a function makes of items; raises `all_faults` of those that it fails on."""
+    made, faults = [], []
+    for item in items:
+        try:
+            made.append(function(item))
+        except UserError as fault:
+            faults.append(fault)
+    if faults:
+        raise all_faults(faults)
+    return made
+
+
 def all_faults(faults: Iterable[UserError]) -> UserError:
     """One error that shows the first of several, and counts them."""
-    texts = list(dict.fromkeys(map(str, faults)))  # splits may share images
+    faults = list(faults)
+    error = UserError.naming if any(fault.template for fault in faults) else UserError
+    # Splits may share images.
+    texts = list(dict.fromkeys(fault.template or str(fault) for fault in faults))
     if len(texts) == 1:
-        return UserError(texts[0])
+        return error(texts[0])
     first = f"; the first {SHOWN}" if len(texts) > SHOWN else ""
-    return UserError("\n  ".join([f"{len(texts):,} faults were found{first}:", *texts[:SHOWN]]))
+    shown = [f"{len(texts):,} faults were found{first}:", *texts[:SHOWN]]
+    return error("\n  ".join(shown))
 
 
 def _make(make_example, item):

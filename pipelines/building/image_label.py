@@ -58,17 +58,9 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} is empty")
     if not data.startswith((_JPEG_START, _PNG_START)):
         raise UserError(f"{path} is neither a JPEG nor a PNG file")
-    header = _header(path, data)
-    if header.format == "PNG" and data[24] == 16:  # of colours, too, which Pillow cuts to 8
-        raise UserError(f"{path} has 16 bits a channel; 8 are needed")
-    if header.mode == "CMYK":
-        raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
-    if header.has_transparency_data:
-        with _naming_damage(path):
-            opacity = header.convert("RGBA").getchannel("A").getextrema()
-        if opacity != (255, 255):
-            raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
-    with _naming_damage(path):
+    header = open_image(path, data)
+    check_kind(path, header, data)
+    with naming_damage(path):
         pixels = decoding.decode_image(data).numpy()  # the stream's own decoder
         orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
     if orientation not in (0, 1):
@@ -77,6 +69,20 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
             "label is, and drop the tag"
         )
     return pixels
+
+
+def check_kind(path: Path | str, header: Image.Image, data: bytes) -> None:
+    """Raises UserError for an image of more than 8 bits a channel, CMYK, or transparent."""
+    # Pillow cuts colours of 16 bits to 8.
+    if header.mode[0] in "IF" or (header.format == "PNG" and data[24] == 16):
+        raise UserError(f"{path} has 16 bits a channel; 8 are needed")
+    if header.mode == "CMYK":
+        raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
+    if header.has_transparency_data:
+        with naming_damage(path):
+            opacity = header.convert("RGBA").getchannel("A").getextrema()
+        if opacity != (255, 255):
+            raise UserError(f"{path} has transparent pixels; RGB or grayscale is needed")
 
 
 def read_label(
@@ -110,7 +116,7 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} is empty")
     if not data.startswith(_PNG_START):
         raise UserError(f"{path} is not a PNG file")
-    header = _header(path, data)
+    header = open_image(path, data)
     bit_depth, colour_type = data[24], data[25]
     if bit_depth == 16:
         raise UserError(f"{path} has 16 bits a channel; an index mask has 8")
@@ -122,15 +128,28 @@ def decode_mask(path: Path | str, data: bytes) -> np.ndarray:
     if colour_type == _GRAY and bit_depth < 8:
         # PNG scales such samples to 0…255, so an index and its scaled value look the same.
         raise UserError(f"{path} has {bit_depth}-bit gray values; save the indices as 8-bit PNG")
-    with _naming_damage(path):
-        PngImageFile(io.BytesIO(data)).verify()  # checksums, which decoding alone does not look at
+    check_intact(path, data)
+    with naming_damage(path):
         return np.array(header)
+
+
+def check_intact(path: Path | str, data: bytes) -> None:
+    """Raises UserError if a PNG's checksums, which decoding does not look at, are wrong."""
+    with naming_damage(path):
+        if data.startswith(_PNG_START):
+            PngImageFile(io.BytesIO(data)).verify()
+
+
+def as_it_is(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
+    """An image file's own bytes, checked, and the image's height and width."""
+    return data, check_image(path, data)
 
 
 def make_example(
     pair: Pair,
     class_names: tuple[str, ...],
     read: Callable[[Path, bytes, tuple[str, ...]], np.ndarray] = read_label,
+    record: Callable[[Path, bytes], tuple[bytes, tuple[int, int]]] = as_it_is,
 ) -> tuple[str, dict]:
     """Reads and checks an image and its labels; without a label file all of it is void.
 
@@ -138,21 +157,21 @@ def make_example(
         pair: the two files.
         class_names: the classes that labels may index.
         read: `read_label`, or what decodes and checks label files of another kind.
+        record: `as_it_is`, or what makes of an image file the bytes that are recorded.
 
     Returns:
-        The key and the example as `encoding.features` wants it, with the image file's own bytes.
+        The key and the example as `encoding.features` wants it.
 
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
     """
-    image = read_regular(pair.image)
-    size = check_image(pair.image, image)
+    image, size = record(pair.image, read_regular(pair.image))
     if pair.label is None:
         label = np.full(size, IGNORE, np.uint8)
     else:
         label = read(pair.label, read_regular(pair.label), class_names)
         check_sizes(pair.label, label, pair.image, size)
-    return pair.image.stem, encoding.example(pair.image.stem, image, label)
+    return pair.image_id, encoding.example(pair.image_id, image, label)
 
 
 def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ...]) -> None:
@@ -167,11 +186,18 @@ def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ..
         )
 
 
-def _header(path: Path | str, data: bytes) -> Image.Image:
-    """A JPEG or PNG of which no pixel is decoded yet."""
+def open_image(path: Path | str, data: bytes) -> Image.Image:
+    """An image of which no pixel is decoded yet.
+
+    Raises:
+        UserError: empty, none of a known kind, damaged, or of more pixels than can be decoded.
+    """
+    if not data:
+        raise UserError(f"{path} is empty")
     # Not `Image.open`, which takes any image of more than 179 million pixels for an attack.
-    kind = PngImageFile if data.startswith(_PNG_START) else JpegImageFile
-    with _naming_damage(path):
+    kinds = {_PNG_START: PngImageFile, _JPEG_START: JpegImageFile}
+    kind = next((kinds[start] for start in kinds if data.startswith(start)), Image.open)
+    with naming_damage(path):
         header = kind(io.BytesIO(data))
         width, height = header.size
         if width * height > _DENSEST * len(data):  # decoders would make room for all of them
@@ -185,8 +211,11 @@ def _header(path: Path | str, data: bytes) -> Image.Image:
 
 
 @contextlib.contextmanager
-def _naming_damage(path: Path | str) -> Iterator[None]:
+def naming_damage(path: Path | str) -> Iterator[None]:
+    """Within its block whatever decoders raise on a damaged file becomes a UserError."""
     try:
         yield
-    except (decoding.DecodeError, OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path} is too large for its kind: store it as JPEG or PNG") from error
+    except (decoding.DecodeError, OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error

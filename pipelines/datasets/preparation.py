@@ -1,6 +1,7 @@
 """Writes data sets as TFRecords, with TFDS."""
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import check_folder, writing_in
 from pipelines.building import examples
+from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.names import (
     DEFAULT_DATA_DIR,
     DOWNLOADED,
@@ -33,7 +35,7 @@ def check_source(
     name: str,
     source: str | Path | None,
     beam_options: str | None = None,
-    tfds_options: TfdsOptions | None = None,
+    options: TfdsOptions | FolderOptions | None = None,
     skip_errors: bool = False,
 ) -> None:
     """Checks that `prepare` can be called so; imports nothing heavy.
@@ -59,13 +61,8 @@ def check_source(
                 "beam_options", "excludes {skip_errors}: workers cannot tell what they skip"
             )
         examples.check_beam(beam_options)
-    if tfds_options is not None:
-        if base != "tfds_set":
-            raise ArgumentError(
-                "{image_feature}, {label_feature}, {first_label} and {class_names}",
-                f"are for {TFDS}NAME, not for {name!r}",
-            )
-        tfds_options.check()
+    if options is not None:
+        _check_options(name, base, options)
     if base in GENERATED:
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
@@ -85,12 +82,27 @@ def check_source(
         raise UserError(f"the folder {source} cannot be read: {error.strerror}") from error
 
 
+def _check_options(name: str, base: str, options: TfdsOptions | FolderOptions) -> None:
+    kind = {"tfds_set": TfdsOptions, "image_folder": FolderOptions}.get(base)
+    if kind is not type(options):
+        given = [
+            f"{{{field.name}}}"
+            for field in dataclasses.fields(options)
+            if getattr(options, field.name) != field.default
+        ]
+        sets = f"{TFDS}NAME" if isinstance(options, TfdsOptions) else "image_folder"
+        raise ArgumentError(
+            " and ".join(given), f"{'is' if len(given) == 1 else 'are'} for {sets}, not {name!r}"
+        )
+    options.check()
+
+
 def prepare(
     name: str,
     source: str | Path | None = None,
     data_dir: str | Path = DEFAULT_DATA_DIR,
     beam_options: str | None = None,
-    tfds_options: TfdsOptions | None = None,
+    options: TfdsOptions | FolderOptions | None = None,
     skip_errors: bool = False,
     accept_findings: bool = False,
     overwrite: bool = False,
@@ -106,7 +118,8 @@ def prepare(
             download what has an open address.
         data_dir: where prepared data sets live; made if absent.
         beam_options: of Apache Beam, "NAME=VALUE,…"; None to prepare in this process.
-        tfds_options: how the features of "tfds:NAME" are read; None for the defaults.
+        options: how the features of "tfds:NAME", or the folder of an image_folder, are read; None
+            for the defaults.
         skip_errors: leave out images that cannot be used, or whose labels cannot or are missing,
             and name them on standard error; `skipped` of the data set tells how many. What is
             wrong with the source as a whole, such as a missing archive, stays an error.
@@ -120,7 +133,7 @@ def prepare(
         UserError: the source has faults (the message shows the first twenty and counts them; with
             `skip_errors`, a split has no image that can be used), or `data_dir` cannot be written.
     """
-    check_source(name, source, beam_options, tfds_options, skip_errors)
+    check_source(name, source, beam_options, options, skip_errors)
     replaces = is_prepared(name, data_dir)
     if replaces and not overwrite:
         return open_prepared(name, data_dir)
@@ -134,7 +147,7 @@ def prepare(
 
     base, config = parse_name(name)
     module = importlib.import_module(f"pipelines.datasets.{base}.{base}_dataset_builder")
-    options = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
+    configs = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
     downloads = tfds.download.DownloadConfig(
         manual_dir=source and str(source), try_download_gcs=False
     )
@@ -147,12 +160,13 @@ def prepare(
             _silence(tfds),
             examples.errors_of_beam(),
         ):
-            builder = module.Builder(data_dir=str(place), **options)
+            builder = module.Builder(data_dir=str(place), **configs)
             builder.beam = beam_options is not None
             builder.accept_findings = accept_findings
             if base == "tfds_set":
                 builder.source = name.removeprefix(TFDS)
-                builder.options = tfds_options or TfdsOptions()
+            if options is not None:
+                builder.options = options
             if skip_errors:
                 # Filled while the examples are made; TFDS writes the metadata after that.
                 builder.skipped = builder.info.metadata["skipped"] = {}

@@ -34,6 +34,8 @@ class PreparedDataset:
             by what its progress bar said: {"camvid train": 2}.
         label_pixels: the pixels of each class, and last those of void, in the labels of each split,
             as preparation counted them; empty where it did not (with Beam, or long ago).
+        mask_pixels: of an image_folder with colour masks the "pixels" that were read, and how many
+            of them the "nearest" colour decided.
     """
 
     name: str
@@ -48,6 +50,7 @@ class PreparedDataset:
     overlapping_splits: tuple[tuple[str, str], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     label_pixels: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    mask_pixels: dict[str, int] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -124,12 +127,13 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
             info,
             name=name,
             class_names=class_names,
-            palette=labels.palette(len(class_names), name),
+            palette=_palette(info.metadata, class_names, name),
             parse=parse,
             unlabelled_splits=tuple(info.metadata.get("unlabelled_splits", ())),
             overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
             skipped=dict(info.metadata.get("skipped", {})),
             label_pixels=pixels,
+            mask_pixels=dict(info.metadata.get("mask_pixels", {})),
         )
 
 
@@ -144,3 +148,11 @@ def naming_damage(folder: Path, files: str) -> Iterator[None]:
             f"{folder} has a damaged {files} ({reason}); delete the folder and prepare the data "
             "set anew"
         ) from error
+
+
+def _palette(metadata: Any, class_names: tuple[str, ...], name: str) -> np.ndarray:
+    """The colours that were recorded, or those of the data set's name."""
+    palette = labels.palette(len(class_names), name)
+    if "palette" in metadata:
+        palette[: len(class_names)] = metadata["palette"]
+    return palette

@@ -47,7 +47,17 @@ assert not {"tensorflow", "tensorflow_datasets", "keras"} & set(sys.modules)
         (["camvid"], 2, "error: 'camvid' needs the folder of its images and labels: --from DIR"),
         (["camvid", "--from", "none"], 1, "error: there is no folder none"),
         (["stage1"], 2, "prepare those, then train on --dataset stage1\n"),
-        (["camvid", "--first-label", "1"], 2, "--first-label and --class-names are for tfds:NAME,"),
+        (
+            ["camvid", "--first-label", "1"],
+            2,
+            "error: --first-label is for image_folder, not 'camvid'",
+        ),
+        (
+            ["camvid", "--class-names", "a"],
+            2,
+            "error: --class-names is for tfds:NAME, not 'camvid'",
+        ),
+        (["tfds:x", "--binary"], 2, "error: --binary is for image_folder, not 'tfds:x'"),
         (["tfds:x", "--first-label", "255"], 2, "error: --first-label must be in 0…254, got 255\n"),
         (
             ["coco_voc", "--beam-options", "a", "--skip-errors"],

@@ -96,7 +96,7 @@ MUTANTS = (
         "gcn_keras/training/test_losses.py::test_void_is_no_background",
     ),
     Mutant(
-        LOSSES, "losses * self.weights(y_true)", "losses",
+        LOSSES, "ops.sum(losses * weights)", "ops.sum(losses)",
         "gcn_keras/training/test_losses.py::test_by_hand",
     ),
     Mutant(

@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from pipelines.base import labels
+from pipelines.base.errors import UserError
 from pipelines.building import folders, image_label
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
@@ -22,7 +23,10 @@ class Builder(SegmentationBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder with train/ and val/; see README.md."
 
     def _split_generators(self, dl_manager):
-        splits = folders.find_splits(Path(dl_manager.manual_dir))
+        source = Path(dl_manager.manual_dir)
+        splits = folders.find_layout(source).splits
+        if not {"train", "val"} <= splits.keys():
+            raise UserError(f"{source} has no train/ and val/ with images/ and labels/ in each")
         read = partial(image_label.read_label, void=UNLABELLED)
         make = partial(image_label.make_example, class_names=labels.CAMVID_CLASSES, read=read)
         return self.generators(splits, splits.__getitem__, make)

@@ -11,9 +11,10 @@ import tensorflow_datasets as tfds
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
-from pipelines.building import encoding, folders, image_label
+from pipelines.building import encoding, image_label
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.examples import all_faults
+from pipelines.datasets.image_folder.classes import read_classes
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
@@ -50,7 +51,7 @@ class Builder(SegmentationBuilder):
 
     def _class_names(self, read, splits) -> tuple[str, ...]:
         if self.options.class_names is not None:
-            return folders.read_class_names(self.options.class_names)
+            return read_classes(self.options.class_names).names
         largest, has_void, faults = -1, False, []
         for split in splits:
             for item in progress(read(split), f"{self.source} {split}: classes"):

@@ -265,7 +265,7 @@ def test_names(data_dir):
 
 
 def test_options_are_for_tfds_sets_alone(source, data_dir):
-    message = "--first-label and --class-names are for tfds:NAME, not"
+    message = "--first-label is for tfds:NAME, not 'camvid'"
     with pytest.raises(UsageError, match=message), as_options():
         datasets.check_source("camvid", source, None, TfdsOptions(first_label=1))
     message = "^--first-label must be in 0…254, got 255$"

@@ -1,0 +1,44 @@
+"""Images in other forms than the stream decodes: converted once, when they are recorded."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipelines.base.errors import UserError
+from pipelines.building import encoding, image_label
+
+_EXIF_ORIENTATION = 0x0112
+_AS_THEY_ARE, _CONVERTED = ("JPEG", "PNG"), ("WEBP", "TIFF", "BMP")
+
+
+def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
+    """The bytes that are recorded of an image file, and the image's height and width.
+
+    An upright JPEG or PNG file is recorded as it is. WebP, TIFF and BMP files become PNG, pixel
+    for pixel; what is only upright with its EXIF orientation applied is turned, and stays JPEG
+    (of quality 95) if it was.
+
+    Raises:
+        UserError: the file is no image of these kinds, damaged, of more than 8 bits a channel,
+            CMYK, transparent somewhere, or of several frames.
+    """
+    image = image_label.open_image(path, data)
+    if image.format not in (*_AS_THEY_ARE, *_CONVERTED):
+        raise UserError(f"{path} is a {image.format} file; JPEG, PNG, WebP, TIFF or BMP is needed")
+    with image_label.naming_damage(path):
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
+    if image.format in _AS_THEY_ARE and not turned:
+        return data, image_label.check_image(path, data)
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise UserError(f"{path} has {frames} frames; an image of one is needed")
+    image_label.check_kind(path, image, data)
+    image_label.check_intact(path, data)
+    with image_label.naming_damage(path):
+        pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    if image.format == "JPEG":
+        return encoding.encode_jpeg(pixels), pixels.shape[:2]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue(), pixels.shape[:2]

@@ -1,0 +1,199 @@
+"""Annotated regions to label maps: COCO's polygons and run lengths, labelme's shapes."""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
+
+# What labelme draws lines and points with, in pixels.
+_LINE_WIDTH, _POINT_RADIUS = 10, 5
+
+
+class Region(NamedTuple):
+    """A part of an image that has a class.
+
+    Attributes:
+        label: its class, or 255.
+        inside: bool `[H, W]`.
+    """
+
+    label: int
+    inside: np.ndarray
+
+
+def paint(
+    regions: Sequence[Region], size: tuple[int, int], background: int, order: str = "file"
+) -> np.ndarray:
+    """Paints regions, one over the other.
+
+    Args:
+        regions: in the order of their file.
+        size: height and width of the label map.
+        background: the label where there is no region.
+        order: "file", a later region covers an earlier one; "largest-first", a smaller one a
+            larger one; "classes", one of a later class one of an earlier class.
+
+    Returns:
+        uint8 `[H, W]`.
+    """
+    label = np.full(size, background, np.uint8)
+    if order == "largest-first":
+        regions = sorted(regions, key=lambda region: -int(region.inside.sum()))
+    elif order == "classes":
+        regions = sorted(regions, key=lambda region: region.label)
+    for region in regions:
+        label[region.inside] = region.label
+    return label
+
+
+def coco_region(segmentation: list | dict, height: int, width: int) -> np.ndarray:
+    """Rasterises a segmentation of COCO: polygons, or run lengths in either form.
+
+    pycocotools' C code takes whatever it is given, so what it gets is checked here.
+
+    Returns:
+        bool `[height, width]`.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: the segmentation is damaged.
+    """
+    if isinstance(segmentation, dict):
+        return _run_lengths(segmentation, height, width)
+    polygons = [_polygon(points, height, width) for points in segmentation]
+    # Fewer than three points enclose nothing, and pycocotools takes two of them for a box.
+    polygons = [points for points in polygons if len(points) >= 6]
+    if not polygons:
+        return np.zeros((height, width), bool)
+    runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    return coco_mask.decode(runs).astype(bool)
+
+
+def _run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray:
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"size {segmentation['size']}, not {[height, width]}")
+    counts = segmentation["counts"]
+    numbers = np.asarray(_unpack(counts) if isinstance(counts, str) else counts)
+    if numbers.ndim != 1 or numbers.dtype.kind != "i" or (numbers < 0).any():
+        raise ValueError("counts are no list of run lengths")
+    if numbers.sum() != height * width:
+        raise ValueError(f"counts make {numbers.sum()} pixels, not {height * width}")
+    # Runs go down the columns, the first one outside.
+    inside = np.repeat(np.arange(len(numbers)) % 2 == 1, numbers)
+    return inside.reshape(width, height).T
+
+
+def _unpack(text: str) -> list[int]:
+    """The run lengths of COCO's compressed form.
+
+    A number is written in groups of 5 bits, lowest first, 48 added to each; bit 6 says that more
+    follow, and the highest bit of the last one is the sign. From the fourth on, a number is the
+    difference to the one before the last.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ValueError(f"counts have the character {character!r}")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("counts end within a number")
+    return counts
+
+
+def _polygon(points: list, height: int, width: int) -> list[float]:
+    numbers = np.asarray(points, np.float64)
+    if numbers.ndim != 1 or len(numbers) % 2:
+        raise ValueError("a polygon is no list of x, y, x, y, …")
+    # Far outside, rasterising would take memory without bounds.
+    shares = numbers.reshape(-1, 2) / (width, height)
+    if not ((shares >= -1) & (shares <= 2)).all():
+        raise ValueError(f"a polygon leaves the {width}x{height} image")
+    return numbers.tolist()
+
+
+def labelme_region(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """Rasterises a shape of labelme as labelme does.
+
+    Args:
+        shape: `{"shape_type": "polygon", "points": [[x, y], …]}`; also "rectangle",
+            "oriented_rectangle", "circle" (centre and a point of the rim), "line", "linestrip"
+            (10 pixels wide), "point" (a disc of radius 5) and "mask" (a PNG in base64).
+        height: of the image.
+        width: of the image.
+
+    Returns:
+        bool `[height, width]`.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: the shape is damaged or of another type.
+    """
+    kind = shape.get("shape_type") or "polygon"
+    if kind not in _POINTS:
+        raise ValueError(f"no shape_type {kind!r}; there are {', '.join(_POINTS)}")
+    points = np.asarray(shape["points"], np.float64)
+    least, most = _POINTS[kind]
+    if points.ndim != 2 or points.shape[1] != 2 or not least <= len(points) <= most:
+        raise ValueError(f"a {kind} with the points {shape['points']}")
+    shares = points / (width, height)
+    if not ((shares >= -1) & (shares <= 2)).all():
+        raise ValueError(f"a {kind} leaves the {width}x{height} image")
+    if kind == "mask":
+        return _pasted(shape["mask"], points, height, width)
+    canvas = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    corners = [(float(x), float(y)) for x, y in points]
+    if kind == "circle":
+        _disc(draw, corners[0], math.dist(*corners))
+    elif kind == "point":
+        _disc(draw, corners[0], _POINT_RADIUS)
+    elif kind == "rectangle":
+        draw.rectangle((*points.min(axis=0), *points.max(axis=0)), outline=1, fill=1)
+    elif kind in ("line", "linestrip"):
+        draw.line(corners, fill=1, width=_LINE_WIDTH)
+    else:
+        draw.polygon(corners, outline=1, fill=1)
+    return np.array(canvas, bool)
+
+
+# The fewest and the most points of each type of shape.
+_POINTS = {
+    "polygon": (3, math.inf),
+    "rectangle": (2, 2),
+    "oriented_rectangle": (4, 4),
+    "circle": (2, 2),
+    "line": (2, 2),
+    "linestrip": (2, math.inf),
+    "point": (1, 1),
+    "mask": (2, 2),
+}
+
+
+def _disc(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float) -> None:
+    x, y = centre
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=1, fill=1)
+
+
+def _pasted(text: str, corners: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A small PNG with its place: the corners' pixels both belong to it."""
+    (left, top), (right, bottom) = corners.astype(int)
+    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+        part = np.array(image.convert("L")) > 0
+    inside = np.zeros((height, width), bool)
+    target = inside[top : bottom + 1, left : right + 1]
+    if target.shape != part.shape:
+        raise ValueError(f"a mask of {part.shape[1]}x{part.shape[0]} pixels between {corners}")
+    target[part] = True
+    return inside

@@ -1,0 +1,180 @@
+"""Masks in the forms that people have: indices, palettes, colours, black and white."""
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.base.errors import UserError
+from pipelines.base.labels import IGNORE, describe_classes
+from pipelines.building import image_label
+from pipelines.datasets.image_folder.classes import Classes
+from pipelines.datasets.image_folder.options import FolderOptions
+
+_BLACK_AND_WHITE = {0x000000: 0, 0xFFFFFF: 1}
+_NONE = -1
+
+
+@dataclass(frozen=True, eq=False)
+class MaskReader:
+    """Turns the pixels of a mask into labels.
+
+    Attributes:
+        classes: of the data set.
+        values: int16 `[256]`, the label of each value of a mask with one channel; -1 for none.
+        colours: the label of each colour 0xRRGGBB; empty where masks hold values.
+        binary: whether masks are black and white, whatever their form.
+        nearest: whether other colours count as the nearest one.
+        counts: of what was read so far: "pixels", and "nearest", those that the nearest colour
+            decided.
+    """
+
+    classes: Classes
+    values: np.ndarray
+    colours: dict[int, int]
+    binary: bool
+    nearest: bool
+    counts: Counter = field(default_factory=Counter)
+    _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, classes: Classes, options: FolderOptions) -> "MaskReader":
+        """The reader that the classes and the options ask for.
+
+        Raises:
+            UserError: they do not fit together.
+        """
+        count = len(classes.names)
+        void_values, void_colours = options.void_values()
+        if options.binary and count != 2:
+            raise UserError(
+                f"black and white masks have 2 classes, but classes.txt names {count}: "
+                f"{describe_classes(classes.names)}"
+            )
+        values = np.full(256, _NONE, np.int16)
+        if options.map:
+            for value, label in options.value_map().items():
+                if label >= count:
+                    raise UserError.naming(
+                        f"{{map}} {value}={label} names no class: the classes are "
+                        f"{describe_classes(classes.names)}"
+                    )
+                values[value] = label
+        else:
+            last = min(options.first_label + count, IGNORE)
+            values[options.first_label : last] = np.arange(last - options.first_label)
+            values[: options.first_label] = IGNORE
+        if not options.map or IGNORE not in options.value_map():
+            values[IGNORE] = IGNORE
+        values[list(void_values)] = IGNORE
+        colours = {colour: label for label, own in enumerate(classes.colours) for colour in own}
+        if options.binary:
+            colours = dict(_BLACK_AND_WHITE)
+        if options.nearest_colour and not colours:
+            raise UserError.naming(
+                "{nearest_colour} needs colours: classes.txt names none, and {binary} is not given"
+            )
+        colours |= dict.fromkeys(void_colours, IGNORE)
+        return cls(classes, values, colours, options.binary, options.nearest_colour)
+
+    def read(self, path: Path, data: bytes) -> np.ndarray:
+        """Decodes a mask.
+
+        A gray mask holds values. One with a palette or with three channels holds colours where
+        the classes have some; otherwise a palette's indices count, and the three channels must be
+        equal.
+
+        Returns:
+            uint8 `[H, W]`, labels and 255 for void.
+
+        Raises:
+            UserError: the file is damaged or no mask, or holds what is no class.
+        """
+        pixels = self._decode(path, data)
+        if pixels.ndim == 3:
+            return self._by_colour(path, pixels)
+        labels = self.values[pixels]
+        if (labels == _NONE).any():
+            raise UserError(self._strays(path, pixels, labels == _NONE))
+        return labels.astype(np.uint8)
+
+    def _decode(self, path: Path, data: bytes) -> np.ndarray:
+        """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
+        image = image_label.open_image(path, data)
+        if image.format == "JPEG" and not self.nearest:
+            raise UserError.naming(
+                f"{path} is a JPEG file, whose compression changes values: save the masks as PNG, "
+                "or give classes colours and use {nearest_colour}"
+            )
+        image_label.check_kind(path, image, data)
+        image_label.check_intact(path, data)
+        gray = image.mode in ("1", "L", "LA")
+        with image_label.naming_damage(path):
+            if self.binary or (self.colours and not gray):
+                return np.array(image.convert("RGB"))
+            if not gray and image.mode != "P":
+                return self._equal_channels(path, np.array(image.convert("RGB")))
+        if image.mode == "1" or (gray and image.format == "PNG" and data[24] < 8):
+            # Such samples are scaled to 0…255: an index and its scaled value look the same.
+            raise UserError.naming(
+                f"{path} has gray values of less than 8 bits: use {{binary}} if it is black and "
+                "white, or save the indices with 8"
+            )
+        with image_label.naming_damage(path):
+            return np.array(image.getchannel(0))
+
+    def _equal_channels(self, path: Path, pixels: np.ndarray) -> np.ndarray:
+        if (pixels != pixels[..., :1]).any():
+            count = len(np.unique(pixels.reshape(-1, 3), axis=0))
+            raise UserError(
+                f"{path} is an image with {count:,} colours: name the classes' colours in "
+                'classes.txt, as in "road 128 64 128"'
+            )
+        return pixels[..., 0]
+
+    def _strays(self, path: Path, pixels: np.ndarray, stray: np.ndarray) -> str:
+        found = np.unique(pixels[stray])
+        shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
+        return (
+            f"{path} has the label value{'s' if len(found) > 1 else ''} {shown}, but the classes "
+            f"are {describe_classes(self.classes.names)}, and {IGNORE} is void"
+        )
+
+    def _by_colour(self, path: Path, pixels: np.ndarray) -> np.ndarray:
+        packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        found, where = np.unique(packed, return_inverse=True)
+        labels = np.array([self.colours.get(int(colour), _NONE) for colour in found], np.int16)
+        unknown = labels == _NONE
+        if unknown.any():
+            if not self.nearest:
+                raise self._unknown(path, packed, found[unknown])
+            labels[unknown] = self._nearest(found[unknown])
+        with self._lock:  # threads read masks
+            self.counts.update(pixels=packed.size, nearest=int(unknown[where].sum()))
+        return labels[where].reshape(packed.shape).astype(np.uint8)
+
+    def _unknown(self, path: Path, packed: np.ndarray, colours: np.ndarray) -> UserError:
+        stray = np.isin(packed, colours)
+        row, column = np.argwhere(stray)[0]
+        others = f" and {len(colours) - 1} more" if len(colours) > 1 else ""
+        return UserError.naming(
+            f"{path} has the colour #{packed[row, column]:06x}{others} that no class has (the "
+            f"first at x = {column}, y = {row}; {_percent(stray)} of its pixels): give it to a "
+            f"class in classes.txt, or to {{void}}, or use {{nearest_colour}} for masks with "
+            f"soft edges or from JPEG files"
+        )
+
+    def _nearest(self, colours: np.ndarray) -> list[int]:
+        """The label of the class colour that is nearest in RGB; the first of equals."""
+        known = np.array(list(self.colours), np.int32)
+        apart = [(colours[:, None] >> bits & 255) - (known >> bits & 255) for bits in (16, 8, 0)]
+        owners = list(self.colours.values())
+        return [owners[index] for index in np.square(apart).sum(axis=0).argmin(axis=1)]
+
+
+def _percent(mask: np.ndarray) -> str:
+    share = 100 * mask.mean()
+    return f"{share:.1f} %" if share >= 0.1 else "less than 0.1 %"

@@ -1,0 +1,122 @@
+"""How a folder of somebody's own pictures is to be read; imports nothing heavy."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.base.errors import ArgumentError
+from pipelines.base.labels import IGNORE
+
+PaintOrder = Literal["file", "largest-first", "classes"]
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """Options of `python -m pipelines.prepare image_folder/NAME`."""
+
+    # === Files ===
+    label_suffix: str = ""
+    """What a mask's name has after its image's: `_mask` pairs a.jpg and a_mask.png."""
+    image_suffix: str = ""
+    """What an image's name has besides: `_leftImg8bit`."""
+
+    # === Masks ===
+    binary: bool = False
+    """Whether masks are black and white: class 0 and class 1."""
+    void: tuple[str, ...] = ()
+    """Values, or colours as `#rrggbb` or `r,g,b`, that are void."""
+    map: tuple[str, ...] = ()
+    """VALUE=CLASS …: the class of each value in the masks; other values are errors."""
+    first_label: int = 0
+    """The first class's value in the masks, those of tfds:NAME, too; lower values are void."""
+    nearest_colour: bool = False
+    """Whether a colour that no class has counts as the nearest that one has."""
+    paint_order: PaintOrder = "file"
+    """Region on top where annotated ones overlap: the later one in the file, the smaller one, or
+    that of the later class."""
+
+    # === Splits ===
+    val_share: float | None = None
+    """Share of the images that is held out as val, where there is none; None: a tenth."""
+    group: str | None = None
+    """Regular expression; images whose ids match it in the same text stay in one split."""
+    folds: int | None = None
+    """Number of parts for cross-validation."""
+    fold: int | None = None
+    """The part, from 1, that is val."""
+
+    def check(self) -> None:
+        """Raises ArgumentError for values that are invalid, alone or together."""
+        self.void_values()
+        self.value_map()
+        if not 0 <= self.first_label < IGNORE:
+            raise ArgumentError("first_label", f"must be in 0…{IGNORE - 1}, got {self.first_label}")
+        if self.map and self.first_label:
+            raise ArgumentError("map", "excludes {first_label}: both say what a value stands for")
+        if self.binary and (self.map or self.first_label):
+            raise ArgumentError(
+                "binary", "excludes {map} and {first_label}: black is class 0 and white class 1"
+            )
+        if self.val_share is not None and not 0 < self.val_share < 1:
+            raise ArgumentError("val_share", f"must be between 0 and 1, got {self.val_share}")
+        if (self.folds is None) != (self.fold is None):
+            raise ArgumentError("folds", "and {fold} go together, as in {folds} 5 {fold} 2")
+        if self.folds is not None and self.fold is not None:
+            if self.folds < 2:
+                raise ArgumentError("folds", f"must be at least 2, got {self.folds}")
+            if not 1 <= self.fold <= self.folds:
+                raise ArgumentError("fold", f"must be in 1…{self.folds}, got {self.fold}")
+            if self.val_share is not None:
+                raise ArgumentError("val_share", "excludes {folds}: a fold is what is held out")
+        try:
+            re.compile(self.group or "")
+        except re.error as error:
+            raise ArgumentError(
+                "group", f"{self.group!r} is no regular expression: {error}"
+            ) from error
+
+    def void_values(self) -> tuple[set[int], set[int]]:
+        """The values and the colours (as 0xRRGGBB) that are void besides 255.
+
+        Raises:
+            ArgumentError: an entry of `void` is neither.
+        """
+        values, colours = set(), set()
+        for entry in self.void:
+            colour = parse_colour(entry)
+            if colour is not None:
+                colours.add(colour)
+            elif re.fullmatch(r"\d+", entry) and int(entry) <= IGNORE:
+                values.add(int(entry))
+            else:
+                raise ArgumentError(
+                    "void", f"takes values 0…255 and colours #rrggbb or r,g,b, got {entry!r}"
+                )
+        return values, colours
+
+    def value_map(self) -> dict[int, int]:
+        """The class of each value that `map` names.
+
+        Raises:
+            ArgumentError: an entry is not "VALUE=CLASS", or a value has two classes.
+        """
+        classes: dict[int, int] = {}
+        for entry in self.map:
+            match = re.fullmatch(r"(\d+)=(\d+)", entry)
+            if not match or int(match[1]) > IGNORE or int(match[2]) >= IGNORE:
+                raise ArgumentError("map", f"takes VALUE=CLASS, such as 7=0, got {entry!r}")
+            value, label = int(match[1]), int(match[2])
+            if classes.setdefault(value, label) != label:
+                raise ArgumentError("map", f"gives value {value} to two classes")
+        return classes
+
+
+def parse_colour(text: str) -> int | None:
+    """0xRRGGBB of "#804080", "128,64,128" or "128 64 128"; None for anything else."""
+    if match := re.fullmatch(r"#([0-9a-fA-F]{6})", text):
+        return int(match[1], 16)
+    match = re.fullmatch(r"(\d{1,3})[ ,]\s*(\d{1,3})[ ,]\s*(\d{1,3})", text)
+    if not match or max(parts := [int(part) for part in match.groups()]) > 255:
+        return None
+    red, green, blue = parts
+    return red << 16 | green << 8 | blue

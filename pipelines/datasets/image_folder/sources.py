@@ -1,0 +1,215 @@
+"""What a folder of somebody's own holds: classes, splits, and how an example is made of an item."""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
+from pipelines.building import conversion, encoding, folders, image_label
+from pipelines.datasets.image_folder import annotations, splitting
+from pipelines.datasets.image_folder.annotations import AnnotatedImage
+from pipelines.datasets.image_folder.classes import Classes, plain, read_classes
+from pipelines.datasets.image_folder.masks import MaskReader
+from pipelines.datasets.image_folder.options import FolderOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set before it is recorded.
+
+    Attributes:
+        classes: its classes.
+        palette: uint8 `[256, 3]`.
+        splits: the items of "train", "val" and perhaps "test", and faults.
+        make_example: turns an item into the key and the example, as `examples.examples` wants it.
+        words: what was found, for people.
+        passed_over: files that are not used.
+        counts: of pixels, as of `MaskReader`; filled while examples are made.
+    """
+
+    classes: Classes
+    palette: np.ndarray
+    splits: dict[str, list]
+    make_example: Callable[[Any], tuple[str, dict]]
+    words: str
+    passed_over: list[Path]
+    counts: Counter = field(default_factory=Counter)
+
+
+def open_source(folder: Path, options: FolderOptions) -> Source:
+    """Finds masks or annotation files below a folder, and the classes.
+
+    Raises:
+        UserError: the folder is not understood; the message says what was seen.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    annotated, names = annotations.find_annotations(folder)
+    if annotated and not folders.has_label_files(folder):
+        return _of_annotations(folder, annotated, names, options)
+    return _of_masks(folder, options)
+
+
+def _of_masks(folder: Path, options: FolderOptions) -> Source:
+    found = folders.find_layout(folder, options.image_suffix, options.label_suffix)
+    path = folder / "classes.txt"
+    if options.binary and not path.exists():
+        classes = plain(("background", "foreground"))
+    else:
+        classes = read_classes(path)
+    reader = MaskReader.of(classes, options)
+    make_example = functools.partial(
+        image_label.make_example,
+        class_names=classes.names,
+        read=lambda path, data, _: reader.read(path, data),
+        record=conversion.recorded_image,
+    )
+    splits = resolve_splits(folder, found.splits, lambda pair: pair.image_id, options)
+    palette = classes.palette()
+    if not classes.coloured:
+        palette = _palette_of(splits["train"], len(classes.names), palette)
+    passed_over = [file for file in found.passed_over if file != path]
+    return Source(classes, palette, splits, make_example, found.words, passed_over, reader.counts)
+
+
+def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
+    """The colours of the first label file's palette, if there is one for each class."""
+    mask = next(item.label for item in items if isinstance(item, folders.Pair) and item.label)
+    try:
+        image = image_label.open_image(mask, read_regular(mask))
+    except UserError:
+        return otherwise  # said when the example is made
+    if image.mode != "P":
+        return otherwise
+    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    if len(np.unique(colours[:count], axis=0)) < count:
+        return otherwise
+    return np.concatenate([colours[:count], otherwise[count:]])
+
+
+def resolve_splits(
+    folder: Path, found: dict[str, list], image_id: Callable[[Any], str], options: FolderOptions
+) -> dict[str, list]:
+    """The splits as they were found, with a `val` that is held out of `train` if there is none.
+
+    Raises:
+        UserError: there is no `train`, or options ask for a split that is there already.
+    """
+    asked = options.val_share or options.folds or options.group
+    if "all" in found:
+        return splitting.hold_out(found["all"], image_id, options)
+    if "train" not in found:
+        raise UserError(f"{folder} has the split {', '.join(found)}, but no train")
+    if "val" not in found:
+        return {**splitting.hold_out(found["train"], image_id, options), **found}
+    if asked:
+        raise UserError.naming(
+            f"{folder} has a val split already: leave {{val_share}}, {{folds}} and {{group}} away, "
+            "or give a folder without it"
+        )
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Annotated:
+    """An annotated image and its file."""
+
+    image_id: str
+    path: Path
+    annotated: AnnotatedImage
+
+
+def _of_annotations(
+    folder: Path, images: list[AnnotatedImage], names: Iterable[str], options: FolderOptions
+) -> Source:
+    path = folder / "classes.txt"
+    classes = read_classes(path) if path.exists() else annotations.classes_of(names)
+    files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
+    index = _Index(folder, files)
+    found: dict[str, list] = {}
+    seen: dict[str, AnnotatedImage] = {}
+    for image in images:
+        try:
+            file = index.find(image)
+        except UserError as fault:
+            found.setdefault(_split_of(image, folder), []).append(fault)
+            continue
+        item = _Annotated(folders.common_image_id(file, folder), file, image)
+        if item.image_id in seen:
+            raise UserError(
+                f"{image.file} lists {image.image}, as {seen[item.image_id].file} does already"
+            )
+        seen[item.image_id] = image
+        found.setdefault(_split_of(image, folder), []).append(item)
+    if "all" in found and len(found) > 1:
+        split = next(name for name in found if name != "all")
+        raise UserError(
+            f"{folder} has annotation files of the split {split!r} and some of no split: name "
+            "them, or their folders, train, val or test"
+        )
+
+    def make_example(item: _Annotated) -> tuple[str, dict]:
+        image, size = conversion.recorded_image(item.path, read_regular(item.path))
+        label = item.annotated.paint(size, classes, options.paint_order)
+        return item.image_id, encoding.example(item.image_id, image, label)
+
+    count = len({image.file for image in images})
+    words = f"{count:,} annotation {'file' if count == 1 else 'files'} of {len(images):,} images"
+    used = {item.path for items in found.values() for item in items if hasattr(item, "path")}
+    passed_over = [file for file in files if file not in used]
+    passed_over += [file for file in others if file.suffix.lower() not in (".json", ".txt")]
+    splits = resolve_splits(folder, found, lambda item: item.image_id, options)
+    return Source(classes, classes.palette(), splits, make_example, words, passed_over)
+
+
+def _split_of(image: AnnotatedImage, folder: Path) -> str:
+    """The split of an annotation file, by its folders' names and, of COCO, its own."""
+    path = image.file.relative_to(folder)
+    words = [part.lower() for part in path.parts[:-1]]
+    if image.many:
+        words += re.findall("[a-z]+", path.stem.lower())
+    return next(
+        (split for split, names in folders.SPLITS.items() if any(word in names for word in words)),
+        "all",
+    )
+
+
+class _Index:
+    """Finds the files that annotation files name, wherever below the folder they lie."""
+
+    def __init__(self, folder: Path, files: list[Path]):
+        self.folder, self.files = folder, set(files)
+        self.by_name: dict[str, list[Path]] = {}
+        for file in files:
+            self.by_name.setdefault(file.name, []).append(file)
+
+    def find(self, image: AnnotatedImage) -> Path:
+        """The file of an annotated image.
+
+        Raises:
+            UserError: there is none, or several.
+        """
+        name = Path(image.image)
+        beside = image.file.parent / name
+        if beside in self.files:
+            return beside
+        same = self.by_name.get(name.name, [])
+        ending = [file for file in same if file.as_posix().endswith(f"/{name.as_posix()}")]
+        nearer = [file for file in ending or same if image.file.parent in file.parents]
+        candidates = nearer or ending or same
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise UserError(
+                f"{image.file} names {image.image}, and there are {candidates[0]} and "
+                f"{candidates[1]}"
+            )
+        raise UserError(f"there is no {image.image} below {self.folder}, which {image.file} names")

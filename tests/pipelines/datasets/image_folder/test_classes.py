@@ -1,0 +1,93 @@
+"""classes.txt with and without colours."""
+
+import numpy as np
+import pytest
+
+from pipelines.base import labels
+from pipelines.base.errors import UserError
+from pipelines.datasets.image_folder.classes import plain, read_classes
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "classes.txt"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "colours"),
+    [
+        ("road", "road", ()),
+        ("road 128 64 128", "road", (0x804080,)),
+        ("road #804080", "road", (0x804080,)),
+        ("road: #804080", "road", (0x804080,)),
+        ("road,128,64,128", "road", (0x804080,)),
+        ("road\t128, 64, 128", "road", (0x804080,)),
+        ("road #804080 #804081 1 2 3", "road", (0x804080, 0x804081, 0x010203)),
+        ("traffic light 250 170 30", "traffic light", (0xFAAA1E,)),
+        ("lane 1", "lane 1", ()),
+        ("lane 1 2", "lane 1 2", ()),
+        ("lane 7 128 64 128", "lane 7", (0x804080,)),
+        ("Straße #000000", "Straße", (0,)),
+    ],
+)
+def test_lines(written, line, name, colours):
+    other = "other 9 9 9" if colours else "other"
+    classes = read_classes(written(f"{line}\n{other}\n"))
+    assert (classes.names[0], classes.colours[0]) == (name, colours)
+    assert classes.coloured is bool(colours)
+
+
+def test_palette_is_the_first_colours(written):
+    classes = read_classes(written("a #010203 #040506\nb 255 0 0\n"))
+    assert classes.palette()[:2].tolist() == [[1, 2, 3], [255, 0, 0]]
+    assert (classes.palette()[255] == labels.voc_colour_map()[255]).all()
+
+
+def test_default_colours_are_far_from_black_and_from_each_other():
+    colours = plain(("a", "b")).palette()
+    assert len(np.unique(colours, axis=0)) == 256
+    assert colours[:3].tolist() == [[128, 128, 128], [0, 0, 255], [0, 255, 0]]
+    # In CIELAB, where a distance of 2 is hardly seen.
+    places = labels._cielab(np.vstack([[0, 0, 0], colours]).astype(float))
+    distances = np.linalg.norm(places[:, None] - places, axis=-1) + 999 * np.eye(257)
+    assert distances[:21, :21].min() > 35
+    assert distances.min() > 10
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "{} is empty: it names the classes, one a line, label 0 first"),
+        ("a\n\nb\n", "{} line 2 is blank, a line between two names"),
+        ("a\nb\na\n", "{} has the class 'a' 2 times"),
+        ("a\n", "{} has the one class 'a': name the background, too"),
+        (b"\xff\n", "{} is not UTF-8 text: invalid start byte"),
+        ("\n".join(map(str, range(256))), "{} has 256 classes; 8-bit masks can hold 255"),
+        ("a 1 2 300\nb 1 2 3\n", "{} line 1 has a colour beyond 255: 'a 1 2 300'"),
+        (
+            "a 1 2 3\nb\nc\n",
+            "{} gives colours to some classes but none to 'b', 'c': give each class its colour, "
+            "or none",
+        ),
+        ("a 1 2 3\nb #010203\n", "{} gives the colour #010203 to 'a' and to 'b'"),
+    ],
+)
+def test_refused(written, text, message):
+    path = written(text)
+    with pytest.raises(UserError) as caught:
+        read_classes(path)
+    assert str(caught.value) == message.format(path)
+
+
+def test_what_editors_add(written):
+    assert read_classes(written("\ufeffsky\n car \n\n")).names == ("sky", "car")
+
+
+def test_missing(tmp_path):
+    with pytest.raises(UserError, match=f"there is no {tmp_path}/classes.txt: it names"):
+        read_classes(tmp_path / "classes.txt")

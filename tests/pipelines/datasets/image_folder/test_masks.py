@@ -1,0 +1,174 @@
+"""Masks of every form, against labels written by hand."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.base.errors import UserError, in_options
+from pipelines.datasets.image_folder.classes import Classes, plain
+from pipelines.datasets.image_folder.masks import MaskReader
+from pipelines.datasets.image_folder.options import FolderOptions
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+COLOURED = Classes(("red", "green"), ((0xFF0000, 0xFF0001), (0x00FF00,)))
+PLAIN = plain(("a", "b", "c"))
+
+
+def encoded(pixels, form="PNG", **options):
+    image = (
+        pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.array(pixels, np.uint8))
+    )
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def palette_png(indices, *colours):
+    image = Image.fromarray(np.array(indices, np.uint8)).convert("P")
+    image.putpalette([part for colour in colours for part in colour])
+    return encoded(image)
+
+
+def read(classes, data, **options):
+    reader = MaskReader.of(classes, FolderOptions(**options))
+    return reader.read("m.png", data), reader.counts["nearest"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "data", "expected"),
+    [
+        (PLAIN, {}, encoded([[0, 1, 2, 255]]), [0, 1, 2, 255]),
+        (PLAIN, {}, encoded([[[1] * 3, [2] * 3, [255] * 3]]), [1, 2, 255]),
+        (PLAIN, {}, encoded([[[1, 1, 1, 255], [2, 2, 2, 255]]]), [1, 2]),
+        (PLAIN, {}, palette_png([[0, 2, 1]], RED, GREEN, BLUE), [0, 2, 1]),
+        (PLAIN, {}, encoded([[0, 1, 2]], "BMP"), [0, 1, 2]),
+        (PLAIN, {}, encoded([[0, 1, 2]], "TIFF"), [0, 1, 2]),
+        (PLAIN, {"first_label": 1}, encoded([[0, 1, 2, 3, 255]]), [255, 0, 1, 2, 255]),
+        (PLAIN, {"void": ("2", "9")}, encoded([[0, 1, 2, 9]]), [0, 1, 255, 255]),
+        (PLAIN, {"map": ("7=0", "8=1", "9=1")}, encoded([[7, 8, 9, 255]]), [0, 1, 1, 255]),
+        (PLAIN, {"map": ("255=2", "0=0")}, encoded([[0, 255]]), [0, 2]),
+        (PLAIN, {"map": ("7=0",), "void": ("0",)}, encoded([[7, 0]]), [0, 255]),
+        (COLOURED, {}, encoded([[RED, GREEN, (255, 0, 1)]]), [0, 1, 0]),
+        (COLOURED, {}, palette_png([[0, 1, 1]], GREEN, RED), [1, 0, 0]),
+        (COLOURED, {}, encoded([[0, 1, 255]]), [0, 1, 255]),  # gray: indices
+        (COLOURED, {"void": ("#0000ff",)}, encoded([[RED, BLUE]]), [0, 255]),
+        (plain(("no", "yes")), {"binary": True}, encoded([[0, 255]]), [0, 1]),
+        (plain(("no", "yes")), {"binary": True}, encoded([[[0] * 3, [255] * 3]]), [0, 1]),
+        (
+            plain(("no", "yes")),
+            {"binary": True},
+            encoded(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")),
+            [0, 1],
+        ),
+        (
+            plain(("no", "yes")),
+            {"binary": True, "void": ("128,128,128",)},
+            encoded([[0, 128, 255]]),
+            [0, 255, 1],
+        ),
+    ],
+)
+def test_forms(classes, options, data, expected):
+    labels, decided = read(classes, data, **options)
+    assert (labels.tolist(), labels.dtype, decided) == ([expected], np.uint8, 0)
+
+
+def test_nearest_colour():
+    # (200, 30, 30) is nearer to red; (100, 101, 0) to green; both are counted.
+    data = encoded([[RED, (200, 30, 30), (100, 101, 0), GREEN]])
+    labels, decided = read(COLOURED, data, nearest_colour=True)
+    assert (labels.tolist(), decided) == ([[0, 0, 1, 1]], 2)
+    labels, decided = read(
+        plain(("no", "yes")), encoded([[0, 100, 200]]), binary=True, nearest_colour=True
+    )
+    assert (labels.tolist(), decided) == ([[0, 0, 1]], 2)
+
+
+def test_jpeg_masks_by_the_nearest_colour():
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :16], pixels[:, 16:] = RED, GREEN
+    data = encoded(pixels, "JPEG", quality=60)
+    labels, decided = read(COLOURED, data, nearest_colour=True)
+    assert (labels == [[0] * 16 + [1] * 16] * 16).all() and decided > 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "data", "message"),
+    [
+        (
+            PLAIN,
+            {},
+            encoded([[0, 3, 7, 0]]),
+            "m.png has the label values 3, 7, but the classes are 0 a, 1 b, 2 c, and 255 is void",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded([[RED, GREEN]]),
+            "m.png is an image with 2 colours: name the classes' colours in classes.txt, as in "
+            '"road 128 64 128"',
+        ),
+        (
+            COLOURED,
+            {},
+            encoded([[RED, RED], [BLUE, (9, 9, 9)]]),
+            "m.png has the colour #0000ff and 1 more that no class has (the first at x = 0, y = 1; "
+            "50.0 % of its pixels): give it to a class in classes.txt, or to --void, or use "
+            "--nearest-colour for masks with soft edges or from JPEG files",
+        ),
+        (
+            COLOURED,
+            {},
+            encoded([[RED]], "JPEG"),
+            "m.png is a JPEG file, whose compression changes values: save the masks as PNG, or "
+            "give classes colours and use --nearest-colour",
+        ),
+        (
+            COLOURED,
+            {},
+            encoded([[[255, 0, 0, 0]]]),
+            "m.png has transparent pixels; RGB or grayscale is needed",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")),
+            "m.png has gray values of less than 8 bits: use --binary if it is black and white, or "
+            "save the indices with 8",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded(Image.fromarray(np.array([[0, 1]], np.uint16))),
+            "m.png has 16 bits a channel; 8 are needed",
+        ),
+        (PLAIN, {}, encoded([[0, 1]])[:-20], "m.png cannot be decoded: it is truncated or damaged"),
+        (PLAIN, {}, b"", "m.png is empty"),
+        (PLAIN, {}, b"GIF", "m.png cannot be decoded: it is truncated or damaged"),
+        (
+            PLAIN,
+            {"map": ("7=3",)},
+            b"",
+            "--map 7=3 names no class: the classes are 0 a, 1 b, 2 c",
+        ),
+        (
+            PLAIN,
+            {"binary": True},
+            b"",
+            "black and white masks have 2 classes, but classes.txt names 3: 0 a, 1 b, 2 c",
+        ),
+        (
+            PLAIN,
+            {"nearest_colour": True},
+            b"",
+            "--nearest-colour needs colours: classes.txt names none, and --binary is not given",
+        ),
+    ],
+)
+def test_refused(classes, options, data, message):
+    with pytest.raises(UserError) as caught:
+        read(classes, data, **options)
+    error = caught.value
+    assert (in_options(error.template) if error.template else str(error)) == message

@@ -1,0 +1,59 @@
+"""Options of an own data set: what is refused, and in which words."""
+
+import pytest
+
+from pipelines.base.errors import ArgumentError
+from pipelines.datasets.image_folder.options import FolderOptions, parse_colour
+
+
+def test_colours():
+    assert parse_colour("#804080") == parse_colour("128,64,128") == 0x804080
+    assert parse_colour("128 64 128") == parse_colour("128, 64, 128") == 0x804080
+    assert parse_colour("#80408") is parse_colour("1,2") is parse_colour("1,2,256") is None
+
+
+def test_void_and_map():
+    options = FolderOptions(void=("0", "#000000", "1,2,3"), map=("7=0", "8=1", "11=1"))
+    options.check()
+    assert options.void_values() == ({0}, {0x000000, 0x010203})
+    assert options.value_map() == {7: 0, 8: 1, 11: 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"void": ("256",)}, "void takes values 0…255 and colours #rrggbb or r,g,b, got '256'"),
+        ({"void": ("red",)}, "void takes values 0…255 and colours #rrggbb or r,g,b, got 'red'"),
+        ({"map": ("7",)}, "map takes VALUE=CLASS, such as 7=0, got '7'"),
+        ({"map": ("7=255",)}, "map takes VALUE=CLASS, such as 7=0, got '7=255'"),
+        ({"map": ("7=0", "7=1")}, "map gives value 7 to two classes"),
+        ({"first_label": 255}, "first_label must be in 0…254, got 255"),
+        (
+            {"first_label": 1, "map": ("1=0",)},
+            "map excludes first_label: both say what a value stands for",
+        ),
+        (
+            {"binary": True, "first_label": 1},
+            "binary excludes map and first_label: black is class 0 and white class 1",
+        ),
+        ({"val_share": 1.0}, "val_share must be between 0 and 1, got 1.0"),
+        ({"val_share": float("nan")}, "val_share must be between 0 and 1, got nan"),
+        ({"folds": 5}, "folds and fold go together, as in folds 5 fold 2"),
+        ({"fold": 2}, "folds and fold go together, as in folds 5 fold 2"),
+        ({"folds": 1, "fold": 1}, "folds must be at least 2, got 1"),
+        ({"folds": 5, "fold": 0}, "fold must be in 1…5, got 0"),
+        ({"folds": 5, "fold": 6}, "fold must be in 1…5, got 6"),
+        (
+            {"folds": 5, "fold": 1, "val_share": 0.1},
+            "val_share excludes folds: a fold is what is held out",
+        ),
+        (
+            {"group": "("},
+            "group '(' is no regular expression: missing ), unterminated subpattern at position 0",
+        ),
+    ],
+)
+def test_refused(options, message):
+    with pytest.raises(ArgumentError) as caught:
+        FolderOptions(**options).check()
+    assert str(caught.value) == message

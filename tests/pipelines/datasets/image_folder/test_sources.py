@@ -1,0 +1,303 @@
+"""The same scenes in every form that people have give the same examples."""
+
+import base64
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from pipelines.base.errors import UserError, in_options
+from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.image_folder.sources import open_source
+from pipelines.datasets.shapes import scenes
+
+NAMES = scenes.CLASS_NAMES
+COLOURS = tuple((40 + 30 * label, 255 - 20 * label, 9 * label) for label in range(len(NAMES)))
+COUNT, SIDE = 5, 64
+
+
+@pytest.fixture(scope="module")
+def index_folder(tmp_path_factory):
+    """images/ and labels/ of index masks."""
+    folder = tmp_path_factory.mktemp("index")
+    (folder / "images").mkdir()
+    (folder / "labels").mkdir()
+    (folder / "classes.txt").write_text("\n".join(NAMES))
+    rng = np.random.default_rng(0)
+    for number in range(COUNT):
+        pixels, label = scenes.render_scene(rng, SIDE)
+        Image.fromarray(pixels).save(folder / "images" / f"s{number}.jpg")
+        Image.fromarray(label).save(folder / "labels" / f"s{number}.png")
+    return folder
+
+
+@pytest.fixture
+def copy(index_folder, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(index_folder, folder)
+    return folder
+
+
+def records(folder, **options):
+    source = open_source(folder, FolderOptions(**options))
+    return {
+        split: {key: example for key, example in map(source.make_example, items)}
+        for split, items in source.splits.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(index_folder):
+    found = records(index_folder)
+    assert {split: len(examples) for split, examples in found.items()} == {"train": 4, "val": 1}
+    return found
+
+
+def in_colours(label):
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(COLOURS)], colours[255] = COLOURS, (224, 224, 192)
+    return Image.fromarray(colours[label])
+
+
+def test_colour_masks(copy, expected):
+    for path in (copy / "labels").iterdir():
+        in_colours(np.array(Image.open(path))).save(path)
+    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(NAMES, COLOURS, strict=True)]
+    (copy / "classes.txt").write_text("\n".join(lines))
+    assert records(copy, void=("224,224,192",)) == expected
+    assert open_source(copy, FolderOptions()).palette[1].tolist() == [70, 235, 9]
+
+
+def test_palette_masks(copy, expected):
+    for path in (copy / "labels").iterdir():
+        image = Image.open(path)
+        image.putpalette(np.resize(np.array(COLOURS, np.uint8), (256, 3)).tobytes())
+        image.save(path)
+    assert records(copy) == expected
+    palette = open_source(copy, FolderOptions()).palette
+    assert palette[: len(COLOURS)].tolist() == [list(colour) for colour in COLOURS]
+
+
+def test_side_by_side_with_suffixes(copy, expected):
+    for path in (copy / "labels").iterdir():
+        path.rename(copy / f"{path.stem}_mask.png")
+    for path in (copy / "images").iterdir():
+        path.rename(copy / path.name)
+    (copy / "images").rmdir()
+    (copy / "labels").rmdir()
+    assert records(copy, label_suffix="_mask") == expected
+
+
+def test_split_folders(copy, expected):
+    for split, examples in expected.items():
+        for kind, ending in ("images", "jpg"), ("labels", "png"):
+            (copy / kind / split).mkdir()
+            for name in examples:
+                (copy / kind / f"{name}.{ending}").rename(copy / kind / split / f"{name}.{ending}")
+    assert records(copy) == expected
+
+
+def coco(folder, regions):
+    """Writes annotations.json in place of the masks; `regions` turns a mask into a segmentation."""
+    images, annotations = [], []
+    for number, path in enumerate(sorted((folder / "labels").iterdir()), 1):
+        label = np.array(Image.open(path))
+        images.append(
+            {"id": number, "file_name": f"{path.stem}.jpg", "height": SIDE, "width": SIDE}
+        )
+        for category in [*range(1, len(NAMES)), 255]:
+            if (label == category).any():
+                segmentation = regions((label == category).astype(np.uint8))
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1, "image_id": number, "iscrowd": 1,
+                        "category_id": category, "segmentation": segmentation,
+                    }
+                )  # fmt: skip
+    shutil.rmtree(folder / "labels")
+    categories = [{"id": label, "name": NAMES[label]} for label in range(len(NAMES) - 1, 0, -1)]
+    categories = [{**category, "supercategory": "shapes"} for category in categories]
+    categories.append({"id": 0, "name": "shapes", "supercategory": "none"})
+    categories.append({"id": 255, "name": "void"})
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(content))
+
+
+def compressed(mask):
+    runs = coco_mask.encode(np.asfortranarray(mask))
+    return {"size": runs["size"], "counts": runs["counts"].decode()}
+
+
+def plain_runs(mask):
+    flat = mask.T.reshape(-1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat]))) if flat.any() else []
+    ends = [0, *edges, len(flat)]
+    return {"size": list(mask.shape), "counts": np.diff(ends).tolist()}
+
+
+@pytest.mark.parametrize("regions", [compressed, plain_runs])
+def test_coco_run_lengths(copy, expected, regions):
+    coco(copy, regions)
+    assert records(copy) == expected
+
+
+def test_coco_without_classes_txt(copy, expected):
+    coco(copy, compressed)
+    (copy / "classes.txt").unlink()
+    source = open_source(copy, FolderOptions())
+    assert source.classes.names == NAMES
+    assert source.splits.keys() == expected.keys()
+
+
+def test_coco_in_the_layout_of_roboflow(copy, expected):
+    coco(copy, compressed)
+    content = json.loads((copy / "annotations.json").read_text())
+    (copy / "annotations.json").unlink()
+    for split, folder in ("train", "train"), ("val", "valid"):
+        (copy / folder).mkdir()
+        images = [i for i in content["images"] if i["file_name"][:-4] in expected[split]]
+        for image in images:
+            (copy / "images" / image["file_name"]).rename(copy / folder / image["file_name"])
+        ids = {image["id"] for image in images}
+        annotations = [a for a in content["annotations"] if a["image_id"] in ids]
+        part = {**content, "images": images, "annotations": annotations}
+        (copy / folder / "_annotations.coco.json").write_text(json.dumps(part))
+    assert records(copy) == expected
+
+
+def test_labelme(copy, expected):
+    for path in sorted((copy / "labels").iterdir()):
+        label = np.array(Image.open(path))
+        shapes = []
+        for value in np.unique(label):
+            buffer = io.BytesIO()
+            Image.fromarray((label == value).astype(np.uint8) * 255).save(buffer, "PNG")
+            name = "__ignore__" if value == 255 else NAMES[value]
+            shapes.append(
+                {
+                    "label": name, "shape_type": "mask", "points": [[0, 0], [SIDE - 1, SIDE - 1]],
+                    "mask": base64.b64encode(buffer.getvalue()).decode(),
+                }
+            )  # fmt: skip
+        content = {
+            "shapes": shapes, "imagePath": f"{path.stem}.jpg", "imageData": None,
+            "imageHeight": SIDE, "imageWidth": SIDE,
+        }  # fmt: skip
+        (copy / "images" / f"{path.stem}.json").write_text(json.dumps(content))
+    shutil.rmtree(copy / "labels")
+    assert records(copy) == expected
+
+
+def test_rectangles_of_labelme(tmp_path):
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (6, 4)).save(tmp_path / "b.png")
+    shapes = [
+        {"label": "car", "shape_type": "rectangle", "points": [[1, 1], [3, 2]]},
+        {"label": "bus", "shape_type": "rectangle", "points": [[3, 0], [4, 3]]},
+    ]
+    for name in "ab":
+        content = {"shapes": shapes, "imagePath": f"..\\elsewhere\\{name}.png"}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    source = open_source(tmp_path, FolderOptions())
+    assert source.classes.names == ("background", "bus", "car")
+    painted = {}
+    for order in ("file", "largest-first", "classes"):
+        source = open_source(tmp_path, FolderOptions(paint_order=order))
+        (item, *_) = source.splits["train"]
+        _, example = source.make_example(item)
+        painted[order] = np.array(Image.open(io.BytesIO(example["label"])))
+    bus_on_top = [[0, 0, 0, 1, 1, 0], [0, 2, 2, 1, 1, 0], [0, 2, 2, 1, 1, 0], [0, 0, 0, 1, 1, 0]]
+    car_on_top = [[0, 0, 0, 1, 1, 0], [0, 2, 2, 2, 1, 0], [0, 2, 2, 2, 1, 0], [0, 0, 0, 1, 1, 0]]
+    assert painted["file"].tolist() == bus_on_top  # the bus comes later
+    assert painted["largest-first"].tolist() == car_on_top  # 6 pixels, the bus has 8
+    assert painted["classes"].tolist() == car_on_top
+
+
+@pytest.mark.parametrize(("form", "ending"), [("WEBP", "webp"), ("TIFF", "tif"), ("BMP", "bmp")])
+def test_other_images_become_png(copy, form, ending):
+    path = copy / "images" / "s0.jpg"
+    pixels = np.array(Image.open(path))
+    options = {"lossless": True} if form == "WEBP" else {}
+    Image.fromarray(pixels).save(path.with_suffix(f".{ending}"), form, **options)
+    path.unlink()
+    examples = {**(found := records(copy))["train"], **found["val"]}
+    recorded = Image.open(io.BytesIO(examples["s0"]["image"]))
+    assert recorded.format == "PNG" and (np.array(recorded) == pixels).all()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_exif_orientation_is_applied_once(tmp_path, orientation):
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    upright = {
+        2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1], 5: pixels.T,
+        6: pixels.T[:, ::-1], 7: pixels.T[::-1, ::-1], 8: pixels.T[::-1],
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.tif", exif=exif)
+        Image.fromarray(np.zeros(upright.shape, np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("a\nb")
+    ((_, example),) = records(tmp_path)["val"].items()
+    recorded = Image.open(io.BytesIO(example["image"]))
+    assert (np.array(recorded)[..., 0] == upright).all()
+    assert recorded.getexif().get(0x0112) is None
+
+
+def test_a_rotated_jpeg_stays_jpeg(tmp_path):
+    rows, columns = np.mgrid[:32, :48]
+    pixels = np.stack([rows * 7, columns * 5, rows + columns], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", quality=95, subsampling=0, exif=exif)
+        Image.fromarray(np.zeros((48, 32), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("a\nb")
+    ((_, example),) = records(tmp_path)["val"].items()
+    recorded = Image.open(io.BytesIO(example["image"]))
+    difference = np.abs(np.array(recorded).astype(int) - np.rot90(pixels, -1).astype(int))
+    assert recorded.format == "JPEG" and difference.max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (
+            lambda folder: (folder / "classes.txt").unlink(),
+            {},
+            "there is no {0}/classes.txt: it names the classes, one a line, label 0 first",
+        ),
+        (
+            lambda folder: (folder / "images").rename(folder / "test"),
+            {},
+            "{0}/test has no masks beside its images: expected images/ and labels/ (or masks/, "
+            "annotations/), train/ and val/ with these in each, images/train and labels/train, or "
+            "each mask beside its image",
+        ),
+    ],
+)
+def test_refused(copy, change, options, message):
+    change(copy)
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions(**options))
+    error = caught.value
+    text = in_options(error.template) if error.template else str(error)
+    assert text == message.format(copy)
+
+
+def test_a_val_split_that_is_there_already(copy):
+    for split, names in ("train", "s0 s1 s2"), ("val", "s3 s4"):
+        for kind, ending in ("images", "jpg"), ("labels", "png"):
+            (copy / kind / split).mkdir()
+            for name in names.split():
+                (copy / kind / f"{name}.{ending}").rename(copy / kind / split / f"{name}.{ending}")
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions(val_share=0.5))
+    assert in_options(caught.value.template) == (
+        f"{copy} has a val split already: leave --val-share, --folds and --group away, or give a "
+        "folder without it"
+    )

@@ -1,0 +1,81 @@
+"""Which images are held out: by hash, in groups, in folds."""
+
+import pytest
+
+from pipelines.base.errors import UserError
+from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.image_folder.splitting import hold_out
+
+
+def split(ids, **options):
+    return hold_out(ids, str, FolderOptions(**options))
+
+
+def test_a_tenth_by_hash():
+    # The two lowest SHA-256 of "0" … "19": 1958… and 2c62….
+    ids = [str(number) for number in range(20)]
+    assert split(ids)["val"] == ["8", "9"]
+    assert split(ids[::-1]) == split(ids)
+    assert split(ids)["train"] == sorted(set(ids) - {"8", "9"})
+
+
+def test_at_least_one_and_never_all():
+    assert [len(part) for part in split(["a", "b", "c"]).values()] == [2, 1]
+    assert [len(part) for part in split(["a", "b"], val_share=0.99).values()] == [1, 1]
+    assert len(split([str(i) for i in range(10)], val_share=0.5)["val"]) == 5
+
+
+def test_frames_of_a_video_stay_together():
+    ids = [f"{video}/{frame}" for video in "abcdefghij" for frame in range(5)]
+    parts = split(ids, group="^[^/]+", val_share=0.2)
+    videos = {name: {one[0] for one in part} for name, part in parts.items()}
+    assert len(parts["val"]) == 10 and len(videos["val"]) == 2
+    assert not videos["train"] & videos["val"]
+    # A group of the expression, where it has one, is what counts.
+    assert split(ids, group="^(.)/", val_share=0.2) == parts
+
+
+def test_a_group_is_not_taken_where_that_leads_away_from_the_share():
+    ids = ["b1", *(f"a{number}" for number in range(9))]
+    assert len(split(ids, group=".", val_share=0.1)["val"]) in (1, 9)
+
+
+def test_every_image_is_val_in_one_fold():
+    ids = [str(number) for number in range(13)]
+    held_out = [split(ids, folds=3, fold=fold)["val"] for fold in (1, 2, 3)]
+    assert sorted(sum(held_out, [])) == sorted(ids)
+    assert sorted(map(len, held_out)) == [4, 4, 5]
+    assert split(ids, folds=3, fold=2)["train"] == sorted(set(ids) - set(held_out[1]))
+
+
+def test_folds_of_groups_are_balanced():
+    ids = [
+        f"{video}{frame}"
+        for video, frames in [("a", 6), ("b", 3), ("c", 2), ("d", 1)]
+        for frame in range(frames)
+    ]
+    sizes = [len(split(ids, group=".", folds=2, fold=fold)["val"]) for fold in (1, 2)]
+    assert sizes == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("ids", "options", "message"),
+    [
+        (["a"], {}, "there is only 1 image: at least 2 are needed, one for val"),
+        (
+            ["a", "b"],
+            {"folds": 3, "fold": 1},
+            "there are only 2 images: at least 3 are needed, one for val",
+        ),
+        (
+            ["a1", "a2"],
+            {"group": "a"},
+            "there is only 1 group of images by group a: at least 2 are needed, one for val",
+        ),
+        (["a1", "b1"], {"group": "a"}, "group 'a' does not match the image id 'b1'"),
+    ],
+)
+def test_too_few(ids, options, message):
+    with pytest.raises(UserError) as caught:
+        split(ids, **options)
+    assert str(caught.value) == message
