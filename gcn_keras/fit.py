@@ -4,19 +4,16 @@ Without an argument it trains the embedded recipe on the embedded data set. Ever
 field of a recipe, see `gcn_keras.recipes`; nothing heavy is imported before they were checked.
 """
 
-import multiprocessing
 import os
 import shlex
 import signal
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from gcn_keras.deployment.run_export import export_run, saved_model_of
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
-from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
+from gcn_keras.training.run_folder import find_run, read_json, recipe_to_resume
 from pipelines import datasets
-from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
 from pipelines.base.errors import Interrupted, UserError, as_options, run_command
 from pipelines.base.files import check_folder
 from pipelines.datasets import classification as classification_sets
@@ -41,13 +38,13 @@ def main() -> int:
         value = read_json(run.metrics).get(score)
         if not isinstance(value, float) or not 0 <= value <= 1:
             raise UserError(f"{run.metrics} cannot be read: {score} is {value!r}, not in 0…1")
-        lacks_export = exported and not any(_saved_model(exported).glob("[0-9]*"))
+        lacks_export = exported and not any(saved_model_of(exported).glob("[0-9]*"))
         todo = "its model is exported now" if lacks_export else "nothing to do"
         print(f"{run.path} is finished: {words} {value:.4f}; {todo}", flush=True)
         if exported and lacks_export:
-            _export(exported, run)
+            export_run(exported, run)
         return 0
-    for folder in (run.path, exported and _saved_model(exported), recipe.cache):
+    for folder in (run.path, exported and saved_model_of(exported), recipe.cache):
         if folder and folder != "memory":
             check_folder(Path(folder))
     check_prepared(recipe.dataset, recipe.data_dir)
@@ -61,7 +58,7 @@ def main() -> int:
         with as_options(tile="validation_tile"):
             metrics = train(recipe, run)
         if metrics and exported:
-            _export(exported, run)
+            export_run(exported, run)
     except DamagedData as error:
         raise UserError(f"{error}; {_advice(recipe)}") from error
     except (OSError, MemoryError, tf.errors.OpError) as error:
@@ -89,39 +86,6 @@ def _advice(recipe: Recipe) -> str:
     )
     skip = "" if recipe.skip_errors else "; --skip-errors trains without it"
     return f"{doctor} names what is damaged{skip}"
-
-
-def _saved_model(recipe: SegmentationRecipe) -> Path:
-    return Path(recipe.saved_model or Path("saved_models", recipe.name))
-
-
-def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:
-    """Exports the best model with TensorFlow on one device; elsewhere if that is not so here."""
-    from gcn_keras.deployment.forms import export_file
-
-    out = _saved_model(recipe)
-    print(f"exports {run.best} to {out}", flush=True)
-    is_alone = recipe.strategy != "multiworker" and not os.environ.get("TF_CONFIG")
-    try:
-        if recipe.backend == "tensorflow" and is_alone:
-            lines = export_file(run.best, out)
-        else:
-            environment = (environment_of_tensorflow(),)
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(1, context, _set_environment, environment) as pool:
-                lines = pool.submit(export_file, run.best, out).result()
-    except (UserError, BrokenProcessPool) as error:
-        alone = shlex.join(["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"])
-        raise UserError(
-            f"{error}; the run is finished and kept, so export its model alone: {alone}"
-        ) from error
-    print(*lines, sep="\n")
-
-
-def _set_environment(variables: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-    prepare_tensorflow()
 
 
 if __name__ == "__main__":

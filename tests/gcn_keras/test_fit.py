@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from gcn_keras import RECIPES, fit
+from gcn_keras.deployment.run_export import export_run
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines.base.errors import Interrupted, UserError
 
@@ -28,7 +29,7 @@ finally:
 def test_a_failed_export_says_how_to_do_it_alone(tmp_path, backend):
     recipe = dataclasses.replace(RECIPES["shapes"], backend=backend, saved_model=str(tmp_path))
     with pytest.raises(UserError) as caught:
-        fit._export(recipe, RunFolder(tmp_path))
+        export_run(recipe, RunFolder(tmp_path))
     best = tmp_path / "best.keras"
     assert str(caught.value) == (
         f"there is no model at {best}: expected a .keras file, as `fit` writes; the run is "
@@ -86,7 +87,7 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
             raise KeyboardInterrupt
 
     monkeypatch.setattr("gcn_keras.training.run.train", train)
-    monkeypatch.setattr(fit, "_export", export)
+    monkeypatch.setattr(fit, "export_run", export)
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     begun = ["--out", str(out), "--data-dir", str(tmp_path / "data")]
     begun += ["--saved-model", str(tmp_path / "it's saved")]

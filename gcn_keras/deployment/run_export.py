@@ -1,0 +1,54 @@
+"""The export at a run's end: its best model as a SavedModel."""
+
+import multiprocessing
+import os
+import shlex
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from gcn_keras.recipes.recipe import SegmentationRecipe
+from gcn_keras.training.run_folder import RunFolder
+from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
+from pipelines.base.errors import UserError
+
+
+def saved_model_of(recipe: SegmentationRecipe) -> Path:
+    """The folder of the SavedModel's version folders."""
+    return Path(recipe.saved_model or Path("saved_models", recipe.name))
+
+
+def export_run(recipe: SegmentationRecipe, run: RunFolder) -> None:
+    """Exports the best model with TensorFlow on one device, and prints what was written.
+
+    Where this process has another backend, or is one of several workers, a process of its own does
+    it.
+
+    Raises:
+        UserError: it failed; the message says how to export the model alone.
+    """
+    from gcn_keras.deployment.forms import export_file
+
+    out = saved_model_of(recipe)
+    print(f"exports {run.best} to {out}", flush=True)
+    is_alone = recipe.strategy != "multiworker" and not os.environ.get("TF_CONFIG")
+    try:
+        if recipe.backend == "tensorflow" and is_alone:
+            lines = export_file(run.best, out)
+        else:
+            environment = (environment_of_tensorflow(),)
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, context, _set_environment, environment) as pool:
+                lines = pool.submit(export_file, run.best, out).result()
+    except (UserError, BrokenProcessPool) as error:
+        alone = shlex.join(["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"])
+        raise UserError(
+            f"{error}; the run is finished and kept, so export its model alone: {alone}"
+        ) from error
+    print(*lines, sep="\n")
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    prepare_tensorflow()
