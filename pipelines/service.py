@@ -101,7 +101,8 @@ def _serve(start: Callable[[Any], Any], config: Any, host: str, stopped: Event) 
         raise UserError(f"cannot start on port {config.port}: {error.message}") from error
     addresses.restrict(config.port, host)
     print(f"listening on {config.port}", flush=True)
-    stopped.wait()
+    while not stopped.wait(timeout=1):
+        pass  # piece by piece: of a signal that comes just before a wait Python hears after it
     server.stop()
 
 

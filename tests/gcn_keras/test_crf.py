@@ -169,7 +169,7 @@ def test_options_are_those_of_evaluate():
 
 def test_each_image_meets_every_candidate(monkeypatch):
     image, probabilities, label = scene()
-    examples = [{"image": image, "label": label.astype(np.uint8)}] * 2
+    examples = [{"image": image, "label": label.astype(np.uint8), "image_id": b"a"}] * 2
     monkeypatch.setattr(
         "pipelines.stream.evaluation.evaluation_examples",
         lambda dataset, split, limit: SimpleNamespace(as_numpy_iterator=lambda: iter(examples)),
@@ -192,7 +192,9 @@ def test_the_search_takes_several_views(monkeypatch):
     monkeypatch.setattr(
         "pipelines.stream.evaluation.evaluation_examples",
         lambda *_: SimpleNamespace(
-            as_numpy_iterator=lambda: iter([{"image": image, "label": label.astype(np.uint8)}])
+            as_numpy_iterator=lambda: iter(
+                [{"image": image, "label": label.astype(np.uint8), "image_id": b"a"}]
+            )
         ),
     )
     shapes = []

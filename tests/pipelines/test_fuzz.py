@@ -77,6 +77,7 @@ def test_files_through_preparation(fuzzed, kind):
     else:  # some pixels changed; or another image of the same size
         assert checked["refused"] > checked["accepted"] > 0
         assert prepared["skipped"] > prepared["accepted"] > 0
+        assert bool(prepared["converted"]) == (kind == "exchanged")  # BMP, TIFF and WebP
 
 
 def test_preparation_without_skipping_names_a_file_and_leaves_nothing(fuzzed):

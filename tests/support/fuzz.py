@@ -62,6 +62,10 @@ class Case(NamedTuple):
         return f"{self.number:03}-{self.kind}-{self.subject}"
 
 
+def pixels_of(image: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(image)).convert("RGB"))
+
+
 def label_map(number: int) -> np.ndarray:
     label = np.full(SIZE, number, np.uint8)
     label[::3, ::2] = 255
@@ -254,16 +258,23 @@ class Fuzz:
         found = {}
         for record in record_order.open_records(list(prepared.files["train"])).map(prepared.parse):
             found[record["image_id"].numpy().decode()] = record
-        skipped = {"default train": len(cases) - len(accepted)}
-        if found.keys() != accepted or prepared.skipped != skipped:
-            self.note("prepare", "all", "skipped", "wrong", f"{prepared.skipped} not {skipped}")
+        kept = set()
         for case in cases:
-            if case.name in found:
-                record = found[case.name]
-                image, label = record["image"].numpy(), record["label"].numpy()
-                self.note_right("prepare", case, image, label)
-            else:
+            if case.name not in found:
                 self.note("prepare", case.kind, case.name, "skipped")
+                continue
+            image, label = (found[case.name][key].numpy() for key in ("image", "label"))
+            if image == case.image:
+                kept.add(case.name)
+                self.note_right("prepare", case, image, label)
+            else:  # of a form that preparation converts
+                right = np.array_equal(decoding.decode_image(image), pixels_of(case.image))
+                right &= np.array_equal(decoding.decode_label(label), label_map(case.number))
+                outcome = "converted" if right else "wrong"
+                self.note("prepare", case.kind, case.name, outcome, "its pixels")
+        skipped = {"default train": len(cases) - len(found)}
+        if kept != accepted or prepared.skipped != skipped:
+            self.note("prepare", "all", "skipped", "wrong", f"{prepared.skipped} not {skipped}")
 
     def stream(self, cases) -> tuple[list[int], int]:
         """The cases as records, in four files, through the stream that skips errors.

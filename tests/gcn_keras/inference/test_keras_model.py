@@ -138,7 +138,10 @@ def test_what_is_no_image(function, images, received):
 
 def test_a_segmenters_logits_are_of_uint8_alone(tmp_path, monkeypatch):
     model = RedModel()
-    model.output = SimpleNamespace(shape=(None, None, None, 6))
+    model.input_shape, model.output = (
+        (None, None, None, 3),
+        SimpleNamespace(shape=(None,) * 3 + (6,)),
+    )
     monkeypatch.setattr(segmenters.keras_model, "load_model", lambda path: model)
     segmenter = segmenters.KerasSegmenter(tmp_path / "model.keras")
     assert segmenter.logits(picture(1, 2, 2)).shape == (1, 2, 2, 6)

@@ -359,7 +359,7 @@ class TestFinishedModel:
         np.testing.assert_array_equal(labels, segment(model, images))
         assert scores.min() >= 1 / len(CLASSES) and scores.max() <= 1
         legend = json.loads((folder / "assets" / "labels.json").read_text())
-        assert legend == {"class_names": list(CLASSES), "palette": [[0, 0, 0], [128, 0, 0]]}
+        assert legend == {"class_names": list(CLASSES), "palette": [[128, 128, 128], [0, 0, 255]]}
 
     def test_evaluate_repeats_the_metrics(self, finished, data_dir, tmp_path):
         best, report = finished / "best.keras", tmp_path / "report.json"
@@ -401,7 +401,7 @@ class TestFinishedModel:
         for name, size in sizes.items():
             with Image.open(out / f"{name}_labels.png") as labels:
                 assert (labels.mode, labels.size) == ("P", size)
-                assert labels.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+                assert labels.getpalette()[:6] == [128, 128, 128, 0, 0, 255]
                 image = load_image(next((tmp_path / "images").glob(f"{name}.*")))
                 np.testing.assert_array_equal(np.array(labels), segment(model, image))
             with Image.open(out / f"{name}_overlay.png") as overlay:
