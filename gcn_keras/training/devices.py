@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from gcn_keras.recipes.recipe import Recipe
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 
 SECONDS_TO_REACH_A_WORKER = 5
+SECONDS_TO_DIE = 5  # what a killed process may need to close its port
 
 
 class Team:
@@ -93,7 +95,11 @@ class Team:
         lost = {int(number) + (job == "worker" and self.has_chief_job) for job, number in tasks}
         if "CoordinationService/Heartbeat" in error.message:  # which worker 0 answers
             lost.add(0)
-        lost |= {n for n, address in enumerate(self.addresses) if not _answers(address)}
+        for _ in range(SECONDS_TO_DIE):
+            lost |= {n for n, address in enumerate(self.addresses) if not _answers(address)}
+            if lost - {self.worker}:
+                break
+            time.sleep(1)  # a process that ends breaks connections before it closes its port
         return [f"worker {n} ({self.addresses[n]})" for n in sorted(lost - {self.worker})]
 
 

@@ -284,8 +284,9 @@ def test_one_device_is_tensorflows_default(monkeypatch):
         (False, None, []),
     ],
 )
-def test_lost_workers_are_named(has_chief_job, silent, expected):
+def test_lost_workers_are_named(has_chief_job, silent, expected, monkeypatch):
     """Those that TensorFlow calls silent, though their machines still take connections."""
+    monkeypatch.setattr("gcn_keras.training.devices.time.sleep", lambda seconds: None)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
         for one in sockets:
@@ -299,3 +300,16 @@ def test_lost_workers_are_named(has_chief_job, silent, expected):
         sockets[1].close()
         gone = sorted({*expected, 1})
         assert team.lost_workers(error) == [f"worker {n} ({addresses[n]})" for n in gone]
+
+
+def test_a_killed_worker_may_still_listen_for_a_moment(monkeypatch):
+    """It breaks connections first, and closes its port later."""
+    with socket.socket() as ours, socket.socket() as theirs:
+        for one in (ours, theirs):
+            one.bind(("localhost", 0))
+            one.listen()
+        addresses = tuple(f"localhost:{one.getsockname()[1]}" for one in (ours, theirs))
+        team = Team(tf.distribute.get_strategy(), 0, addresses)
+        monkeypatch.setattr("gcn_keras.training.devices.time.sleep", lambda _: theirs.close())
+        error = tf.errors.UnavailableError(None, None, "reset by peer")
+        assert team.lost_workers(error) == [f"worker 1 ({addresses[1]})"]

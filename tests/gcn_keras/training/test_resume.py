@@ -280,7 +280,7 @@ def test_a_lost_worker_is_named_and_all_go_on(data_dir, tmp_path, victim):
     fits[0].wait_for(lambda: newest(out) != before)
     # One is told to stop, and all do.
     fits[1].send(signal.SIGTERM)
-    (status, stdout, _), (other, _, _) = (fit.finish(120) for fit in fits)
-    assert (status, other) == (143, 143)
+    (status, stdout, stderr), (other, _, _) = (fit.finish(120) for fit in fits)
+    assert (status, other) == (143, 143), stderr
     assert f"goes on after {place[0]} epochs and {place[1]} steps" in stdout
     assert len(table(out)) > place[0]
