@@ -22,6 +22,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
     Attributes:
         METADATA: what is recorded beside the examples; `class_names` may follow later.
         HOMEPAGE: of the set.
+        TAKES_BINARY: whether its options know black and white masks.
         INDEX_MASKS: whether label files hold the classes' own values, so that masks of 0 and 255
             could be taken for them.
         beam: whether to prepare with Apache Beam; set by `prepare`.
@@ -33,6 +34,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First version."}
     METADATA: Mapping[str, Any] = {}
     HOMEPAGE: str | None = None
+    TAKES_BINARY = False
     INDEX_MASKS = True
     beam = False
     skipped: dict[str, int] | None = None
@@ -102,9 +104,11 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         # Nothing is learnt from a split to measure on: it may be void throughout.
         is_refused = self.INDEX_MASKS if recorded[0] else split.startswith("train")
         if fault and is_refused and not self.accept_findings:
+            binary = self.TAKES_BINARY and len(names) == 2
             raise UserError.naming(
-                f"{fault}; write {names[0]!r} as 0, {names[1]!r} as 1 and so on, or give "
-                "{accept_findings} to keep these labels as they are"
+                f"{fault}; {'give {binary} if white is class 1, ' if binary else ''}write "
+                f"{names[0]!r} as 0, {names[1]!r} as 1 and so on, or give {{accept_findings}} to "
+                "keep these labels as they are"
             )
 
 

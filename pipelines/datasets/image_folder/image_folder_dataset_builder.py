@@ -22,6 +22,7 @@ class Builder(SegmentationBuilder):
 
     VERSION = tfds.core.Version(VERSIONS["image_folder"])
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder of the images; see README.md."
+    TAKES_BINARY = True
     options = FolderOptions()
 
     def _split_generators(self, dl_manager):

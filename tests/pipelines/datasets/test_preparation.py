@@ -12,6 +12,7 @@ from miniatures import REPOSITORY, write_pairs
 
 from pipelines import datasets
 from pipelines.base.errors import UserError, as_options
+from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.stream.evaluation import class_pixel_counts
 
 CLASSES = "sky\nroad\ncar\n"
@@ -54,6 +55,18 @@ def test_labels_without_a_usable_class_are_refused(write, data_dir, train, val, 
         datasets.prepare("image_folder", write(train, val), data_dir)
     assert str(caught.value) == f"{fault}; write 'sky' as 0, 'road' as 1 and so on, {ADVICE}"
     assert files_of(data_dir) == []
+
+
+def test_black_and_white_masks_of_two_classes(write, data_dir):
+    source = write([BINARY, BINARY], [BINARY])
+    (source / "classes.txt").write_text("sky\nroad")
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("image_folder", source, data_dir)
+    assert "'road' is 1; give --binary if white is class 1, write 'sky' as 0" in str(caught.value)
+    prepared = datasets.prepare(
+        "image_folder", source, data_dir, options=FolderOptions(binary=True)
+    )
+    assert prepared.label_pixels["train"] == (12, 12, 0)
 
 
 def test_class_0_and_void_may_be_meant(write, data_dir):
