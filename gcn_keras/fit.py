@@ -12,7 +12,7 @@ from pathlib import Path
 from gcn_keras.deployment.run_export import export_run, saved_model_of
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
-from gcn_keras.training.run_folder import find_run, read_json, recipe_to_resume
+from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
 from pipelines import datasets
 from pipelines.base.errors import Interrupted, UserError, as_options, run_command
 from pipelines.base.files import check_folder
@@ -42,7 +42,7 @@ def main() -> int:
         todo = "its model is exported now" if lacks_export else "nothing to do"
         print(f"{run.path} is finished: {words} {value:.4f}; {todo}", flush=True)
         if exported and lacks_export:
-            export_run(exported, run)
+            _export(exported, run)
         return 0
     for folder in (run.path, exported and saved_model_of(exported), recipe.cache):
         if folder and folder != "memory":
@@ -58,7 +58,7 @@ def main() -> int:
         with as_options(tile="validation_tile"):
             metrics = train(recipe, run)
         if metrics and exported:
-            export_run(exported, run)
+            _export(exported, run)
     except DamagedData as error:
         raise UserError(f"{error}; {_advice(recipe)}") from error
     except (OSError, MemoryError, tf.errors.OpError) as error:
@@ -86,6 +86,16 @@ def _advice(recipe: Recipe) -> str:
     )
     skip = "" if recipe.skip_errors else "; --skip-errors trains without it"
     return f"{doctor} names what is damaged{skip}"
+
+
+def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:
+    try:
+        export_run(recipe, run)
+    except UserError as error:
+        alone = shlex.join(["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"])
+        raise UserError(
+            f"{error}; the run is finished and kept, so export its model alone: {alone}"
+        ) from error
 
 
 if __name__ == "__main__":

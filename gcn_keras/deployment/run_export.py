@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import shlex
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -25,7 +24,7 @@ def export_run(recipe: SegmentationRecipe, run: RunFolder) -> None:
     it.
 
     Raises:
-        UserError: it failed; the message says how to export the model alone.
+        UserError: it failed.
     """
     from gcn_keras.deployment.forms import export_file
 
@@ -40,11 +39,8 @@ def export_run(recipe: SegmentationRecipe, run: RunFolder) -> None:
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, context, _set_environment, environment) as pool:
                 lines = pool.submit(export_file, run.best, out).result()
-    except (UserError, BrokenProcessPool) as error:
-        alone = shlex.join(["python", "-m", "gcn_keras.export", str(run.best), "--out", "DIR"])
-        raise UserError(
-            f"{error}; the run is finished and kept, so export its model alone: {alone}"
-        ) from error
+    except BrokenProcessPool as error:
+        raise UserError(str(error)) from error
     print(*lines, sep="\n")
 
 

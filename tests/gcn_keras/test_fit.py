@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from gcn_keras import RECIPES, fit
-from gcn_keras.deployment.run_export import export_run
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines.base.errors import Interrupted, UserError
 
@@ -29,7 +28,7 @@ finally:
 def test_a_failed_export_says_how_to_do_it_alone(tmp_path, backend):
     recipe = dataclasses.replace(RECIPES["shapes"], backend=backend, saved_model=str(tmp_path))
     with pytest.raises(UserError) as caught:
-        export_run(recipe, RunFolder(tmp_path))
+        fit._export(recipe, RunFolder(tmp_path))
     best = tmp_path / "best.keras"
     assert str(caught.value) == (
         f"there is no model at {best}: expected a .keras file, as `fit` writes; the run is "
