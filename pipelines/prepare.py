@@ -62,17 +62,16 @@ def prepare(
     other: TfdsOptions | FolderOptions = dataclasses.replace(tfds, first_label=0)
     if name.startswith(TFDS):
         options, other = tfds, dataclasses.replace(own, first_label=0)
-    given = [each for each in (other, options) if each != type(each)()]
+    asked = [each for each in (other, options) if each != type(each)()]
     if name == classification.IMAGENET:
-        if beam_options is not None or given or skip_errors or accept_findings or overwrite:
+        if beam_options is not None or asked or skip_errors or accept_findings or overwrite:
             raise UsageError(f"{name!r} is written by TFDS: it takes --from and --data-dir alone")
         _prepare_imagenet(source, data_dir)
         return
-    for each in (*given, None)[: max(1, len(given))]:
-        datasets.check_source(name, source, beam_options, each, skip_errors)
+    datasets.check_source(name, source, beam_options, asked[0] if asked else None, skip_errors)
     already = datasets.is_prepared(name, data_dir) and not overwrite
     prepared = datasets.prepare(
-        *(name, source, data_dir, beam_options, options if given else None),
+        *(name, source, data_dir, beam_options, asked[0] if asked else None),
         skip_errors=skip_errors,
         accept_findings=accept_findings,
         overwrite=overwrite,

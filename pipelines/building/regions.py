@@ -63,7 +63,7 @@ def coco_region(segmentation: list | dict, height: int, width: int) -> np.ndarra
         ValueError, TypeError, KeyError, OverflowError: the segmentation is damaged.
     """
     if isinstance(segmentation, dict):
-        return _run_lengths(segmentation, height, width)
+        return _inside_of_runs(segmentation, height, width)
     polygons = [_polygon(points, height, width) for points in segmentation]
     # Fewer than three points enclose nothing, and pycocotools takes two of them for a box.
     polygons = [points for points in polygons if len(points) >= 6]
@@ -73,43 +73,42 @@ def coco_region(segmentation: list | dict, height: int, width: int) -> np.ndarra
     return coco_mask.decode(runs).astype(bool)
 
 
-def _run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray:
+def _inside_of_runs(segmentation: dict, height: int, width: int) -> np.ndarray:
+    counts = segmentation["counts"]
+    counts = np.asarray(_run_lengths(counts) if isinstance(counts, str) else counts)
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"size {segmentation['size']}, not {[height, width]}")
-    counts = segmentation["counts"]
-    numbers = np.asarray(_unpack(counts) if isinstance(counts, str) else counts)
-    if numbers.ndim != 1 or numbers.dtype.kind != "i" or (numbers < 0).any():
+    if counts.ndim != 1 or counts.dtype.kind != "i" or counts.min() < 0:
         raise ValueError("counts are no list of run lengths")
-    if numbers.sum() != height * width:
-        raise ValueError(f"counts make {numbers.sum()} pixels, not {height * width}")
+    if (pixels := sum(counts.tolist())) != height * width:  # of any size, unlike a sum of int64
+        raise ValueError(f"counts make {pixels} pixels, not {height * width}")
     # Runs go down the columns, the first one outside.
-    inside = np.repeat(np.arange(len(numbers)) % 2 == 1, numbers)
+    inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return inside.reshape(width, height).T
 
 
-def _unpack(text: str) -> list[int]:
-    """The run lengths of COCO's compressed form.
+def _run_lengths(text: str) -> list[int]:
+    """Takes COCO's compressed run lengths apart.
 
-    A number is written in groups of 5 bits, lowest first, 48 added to each; bit 6 says that more
-    follow, and the highest bit of the last one is the sign. From the fourth on, a number is the
-    difference to the one before the last.
+    Characters are 48 and six bits: five of a number, lowest first, and whether more follow; the
+    highest bit of its last character is its sign. From the fourth on a number is what its run is
+    longer than the one before the last.
     """
     counts: list[int] = []
-    value = shift = 0
+    number = shift = 0
     for character in text:
         bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ValueError(f"counts have the character {character!r}")
-        value |= (bits & 31) << shift
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("counts are no compressed run lengths")
+        number |= (bits & 31) << shift
         shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
+        if not bits & 32:
+            if bits & 16:
+                number -= 1 << shift
+            counts.append(number + counts[-2] if len(counts) > 2 else number)
+            number = shift = 0
     if shift:
-        raise ValueError("counts end within a number")
+        raise ValueError("counts are no list of run lengths")
     return counts
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from pycocotools import mask as coco_mask
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
@@ -16,6 +15,7 @@ from pipelines.base.progress import note
 from pipelines.building import encoding, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
+from pipelines.building.regions import coco_region
 from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://cocodataset.org/#download"
@@ -237,68 +237,10 @@ def paint(item: Item) -> np.ndarray:
     label = np.zeros((item.height, item.width), np.uint8)
     for region in item.regions:
         try:
-            label[_inside(region.segmentation, item.height, item.width)] = region.value
+            label[coco_region(region.segmentation, item.height, item.width)] = region.value
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"{item.annotations} has a damaged segmentation in annotation "
                 f"{region.annotation}, of {item.path.name} ({error})"
             ) from error
     return label
-
-
-def _inside(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """Rasterises polygons or run lengths: bool `[height, width]`.
-
-    pycocotools' C code takes whatever it is given, so what it gets is checked here.
-    """
-    if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        counts = np.asarray(_run_lengths(counts) if isinstance(counts, str) else counts)
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"size {segmentation['size']}, not {[height, width]}")
-        if counts.ndim != 1 or counts.dtype.kind != "i" or counts.min() < 0:
-            raise ValueError("counts are no list of run lengths")
-        if (pixels := sum(counts.tolist())) != height * width:
-            raise ValueError(f"counts make {pixels} pixels, not {height * width}")
-        inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-        return inside.reshape(width, height).T
-    polygons = [_polygon(points, height, width) for points in segmentation]
-    # Fewer than three points enclose nothing, and pycocotools takes two of them for a box.
-    polygons = [points for points in polygons if len(points) >= 6]
-    if not polygons:
-        return np.zeros((height, width), bool)
-    runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-    return coco_mask.decode(runs).astype(bool)
-
-
-def _run_lengths(text: str) -> list[int]:
-    """Takes COCO's compressed run lengths apart.
-
-    Characters are 48 and six bits: five of a number, lowest first, and whether more follow. From
-    the fourth on a number is what its run is longer than the one before the last.
-    """
-    counts: list[int] = []
-    number = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise ValueError("counts are no compressed run lengths")
-        number |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            if bits & 16:
-                number -= 1 << shift
-            counts.append(number + counts[-2] if len(counts) > 2 else number)
-            number = shift = 0
-    return counts
-
-
-def _polygon(points: list, height: int, width: int) -> list[float]:
-    numbers = np.asarray(points, np.float64)
-    if numbers.ndim != 1 or len(numbers) % 2:
-        raise ValueError("a polygon is no list of x, y, x, y, …")
-    # Far outside, rasterising would take memory without bounds.
-    shares = numbers.reshape(-1, 2) / (width, height)
-    if not ((shares >= -1) & (shares <= 2)).all():
-        raise ValueError(f"a polygon leaves the {width}x{height} image")
-    return numbers.tolist()
