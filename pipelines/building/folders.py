@@ -260,10 +260,10 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], lis
 
 
 def has_label_files(source: Path) -> bool:
-    """Whether a folder for label files, anywhere below `source`, holds a PNG."""
+    """Whether a folder for label files, anywhere below `source`, holds one."""
     places = (Path(place) for place, _, _ in os.walk(source))
     return any(
-        place.name.lower() in _LABELS and find_files(place, (".png",))[0] for place in places
+        place.name.lower() in _LABELS and find_files(place, LABEL_SUFFIXES)[0] for place in places
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import logging
 import shutil
 import sys
 import tempfile
@@ -209,10 +210,15 @@ def _place_to_build(folder: Path, data_dir: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _silence(tfds: Any) -> Iterator[None]:
-    """TFDS reports downloads that do not happen; the builders show their own progress."""
+    """TFDS reports downloads that do not happen, and that a set has a name of its own; the builders
+    show their own progress."""
     tfds.display_progress_bar(False)
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         tfds.display_progress_bar(True)
+        logger.setLevel(level)

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.labels import IGNORE
 
 PaintOrder = Literal["file", "largest-first", "classes"]
@@ -74,6 +75,28 @@ class FolderOptions:
             raise ArgumentError(
                 "group", f"{self.group!r} is no regular expression: {error}"
             ) from error
+
+    def check_for_annotations(self, file: Path) -> None:
+        """Raises UserError for options that mean nothing for annotation files, such as `file`."""
+        names = ("label_suffix", "image_suffix", "binary", "void", "map", "first_label")
+        given = self.given(*names, "nearest_colour")
+        if given:
+            verb = "are" if " and " in given else "is"
+            raise UserError.naming(
+                f"{given} {verb} for masks, and there are annotation files, such as {file}"
+            )
+
+    def check_for_masks(self) -> None:
+        """Raises UserError for options that mean nothing for masks."""
+        if given := self.given("paint_order"):
+            raise UserError.naming(f"{given} is for annotation files, and there are masks")
+
+    def given(self, *names: str) -> str:
+        """Those of some options that are not at their defaults: "{void} and {map}"."""
+        default = type(self)()
+        return " and ".join(
+            f"{{{name}}}" for name in names if getattr(self, name) != getattr(default, name)
+        )
 
     def void_values(self) -> tuple[set[int], set[int]]:
         """The values and the colours (as 0xRRGGBB) that are void besides 255.

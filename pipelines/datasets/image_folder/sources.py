@@ -52,9 +52,12 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    annotated, names = annotations.find_annotations(folder)
-    if annotated and not folders.has_label_files(folder):
-        return _of_annotations(folder, annotated, names, options)
+    if not folders.has_label_files(folder):
+        annotated, names = annotations.find_annotations(folder)
+        if annotated:
+            options.check_for_annotations(annotated[0].file)
+            return _of_annotations(folder, annotated, names, options)
+    options.check_for_masks()
     return _of_masks(folder, options)
 
 

@@ -289,6 +289,29 @@ def test_refused(copy, change, options, message):
     assert text == message.format(copy)
 
 
+def test_options_of_masks_mean_nothing_for_annotations(copy):
+    coco(copy, compressed)
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions(map=("1=0",), nearest_colour=True))
+    assert in_options(caught.value.template) == (
+        "--map and --nearest-colour are for masks, and there are annotation files, such as "
+        f"{copy}/annotations.json"
+    )
+
+
+def test_the_painting_order_means_nothing_for_masks(copy):
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions(paint_order="classes"))
+    assert in_options(caught.value.template) == (
+        "--paint-order is for annotation files, and there are masks"
+    )
+
+
+def test_json_files_beside_masks_are_not_read(copy, expected):
+    (copy / "labels" / "notes.json").write_text("{damaged")
+    assert records(copy) == expected
+
+
 def test_a_val_split_that_is_there_already(copy):
     for split, names in ("train", "s0 s1 s2"), ("val", "s3 s4"):
         for kind, ending in ("images", "jpg"), ("labels", "png"):
