@@ -72,8 +72,8 @@ def main() -> int:
         run.unfinished.unlink(missing_ok=True)
         print(
             f"best epoch {metrics['best_epoch']}, {metrics['parameters']:,} parameters, "
-            f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s since "
-            f"the last start, peak memory {metrics['peak_memory_mib']} MiB\nmodel {run.best}"
+            f"{metrics['training_seconds']:.0f} s of training, {metrics['wall_seconds']:.0f} s "
+            f"since the last start, peak memory {metrics['peak_memory_mib']} MiB\nmodel {run.best}"
         )
     return 0
 

@@ -5,6 +5,7 @@ hold the same weights and take part in every step, each with its share of the ba
 worker is the chief, and the only one that writes.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -73,6 +74,14 @@ class Team:
         # One replica of each worker speaks for it.
         others = [np.zeros_like(array)] * (self.local_replicas - 1)
         return self._sum(self.deal([array, *others])).numpy()
+
+    def part(self) -> None:
+        """Waits until all workers are here, so that none goes while others still read of it.
+
+        A worker fetches its last piece of a sum from another one, which has its own long since.
+        """
+        with contextlib.suppress(tf.errors.OpError):  # who was here, and has the sum, may be gone
+            self.sum_over_workers(np.zeros(1, np.int64))
 
     def check_same(self, number: int, message: str) -> None:
         """Raises a UserError, with the message, if workers have another number; all must call."""

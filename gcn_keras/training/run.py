@@ -21,7 +21,7 @@ from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.task import Task
 from gcn_keras.training.tensorflow_step import TensorFlowStep
 from gcn_keras.training.validation import evaluate_in_team
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, Interrupted, UserError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
@@ -95,7 +95,12 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
         task.begin(run)
         checkpoints.remove_unfinished(run.checkpoints)
     try:
-        progress = loop()
+        try:
+            progress = loop()
+        except Interrupted:
+            team.part()
+            raise
+        team.part()
         if not team.is_chief:
             return None
         run.unfinished.touch()
