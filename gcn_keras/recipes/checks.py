@@ -20,7 +20,7 @@ _RANGES = (
     ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
     ("positive", lambda x: 0 < x < math.inf, "learning_rate"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "momentum batch_norm_momentum"),
-    ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing"),
+    ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing ema"),
     ("above 0 and at most 1", lambda x: 0 < x <= 1, "ohem"),
 )
 

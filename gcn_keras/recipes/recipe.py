@@ -91,6 +91,9 @@ class Recipe:
     """Learning rate over the steps; poly has the power 0.9."""
     warmup_steps: int = 0
     """Steps of linear warm-up; at most a tenth of all steps."""
+    ema: float = 0.0
+    """Momentum of the weights' moving average, such as 0.999, which is what is validated, saved and
+    exported; 0 takes the weights themselves."""
     mixed_precision: Literal["none", "bfloat16", "float16"] = "none"
     """Type of the computations; variables and logits stay float32."""
     jit_compile: bool = False

@@ -1,5 +1,6 @@
 """The same training step on JAX. One device; TensorFlow only reads the data."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from gcn_keras.training.loop import Step
+from gcn_keras.training.weight_averages import build_optimizer
 
 
 class JaxStep(Step):
@@ -22,7 +24,8 @@ class JaxStep(Step):
         self.model, self.accumulate = model, accumulate
         self.optimizer, self.loss = model.optimizer, model.loss
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        self.optimizer.build(model.trainable_variables)
+        places = {id(v): place for place, v in enumerate(model.non_trainable_variables)}
+        self.only_averaged = [places[id(variable)] for variable in build_optimizer(model)]
         self._step = jax.jit(self._whole_step, donate_argnums=0)
         self.pull()
 
@@ -71,12 +74,19 @@ class JaxStep(Step):
         taken = jnp.isfinite(loss)
         if not self.scales:
             taken &= jnp.isfinite(sum(jnp.sum(jnp.abs(gradient)) for gradient in gradients))
-        new_trainable, new_optimizer = self.optimizer.stateless_apply(
-            optimizer, gradients, trainable
-        )
-        new_state = (list(new_trainable), list(new_others), list(new_optimizer))
+        new_trainable, new_optimizer = self._applied(gradients, trainable, new_others, optimizer)
+        new_state = (new_trainable, list(new_others), new_optimizer)
         state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new_state, state)
         return state, (loss, taken.astype(jnp.float32))
+
+    def _applied(self, gradients, trainable, others, optimizer):
+        averaged = [others[place] for place in self.only_averaged]
+        with warnings.catch_warnings():  # of what has no gradient
+            warnings.filterwarnings("ignore", "Gradients do not exist for variables")
+            new, optimizer = self.optimizer.stateless_apply(
+                optimizer, [*gradients, *[None] * len(averaged)], [*trainable, *averaged]
+            )
+        return list(new[: len(trainable)]), list(optimizer)
 
     def _loss(self, trainable, others, optimizer, total, images, labels):
         logits, others, losses = self.model.stateless_call(

@@ -16,6 +16,7 @@ from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.interruption import Interruption
 from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.weight_averages import averaged_weights
 from pipelines.base.errors import Interrupted, UserError
 
 # With on_nan = skip: so many steps in a row mean that the model is lost, not an image.
@@ -273,21 +274,23 @@ class Loop:
             "learning_rate": self._learning_rate(),
         }
         validates = self._validates()
-        measured = self.validate(self._check_stop) if validates else None
-        scores: dict[str, Any] = {
-            f"val_{score}": getattr(measured, score) if validates else None for score in self.scores
-        }
-        for key, value in {"epoch": number, **logs, **scores}.items():
-            progress.history.setdefault(key, []).append(value)
-        score = scores[f"val_{self.scores[0]}"]
-        is_best = validates and score > progress.best_score  # False for NaN
-        if is_best:
-            progress.best_epoch, progress.best_score = number, score
-        if self.is_chief:
-            self.run.write_history(progress.history)
-            self.run.save_model(self.model, self.run.model)
+        with averaged_weights(self.model):
+            measured = self.validate(self._check_stop) if validates else None
+            scores: dict[str, Any] = {
+                f"val_{score}": getattr(measured, score) if validates else None
+                for score in self.scores
+            }
+            for key, value in {"epoch": number, **logs, **scores}.items():
+                progress.history.setdefault(key, []).append(value)
+            score = scores[f"val_{self.scores[0]}"]
+            is_best = validates and score > progress.best_score  # False for NaN
             if is_best:
-                self.run.save_model(self.model, self.run.best)
+                progress.best_epoch, progress.best_score = number, score
+            if self.is_chief:
+                self.run.write_history(progress.history)
+                self.run.save_model(self.model, self.run.model)
+                if is_best:
+                    self.run.save_model(self.model, self.run.best)
         progress.epoch, progress.step = number, 0
         progress.loss_sum, progress.losses = 0.0, 0
         progress.seconds += time.monotonic() - started
@@ -309,7 +312,8 @@ class Loop:
     def _interrupted(self) -> Interrupted:
         self.save()
         if self.is_chief:
-            self.run.save_model(self.model, self.run.model)
+            with averaged_weights(self.model):
+                self.run.save_model(self.model, self.run.model)
         epochs, step = self.progress.epoch, self.progress.step
         # Where another worker got the signal, it was from its scheduler.
         number = self.interruption.number or 15

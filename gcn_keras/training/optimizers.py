@@ -6,8 +6,17 @@ import keras
 
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training.losses import PixelCrossentropy
+from gcn_keras.training.weight_averages import WarmAverage
 
 POLY_POWER = 0.9
+
+
+class _SGD(WarmAverage, keras.optimizers.SGD):
+    pass
+
+
+class _AdamW(WarmAverage, keras.optimizers.AdamW):
+    pass
 
 
 def compile_model(
@@ -22,15 +31,16 @@ def compile_model(
         loss: from `gcn_keras.training.losses`; None for `PixelCrossentropy`.
     """
     rate = learning_rate(recipe, total_steps)
+    averages = {"use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
     if recipe.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum)
+        optimizer = _SGD(rate, momentum=recipe.momentum, **averages)
         # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
         # Keras' SGD(weight_decay=…) would decay apart from gradient and momentum instead.
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
     else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+        optimizer = _AdamW(rate, weight_decay=recipe.weight_decay, **averages)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss or PixelCrossentropy(), jit_compile=recipe.jit_compile)
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from gcn_keras.models.line_convolutions import convolve_along_lines
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Step
+from gcn_keras.training.weight_averages import batch_norms, build_optimizer, moving_statistics
 
 
 class TensorFlowStep(Step):
@@ -33,15 +34,13 @@ class TensorFlowStep(Step):
         self.model, self.team, self.accumulate = model, team, accumulate
         self.optimizer, self.loss = model.optimizer, model.loss
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        kind = keras.layers.BatchNormalization
-        batch_norms = [x for x in model.layers if isinstance(x, kind) and x.trainable]
         if not jit_compile:  # which has kernels of its own
             convolve_along_lines(model)
-        for layer in batch_norms:
+        for layer in batch_norms(model):
             layer.synchronized = team.replicas > 1  # statistics of the whole batch
-        self.statistics = [v for layer in batch_norms for v in layer.non_trainable_variables]
+        self.statistics = moving_statistics(model)
         with team.strategy.scope():
-            self.optimizer.build(model.trainable_variables)
+            build_optimizer(model)
         self._step = tf.function(self._whole_step)
         self._begin = tf.function(self._begun)
         self._add = tf.function(self._added)

@@ -1,24 +1,14 @@
 """Steps whose loss or gradients are not finite change nothing; JAX takes the same, in a process."""
 
-import dataclasses
 import importlib.util
-import os
-import subprocess
-import sys
+from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
-from places import REPOSITORY
+from small_steps import make_step, run_alone, state, take
 
-from gcn_keras import RECIPES
 from gcn_keras.training.losses import PixelCrossentropy
-from gcn_keras.training.optimizers import compile_model
-
-RECIPE = dataclasses.replace(
-    RECIPES["shapes"], warmup_steps=0, learning_rate=0.01, optimizer="sgd", momentum=0.5
-)
 
 
 class BrokenGradient(PixelCrossentropy):
@@ -26,43 +16,6 @@ class BrokenGradient(PixelCrossentropy):
 
     def weighted_sum(self, y_true, y_pred):
         return super().weighted_sum(y_true, y_pred) + ops.sqrt(0 * ops.sum(y_pred))
-
-
-def make_step(accumulate: int = 1, loss=None, freeze: bool = False, **fields):
-    keras.utils.set_random_seed(0)
-    x = keras.Input((None, None, 3))
-    y = keras.layers.Conv2D(4, 3, padding="same")(x)
-    y = keras.layers.BatchNormalization(momentum=0.5, trainable=not freeze)(y)
-    model = keras.Model(x, keras.layers.Conv2D(3, 1)(y))
-    compile_model(model, dataclasses.replace(RECIPE, **fields), 100, loss)
-    if keras.backend.backend() == "jax":
-        from gcn_keras.training.jax_step import JaxStep
-
-        return JaxStep(model, accumulate)
-    import tensorflow as tf
-
-    from gcn_keras.training.devices import Team
-    from gcn_keras.training.tensorflow_step import TensorFlowStep
-
-    return TensorFlowStep(model, Team(tf.distribute.get_strategy()), accumulate)
-
-
-def batch(broken: bool = False):
-    random = np.random.default_rng(0)
-    images = random.uniform(0, 255, (2, 8, 8, 3)).astype(np.float32)
-    if broken:
-        images[0, 3, 3, 1] = np.inf
-    return ops.convert_to_tensor(images), ops.convert_to_tensor(random.integers(0, 3, (2, 8, 8)))
-
-
-def state(step) -> list[np.ndarray]:
-    step.push()
-    variables = [*step.model.weights, *step.model.optimizer.variables]
-    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
-
-
-def take(step, *given) -> tuple[float, float, float]:
-    return tuple(map(float, ops.convert_to_numpy(step(*batch(*given)))))
 
 
 def assert_left_out(accumulate: int, broken: bool, loss: PixelCrossentropy | None):
@@ -111,18 +64,10 @@ def test_parts_one_after_another_are_one_batch():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_on_jax():
-    program = "import test_tensorflow_step as t\n" + "\n".join(
+    program = "\n".join(
         f"t.assert_left_out({accumulate}, {broken}, {loss})"
         for accumulate in (1, 2)
         for broken, loss in ((True, None), (False, "t.BrokenGradient()"))
     )
     program += "\nt.assert_parts_are_one_batch()"
-    folders = (REPOSITORY, REPOSITORY / "tests/support", REPOSITORY / "tests/gcn_keras/training")
-    path = os.pathsep.join(map(str, folders))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    run_alone(Path(__file__), program, "jax")
