@@ -1,10 +1,12 @@
-"""Measures a model in any form: `python -m gcn_keras.evaluate MODEL --dataset NAME`."""
+"""Measures a model in any form, or compares several: `python -m gcn_keras.evaluate MODEL …`."""
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare
 from gcn_keras.evaluation.measure import measure
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
@@ -15,11 +17,12 @@ from pipelines.base.files import check_target, write_json
 
 
 def evaluate(
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
+    model: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="MODEL")],
     dataset: str,
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
     options: Annotated[EvaluationOptions, tyro.conf.arg(name="")] = DEFAULT,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
+    comparison: Annotated[ComparisonOptions, tyro.conf.arg(name="")] = ALONE,
 ) -> None:
     """Measure mean IoU, IoU of each class and pixel accuracy of a model on a data set.
 
@@ -31,38 +34,55 @@ def evaluate(
         data_dir: Where prepared data sets live.
         options: What is measured, on which images.
         json_file: File for the figures.
+        comparison: Several models instead of one.
     """
     datasets.parse_name(dataset)
-    options.check_for(model)
-    check_exists(model)
+    models = comparison.check(model, options)
+    for each in models:
+        options.check_for(each)
+        check_exists(each)
     check_target(json_file, "--json")
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(options.split)
-    matrix, report = measure(model, prepared, split, options)
-
-    print(f"{model} on {dataset}, split {split}")
-    content = {"model": model, "dataset": dataset, "split": split}
+    content = {"dataset": dataset, "split": split}
     if procedure := options.inference.command_line():
         content["procedure"] = procedure
-        print(f"procedure {procedure}")
-    if split not in prepared.unlabelled_splits:
-        print(printable(matrix.table(prepared.class_names)))
-        content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
+    if comparison.compare:
+        compared = compare(models, prepared, split, options, comparison)
+        _print_head(f"{len(models)} models", dataset, split, procedure)
+        print(printable(compared.table(prepared.class_names)))
+        print(compared.sentences())
+        content |= compared.summary(prepared.class_names)
     else:
-        print("no score: this split has no labels")
-    if report.measures:
-        print(report.table())
-    if options.submission:
-        server = layout_of(prepared, options.submission).server
-        images = prepared.splits[split]
-        print(f"{images:,} label maps for the server of {server}: {options.submission}")
+        [model] = models
+        content = {"model": model, **content}
+        matrix, report = measure(model, prepared, split, options)
+        _print_head(model, dataset, split, procedure)
+        if split not in prepared.unlabelled_splits:
+            print(printable(matrix.table(prepared.class_names)))
+            content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
+        else:
+            print("no score: this split has no labels")
+        if report.measures:
+            print(report.table())
+        if options.submission:
+            server = layout_of(prepared, options.submission).server
+            images = prepared.splits[split]
+            print(f"{images:,} label maps for the server of {server}: {options.submission}")
     if json_file:
         write_json(json_file, content)
 
 
+def _print_head(subject: str, dataset: str, split: str, procedure: str) -> None:
+    print(f"{subject} on {dataset}, split {split}")
+    if procedure:
+        print(f"procedure {procedure}")
+
+
 def main() -> None:
     """Entry point of the command."""
-    tyro.cli(evaluate, prog="python -m gcn_keras.evaluate")
+    # Without MODEL --compare names several.
+    tyro.cli(functools.partial(evaluate, model=None), prog="python -m gcn_keras.evaluate")
 
 
 if __name__ == "__main__":

@@ -225,18 +225,9 @@ class BoundaryReport:
 
     def table(self) -> str:
         """All of it in per cent, to be read in a terminal; a dash where there is no pixel."""
-        lines = []
-        if self.width:
-            within, beyond = self._bands.within(self.width), self._bands.beyond(self.width)
-            rows = {
-                f"accuracy within {self.width} px of a boundary": within.pixel_accuracy,
-                "accuracy elsewhere (internal)": beyond.pixel_accuracy,
-                "… mean over classes, near": within.mean_accuracy,
-                "… mean over classes, elsewhere": beyond.mean_accuracy,
-                "mean Boundary IoU": self._contours.mean_iou,
-            }
-            longest = max(map(len, rows))
-            lines += [f"{name:<{longest}}  {_percent(value)}" for name, value in rows.items()]
+        rows = self._near_and_elsewhere()
+        longest = max(map(len, rows), default=0)
+        lines = [f"{name:<{longest}}  {_percent(value)}" for name, value in rows.items()]
         if self.trimap:
             lines.append("within px  accuracy %  mean IoU %")
             for width in self.trimap:
@@ -244,6 +235,27 @@ class BoundaryReport:
                 accuracy, mean_iou = _percent(band.pixel_accuracy), _percent(band.mean_iou)
                 lines.append(f"{width:>9}  {accuracy:>10}  {mean_iou:>10}")
         return "\n".join(lines)
+
+    def rows(self) -> dict[str, float]:
+        """Each figure, 0…1, by what `table` calls it; NaN where there is no pixel."""
+        rows = self._near_and_elsewhere()
+        for width in self.trimap:
+            band = self._bands.within(width)
+            rows[f"accuracy within {width} px"] = band.pixel_accuracy
+            rows[f"mean IoU within {width} px"] = band.mean_iou
+        return rows
+
+    def _near_and_elsewhere(self) -> dict[str, float]:
+        if not self.width:
+            return {}
+        within, beyond = self._bands.within(self.width), self._bands.beyond(self.width)
+        return {
+            f"accuracy within {self.width} px of a boundary": within.pixel_accuracy,
+            "accuracy elsewhere (internal)": beyond.pixel_accuracy,
+            "… mean over classes, near": within.mean_accuracy,
+            "… mean over classes, elsewhere": beyond.mean_accuracy,
+            "mean Boundary IoU": self._contours.mean_iou,
+        }
 
 
 def _or_none(value: float) -> float | None:

@@ -6,13 +6,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
-from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts
+from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of, write_submission
 from gcn_keras.inference.memory import naming_large_image
@@ -30,8 +30,20 @@ BATCH_PIXELS = 2**20
 RUN = 16
 
 
+class Measure(Protocol):
+    """What is counted on images: `metrics.Counts`, or `bootstrap.CountsByImage`."""
+
+    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Adds images, uint8 `[B, H, W]`."""
+
+
 def measure(
-    model: str, dataset: PreparedDataset, split: str, options: EvaluationOptions
+    model: str,
+    dataset: PreparedDataset,
+    split: str,
+    options: EvaluationOptions,
+    measures: Sequence[Measure] = (),
+    title: str = "evaluate",
 ) -> tuple[ConfusionMatrix, BoundaryReport]:
     """Measures a model in any form, and writes its label maps where a submission is asked for.
 
@@ -40,6 +52,8 @@ def measure(
         dataset: what it is measured on.
         split: of the data set; its labels may be missing where there is a submission.
         options: checked; their split is not read.
+        measures: others that are updated.
+        title: of the progress bar.
 
     Raises:
         UsageError: the options do not fit the data set.
@@ -48,33 +62,22 @@ def measure(
     """
     import tensorflow as tf
 
-    if split in dataset.unlabelled_splits:
-        if options.boundaries or options.trimap is not None:
-            raise ArgumentError(
-                "{boundaries} and {trimap}",
-                f"measure by labels, and {dataset.name!r} has none for split {split!r}",
-            )
-        if not options.submission:
-            raise UsageError.naming(
-                f"{dataset.name!r} has no labels for split {split!r}, so that nothing can be "
-                "measured: {submission} FILE writes what its test server measures"
-            )
+    check_labels(dataset, split, options)
     file = options.submission
     writing = write_submission(file, layout_of(dataset, file)) if file else nullcontext()
-    segmenter = open_segmenter(model)
-    check_same_classes(segmenter, model, dataset)
-    segment = segment_function(segmenter, options.inference, model)
+    segment = open_for(model, dataset, options)
     report = BoundaryReport(
         dataset.num_classes,
         options.boundary_width if options.boundaries else None,
         options.contour_share,
         () if options.trimap is None else options.trimap or TRIMAP_WIDTHS,
     )
+    measures = [*report.measures, *measures]
     count = min(options.limit or math.inf, dataset.splits[split])
     try:
-        with writing as keep, tqdm(total=count, desc="evaluate", unit=" images") as bar:
+        with writing as keep, tqdm(total=count, desc=title, unit=" images") as bar:
             matrix = evaluate_model(
-                segment, dataset, split, options.limit, report.measures, keep, bar.update
+                segment, dataset, split, options.limit, measures, keep, bar.update
             )
     except tf.errors.OpError as error:
         raise UserError(f"{dataset.name!r} cannot be read: {error.message}") from error
@@ -83,12 +86,43 @@ def measure(
     return matrix, report
 
 
+def check_labels(dataset: PreparedDataset, split: str, options: EvaluationOptions) -> None:
+    """Refuses what needs labels where a split has none.
+
+    Raises:
+        UsageError: naming the options.
+    """
+    if split not in dataset.unlabelled_splits:
+        return
+    if options.boundaries or options.trimap is not None:
+        raise ArgumentError(
+            "{boundaries} and {trimap}",
+            f"measure by labels, and {dataset.name!r} has none for split {split!r}",
+        )
+    if not options.submission:
+        raise UsageError.naming(
+            f"{dataset.name!r} has no labels for split {split!r}, so that nothing can be "
+            "measured: {submission} FILE writes what its test server measures"
+        )
+
+
+def open_for(model: str, dataset: PreparedDataset, options: EvaluationOptions) -> Segment:
+    """Opens a model that is to be measured on a data set.
+
+    Raises:
+        UserError: it cannot be used, knows other classes, or does not give what the options need.
+    """
+    segmenter = open_segmenter(model)
+    check_same_classes(segmenter, model, dataset)
+    return segment_function(segmenter, options.inference, model)
+
+
 def evaluate_model(
     segment: Segment,
     dataset: PreparedDataset,
     split: str,
     limit: int | None = None,
-    measures: Sequence[Counts] = (),
+    measures: Sequence[Measure] = (),
     keep: Callable[[list[str], np.ndarray], None] | None = None,
     count: Callable[[int], object] | None = None,
 ) -> ConfusionMatrix:

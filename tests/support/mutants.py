@@ -44,6 +44,7 @@ LOSSES, LOOP = "gcn_keras/training/losses.py", "gcn_keras/training/loop.py"
 STEP, OPTIMIZERS = "gcn_keras/training/tensorflow_step.py", "gcn_keras/training/optimizers.py"
 PROVENANCE = "gcn_keras/training/provenance.py"
 METRICS, BOUNDARIES = "gcn_keras/evaluation/metrics.py", "gcn_keras/evaluation/boundaries.py"
+BOOTSTRAP = "gcn_keras/evaluation/bootstrap.py"
 MULTI_SCALE = "gcn_keras/inference/multi_scale.py"
 CROPS, RECORDS = "pipelines/stream/crops.py", "pipelines/stream/record_order.py"
 GUARD = "gcn_keras/web/guard.py"
@@ -183,6 +184,18 @@ MUTANTS = (
     Mutant(
         "gcn_keras/evaluation/submission.py", "self.values[prediction]", "prediction",
         "gcn_keras/evaluation/test_submission.py::TestFiles::test_cityscapes",
+    ),
+    Mutant(
+        BOOTSTRAP, "scores[:, second] - scores[:, first]", "scores[:, first] - scores[:, second]",
+        "gcn_keras/evaluation/test_bootstrap.py::test_interval_with_known_draws",
+    ),
+    Mutant(
+        BOOTSTRAP, "number = occurs.sum(axis=-1)", "number = np.full(union.shape[:-1], 3)",
+        "gcn_keras/evaluation/test_bootstrap.py::test_interval_with_known_draws",
+    ),
+    Mutant(
+        "gcn_keras/evaluation/comparison.py", "difference.high < 0", "difference.value < 0",
+        "gcn_keras/evaluation/test_comparison.py::test_sentences",
     ),
     # === Inference ===
     Mutant(
