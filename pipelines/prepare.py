@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
 
 from pipelines import datasets
@@ -77,17 +76,11 @@ def prepare(
         overwrite=overwrite,
     )
     if already:
-        print(f"{name} was prepared before; nothing was written. To build it anew: --overwrite")
-    print(printable(f"{name}: {prepared.num_classes} classes: {', '.join(prepared.class_names)}"))
-    for split, count in prepared.splits.items():
-        print(printable(f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}"))
-    if nearest := prepared.mask_pixels.get("nearest"):
-        share = 100 * nearest / prepared.mask_pixels["pixels"]
-        print(f"  the nearest colour decided {share:.2f} % of the masks' pixels")
-    for what, count in prepared.skipped.items():
-        verb = "was" if count == 1 else "were"
-        print(f"  {what}: {count:,} could not be used and {verb} skipped")
-    print(f"in {datasets.prepared_folder(name, data_dir)}")
+        print(f"{name} was prepared before; no record was written. To build it anew: --overwrite")
+    from pipelines.examination.summary import summary
+
+    for line in summary(prepared, data_dir):
+        print(printable(line), flush=True)
 
 
 def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
@@ -101,19 +94,9 @@ def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
     for split, count in prepared.splits.items():
         print(f"  {split:<12}{count:>10,} examples")
     print(f"in {folder}")
+    from pipelines.examination.summary import next_steps
 
-
-def _shares(prepared: datasets.PreparedDataset, split: str) -> str:
-    """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
-    counts = np.array(prepared.label_pixels.get(split, ()))[:-1]
-    if not counts.size:
-        from pipelines.stream.evaluation import class_pixel_counts
-
-        counts = class_pixel_counts(prepared, split)
-    if not counts.any():
-        return "every pixel is void (255)"
-    shares = zip(prepared.class_names, counts / counts.sum(), strict=True)
-    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares)
+    print(*next_steps(classification.IMAGENET, list(prepared.splits), data_dir), sep="\n")
 
 
 def main() -> None:

@@ -10,26 +10,16 @@ from matplotlib.patches import Patch
 
 from pipelines.base.figures import write_png
 from pipelines.base.labels import IGNORE
+from pipelines.base.overlay import VOID_SWATCH, overlay
 from pipelines.examination.findings import Sample
 
 COLUMNS = 4
-MASK_WEIGHT = 0.6  # of the class colour in an overlay
 DPI = 100
 
 _INK, _GRID = "#222222", "#b0b0b0"
 _PAIR_INCHES = 3.5  # width of a photo with its overlay
 _GAP = 4  # pixels between the two
 _LEGEND_LIMIT = 40
-
-
-def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """Lays the colours of a label map over an image made gray: uint8 `[H, W, 3]`.
-
-    Gray, because the hues are then those of the classes alone.
-    """
-    gray = image.mean(axis=2, keepdims=True)
-    mixed = (1 - MASK_WEIGHT) * gray + MASK_WEIGHT * palette[label]
-    return np.round(mixed).astype(np.uint8)
 
 
 def contact_sheet(
@@ -76,8 +66,11 @@ def _legend(samples, class_names, palette) -> list[Patch]:
     if len(values) > _LEGEND_LIMIT:
         shown = {int(value) for sample in samples for value in np.unique(sample.label)}
         values = [value for value in values if value in shown or value == IGNORE]
-    names = {**dict(enumerate(class_names)), IGNORE: "void (255)"}
     return [
-        Patch(facecolor=palette[value] / 255, edgecolor=_GRID, label=names[value])
+        Patch(**VOID_SWATCH, label="void (255)")
+        if value == IGNORE
+        else Patch(
+            facecolor=palette[value] / 255, edgecolor=_GRID, label=f"{value} {class_names[value]}"
+        )
         for value in values
     ]

@@ -8,7 +8,7 @@ only where a length is damaged, or the file ends too soon, is what follows out o
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,24 @@ def read_records(path: str | Path) -> Iterator[Record]:
         yield Record(path, None, None, "the file is missing")
     except tf.errors.OpError as error:
         yield Record(path, None, None, f"the file cannot be read: {error.message}")
+
+
+def read_some(path: str | Path, numbers: Collection[int]) -> Iterator[Record]:
+    """The records of these numbers, in the file's order; what is not asked for is not read.
+
+    Checksums are not looked at. A file that cannot be read, or ends too soon, gives a fault.
+    """
+    path, number = Path(path), 0
+    try:
+        with path.open("rb") as file:
+            for number in range(max(numbers) + 1):
+                length = struct.unpack("<Q", file.read(_HEAD)[:8])[0]
+                if number in numbers:
+                    yield Record(path, number, file.read(length))
+                    length = 0
+                file.seek(length + _TAIL, os.SEEK_CUR)
+    except (OSError, struct.error, OverflowError) as error:
+        yield Record(path, number, None, f"the file cannot be read: {error}")
 
 
 def _one_by_one(path: Path, offset: int, number: int) -> Iterator[Record]:

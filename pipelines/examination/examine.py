@@ -7,14 +7,16 @@ import numpy as np
 from pipelines.base.progress import progress
 from pipelines.building.examples import futures
 from pipelines.datasets import PreparedDataset
-from pipelines.examination.damaged_records import read_records
+from pipelines.examination.damaged_records import read_records, read_some
 from pipelines.examination.example import examiner
-from pipelines.examination.findings import Examination, SplitReport, count_of
+from pipelines.examination.findings import Examination, Sample, SplitReport, count_of
 from pipelines.examination.judgement import Images, judge_files, judge_split
+
+SAMPLES = 24  # examples on a contact sheet
 
 
 def examine(
-    dataset: PreparedDataset, split: str | None = None, *, samples: int = 24
+    dataset: PreparedDataset, split: str | None = None, *, samples: int = SAMPLES
 ) -> Examination:
     """Reads and decodes every example, with all cores; nothing that is damaged stops it.
 
@@ -62,6 +64,25 @@ def examine(
         judge_split(report, result)
     images.compare(dataset.overlapping_splits, result)
     return result
+
+
+def some_samples(dataset: PreparedDataset, wanted: int = SAMPLES) -> list[Sample]:
+    """Examples for a contact sheet, spread over the splits that have labels; nothing else is read.
+
+    Args:
+        dataset: from `pipelines.datasets.load`; what is damaged in it is left out.
+        wanted: how many.
+    """
+    names = [name for name in dataset.splits if name not in dataset.unlabelled_splits]
+    examine_record, samples = examiner(dataset), []
+    for name in names:
+        chosen, first = _spread(dataset.splits[name], -(-wanted // len(names))), 0
+        for path, length in zip(dataset.files[name], dataset.lengths[name], strict=True):
+            if inside := {number - first for number in chosen if 0 <= number - first < length}:
+                for record in read_some(path, inside):
+                    samples.append(examine_record(record, name, True).sample)
+            first += length
+    return [sample for sample in samples if sample is not None]
 
 
 def _spread(count: int, wanted: int) -> set[int]:

@@ -12,12 +12,10 @@ from miniatures import REPOSITORY, encoded, noise, write_pairs
 from PIL import Image
 
 from pipelines import datasets
-from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.building import encoding
 from pipelines.examination import examine, findings, judgement, report
-from pipelines.examination.contact_sheet import overlay
 from pipelines.examination.damaged_records import read_records
 
 CLASSES = ("sky", "road", "car")
@@ -256,14 +254,6 @@ def test_names_are_text_in_the_page(prepared):
     assert "&lt;b&gt;" in page and "a &amp; b" in page and "<b>" not in page
 
 
-def test_overlays_have_the_hues_of_the_classes_alone():
-    image = np.array([[[30, 60, 90]]], np.uint8)
-    colours = np.zeros((256, 3), np.uint8)
-    colours[3] = (200, 0, 100)
-    # 0.4 of the mean 60 and 0.6 of the colour.
-    assert overlay(image, np.array([[3]], np.uint8), colours).tolist() == [[[144, 24, 84]]]
-
-
 def test_a_damaged_record_is_passed_over(prepared):
     data = bytearray(shard(prepared, "train").read_bytes())
     data[40] ^= 1  # in the first record
@@ -451,9 +441,9 @@ def test_the_command(prepared, data_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Nothing is wrong.\ncontact sheet: " in done.stdout
     sheet = Image.open(data_dir / "image_folder-small-doctor.png")
-    # The legend shows every class in its colour, void too.
+    # The legend shows every class in its colour.
     colours = {colour for _, colour in sheet.convert("RGB").getcolors(2**24)}
-    assert {tuple(prepared.palette[i]) for i in (0, 1, 2, labels.IGNORE)} <= colours
+    assert {tuple(prepared.palette[i]) for i in (0, 1, 2)} <= colours
     text = page.read_text()
     assert "Nothing is wrong." in text and "data:image/png;base64," in text
     assert "http" not in text  # needs no other file

@@ -82,8 +82,32 @@ def test_prepares_and_says_what_was_written(source, data_dir):
         "  train              3 examples; sky 33.3 %, road 33.3 %, car 33.3 %",
         "  val                1 examples; every pixel is void (255)",
         f"in {data_dir}/image_folder/mine/1.0.0",
+        f"contact sheet: {data_dir}/image_folder/mine/1.0.0/contact_sheet.png",
+        "next: python -m gcn_keras.fit --recipe finetune --dataset image_folder/mine --data-dir "
+        f"{data_dir}",
+        "  (--show-batch FILE.png draws what it trains on, and ends)",
     ]
     assert (data_dir / "image_folder" / "mine" / "1.0.0" / "dataset_info.json").is_file()
+
+
+def test_the_contact_sheet_is_that_of_the_records(source, data_dir):
+    """A second call leaves it alone; --overwrite draws that of the new records."""
+    arguments = ("image_folder/mine", "--from", source, "--data-dir", data_dir)
+    sheet = data_dir / "image_folder" / "mine" / "1.0.0" / "contact_sheet.png"
+    first = run(*arguments)
+    png = sheet.read_bytes()
+    assert png.startswith(b"\x89PNG")
+    sheet.write_bytes(b"mine")
+    again = run(*arguments)
+    assert again.returncode == 0, again.stderr
+    said = again.stdout.splitlines()
+    assert said[0] == (
+        "image_folder/mine was prepared before; no record was written. To build it anew: "
+        "--overwrite"
+    )
+    assert said[1:] == first.stdout.splitlines() and sheet.read_bytes() == b"mine"
+    assert run(*arguments, "--overwrite").returncode == 0
+    assert sheet.read_bytes() == png
 
 
 def test_a_fault_in_the_data_is_one_line_and_status_1(source, data_dir):

@@ -21,7 +21,8 @@ def test_names_are_no_mathematics(monkeypatch):
     assert Image.open(io.BytesIO(png)).format == "PNG"
     (figure,) = figures
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert shown == [*names[:4], r"\udce9", "void (255)"]
+    numbered = [f"{i} {name}" for i, name in enumerate([*names[:4], r"\udce9"])]
+    assert shown == [*numbered, "void (255)"]
     assert figure.get_suptitle() == r"$\y$"
     assert figure.axes[0].get_title(loc="left") == r"train: $\z$"
 
