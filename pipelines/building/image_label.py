@@ -31,9 +31,10 @@ _COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
 def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int]) -> None:
     """Raises UserError, naming both files, if a label map is not as large as its image."""
     if label.shape != size:
+        turned = ": was it drawn before the image was turned upright?"
         raise UserError(
             f"{path} is {label.shape[1]}x{label.shape[0]} pixels, but its image {image} is "
-            f"{size[1]}x{size[0]}"
+            f"{size[1]}x{size[0]}{turned if label.shape == size[::-1] else ''}"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE, describe_classes
@@ -14,7 +15,7 @@ from pipelines.building import image_label
 from pipelines.datasets.image_folder.classes import Classes
 from pipelines.datasets.image_folder.options import FolderOptions
 
-_BLACK_AND_WHITE = {0x000000: 0, 0xFFFFFF: 1}
+_WHITE, _ONE, _WHITE_OF_16_BITS = 0xFFFFFF, 0x010101, 65535
 _NONE = -1
 
 
@@ -72,7 +73,9 @@ class MaskReader:
         values[list(void_values)] = IGNORE
         colours = {colour: label for label, own in enumerate(classes.colours) for colour in own}
         if options.binary:
-            colours = dict(_BLACK_AND_WHITE)
+            colours = {0: 0, _WHITE: 1}
+            if not options.nearest_colour:  # next to it, 1 is nearly black
+                colours[_ONE] = 1
         if options.nearest_colour and not colours:
             raise UserError.naming(
                 "{nearest_colour} needs colours: classes.txt names none, and {binary} is not given"
@@ -98,17 +101,22 @@ class MaskReader:
             return self._by_colour(path, pixels)
         labels = self.values[pixels]
         if (labels == _NONE).any():
-            raise UserError(self._strays(path, pixels, labels == _NONE))
+            raise UserError.naming(self._strays(path, pixels, labels == _NONE))
         return labels.astype(np.uint8)
 
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
         """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
         image = image_label.open_image(path, data)
         if image.format == "JPEG" and not self.nearest:
+            colours = "" if self.colours else "give classes colours and "
             raise UserError.naming(
                 f"{path} is a JPEG file, whose compression changes values: save the masks as PNG, "
-                "or give classes colours and use {nearest_colour}"
+                f"or {colours}use {{nearest_colour}}"
             )
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise UserError(f"{path} has {frames} frames; a mask of one is needed")
+        if image.mode.startswith("I"):
+            return self._deep(path, image, data)
         image_label.check_kind(path, image, data)
         image_label.check_intact(path, data)
         gray = image.mode in ("1", "L", "LA")
@@ -126,6 +134,21 @@ class MaskReader:
         with image_label.naming_damage(path):
             return np.array(image.getchannel(0))
 
+    def _deep(self, path: Path, image: Image.Image, data: bytes) -> np.ndarray:
+        """Gray values of 16 or 32 bits, which may be no larger than those of 8."""
+        image_label.check_intact(path, data)
+        with image_label.naming_damage(path):
+            pixels = np.array(image)
+        if self.binary:
+            pixels[pixels == _WHITE_OF_16_BITS] = IGNORE
+        if not 0 <= pixels.min() <= pixels.max() <= IGNORE:
+            raise UserError(
+                f"{path} has values from {pixels.min()} to {pixels.max()}, and those of masks are "
+                f"in 0…{IGNORE}: give its classes smaller ones"
+            )
+        values = pixels.astype(np.uint8)
+        return np.repeat(values[..., None], 3, axis=2) if self.binary else values
+
     def _equal_channels(self, path: Path, pixels: np.ndarray) -> np.ndarray:
         if (pixels != pixels[..., :1]).any():
             count = len(np.unique(pixels.reshape(-1, 3), axis=0))
@@ -140,13 +163,19 @@ class MaskReader:
         shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
         return (
             f"{path} has the label value{'s' if len(found) > 1 else ''} {shown}, but the classes "
-            f"are {describe_classes(self.classes.names)}, and {IGNORE} is void"
+            f"are {describe_classes(self.classes.names)}, and {IGNORE} is void: "
+            "{map}, {first_label} and {void} say what other values stand for"
         )
 
     def _by_colour(self, path: Path, pixels: np.ndarray) -> np.ndarray:
         packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         found, where = np.unique(packed, return_inverse=True)
         labels = np.array([self.colours.get(int(colour), _NONE) for colour in found], np.int16)
+        if self.binary and {_ONE, _WHITE} <= set(found.tolist()) and self.colours.get(_ONE) == 1:
+            raise UserError.naming(
+                f"{path} has the values 1 and {IGNORE}, which {{binary}} takes for the same: if "
+                f"{IGNORE} is void, leave it out and name the classes in classes.txt"
+            )
         unknown = labels == _NONE
         if unknown.any():
             if not self.nearest:

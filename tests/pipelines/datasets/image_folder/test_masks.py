@@ -45,6 +45,16 @@ def read(classes, data, **options):
         (PLAIN, {}, palette_png([[0, 2, 1]], RED, GREEN, BLUE), [0, 2, 1]),
         (PLAIN, {}, encoded([[0, 1, 2]], "BMP"), [0, 1, 2]),
         (PLAIN, {}, encoded([[0, 1, 2]], "TIFF"), [0, 1, 2]),
+        (PLAIN, {}, encoded([[0, 1, 2]], "GIF"), [0, 1, 2]),
+        (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2, 255]], np.uint16))), [0, 2, 255]),
+        (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2]], np.int32)), "TIFF"), [0, 2]),
+        (plain(("no", "yes")), {"binary": True}, encoded([[0, 1]]), [0, 1]),
+        (
+            plain(("no", "yes")),
+            {"binary": True},
+            encoded(Image.fromarray(np.array([[0, 65535]], np.uint16))),
+            [0, 1],
+        ),
         (PLAIN, {"first_label": 1}, encoded([[0, 1, 2, 3, 255]]), [255, 0, 1, 2, 255]),
         (PLAIN, {"void": ("2", "9")}, encoded([[0, 1, 2, 9]]), [0, 1, 255, 255]),
         (PLAIN, {"map": ("7=0", "8=1", "9=1")}, encoded([[7, 8, 9, 255]]), [0, 1, 1, 255]),
@@ -75,6 +85,13 @@ def test_forms(classes, options, data, expected):
     assert (labels.tolist(), labels.dtype, decided) == ([expected], np.uint8, 0)
 
 
+def test_next_to_soft_edges_1_is_nearly_black():
+    labels, decided = read(
+        plain(("no", "yes")), encoded([[0, 1, 200, 255]]), binary=True, nearest_colour=True
+    )
+    assert (labels.tolist(), decided) == ([[0, 0, 1, 1]], 2)
+
+
 def test_nearest_colour():
     # (200, 30, 30) is nearer to red; (100, 101, 0) to green; both are counted.
     data = encoded([[RED, (200, 30, 30), (100, 101, 0), GREEN]])
@@ -101,7 +118,8 @@ def test_jpeg_masks_by_the_nearest_colour():
             PLAIN,
             {},
             encoded([[0, 3, 7, 0]]),
-            "m.png has the label values 3, 7, but the classes are 0 a, 1 b, 2 c, and 255 is void",
+            "m.png has the label values 3, 7, but the classes are 0 a, 1 b, 2 c, and 255 is void: "
+            "--map, --first-label and --void say what other values stand for",
         ),
         (
             PLAIN,
@@ -122,8 +140,33 @@ def test_jpeg_masks_by_the_nearest_colour():
             COLOURED,
             {},
             encoded([[RED]], "JPEG"),
+            "m.png is a JPEG file, whose compression changes values: save the masks as PNG, or use "
+            "--nearest-colour",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded([[1]], "JPEG"),
             "m.png is a JPEG file, whose compression changes values: save the masks as PNG, or "
             "give classes colours and use --nearest-colour",
+        ),
+        (
+            plain(("no", "yes")),
+            {"binary": True},
+            encoded([[0, 1, 255]]),
+            "m.png has the values 1 and 255, which --binary takes for the same: if 255 is void, "
+            "leave it out and name the classes in classes.txt",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded(
+                Image.new("L", (2, 1)),
+                "GIF",
+                save_all=True,
+                append_images=[Image.new("L", (2, 1), 9)],
+            ),
+            "m.png has 2 frames; a mask of one is needed",
         ),
         (
             COLOURED,
@@ -141,8 +184,9 @@ def test_jpeg_masks_by_the_nearest_colour():
         (
             PLAIN,
             {},
-            encoded(Image.fromarray(np.array([[0, 1]], np.uint16))),
-            "m.png has 16 bits a channel; 8 are needed",
+            encoded(Image.fromarray(np.array([[0, 1000]], np.uint16))),
+            "m.png has values from 0 to 1000, and those of masks are in 0…255: give its classes "
+            "smaller ones",
         ),
         (PLAIN, {}, encoded([[0, 1]])[:-20], "m.png cannot be decoded: it is truncated or damaged"),
         (PLAIN, {}, b"", "m.png is empty"),
