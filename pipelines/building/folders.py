@@ -1,24 +1,21 @@
-"""Where a folder keeps its images and label files, found by the names of its folders."""
+"""Files below a folder: the names by which folders are known, ids of images, what lies there."""
 
 import functools
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.base.errors import UserError
 from pipelines.base.files import is_hidden
-from pipelines.building.examples import collect
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
-LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-_LOSSLESS = (".png", ".bmp")  # of two files with one name, the labels
-_IMAGES = ("images", "image", "imgs", "img", "jpegimages")
-_LABELS = (
-    "labels", "label", "masks", "mask", "annotations", "annotation", "segmentationclass",
+LABEL_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
+IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
+LABELS = (
+    "labels", "label", "masks", "mask", "annotations", "annotation", "segmentationclass", "gtfine",
 )  # fmt: skip
 # What the folders of a split are called.
 SPLITS = {
@@ -26,10 +23,17 @@ SPLITS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-EXPECTED = (
-    "images/ and labels/ (or masks/, annotations/), train/ and val/ with these in each, "
-    "images/train and labels/train, or each mask beside its image"
-)
+# What to do with files that are neither images nor masks.
+_WHAT_TO_DO = {
+    (".npy", ".npz"): "write each array as a PNG file: PIL.Image.fromarray(array).save('NAME.png')",
+    (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"): "unpack them",
+    (".heic", ".heif", ".avif", ".gif", ".webp", ".dng", ".dcm", ".psd"): "save them as PNG",
+    (".mp4", ".mov", ".avi", ".mkv"): "save their frames as JPEG or PNG",
+    (".txt",): "if they are YOLO's polygons, export masks or COCO's JSON",
+    (".xml",): "export masks or COCO's JSON from the program that wrote them",
+    (".mat", ".nii", ".h5", ".csv"): "write the masks as PNG files",
+    (".json", ".jsonl"): "of annotation files, those of COCO and of labelme are read",
+}
 
 
 class Pair(NamedTuple):
@@ -48,194 +52,15 @@ class Pair(NamedTuple):
         return self.name or self.image.stem
 
 
-class Layout(NamedTuple):
-    """What a folder holds.
-
-    Attributes:
-        splits: of each split the sorted pairs, and a UserError for each file without partner; of
-            "all" alone where there are no splits.
-        words: where they lie, for people: "images/ and masks/".
-        passed_over: files that are no images, and linked folders.
-    """
-
-    splits: dict[str, list[Pair | UserError]]
-    words: str
-    passed_over: list[Path]
-
-
-def find_layout(source: Path, image_suffix: str = "", label_suffix: str = "") -> Layout:
-    """Finds the pairs of images and label files below a folder.
-
-    Args:
-        source: the folder.
-        image_suffix, label_suffix: as of `find_pairs`.
-
-    Raises:
-        UserError: the layout is not one of `EXPECTED`.
-    """
-    if not source.is_dir():
-        raise UserError(f"there is no folder {source}")
-    images, labels, splits = _named(source, _IMAGES), _named(source, _LABELS), _splits(source)
-    if images and splits:
-        other = next(iter(splits.values()))
-        raise UserError(
-            f"{source} has both {images.name}/ and {other.name}/: keep one of the two layouts"
-        )
-    if splits:
-        places = dict(zip(splits, collect(_images_and_labels, splits.values()), strict=True))
-    else:
-        images, labels = _images_and_labels(source)
-        of_images, of_labels = (_splits(images), _splits(labels)) if images != labels else ({}, {})
-        for split in of_images.keys() ^ of_labels.keys():
-            there, other = (images, labels) if split in of_images else (labels, images)
-            raise UserError(f"{there} has the split {split!r}, but {other} has not")
-        places = {split: (of_images[split], of_labels[split]) for split in of_images}
-        places = places or {"all": (images, labels)}
-    pairs = collect(
-        lambda both: find_pairs(both[0], both[1], image_suffix, label_suffix), places.values()
-    )
-    found = {split: items for split, (items, _) in zip(places, pairs, strict=True)}
-    passed_over = [path for _, others in pairs for path in others]
-    images, labels = next(iter(places.values()))
-    words = f"{_below(images, source)} and {_below(labels, source)}"
-    if images == labels:
-        words = f"label files beside the images in {_below(images, source)}"
-    return Layout(found, words, passed_over)
-
-
-def find_pairs(
-    images: Path, labels: Path, image_suffix: str = "", label_suffix: str = ""
-) -> tuple[list[Pair | UserError], list[Path]]:
-    """Pairs images with label files by their paths below their folders, without endings.
-
-    Paths may be composed of other Unicode characters in one folder than in the other, as some file
-    systems write them: they are compared in the form NFC.
-
-    Args:
-        images: folder of the images, with sub-folders.
-        labels: folder of the label files, with the same sub-folders; may be `images` itself.
-        image_suffix, label_suffix: what follows the common name: "_mask" pairs a.jpg, a_mask.png.
-
-    Returns:
-        The sorted pairs, and a UserError for each file that has another one's name or no partner;
-        and the files that were passed over.
-
-    Raises:
-        UserError: there are no images, or no pair but under another suffix.
-    """
-    image_files, passed_over = find_files(images, IMAGE_SUFFIXES)
-    if images == labels:
-        image_files, label_files = _side_by_side(images, image_files, label_suffix)
-    else:
-        label_files, others = find_files(labels, LABEL_SUFFIXES)
-        passed_over += others
-    if not image_files:
-        raise UserError(f"{images} {_seen(images)}; expected {EXPECTED}")
-    by_id, faults = _by_id(images, image_files, image_suffix)
-    labels_by_id, more = _by_id(labels, label_files, label_suffix)
-    pairs = [
-        Pair(by_id[name], labels_by_id[name], name) for name in by_id.keys() & labels_by_id.keys()
-    ]
-    lonely, named = _lonely(
-        by_id,
-        labels_by_id,
-        lambda name: images / f"{name}{image_suffix}.jpg",
-        lambda name: labels / f"{name}{label_suffix}.png",
-    )
-    if not pairs and (hint := _proposal(by_id.keys(), labels_by_id.keys())):
-        raise UserError.naming(f"no label file in {labels} has an image's name: {hint}")
-    passed_over = [path for path in passed_over if path not in named]
-    return [*sorted(pairs), *faults, *more, *lonely], passed_over
-
-
-def _lonely(
-    by_id: dict[str, Path],
-    labels_by_id: dict[str, Path],
-    image_of: Callable[[str], Path],
-    label_of: Callable[[str], Path],
-) -> tuple[list[UserError], set[Path | None]]:
-    """A fault for each file without partner, and the files that these name in its place."""
-    found, named = [], set()
-    instead, images = near_misses(), [Path(name).name for name in by_id]
-    for name in sorted(by_id.keys() - labels_by_id.keys()):
-        near = instead(label_of(name), images)
-        named.add(near)
-        found.append(
-            UserError(f"{by_id[name]} has no label: {label_of(name)} is missing{but(near)}")
-        )
-    instead = near_misses()
-    labelled = [Path(name).name for name in by_id.keys() & labels_by_id.keys()]
-    for name in sorted(labels_by_id.keys() - by_id.keys()):
-        if labels_by_id[name] not in named:
-            near = instead(image_of(name), labelled)
-            named.add(near)
-            found.append(
-                UserError(
-                    f"{labels_by_id[name]} has no image: {image_of(name)} or .png is "
-                    f"missing{but(near)}"
-                )
-            )
-    return found, named
-
-
-def _side_by_side(folder, files, label_suffix) -> tuple[list[Path], list[Path]]:
-    """Parts the files of one folder into images and label files, by the suffix or the ending."""
-    if label_suffix:
-        labels = {path for path in files if path.stem.endswith(label_suffix)}
-    else:
-        twins: dict[Path, list[Path]] = {}
-        for path in files:
-            twins.setdefault(path.with_suffix(""), []).append(path)
-        # Of a.jpg and a.png, the one without loss holds the labels.
-        labels = {
-            path
-            for both in twins.values()
-            if len(both) == 2
-            for path in both
-            if path.suffix.lower() in _LOSSLESS
-        }
-    if files and not labels:
-        stems = [path.stem for path in files]
-        hint = _proposal(stems, stems) or f"expected {EXPECTED}"
-        raise UserError.naming(f"{folder} has no masks beside its images: {hint}")
-    return [path for path in files if path not in labels], sorted(labels)
-
-
-def _proposal(images: Collection[str], labels: Collection[str]) -> str:
-    """The option that would pair at least half of the label files; "" if none would."""
-    names, tails = set(images), Counter[str]()
-    for label in labels:
-        ends = (end for end in range(len(label) - 1, 0, -1) if label[:end] in names)
-        if end := next(ends, 0):
-            tails[label[end:]] += 1
-    tail, count = tails.most_common(1)[0] if tails else ("", 0)
-    # Of files side by side, half hold labels.
-    least = len(labels) // 4 if images is labels else len(labels) // 2
-    return f"masks are called NAME{tail}, so give {{label_suffix}}={tail}" if count > least else ""
-
-
-def _by_id(folder, files, suffix) -> tuple[dict[str, Path], list[UserError]]:
-    """The files by their path below the folder, without ending and suffix."""
-    found: dict[str, Path] = {}
-    faults = []
-    for path in files:
-        name = image_id(path, folder).removesuffix(suffix)
-        if name in found:
-            faults.append(UserError(f"{found[name]} and {path} have the same name"))
-        else:
-            found[name] = path
-    return found, faults
-
-
 def image_id(path: Path, folder: Path) -> str:
     """An image's path below a folder without its ending, in the form NFC."""
-    return _composed(path.relative_to(folder).with_suffix("").as_posix())
+    return composed(path.relative_to(folder).with_suffix("").as_posix())
 
 
 def common_image_id(path: Path, source: Path) -> str:
     """As `image_id`, without the folders on the way that are known by their names."""
     parts = image_id(path, source).split("/")
-    known = {*_IMAGES, *(name for names in SPLITS.values() for name in names)}
+    known = {*IMAGES, *(name for names in SPLITS.values() for name in names)}
     while len(parts) > 1 and parts[0].lower() in known:
         del parts[0]
     return "/".join(parts)
@@ -259,58 +84,62 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], lis
     return sorted(wanted), sorted(others)
 
 
-def has_label_files(source: Path) -> bool:
-    """Whether a folder for label files, anywhere below `source`, holds one."""
-    places = (Path(place) for place, _, _ in os.walk(source))
-    return any(
-        place.name.lower() in _LABELS and find_files(place, LABEL_SUFFIXES)[0] for place in places
-    )
-
-
-def _folders(folder: Path) -> list[Path]:
+def sub_folders(folder: Path) -> list[Path]:
+    """The sorted folders directly in a folder, without hidden ones."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
-def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The sub-folder with one of the names, in any case; None if there is none.
+def has_label_files(source: Path) -> bool:
+    """Whether a folder for label files, anywhere below `source`, holds one."""
+    return any(
+        name_is_of(Path(place), LABELS) and find_files(Path(place), LABEL_SUFFIXES)[0]
+        for place, _, _ in os.walk(source)
+    )
 
-    Raises:
-        UserError: there are several.
+
+def name_is_of(folder: Path, kinds: Iterable[str]) -> bool:
+    """Whether a folder has one of the names, in any case, alone or beside a split's.
+
+    That is "masks", and "train_masks" or "masks-val".
     """
-    found = [path for path in _folders(folder) if path.name.lower() in names]
-    if len(found) > 1:
-        raise UserError(f"{folder} has both {found[0].name}/ and {found[1].name}/: keep one")
-    return found[0] if found else None
+    name = folder.name.lower()
+    splits = (split for names in SPLITS.values() for split in names)
+    return name in kinds or name in compounds(splits, kinds)
 
 
-def _splits(folder: Path) -> dict[str, Path]:
-    """The sub-folders that hold splits: {"val": folder / "validation"}."""
-    found = {split: _named(folder, names) for split, names in SPLITS.items()}
-    return {split: path for split, path in found.items() if path}
+def compounds(splits: Iterable[str], kinds: Iterable[str]) -> set[str]:
+    """Names of a split and of what is in it, in one: "train_masks", "masks-train", "trainmasks"."""
+    both = [(split, kind) for kinds in [tuple(kinds)] for split in splits for kind in kinds]
+    return {
+        between.join(order)
+        for pair in both
+        for order in (pair, pair[::-1])
+        for between in ("_", "-", " ", "")
+    }
 
 
-def _images_and_labels(folder: Path) -> tuple[Path, Path]:
-    """A split's folders of images and of labels; its own, twice, where they lie side by side."""
-    images, labels = _named(folder, _IMAGES), _named(folder, _LABELS)
-    if images and labels:
-        return images, labels
-    if found := images or labels:
-        missing = "labels/, masks/ or annotations/" if images else "images/"
-        raise UserError(f"{folder} has {found.name}/ but no {missing}")
-    return folder, folder
+def seen(folder: Path, wanted: str = "images") -> str:
+    """What lies in a folder, and what to do with it, for a message.
 
-
-def _seen(folder: Path) -> str:
-    """What lies in a folder, for a message: "has no images, but 3 .heic, 1 .txt"."""
+    That is: "has no images, but 3 .heic, 1 .txt: save them as PNG".
+    """
     files = [Path(name) for _, _, names in os.walk(folder) for name in names if not is_hidden(name)]
     if not files:
         return "is empty"
     endings = Counter(path.suffix.lower() or "without ending" for path in files)
     counts = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(5))
-    return f"has no images, but {counts}"
+    return f"has no {wanted}, but {counts}{advice(endings)}"
 
 
-def _below(path: Path, source: Path) -> str:
+def advice(endings: Counter[str]) -> str:
+    """What to do with files of the most frequent ending, as the end of a sentence."""
+    most = endings.most_common(1)[0][0]
+    text = next((text for these, text in _WHAT_TO_DO.items() if most in these), "")
+    return f": {text}" if text else ""
+
+
+def below(path: Path, source: Path) -> str:
+    """A folder's path below another one, for people: "images/train/"."""
     return f"{path.relative_to(source).as_posix()}/" if path != source else f"{source.name}/"
 
 
@@ -326,13 +155,13 @@ def near_misses() -> Callable[..., Path | None]:
     def names_in(folder: Path) -> dict[str, str]:
         names: dict[str, str] = {}
         for name in sorted(os.listdir(folder) if folder.is_dir() else (), key=len):
-            whole = _composed(name).casefold()
+            whole = composed(name).casefold()
             for end in re.finditer(r"[\W_]|$", whole):
                 names.setdefault(whole[: end.start()], name)
         return names
 
     def find(missing: Path, others: Collection[str] = ()) -> Path | None:
-        name = names_in(missing.parent).get(_composed(missing.stem).casefold())
+        name = names_in(missing.parent).get(composed(missing.stem).casefold())
         if name is None or (Path(name).stem in others and Path(name).stem != missing.stem):
             return None
         return missing.with_name(name)
@@ -345,5 +174,6 @@ def but(near: Path | None) -> str:
     return f", but {near.name} is there" if near else ""
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """A name in the Unicode form NFC, in which names are compared."""
     return unicodedata.normalize("NFC", name)

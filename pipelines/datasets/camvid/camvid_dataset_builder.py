@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.building import folders, image_label
+from pipelines.building import image_label, layouts
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
 
@@ -24,7 +24,7 @@ class Builder(SegmentationBuilder):
 
     def _split_generators(self, dl_manager):
         source = Path(dl_manager.manual_dir)
-        splits = folders.find_layout(source).splits
+        splits = layouts.find_layout(source).splits
         if not {"train", "val"} <= splits.keys():
             raise UserError(f"{source} has no train/ and val/ with images/ and labels/ in each")
         read = partial(image_label.read_label, void=UNLABELLED)

@@ -1,5 +1,6 @@
 """Annotation files in place of masks: COCO's JSON, one for many images, and labelme's, one each."""
 
+import base64
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class AnnotatedImage:
         size: height and width, as the file has them; None where it does not say.
         shapes: name of the class and outline, in the file's order.
         many: whether the file describes many images.
+        is_embedded: whether the file holds the image, too.
         rasterise: turns an outline, height and width into bool `[H, W]`.
     """
 
@@ -38,6 +40,18 @@ class AnnotatedImage:
     shapes: tuple[tuple[str, Any], ...]
     many: bool
     rasterise: Callable[[Any, int, int], np.ndarray]
+    is_embedded: bool = False
+
+    def embedded_image(self) -> bytes:
+        """The image's own file, out of the annotation file.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            return base64.b64decode(_read(self.file)["imageData"], validate=True)
+        except (*_DAMAGE, UserError) as error:
+            raise UserError(f"{self.file} holds a damaged image, its imageData") from error
 
     def paint(self, size: tuple[int, int], classes: Classes, order: PaintOrder) -> np.ndarray:
         """The label map of an image of a size: uint8 `[H, W]`.
@@ -143,15 +157,16 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
     shapes: dict[int, list[tuple[str, Any]]] = {image["id"]: [] for image in content["images"]}
     for entry in content["annotations"]:
         if not entry.get("segmentation"):
-            raise ValueError(
-                f"annotation {entry['id']} has a box and no segmentation: export polygons or masks"
+            raise UserError(
+                f"{path} has a box and no segmentation in annotation {entry['id']}: export "
+                "polygons or masks"
             )
         # Crowds are regions as all others: editors write what was painted as one.
         shapes[entry["image_id"]].append((names[entry["category_id"]], entry["segmentation"]))
     return [
         AnnotatedImage(
             path,
-            str(image["file_name"]),
+            str(image["file_name"]).replace("\\", "/"),
             (int(image["height"]), int(image["width"])),
             tuple(shapes[image["id"]]),
             True,
@@ -170,4 +185,5 @@ def _labelme(path: Path, content: dict) -> AnnotatedImage:
         tuple((str(shape["label"]), shape) for shape in content["shapes"]),
         False,
         regions.labelme_region,
+        bool(content.get("imageData")),
     )

@@ -1,6 +1,8 @@
-"""classes.txt: the classes of somebody's own data set, and their colours."""
+"""The classes of somebody's own data set and their colours: classes.txt, and what exports have."""
 
+import csv
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +10,18 @@ import numpy as np
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_regular
+from pipelines.base.files import is_hidden, read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.datasets.image_folder.options import parse_colour
 
+NAME = "classes.txt"
 # A name and what follows it: colours "#804080" or "128 64 128", any number of them.
 _COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}[ ,]\s*\d{1,3}[ ,]\s*\d{1,3})"
 _LINE = re.compile(rf"(?P<name>.+?)(?P<colours>(?:\s*[\s:,;]\s*{_COLOUR})*)\s*")
+_NUMBERED = re.compile(r"(\d+)\s*[:.)\t= ]\s*(.+)")
 _HOW = "it names the classes, one a line, label 0 first"
+
+Parsed = tuple[list[str], list[tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,30 @@ def plain(names: tuple[str, ...]) -> Classes:
     return Classes(names, ((),) * len(names))
 
 
+def find_classes(folder: Path) -> Path | None:
+    """The file that names a folder's classes, in any case; None if there is none.
+
+    That is classes.txt, or what comes with an export: CVAT's labelmap.txt, class_dict.csv with a
+    colour a class, or Roboflow's _classes.csv, which lies in each split.
+
+    Raises:
+        UserError: the splits' files differ.
+    """
+    files = {path.name.lower(): path for path in folder.iterdir() if not is_hidden(path.name)}
+    if found := next((files[name] for name in _READERS if name in files), None):
+        return found
+    of_splits = sorted(folder.glob(f"*/{_ROBOFLOW}"))
+    for path in of_splits[1:]:
+        if read_regular(path) != read_regular(of_splits[0]):
+            raise UserError(f"{of_splits[0]} and {path} name other classes: make them the same")
+    return of_splits[0] if of_splits else None
+
+
 def read_classes(path: Path) -> Classes:
-    """Reads classes.txt: a class a line, "road" or "road 128 64 128" or "road #804080 #804081".
+    """Reads the names of classes, and their colours if they have some.
+
+    A line of classes.txt is "road", "road 128 64 128" or "road #804080 #804081". Lines may all
+    begin with their labels, "0: road", and what begins with # is a comment.
 
     Raises:
         UserError: missing, not UTF-8, empty, a blank line between names, a name or a colour
@@ -64,22 +92,96 @@ def read_classes(path: Path) -> Classes:
     except FileNotFoundError as error:
         raise UserError(f"there is no {path}: {_HOW}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text: {error.reason}") from error
-    if not lines:
+        raise UserError(f"{path} is not UTF-8 text: save it in UTF-8 ({error.reason})") from error
+    names, colours = _READERS.get(path.name.lower(), _classes_txt)(path, lines)
+    if not names:
         raise UserError(f"{path} is empty: {_HOW}")
-    names, colours = [], []
-    for number, line in enumerate(lines, 1):
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise UserError(f"{path} line {number} is blank, a line between two names")
-        names.append(match["name"])
-        parsed = [parse_colour(text) for text in re.findall(_COLOUR, match["colours"])]
-        colours.append(tuple(colour for colour in parsed if colour is not None))
-        if len(colours[-1]) < len(parsed):
-            raise UserError(f"{path} line {number} has a colour beyond 255: {line.strip()!r}")
     _check_names(path, names)
     _check_colours(path, names, colours)
     return Classes(tuple(names), tuple(colours))
+
+
+def _classes_txt(path: Path, lines: list[str]) -> Parsed:
+    found = [
+        (number, line.strip())
+        for number, line in enumerate(lines, 1)
+        if not line.lstrip().startswith("#")
+    ]
+    while found and not found[0][1]:
+        del found[0]
+    for number, line in found:
+        if not line:
+            raise UserError(f"{path} line {number} is blank, a line between two names: delete it")
+    numbered = [_NUMBERED.fullmatch(line) for _, line in found]
+    values = [int(match[1]) for match in numbered if match]
+    if values and len(values) == len(found) > 1:
+        if values != list(range(len(values))):
+            raise UserError.naming(
+                f"{path} numbers its lines {values[0]}, {values[1]}, …, and label 0 is the first "
+                "line's: leave the numbers out, and give {first_label} or {map} if masks hold them"
+            )
+        found = [
+            (number, match[2]) for (number, _), match in zip(found, numbered, strict=True) if match
+        ]
+    names, colours = [], []
+    for number, line in found:
+        match = _LINE.fullmatch(line)
+        assert match is not None  # as there is a character
+        names.append(match["name"])
+        colours.append(_colours(path, number, line, match["colours"]))
+    return names, colours
+
+
+def _colours(path: Path, number: int, line: str, text: str) -> tuple[int, ...]:
+    parsed = [parse_colour(colour) for colour in re.findall(_COLOUR, text)]
+    if None in parsed:
+        raise UserError(f"{path} line {number} has a colour beyond 255: {line!r}")
+    return tuple(colour for colour in parsed if colour is not None)
+
+
+def _labelmap_txt(path: Path, lines: list[str]) -> Parsed:
+    """CVAT's: name:r,g,b:parts:actions."""
+    names, colours = [], []
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#") or not line.strip():
+            continue
+        name, _, rest = line.strip().partition(":")
+        names.append(name.strip())
+        colours.append(_colours(path, number, line, rest.split(":")[0]))
+    return names, colours
+
+
+def _class_dict_csv(path: Path, lines: list[str]) -> Parsed:
+    """Lines of name, r, g, b, after their headings."""
+    names, colours = [], []
+    for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
+        if not row or (number == 1 and not row[-1].strip().isdigit()):
+            continue
+        names.append(row[0].strip())
+        colours.append(_colours(path, number, lines[number - 1], ",".join(row[1:4])))
+    return names, colours
+
+
+def _roboflow_csv(path: Path, lines: list[str]) -> Parsed:
+    """Roboflow's: value and name, after the headings."""
+    rows = [row for row in csv.reader(lines, skipinitialspace=True) if row][1:]
+    values = [row[0].strip() for row in rows]
+    if values != [str(number) for number in range(len(rows))] or any(len(row) < 2 for row in rows):
+        raise UserError(
+            f"{path} has the values {', '.join(values[:8])}, and 0, 1, 2, … are expected: name the "
+            f"classes in {NAME}, and give {{map}}"
+        )
+    return [row[1].strip() for row in rows], [()] * len(rows)
+
+
+_ROBOFLOW = "_classes.csv"
+_READERS: dict[str, Callable[[Path, list[str]], Parsed]] = {
+    NAME: _classes_txt,
+    "labelmap.txt": _labelmap_txt,
+    "class_dict.csv": _class_dict_csv,
+    _ROBOFLOW: _roboflow_csv,
+}
+FILES = tuple(_READERS)
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -1,5 +1,6 @@
 """How a folder of somebody's own pictures is to be read; imports nothing heavy."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Literal
 
 from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.labels import IGNORE
+from pipelines.building.pairs import Naming
 
 PaintOrder = Literal["file", "largest-first", "classes"]
 
@@ -20,6 +22,14 @@ class FolderOptions:
     """What a mask's name has after its image's: `_mask` pairs a.jpg and a_mask.png."""
     image_suffix: str = ""
     """What an image's name has besides: `_leftImg8bit`."""
+    label_prefix: str = ""
+    """What a mask's name has before its image's: `mask_` pairs a.jpg and mask_a.png."""
+    image_prefix: str = ""
+    """What an image's name has besides, at its beginning: `image_`."""
+    label_folder: str = ""
+    """Folder of the masks below that of the data set, where it is not known by its name."""
+    image_folder: str = ""
+    """Folder of the images; given together with that of the masks."""
 
     # === Masks ===
     binary: bool = False
@@ -50,6 +60,8 @@ class FolderOptions:
         """Raises ArgumentError for values that are invalid, alone or together."""
         self.void_values()
         self.value_map()
+        if bool(self.image_folder) != bool(self.label_folder):
+            raise ArgumentError("image_folder", "and {label_folder} go together: give both")
         if not 0 <= self.first_label < IGNORE:
             raise ArgumentError("first_label", f"must be in 0…{IGNORE - 1}, got {self.first_label}")
         if self.map and self.first_label:
@@ -78,8 +90,8 @@ class FolderOptions:
 
     def check_for_annotations(self, file: Path) -> None:
         """Raises UserError for options that mean nothing for annotation files, such as `file`."""
-        names = ("label_suffix", "image_suffix", "binary", "void", "map", "first_label")
-        given = self.given(*names, "nearest_colour")
+        names = [field.name for field in dataclasses.fields(Naming)]
+        given = self.given(*names, "binary", "void", "map", "first_label", "nearest_colour")
         if given:
             verb = "are" if " and " in given else "is"
             raise UserError.naming(
@@ -90,6 +102,11 @@ class FolderOptions:
         """Raises UserError for options that mean nothing for masks."""
         if given := self.given("paint_order"):
             raise UserError.naming(f"{given} is for annotation files, and there are masks")
+
+    def naming(self) -> Naming:
+        """How images and masks are called."""
+        names = [field.name for field in dataclasses.fields(Naming)]
+        return Naming(**{name: getattr(self, name) for name in names})
 
     def given(self, *names: str) -> str:
         """Those of some options that are not at their defaults: "{void} and {map}"."""

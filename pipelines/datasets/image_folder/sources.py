@@ -12,12 +12,20 @@ import numpy as np
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
-from pipelines.building import conversion, encoding, folders, image_label
+from pipelines.building import conversion, encoding, folders, image_label, layouts
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotations import AnnotatedImage
-from pipelines.datasets.image_folder.classes import Classes, plain, read_classes
+from pipelines.datasets.image_folder.classes import (
+    FILES,
+    NAME,
+    Classes,
+    find_classes,
+    plain,
+    read_classes,
+)
 from pipelines.datasets.image_folder.masks import MaskReader
 from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.image_folder.survey import describe_masks, shows_colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +60,8 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    if not folders.has_label_files(folder):
+    folder = layouts.only_folder(folder)
+    if not (options.label_folder or folders.has_label_files(folder)):
         annotated, names = annotations.find_annotations(folder)
         if annotated:
             options.check_for_annotations(annotated[0].file)
@@ -62,12 +71,18 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
 
 
 def _of_masks(folder: Path, options: FolderOptions) -> Source:
-    found = folders.find_layout(folder, options.image_suffix, options.label_suffix)
-    path = folder / "classes.txt"
-    if options.binary and not path.exists():
+    found = layouts.find_layout(folder, options.naming(), test_is_optional=True)
+    path = find_classes(folder)
+    items = [item for items in found.splits.values() for item in items]
+    masks = [item.label for item in items if isinstance(item, folders.Pair) and item.label]
+    if path is not None:
+        classes = read_classes(path)
+    elif options.binary:
         classes = plain(("background", "foreground"))
     else:
-        classes = read_classes(path)
+        raise UserError.naming(f"there is no {folder / NAME}: {describe_masks(masks, folder)}")
+    if masks and not (classes.coloured or options.binary) and shows_colours(masks[0]):
+        raise UserError.naming(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
     make_example = functools.partial(
         image_label.make_example,
@@ -79,8 +94,11 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     palette = classes.palette()
     if not classes.coloured:
         palette = _palette_of(splits["train"], len(classes.names), palette)
-    passed_over = [file for file in found.passed_over if file != path]
-    return Source(classes, palette, splits, make_example, found.words, passed_over, reader.counts)
+    passed_over = [file for file in found.passed_over if file.name.lower() not in FILES]
+    words = found.words
+    if path is not None and path.name != NAME:
+        words += f"; classes of {path.relative_to(folder)}"
+    return Source(classes, palette, splits, make_example, words, passed_over, reader.counts)
 
 
 def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
@@ -123,29 +141,38 @@ def resolve_splits(
 
 @dataclass(frozen=True, eq=False)
 class _Annotated:
-    """An annotated image and its file."""
+    """An annotated image and its file; None where the annotation file itself holds it."""
 
     image_id: str
-    path: Path
+    path: Path | None
     annotated: AnnotatedImage
+
+    def record(self) -> tuple[bytes, tuple[int, int]]:
+        """As `conversion.recorded_image`."""
+        if self.path is None:
+            return conversion.recorded_image(self.annotated.file, self.annotated.embedded_image())
+        return conversion.recorded_image(self.path, read_regular(self.path))
 
 
 def _of_annotations(
     folder: Path, images: list[AnnotatedImage], names: Iterable[str], options: FolderOptions
 ) -> Source:
-    path = folder / "classes.txt"
-    classes = read_classes(path) if path.exists() else annotations.classes_of(names)
+    path = find_classes(folder)
+    classes = read_classes(path) if path else annotations.classes_of(names)
     files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
     index = _Index(folder, files)
     found: dict[str, list] = {}
     seen: dict[str, AnnotatedImage] = {}
     for image in images:
+        file: Path | None
         try:
             file = index.find(image)
         except UserError as fault:
-            found.setdefault(_split_of(image, folder), []).append(fault)
-            continue
-        item = _Annotated(folders.common_image_id(file, folder), file, image)
+            if not image.is_embedded:
+                found.setdefault(_split_of(image, folder), []).append(fault)
+                continue
+            file = None
+        item = _Annotated(folders.common_image_id(file or image.file, folder), file, image)
         if item.image_id in seen:
             raise UserError(
                 f"{image.file} lists {image.image}, as {seen[item.image_id].file} does already"
@@ -160,13 +187,18 @@ def _of_annotations(
         )
 
     def make_example(item: _Annotated) -> tuple[str, dict]:
-        image, size = conversion.recorded_image(item.path, read_regular(item.path))
+        image, size = item.record()
         label = item.annotated.paint(size, classes, options.paint_order)
         return item.image_id, encoding.example(item.image_id, image, label)
 
     count = len({image.file for image in images})
     words = f"{count:,} annotation {'file' if count == 1 else 'files'} of {len(images):,} images"
-    used = {item.path for items in found.values() for item in items if hasattr(item, "path")}
+    items = [item for items in found.values() for item in items if isinstance(item, _Annotated)]
+    if inside := sum(item.path is None for item in items):
+        words += f", {inside:,} of them inside these files"
+    if path is not None and path.name != NAME:
+        words += f"; classes of {path.relative_to(folder)}"
+    used = {item.path for item in items}
     passed_over = [file for file in files if file not in used]
     passed_over += [file for file in others if file.suffix.lower() not in (".json", ".txt")]
     splits = resolve_splits(folder, found, lambda item: item.image_id, options)

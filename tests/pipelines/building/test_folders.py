@@ -16,7 +16,7 @@ from PIL import Image
 from pipelines import datasets
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
-from pipelines.building import folders, image_label
+from pipelines.building import image_label, pairs
 
 CLASSES = ("sky", "road", "car")
 
@@ -28,7 +28,7 @@ def refuses(message, call, *arguments):
 
 
 def found(source) -> list:
-    return folders.find_pairs(source / "images", source / "labels")[0]
+    return pairs.find_pairs(source / "images", source / "labels")[0]
 
 
 def faults(source) -> list[str]:
@@ -57,7 +57,7 @@ def test_files_that_do_not_belong(source):
     assert faults(source) == [f"{source}/images/a.jpg and {source}/images/a.png have the same name"]
     (source / "images" / "a.png").rename(source / "images" / "a.heic")
     assert faults(source) == []
-    assert folders.find_pairs(source / "images", source / "labels")[1] == [
+    assert pairs.find_pairs(source / "images", source / "labels")[1] == [
         source / "images" / "a.heic"
     ]
 
@@ -93,8 +93,7 @@ def test_names_are_compared_as_characters(source):
     one, two = "caf\u00e9", "cafe\u0301"
     (source / "images" / "a.jpg").rename(source / "images" / f"{two}.jpg")
     (source / "labels" / "a.png").rename(source / "labels" / f"{one}.png")
-    pairs = found(source)
-    assert (source / f"images/{two}.jpg", source / f"labels/{one}.png", one) in pairs
+    assert (source / f"images/{two}.jpg", source / f"labels/{one}.png", one) in found(source)
     write_pairs(source, [one], [0])  # a second image, and the label's place is taken
     assert faults(source) == [
         f"{source}/images/{two}.jpg and {source}/images/{one}.jpg have the same name"

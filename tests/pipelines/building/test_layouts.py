@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.base.errors import UserError, in_options
-from pipelines.building.folders import EXPECTED, Pair, find_layout
+from pipelines.building.folders import Pair
+from pipelines.building.layouts import find_layout, only_folder
+from pipelines.building.pairs import EXPECTED, Naming
 
 
 @pytest.fixture
@@ -23,7 +25,11 @@ def tree(tmp_path):
 
 
 def found(source, **options):
-    layout = find_layout(source, **options)
+    layout = find_layout(source, Naming(**options))
+    return pairs_of(layout, source)
+
+
+def pairs_of(layout, source):
     return {
         split: [
             (pair.image_id, *(str(path.relative_to(source)) for path in (pair.image, pair.label)))
@@ -32,6 +38,12 @@ def found(source, **options):
         ]
         for split, pairs in layout.splits.items()
     }
+
+
+def write(source, name, text):
+    path = source / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 @pytest.mark.parametrize("masks", ["labels", "masks", "annotations", "Masks", "SegmentationClass"])
@@ -106,6 +118,143 @@ def test_names_with_dots_and_other_forms_of_unicode(tree):
     assert [pair[0] for pair in found(source)["all"]] == ["a.b", "é"]
 
 
+def test_what_has_another_suffix_is_passed_over(tree):
+    source = tree(
+        "leftImg8bit/train/x/1_leftImg8bit.png", "gtFine/train/x/1_gtFine_labelIds.png",
+        "gtFine/train/x/1_gtFine_color.png", "leftImg8bit/train/x/1_other.png",
+    )  # fmt: skip
+    naming = Naming(image_suffix="_leftImg8bit", label_suffix="_gtFine_labelIds")
+    layout = find_layout(source, naming)
+    ((pair,),) = layout.splits.values()
+    assert (pair.image_id, pair.label.name) == ("x/1", "1_gtFine_labelIds.png")
+    assert [path.name for path in layout.passed_over] == ["1_gtFine_color.png", "1_other.png"]
+
+
+def test_prefixes(tree):
+    source = tree("images/x/image_1.jpg", "labels/x/mask_1.png")
+    assert found(source, image_prefix="image_", label_prefix="mask_") == {
+        "all": [("x/1", "images/x/image_1.jpg", "labels/x/mask_1.png")]
+    }
+    source = tree("beside/mask_1.png", "beside/1.png")
+    assert found(source / "beside", label_prefix="mask_") == {"all": [("1", "1.png", "mask_1.png")]}
+
+
+def test_folders_of_other_names(tree):
+    source = tree("ds0/img/1.jpg", "ds0/masks_machine/1.png", "ds0/ann/1.jpg.json")
+    assert found(source, image_folder="ds0/img", label_folder="ds0/masks_machine") == {
+        "all": [("1", "ds0/img/1.jpg", "ds0/masks_machine/1.png")]
+    }
+    source = tree("x/train/1.jpg", "y/train/1.png", "x/val/2.jpg", "y/val/2.png")
+    assert found(source, image_folder="x", label_folder="y").keys() == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("train_images", "train_masks"),
+        ("images-train", "masks-train"),
+        ("trainImages", "TrainMasks"),
+        ("train", "train_labels"),
+    ],
+)
+def test_splits_in_the_names_of_folders(tree, images, masks):
+    val = [name.replace("train", "val").replace("Train", "Val") for name in (images, masks)]
+    source = tree(
+        f"{images}/a.jpg", f"{masks}/a.png", f"{val[0]}/b.jpg", f"{val[1]}/b.png", "test/c.jpg"
+    )
+    assert found(source) == {
+        "train": [("a", f"{images}/a.jpg", f"{masks}/a.png")],
+        "val": [("b", f"{val[0]}/b.jpg", f"{val[1]}/b.png")],
+    }
+
+
+def test_voc_with_its_lists(tree):
+    source = tree(
+        "JPEGImages/1.jpg", "JPEGImages/2.jpg", "JPEGImages/3.jpg", "JPEGImages/4.jpg",
+        "SegmentationClass/1.png", "SegmentationClass/2.png", "Annotations/1.xml",
+        "SegmentationObject/1.png",
+    )  # fmt: skip
+    write(source, "ImageSets/Segmentation/train.txt", "1\n3\n\n")
+    write(source, "ImageSets/Segmentation/Val.txt", "2\n")
+    write(source, "ImageSets/Segmentation/trainval.txt", "1\n2\n3\n")
+    layout = find_layout(source)
+    assert pairs_of(layout, source) == {
+        "train": [("1", "JPEGImages/1.jpg", "SegmentationClass/1.png")],
+        "val": [("2", "JPEGImages/2.jpg", "SegmentationClass/2.png")],
+    }
+    assert [str(fault) for fault in layout.splits["train"][1:]] == [
+        f"{source}/JPEGImages/3.jpg has no label: {source}/SegmentationClass/3.png is missing"
+    ]
+    assert layout.words == (
+        "JPEGImages/ and SegmentationClass/, as train.txt and Val.txt list them; images in no list "
+        "are left out: 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["x/1", "x/1.jpg", "images/x/1.jpg", "/data/images/x/1.jpg labels/x/1.png", "x\\1.jpg"]
+)
+def test_lines_of_a_list(tree, line):
+    source = tree("images/x/1.jpg", "labels/x/1.png", "images/2.jpg", "labels/2.png")
+    write(source, "train.txt", f"{line}\n")
+    assert found(source) == {"train": [("x/1", "images/x/1.jpg", "labels/x/1.png")]}
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "1\n9.jpg\n"}, "{0}/train.txt line 2 names no image here: '9.jpg'"),
+        ({"train": "1", "val": "1"}, "{0}/val.txt lists '1', as {0}/train.txt does already"),
+    ],
+)
+def test_lists_that_do_not_fit(tree, lists, message):
+    source = tree("images/1.jpg", "labels/1.png")
+    for name, text in lists.items():
+        write(source, f"{name}.txt", text)
+    with pytest.raises(UserError) as caught:
+        find_layout(source)
+    assert str(caught.value) == message.format(source)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        ["test/images/c.jpg"],
+        ["test/c.jpg"],
+        ["test/images/.DS_Store", "test/labels/.DS_Store"],
+    ],
+)
+def test_a_test_split_without_masks_is_left_out(tree, test):
+    source = tree("train/images/a.jpg", "train/labels/a.png", *test)
+    layout = find_layout(source, test_is_optional=True)
+    assert layout.splits.keys() == {"train"}
+    assert layout.words == (
+        "train/images/ and train/labels/; test is left out, where no image has a mask"
+    )
+    with pytest.raises(UserError):
+        find_layout(source)
+
+
+def test_a_folder_of_images_for_test(tree):
+    source = tree("images/train/a.jpg", "labels/train/a.png", "images/test/b.jpg")
+    assert find_layout(source, test_is_optional=True).splits.keys() == {"train"}
+    with pytest.raises(UserError, match="/images has the split 'test', but .*/labels has not$"):
+        find_layout(source)
+
+
+def test_one_folder_alone(tree):
+    source = tree("more/mine/images/a.jpg", "more/mine/labels/a.png", "__MACOSX/._a", ".DS_Store")
+    assert only_folder(source) == source / "more" / "mine"
+    assert only_folder(source / "more" / "mine" / "images") == source / "more" / "mine" / "images"
+    (source / "more" / "mine" / "labels").rename(source / "labels")
+    assert only_folder(source) == source
+    assert only_folder(source / "more" / "mine") == source / "more" / "mine"  # a known name
+
+
+def test_a_gif_beside_its_image(tree):
+    assert found(tree("a.jpg", "a.gif")) == {"all": [("a", "a.jpg", "a.gif")]}
+
+
 def test_what_is_passed_over(tree):
     source = tree(
         "images/a.jpg", "labels/a.png", "images/a.heic", "images/Thumbs.db", "images/.DS_Store",
@@ -128,6 +277,66 @@ def test_what_is_passed_over(tree):
             ["a.jpg", "a-gt.png", "b.jpg", "b-gt.png"],
             "{0} has no masks beside its images: masks are called NAME-gt, so give "
             "--label-suffix=-gt",
+        ),
+        (
+            ["images/image_1.jpg", "labels/mask_1.png"],
+            "no label file in {0}/labels has an image's name: give --image-prefix=image_ and "
+            "--label-prefix=mask_",
+        ),
+        (
+            [
+                "images/x/1_leftImg8bit.png",
+                "labels/x/1_gtFine_color.png",
+                "labels/x/1_gtFine_ids.png",
+            ],
+            "no label file in {0}/labels has an image's name: give --image-suffix=_leftImg8bit and "
+            "--label-suffix=_gtFine_color (or _gtFine_ids)",
+        ),
+        (
+            ["images/1.jpg", "labels/mask_1.png"],
+            "no label file in {0}/labels has an image's name: give --label-prefix=mask_",
+        ),
+        (
+            ["x/1.jpg", "x/2.jpg", "y/1.png", "y/2.png"],
+            "{0} has no folders called images and labels: x/ and y/ hold files of the same names, "
+            "so give --image-folder=x and --label-folder=y",
+        ),
+        (
+            ["a/gt/1.png", "a/img/1.jpg", "a/seen/1.png"],
+            "{0} has no folders called images and labels: a/img/, a/gt/ and a/seen/ hold files of "
+            "the same names, so give --image-folder=a/img and --label-folder=a/gt (or a/seen)",
+        ),
+        (
+            ["images/1.jpg", "annotations/trimaps/1.png"],
+            "no image below {0} has a label file: images/ and annotations/trimaps/ hold files of "
+            "the same names, so give --image-folder=images and --label-folder=annotations/trimaps",
+        ),
+        (
+            ["images/1.jpg", "labels/1.npy"],
+            "{0}/labels has no masks, but 1 .npy: write each array as a PNG file: "
+            "PIL.Image.fromarray(array).save('NAME.png')",
+        ),
+        (
+            ["images/1.jpg", "labels/1.txt"],
+            "{0}/labels has no masks, but 1 .txt: if they are YOLO's polygons, export masks or "
+            "COCO's JSON",
+        ),
+        (
+            ["images/1.jpg", "annotations.xml", "classes.txt"],
+            "{0} has images/ but no labels/, masks/ or annotations/; there is annotations.xml: "
+            "export masks or COCO's JSON from the program that wrote them",
+        ),
+        (
+            ["images/1.jpg", "outlines/2.png"],
+            "{0} has images/ but no labels/, masks/ or annotations/; there is outlines/: "
+            "--image-folder and --label-folder choose folders by other names",
+        ),
+        (
+            ["Training_Input/1.jpg", "Training_GroundTruth/1_segmentation.png"],
+            "{0} has no folders called images and labels: Training_Input/ holds images and "
+            "Training_GroundTruth/ masks called NAME_segmentation, so give "
+            "--image-folder=Training_Input and --label-folder=Training_GroundTruth and "
+            "--label-suffix=_segmentation",
         ),
         (["images/a.jpg"], "{0} has images/ but no labels/, masks/ or annotations/"),
         (["masks/a.png"], "{0} has masks/ but no images/"),
@@ -168,8 +377,9 @@ def test_faults_of_all_splits_are_told_at_once(tree):
     with pytest.raises(UserError) as caught:
         find_layout(source)
     assert str(caught.value).splitlines()[:2] == [
-        "2 faults were found:",
-        f"  {source}/train/images has no images, but 1 .heic; expected {EXPECTED}",
+        "3 faults were found:",
+        f"  {source}/train/images has no images, but 1 .heic: save them as PNG; expected "
+        f"{EXPECTED}",
     ]
 
 
@@ -178,7 +388,8 @@ def test_no_image_at_all(tree):
     with pytest.raises(UserError) as caught:
         find_layout(source)
     assert str(caught.value) == (
-        f"{source}/images has no images, but 2 .heic, 1 without ending; expected {EXPECTED}"
+        f"{source}/images has no images, but 2 .heic, 1 without ending: save them as PNG; expected "
+        f"{EXPECTED}"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.datasets.image_folder.classes import plain, read_classes
+from pipelines.datasets.image_folder.classes import Classes, find_classes, plain, read_classes
 
 
 @pytest.fixture
@@ -42,6 +42,58 @@ def test_lines(written, line, name, colours):
     assert classes.coloured is bool(colours)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffroad\r\nlane 2\r\n\r\n",
+        "# mine\n\nroad\n# not this\nlane 2\n",
+        "0: road\n1: lane 2\n",
+        "0 road\n1 lane 2\n",
+        "0\troad\n1\tlane 2\n",
+    ],
+)
+def test_forms_of_the_file(written, text):
+    assert read_classes(written(text)) == plain(("road", "lane 2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nno:0,0,0::\nmy road:128,64,128:a,b:\n"),
+        ("class_dict.csv", "name,r,g,b\nno,0,0,0\nmy road, 128, 64, 128\n"),
+        ("Classes.TXT", "no 0 0 0\nmy road #804080\n"),
+    ],
+)
+def test_files_of_other_programs(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    found = find_classes(tmp_path)
+    assert found == tmp_path / name
+    assert read_classes(found) == Classes(("no", "my road"), ((0,), (0x804080,)))
+
+
+def test_the_file_of_roboflow_lies_in_each_split(tmp_path):
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        path = tmp_path / split / "_classes.csv"
+        path.write_text("Pixel Value, Class\n0, background\n1, my road\n")
+    found = find_classes(tmp_path)
+    assert found == tmp_path / "train" / "_classes.csv"
+    assert read_classes(found) == plain(("background", "my road"))
+    path.write_text("Pixel Value, Class\n0, background\n1, car\n")
+    with pytest.raises(UserError, match="_classes.csv name other classes: make them the same$"):
+        find_classes(tmp_path)
+    path.write_text("Pixel Value, Class\n0, background\n5, car\n")
+    with pytest.raises(UserError, match="has the values 0, 5, and 0, 1, 2, … are expected: name "):
+        read_classes(path)
+
+
+def test_classes_txt_comes_before_the_others(tmp_path):
+    assert find_classes(tmp_path) is None
+    for name in ("class_dict.csv", "labelmap.txt", "classes.txt"):
+        (tmp_path / name).touch()
+        assert find_classes(tmp_path) == tmp_path / name
+
+
 def test_palette_is_the_first_colours(written):
     classes = read_classes(written("a #010203 #040506\nb 255 0 0\n"))
     assert classes.palette()[:2].tolist() == [[1, 2, 3], [255, 0, 0]]
@@ -63,10 +115,16 @@ def test_default_colours_are_far_from_black_and_from_each_other():
     ("text", "message"),
     [
         ("", "{} is empty: it names the classes, one a line, label 0 first"),
-        ("a\n\nb\n", "{} line 2 is blank, a line between two names"),
+        ("a\n\nb\n", "{} line 2 is blank, a line between two names: delete it"),
+        ("# a\n", "{} is empty: it names the classes, one a line, label 0 first"),
+        (
+            "1: a\n2: b\n",
+            "{} numbers its lines 1, 2, …, and label 0 is the first line's: leave the numbers out, "
+            "and give first_label or map if masks hold them",
+        ),
         ("a\nb\na\n", "{} has the class 'a' 2 times"),
         ("a\n", "{} has the one class 'a': name the background, too"),
-        (b"\xff\n", "{} is not UTF-8 text: invalid start byte"),
+        (b"\xff\n", "{} is not UTF-8 text: save it in UTF-8 (invalid start byte)"),
         ("\n".join(map(str, range(256))), "{} has 256 classes; 8-bit masks can hold 255"),
         ("a 1 2 300\nb 1 2 3\n", "{} line 1 has a colour beyond 255: 'a 1 2 300'"),
         (

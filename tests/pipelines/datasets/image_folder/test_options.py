@@ -27,6 +27,7 @@ def test_void_and_map():
         ({"map": ("7",)}, "map takes VALUE=CLASS, such as 7=0, got '7'"),
         ({"map": ("7=255",)}, "map takes VALUE=CLASS, such as 7=0, got '7=255'"),
         ({"map": ("7=0", "7=1")}, "map gives value 7 to two classes"),
+        ({"image_folder": "x"}, "image_folder and label_folder go together: give both"),
         ({"first_label": 255}, "first_label must be in 0…254, got 255"),
         (
             {"first_label": 1, "map": ("1=0",)},

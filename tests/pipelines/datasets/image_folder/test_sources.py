@@ -269,14 +269,15 @@ def test_a_rotated_jpeg_stays_jpeg(tmp_path):
         (
             lambda folder: (folder / "classes.txt").unlink(),
             {},
-            "there is no {0}/classes.txt: it names the classes, one a line, label 0 first",
+            "there is no {0}/classes.txt: labels/ holds 5 masks with the values 0, 2, 3, 4, 5, 6, "
+            "255: name the classes in classes.txt, one a line, label 0 first",
         ),
         (
             lambda folder: (folder / "images").rename(folder / "test"),
             {},
             "{0}/test has no masks beside its images: expected images/ and labels/ (or masks/, "
-            "annotations/), train/ and val/ with these in each, images/train and labels/train, or "
-            "each mask beside its image",
+            "annotations/), train/ and val/ with these in each, images/train and labels/train, "
+            "each mask beside its image, or annotation files of COCO or labelme",
         ),
     ],
 )
@@ -324,3 +325,58 @@ def test_a_val_split_that_is_there_already(copy):
         f"{copy} has a val split already: leave --val-share, --folds and --group away, or give a "
         "folder without it"
     )
+
+
+def test_colours_are_told_before_any_mask_is_refused(copy):
+    for path in (copy / "labels").iterdir():
+        in_colours(np.full((SIDE, SIDE), [2] * (SIDE // 4) + [3] * (3 * SIDE // 4), np.uint8)).save(
+            path
+        )
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert in_options(caught.value.template) == (
+        f"{copy}/classes.txt gives no colours: labels/ holds 5 masks with 2 colours, #82c31b "
+        "(75.0 %), #64d712 (25.0 %): name the classes in classes.txt with their colours, as in "
+        '"road 128 64 128" or "road #804080"'
+    )
+
+
+def test_the_images_inside_labelme_files(tmp_path, index_folder):
+    for number in range(2):
+        data = (index_folder / "images" / f"s{number}.jpg").read_bytes()
+        shapes = [{"label": "car", "shape_type": "rectangle", "points": [[1, 1], [3, 2]]}]
+        content = {"shapes": shapes, "imagePath": f"s{number}.jpg"}
+        content["imageData"] = base64.b64encode(data).decode()
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    source = open_source(tmp_path, FolderOptions())
+    assert source.words == "2 annotation files of 2 images, 2 of them inside these files"
+    examples = {**(found := records(tmp_path))["train"], **found["val"]}
+    assert examples["0"]["image"] == (index_folder / "images" / "s0.jpg").read_bytes()
+    content["imageData"] = "?"
+    (tmp_path / "1.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"1\.json holds a damaged image, its imageData$"):
+        records(tmp_path)
+
+
+def test_paths_of_windows_in_coco(copy, expected):
+    coco(copy, compressed)
+    path = copy / "annotations.json"
+    path.write_text(path.read_text().replace('"file_name": "', '"file_name": "C:\\\\photos\\\\'))
+    assert records(copy) == expected
+
+
+def test_boxes_alone_are_no_regions(copy):
+    coco(copy, lambda mask: [])
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert str(caught.value) == (
+        f"{copy}/annotations.json has a box and no segmentation in annotation 1: export polygons "
+        "or masks"
+    )
+
+
+def test_one_folder_inside_another(copy, expected):
+    (copy / "inside").mkdir()
+    for name in ("images", "labels", "classes.txt"):
+        (copy / name).rename(copy / "inside" / name)
+    assert records(copy) == expected

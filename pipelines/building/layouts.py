@@ -1,0 +1,218 @@
+"""Where a folder keeps its images and label files, found by the names of its folders."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import is_hidden
+from pipelines.building.examples import collect
+from pipelines.building.folders import (
+    IMAGES,
+    LABEL_SUFFIXES,
+    LABELS,
+    SPLITS,
+    Pair,
+    advice,
+    below,
+    compounds,
+    find_files,
+    sub_folders,
+)
+from pipelines.building.pairs import PLAIN, Naming, find_pairs, gather
+from pipelines.building.proposals import folders_of_both
+from pipelines.building.split_lists import as_listed, find_lists
+
+
+class Layout(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        splits: of each split the sorted pairs, and a UserError for each file without partner; of
+            "all" alone where there are no splits.
+        words: where they lie, for people: "images/ and masks/".
+        passed_over: files that are no images, and linked folders.
+    """
+
+    splits: dict[str, list[Pair | UserError]]
+    words: str
+    passed_over: list[Path]
+
+
+def only_folder(source: Path) -> Path:
+    """The folder itself; or, where it holds one folder of no known name alone, that one."""
+    entries = [path for path in source.iterdir() if not is_hidden(path.name)]
+    known = {*IMAGES, *LABELS, *(name for names in SPLITS.values() for name in names)}
+    if len(entries) != 1 or entries[0].name.lower() in known:
+        return source
+    is_folder = entries[0].is_dir() and not entries[0].is_symlink()
+    return only_folder(entries[0]) if is_folder else source
+
+
+def find_layout(source: Path, naming: Naming = PLAIN, test_is_optional: bool = False) -> Layout:
+    """Finds the pairs of images and label files below a folder.
+
+    Lists of names, train.txt and val.txt, make splits of what has none.
+
+    Args:
+        source: the folder.
+        naming: how files and folders are called.
+        test_is_optional: leave a split `test` without label files out, and say so in the words.
+
+    Raises:
+        UserError: the layout is not one of `EXPECTED`.
+    """
+    if not source.is_dir():
+        raise UserError(f"there is no folder {source}")
+    places, left_out = _places(source, naming, test_is_optional)
+    if places.keys() == {"all"} and (lists := find_lists(source)):
+        files = gather(*places["all"], naming)
+        found, listed = as_listed(files, lists)
+        passed_over = [path for path in files.passed_over if path not in lists.values()]
+    else:
+        found, passed_over, listed = {}, [], ""
+        optional = {"test"} if test_is_optional and "train" in places else set()
+        whole = collect(lambda split: _pairs(places[split], naming, split in optional), places)
+        for split, pairs in zip(places, whole, strict=True):
+            if pairs is None:
+                left_out.append(split)
+            else:
+                found[split] = pairs[0]
+                passed_over += pairs[1]
+    if not any(isinstance(item, Pair) for items in found.values() for item in items):
+        if hint := folders_of_both(source):
+            raise UserError.naming(f"no image below {source} has a label file: {hint}")
+    images, labels = next(iter(places.values()))
+    words = f"{below(images, source)} and {below(labels, source)}"
+    if images == labels:
+        words = f"label files beside the images in {below(images, source)}"
+    words += listed
+    if left_out:
+        words += f"; {left_out[0]} is left out, where no image has a mask"
+    return Layout(found, words, passed_over)
+
+
+def _pairs(
+    place: tuple[Path, Path], naming: Naming, optional: bool
+) -> tuple[list[Pair | UserError], list[Path]] | None:
+    """As `find_pairs`; None where a split that may be without label files is not understood."""
+    try:
+        return find_pairs(*place, naming)
+    except UserError as error:
+        if optional:
+            return None
+        if place[0] == place[1] and (hint := folders_of_both(place[0])):
+            raise UserError.naming(
+                f"{place[0]} has no folders called images and labels: {hint}"
+            ) from error
+        raise
+
+
+def _places(
+    source: Path, naming: Naming, test_is_optional: bool
+) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """The folders of images and of labels of each split; and test, if it has none of labels."""
+    if naming.image_folder:
+        chosen = _chosen(source, naming.image_folder), _chosen(source, naming.label_folder)
+        return _split_both(*chosen, test_is_optional)
+    if joined := _joined(source):
+        return joined, []
+    images, splits = _named(source, IMAGES), _splits(source)
+    if images and splits:
+        other = next(iter(splits.values()))
+        raise UserError(
+            f"{source} has both {images.name}/ and {other.name}/: keep one of the two layouts"
+        )
+    if not splits:
+        return _split_both(*_images_and_labels(source), test_is_optional)
+    left_out = []
+    if test_is_optional and {"train", "test"} <= splits.keys():
+        if _named(splits["test"], IMAGES) and not _named(splits["test"], LABELS):
+            left_out.append("test")
+            del splits["test"]
+    places = collect(_images_and_labels, splits.values())
+    return dict(zip(splits, places, strict=True)), left_out
+
+
+def _chosen(source: Path, name: str) -> Path:
+    folder = source / name
+    if not folder.is_dir():
+        raise UserError.naming(f"there is no folder {folder}{_rest(source)}")
+    return folder
+
+
+def _split_both(
+    images: Path, labels: Path, test_is_optional: bool
+) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """The folders of each split in both; "all" where there are none."""
+    of_images, of_labels = (_splits(images), _splits(labels)) if images != labels else ({}, {})
+    left_out = []
+    for split in of_images.keys() ^ of_labels.keys():
+        there, other = (images, labels) if split in of_images else (labels, images)
+        if split != "test" or "train" not in of_images or not test_is_optional:
+            raise UserError(f"{there} has the split {split!r}, but {other} has not")
+        left_out.append(split)
+    places = {
+        split: (of_images[split], of_labels[split]) for split in of_images if split in of_labels
+    }
+    return places or {"all": (images, labels)}, left_out
+
+
+def _joined(source: Path) -> dict[str, tuple[Path, Path]]:
+    """Splits in the names of folders: train_images and train_masks, or train and train_labels."""
+    found = {}
+    for split, names in SPLITS.items():
+        labels = _named(source, compounds(names, LABELS))
+        images = labels and (_named(source, compounds(names, IMAGES)) or _named(source, names))
+        if images and labels:
+            found[split] = images, labels
+    return found
+
+
+def _named(folder: Path, names: Iterable[str]) -> Path | None:
+    """The sub-folder with one of the names, in any case; None if there is none.
+
+    Of several with names for labels, those without label files do not count.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = [path for path in sub_folders(folder) if path.name.lower() in names]
+    if len(found) > 1 and names is LABELS:
+        found = [path for path in found if find_files(path, LABEL_SUFFIXES)[0]] or found[:1]
+    if len(found) > 1:
+        raise UserError(f"{folder} has both {found[0].name}/ and {found[1].name}/: keep one")
+    return found[0] if found else None
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The sub-folders that hold splits: {"val": folder / "validation"}."""
+    found = {split: _named(folder, names) for split, names in SPLITS.items()}
+    return {split: path for split, path in found.items() if path}
+
+
+def _images_and_labels(folder: Path) -> tuple[Path, Path]:
+    """A split's folders of images and of labels; its own, twice, where they lie side by side."""
+    images, labels = _named(folder, IMAGES), _named(folder, LABELS)
+    if images and labels:
+        return images, labels
+    if found := images or labels:
+        missing = "labels/, masks/ or annotations/" if images else "images/"
+        raise UserError.naming(f"{folder} has {found.name}/ but no {missing}{_rest(folder, found)}")
+    return folder, folder
+
+
+def _rest(folder: Path, known: Path | None = None) -> str:
+    """What else lies directly in a folder, and what takes it, as the end of a sentence."""
+    paths = [path for path in sorted(folder.iterdir()) if not is_hidden(path.name)]
+    others = [path for path in paths if path not in (known, folder / "classes.txt")]
+    if not others:
+        return ""
+    names = ", ".join(f"{path.name}{'/' * path.is_dir()}" for path in others[:8])
+    more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+    if any(path.is_dir() for path in others):
+        advised = ": {image_folder} and {label_folder} choose folders by other names"
+    else:
+        advised = advice(Counter(path.suffix.lower() for path in others))
+    return f"; there is {names}{more}{advised}"

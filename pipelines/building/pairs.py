@@ -1,0 +1,232 @@
+"""Which label file belongs to which image: by their names, and what to do where none does."""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines.base.errors import UserError
+from pipelines.building.folders import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    Pair,
+    but,
+    find_files,
+    image_id,
+    near_misses,
+    seen,
+)
+from pipelines.building.proposals import called, names_of_both, suffix_of_masks
+
+EXPECTED = (
+    "images/ and labels/ (or masks/, annotations/), train/ and val/ with these in each, "
+    "images/train and labels/train, each mask beside its image, or annotation files of COCO or "
+    "labelme"
+)
+_LOSSLESS = (".png", ".bmp", ".gif")  # of two files with one name, the labels
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How images and label files are called.
+
+    Attributes:
+        image_suffix, label_suffix: what follows the common name: label suffix "_mask" pairs a.jpg
+            and a_mask.png. Files without it are passed over.
+        image_prefix, label_prefix: what stands before it.
+        image_folder, label_folder: their folders' paths below the source; "" to find them by
+            their names.
+    """
+
+    image_suffix: str = ""
+    label_suffix: str = ""
+    image_prefix: str = ""
+    label_prefix: str = ""
+    image_folder: str = ""
+    label_folder: str = ""
+
+
+PLAIN = Naming()
+
+
+class Files(NamedTuple):
+    """Images and label files of a folder by their ids.
+
+    Attributes:
+        images, labels: the path of each.
+        faults: of files with the same id.
+        passed_over: other files.
+        image_of, label_of: the path that an id's file should have.
+    """
+
+    images: dict[str, Path]
+    labels: dict[str, Path]
+    faults: list[UserError]
+    passed_over: list[Path]
+    image_of: Callable[[str], Path]
+    label_of: Callable[[str], Path]
+
+
+def find_pairs(
+    images: Path, labels: Path, naming: Naming = PLAIN
+) -> tuple[list[Pair | UserError], list[Path]]:
+    """Pairs images with label files by their paths below their folders, without endings.
+
+    Paths may be composed of other Unicode characters in one folder than in the other, as some file
+    systems write them: they are compared in the form NFC.
+
+    Args:
+        images: folder of the images, with sub-folders.
+        labels: folder of the label files, with the same sub-folders; may be `images` itself.
+        naming: what stands around the common name.
+
+    Returns:
+        The sorted pairs, and a UserError for each file that has another one's name or no partner;
+        and the files that were passed over.
+
+    Raises:
+        UserError: there are no images, no label files, or no pair but under other names.
+    """
+    files = gather(images, labels, naming)
+    pairs = sorted(pair_of(files, name) for name in files.images.keys() & files.labels.keys())
+    lonely, named = _lonely(files)
+    passed_over = [path for path in files.passed_over if path not in named]
+    return [*pairs, *files.faults, *lonely], passed_over
+
+
+def pair_of(files: Files, name: str) -> Pair:
+    """The image and the label file of an id."""
+    return Pair(files.images[name], files.labels[name], name)
+
+
+def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
+    """Finds images and label files; arguments and errors as of `find_pairs`."""
+    image_files, passed_over = find_files(images, IMAGE_SUFFIXES)
+    if images == labels:
+        gifs = [path for path in passed_over if path.suffix.lower() == ".gif"]
+        image_files, label_files = _side_by_side(images, image_files + gifs, naming)
+        passed_over = [path for path in passed_over if path not in gifs]
+    else:
+        label_files, others = find_files(labels, LABEL_SUFFIXES)
+        passed_over += others
+    if not image_files:
+        raise UserError(f"{images} {seen(images)}; expected {EXPECTED}")
+    if not label_files:
+        raise UserError(f"{labels} {seen(labels, 'masks')}")
+    faults: list[UserError] = []
+    around_image = naming.image_prefix, naming.image_suffix
+    around_label = naming.label_prefix, naming.label_suffix
+    by_id = _by_id(images, image_files, *around_image, faults, passed_over)
+    labels_by_id = _by_id(labels, label_files, *around_label, faults, passed_over)
+    for found, folder, (prefix, suffix), what in (
+        (by_id, images, around_image, "image"),
+        (labels_by_id, labels, around_label, "mask"),
+    ):
+        if not found:
+            raise UserError(f"no {what} in {folder} is called {prefix}NAME{suffix}")
+    if not by_id.keys() & labels_by_id.keys():
+        _refuse_other_names(labels, by_id, labels_by_id, naming)
+    return Files(
+        by_id,
+        labels_by_id,
+        faults,
+        sorted(passed_over),
+        lambda name: _path_of(images, name, *around_image, ".jpg"),
+        lambda name: _path_of(labels, name, *around_label, ".png"),
+    )
+
+
+def _path_of(folder: Path, name: str, prefix: str, suffix: str, ending: str) -> Path:
+    path = folder / name
+    return path.with_name(f"{prefix}{path.name}{suffix}{ending}")
+
+
+def _by_id(
+    folder: Path,
+    files: Iterable[Path],
+    prefix: str,
+    suffix: str,
+    faults: list[UserError],
+    passed_over: list[Path],
+) -> dict[str, Path]:
+    """The files by their path below the folder, without ending, prefix and suffix."""
+    found: dict[str, Path] = {}
+    for path in files:
+        *parents, name = image_id(path, folder).split("/")
+        if not (name.startswith(prefix) and name.removeprefix(prefix).endswith(suffix)):
+            passed_over.append(path)
+            continue
+        whole = "/".join([*parents, name.removeprefix(prefix).removesuffix(suffix)])
+        if whole in found:
+            faults.append(UserError(f"{found[whole]} and {path} have the same name"))
+        else:
+            found[whole] = path
+    return found
+
+
+def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list[Path], list[Path]]:
+    """Parts the files of one folder into images and label files, by their names or endings."""
+    prefix, suffix = naming.label_prefix, naming.label_suffix
+    if prefix or suffix:
+        labels = {
+            path for path in files if path.stem.startswith(prefix) and path.stem.endswith(suffix)
+        }
+    else:
+        twins: dict[Path, list[Path]] = {}
+        for path in files:
+            twins.setdefault(path.with_suffix(""), []).append(path)
+        # Of a.jpg and a.png, the one without loss holds the labels.
+        labels = {
+            path
+            for both in twins.values()
+            if len(both) == 2
+            for path in both
+            if path.suffix.lower() in _LOSSLESS
+        }
+    if files and not labels:
+        names = [image_id(path, folder) for path in files]
+        tail = suffix_of_masks(names, names)
+        hint = called(tail) if tail else f"expected {EXPECTED}"
+        raise UserError.naming(f"{folder} has no masks beside its images: {hint}")
+    return [path for path in files if path not in labels], sorted(labels)
+
+
+def _refuse_other_names(
+    labels: Path, by_id: Collection[str], labels_by_id: Collection[str], naming: Naming
+) -> None:
+    """Raises UserError that proposes an option, if one would pair most of the files."""
+    if naming != Naming(image_folder=naming.image_folder, label_folder=naming.label_folder):
+        return
+    tail = suffix_of_masks(by_id, labels_by_id)
+    if hint := called(tail) if tail else names_of_both(by_id, labels_by_id):
+        raise UserError.naming(f"no label file in {labels} has an image's name: {hint}")
+
+
+def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
+    """A fault for each file without partner, and the files that these name in its place."""
+    found, named = [], set()
+    instead, images = near_misses(), [Path(name).name for name in files.images]
+    for name in sorted(files.images.keys() - files.labels.keys()):
+        near = instead(files.label_of(name), images)
+        named.add(near)
+        found.append(without_label(files, name, near))
+    instead = near_misses()
+    labelled = [Path(name).name for name in files.images.keys() & files.labels.keys()]
+    for name in sorted(files.labels.keys() - files.images.keys()):
+        if files.labels[name] not in named:
+            near = instead(files.image_of(name), labelled)
+            named.add(near)
+            found.append(
+                UserError(
+                    f"{files.labels[name]} has no image: {files.image_of(name)} or .png is "
+                    f"missing{but(near)}"
+                )
+            )
+    return found, named
+
+
+def without_label(files: Files, name: str, near: Path | None = None) -> UserError:
+    """The fault of an image without label file; `near` is what lies in its place."""
+    return UserError(
+        f"{files.images[name]} has no label: {files.label_of(name)} is missing{but(near)}"
+    )

@@ -1,0 +1,73 @@
+"""Splits by lists of names: train.txt and val.txt, as VOC, CVAT and others write them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
+from pipelines.building.folders import IMAGE_SUFFIXES, SPLITS, Pair, composed
+from pipelines.building.pairs import Files, pair_of, without_label
+
+
+def find_lists(source: Path) -> dict[str, Path]:
+    """The lists of names of splits: train.txt, or as VOC and CVAT have them."""
+    for folder in (source / "ImageSets" / "Segmentation", source / "ImageSets", source):
+        files = sorted(folder.glob("*.txt"))
+        found = {
+            split: file
+            for split, names in SPLITS.items()
+            for file in files
+            if file.stem.lower() in names
+        }
+        if "train" in found:
+            return found
+    return {}
+
+
+def as_listed(
+    files: Files, lists: dict[str, Path]
+) -> tuple[dict[str, list[Pair | UserError]], str]:
+    """The splits that lists of names make, and words about them.
+
+    Raises:
+        UserError: a list is no text, names what is not there, or an image of another list.
+    """
+    found: dict[str, list[Pair | UserError]] = {}
+    owner: dict[str, Path] = {}
+    for split, path in lists.items():
+        try:
+            lines = read_regular(path).decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 text: {error.reason}") from error
+        items: list[Pair | UserError] = list(files.faults) if not found else []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            name = _listed_id(line.strip(), files.images)
+            if name is None:
+                raise UserError(f"{path} line {number} names no image here: {line.strip()!r}")
+            if name in owner:
+                raise UserError(f"{path} lists {name!r}, as {owner[name]} does already")
+            owner[name] = path
+            items.append(
+                pair_of(files, name) if name in files.labels else without_label(files, name)
+            )
+        found[split] = items
+    names = " and ".join(path.name for path in lists.values())
+    rest = len(files.images.keys() - owner.keys())
+    words = f", as {names} list them" if len(lists) > 1 else f", as {names} lists them"
+    if rest:
+        words += f"; images in no list are left out: {rest:,}"
+    return found, words
+
+
+def _listed_id(line: str, ids: Iterable[str]) -> str | None:
+    """The image that a line names: by its id, or a path that ends with it."""
+    for text in (line, line.split()[0]):
+        path = Path(text.replace("\\", "/").lstrip("/"))
+        is_file = path.suffix.lower() in IMAGE_SUFFIXES
+        parts = composed(str(path.with_suffix("") if is_file else path)).split("/")
+        for start in range(len(parts)):
+            if (shorter := "/".join(parts[start:])) in ids:
+                return shorter
+    return None

@@ -1,0 +1,109 @@
+"""What masks hold, for a sentence that says how they are to be read."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
+from pipelines.base.labels import IGNORE
+from pipelines.building import image_label
+
+# Masks that are looked at, and colours or values that are shown.
+_LOOKED_AT, _SHOWN = 50, 12
+# More colours than a data set has: soft edges, or photographs.
+_TOO_MANY = 256
+
+
+def describe_masks(masks: Sequence[Path], folder: Path) -> str:
+    """A sentence, with names of arguments in braces, on what masks hold and what takes them.
+
+    Args:
+        masks: their files.
+        folder: the data set's, where they lie.
+    """
+    words = _place(masks, folder)
+    colours, values = Counter[int](), Counter[int]()
+    of_colour = of_values = 0
+    for path in masks[:: max(1, len(masks) // _LOOKED_AT)]:
+        try:
+            pixels = _pixels(path)
+        except UserError:
+            continue  # said when the mask is read
+        if pixels.ndim == 3:
+            of_colour += 1
+            colours.update(_counted(pixels.astype(np.int32) @ [1 << 16, 1 << 8, 1]))
+        else:
+            of_values += 1
+            values.update(_counted(pixels))
+    if of_colour > of_values:
+        return f"{words} holds {of_colour} masks with {_of_colours(colours)}"
+    if not values:
+        return f"{words} holds no mask that can be read"
+    return f"{words} holds {of_values} masks with {_of_values(values)}"
+
+
+def _place(masks: Sequence[Path], folder: Path) -> str:
+    """The folder directly in the data set's that holds all masks: "labels/"; or that one."""
+    tops = {path.relative_to(folder).parts[0] for path in masks if path.parent != folder}
+    return f"{tops.pop()}/" if len(tops) == 1 else f"{folder.name}/"
+
+
+def shows_colours(mask: Path) -> bool:
+    """Whether a mask has three channels that differ; False where it cannot be read."""
+    try:
+        return _pixels(mask).ndim == 3
+    except UserError:
+        return False  # said when the mask is read
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """Colours `[H, W, 3]`; or values `[H, W]` where channels are equal or there is one."""
+    image = image_label.open_image(path, read_regular(path))
+    with image_label.naming_damage(path):
+        if image.mode in ("L", "LA", "P", "1") or image.mode.startswith("I"):
+            return np.array(image.getchannel(0) if image.mode == "LA" else image).astype(np.int64)
+        pixels = np.array(image.convert("RGB"))
+    return pixels if (pixels != pixels[..., :1]).any() else pixels[..., 0]
+
+
+def _counted(pixels: np.ndarray) -> dict[int, int]:
+    found, counts = np.unique(pixels, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _of_colours(colours: Counter[int]) -> str:
+    if len(colours) > _TOO_MANY:
+        return (
+            f"{len(colours):,} colours: if they are soft edges or of JPEG files, name the classes "
+            'in classes.txt with their colours, as in "road 128 64 128", and give {nearest_colour}'
+        )
+    total = colours.total()
+    shown = ", ".join(
+        f"#{colour:06x} ({100 * count / total:.1f} %)"
+        for colour, count in colours.most_common(_SHOWN)
+    )
+    more = f" and {len(colours) - _SHOWN} more" if len(colours) > _SHOWN else ""
+    return (
+        f"{len(colours)} colours, {shown}{more}: name the classes in classes.txt with their "
+        'colours, as in "road 128 64 128" or "road #804080"'
+    )
+
+
+def _of_values(values: Counter[int]) -> str:
+    found = sorted(values)
+    shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
+    text = f"the value{'s' if len(found) > 1 else ''} {shown}"
+    if set(found) in ({0, 1}, {0, IGNORE}):
+        return f"{text}: give {{binary}}, or name the classes in classes.txt"
+    if len(found) == 2:
+        return (
+            f"{text}: name the two classes in classes.txt, and give "
+            f"{{map}} {found[0]}=0 {found[1]}=1"
+        )
+    advice = "name the classes in classes.txt, one a line, label 0 first"
+    if found[0] == 1:
+        advice += ", and give {first_label}=1"
+    return f"{text}: {advice}"
