@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,7 @@ class Progress:
         history: one list a column; epochs count from 1. An epoch without validation has None for
             scores, an empty cell in history.csv.
         best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
+        ended: whether it came to its end before its last epoch, because a callback wanted that.
     """
 
     epoch: int = 0
@@ -52,6 +53,7 @@ class Progress:
     history: dict[str, list] = dataclasses.field(default_factory=dict)
     best_epoch: int = 0
     best_score: float = -1.0
+    ended: bool = False
 
 
 class Step:
@@ -82,6 +84,8 @@ class Loop:
         steps_per_epoch: steps in an epoch.
         worker, workers: this process's number, and how many there are. Number 0 writes.
         scores: attributes of what was measured for the history. By the first a model is the best.
+        callbacks: of Keras, for the chief; they are called as by `keras.Model.fit`.
+        any_of: whether any worker says yes; all call it.
     """
 
     def __init__(
@@ -96,10 +100,13 @@ class Loop:
         worker: int = 0,
         workers: int = 1,
         scores: tuple[str, ...] = ("mean_iou", "pixel_accuracy"),
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        any_of: Callable[[bool], bool] = bool,
     ):
         self.recipe, self.run, self.model, self.step = recipe, run, model, step
         self.stream, self.validate, self.steps_per_epoch = stream, validate, steps_per_epoch
         self.worker, self.workers, self.scores = worker, workers, scores
+        self.callbacks, self.any_of = list(callbacks), any_of
         self.is_chief = worker == 0
         self.progress = Progress()
         self.interruption = Interruption()
@@ -127,7 +134,9 @@ class Loop:
             variables = self._variables()
             shapes = {name: variable.shape for name, variable in variables.items()}
             found_shapes = {name: array.shape for name, array in found.arrays.items()}
-            if (found.state.keys(), found_shapes) != (vars(Progress()).keys(), shapes):
+            # What came into it later has its default in a checkpoint from before.
+            state = vars(Progress()) | found.state
+            if (state.keys(), found_shapes) != (vars(Progress()).keys(), shapes):
                 raise UserError(
                     f"the checkpoints in {self.run.checkpoints} are of another model, or of "
                     "another version of this package: begin a new run"
@@ -135,7 +144,7 @@ class Loop:
             for name, variable in variables.items():
                 variable.assign(found.arrays[name])
             self.step.pull()
-            self.progress = Progress(**found.state)
+            self.progress = Progress(**state)
         return self.steps_taken()
 
     def _variables(self) -> dict[str, keras.Variable]:
@@ -164,28 +173,33 @@ class Loop:
             UserError: the loss is not finite, or something cannot be written.
             Interrupted: by SIGTERM or Ctrl-C, after a checkpoint was written.
         """
-        tensorboard = [keras.callbacks.TensorBoard(self.run.logs, write_graph=False)]
         self.shows_bar = self.is_chief and sys.stdout.isatty()
-        self.callbacks = keras.callbacks.CallbackList(
-            tensorboard if self.is_chief else [],
+        self.model.stop_training = False
+        log = keras.callbacks.TensorBoard(self.run.logs, write_graph=False)
+        self.hooks = keras.callbacks.CallbackList(
+            [log, *self.callbacks] if self.is_chief else [],
             add_progbar=self.shows_bar,
             model=self.model,
-            verbose=1,
+            verbose=1 if self.shows_bar else 2,  # Keras' words for a bar, and a line an epoch
             epochs=self.recipe.epochs,
             steps=self.steps_per_epoch,
         )
-        self.callbacks.on_train_begin()
+        self.logs: dict[str, float] = {}
+        self.hooks.on_train_begin()
         with self.interruption:
             try:
                 batches = self.stream(self.steps_taken())
-                while self.progress.epoch < self.recipe.epochs:
-                    self.callbacks.on_epoch_begin(self.progress.epoch)
+                while self.progress.epoch < self.recipe.epochs and not self.progress.ended:
+                    self.hooks.on_epoch_begin(self.progress.epoch)
+                    self.step.pull()  # what a callback has set
                     with naming_exhausted_memory(TOO_LITTLE_MEMORY):
                         self._train_epoch(batches)
                     self._end_epoch()
             except _Stop:
-                raise self._interrupted() from None
-        self.callbacks.on_train_end()
+                stopped = self._interrupted()
+                self.hooks.on_train_end(self.logs)
+                raise stopped from None
+        self.hooks.on_train_end(self.logs)
         return self.progress
 
     def _train_epoch(self, batches: Iterator) -> None:
@@ -196,7 +210,7 @@ class Loop:
         started = time.monotonic()
         while progress.step < self.steps_per_epoch:
             images, labels, ids = next(batches)
-            self.callbacks.on_train_batch_begin(progress.step)
+            self.hooks.on_train_batch_begin(progress.step)
             result = self.step(images, labels, self.interruption.number is not None)
             unread.append((result, ids))
             progress.step += 1
@@ -225,7 +239,7 @@ class Loop:
             else:
                 self._not_taken(loss, step, ids)
             mean = self.progress.loss_sum / max(1, self.progress.losses)
-            self.callbacks.on_train_batch_end(step - 1, {"loss": mean})
+            self.hooks.on_train_batch_end(step - 1, {"loss": mean})
             stop |= stops > 0
         return stop
 
@@ -273,33 +287,42 @@ class Loop:
             "loss": progress.loss_sum / progress.losses if progress.losses else math.nan,
             "learning_rate": self._learning_rate(),
         }
-        validates = self._validates()
-        with averaged_weights(self.model):
-            measured = self.validate(self._check_stop) if validates else None
-            scores: dict[str, Any] = {
-                f"val_{score}": getattr(measured, score) if validates else None
-                for score in self.scores
-            }
-            for key, value in {"epoch": number, **logs, **scores}.items():
-                progress.history.setdefault(key, []).append(value)
-            score = scores[f"val_{self.scores[0]}"]
-            is_best = validates and score > progress.best_score  # False for NaN
-            if is_best:
-                progress.best_epoch, progress.best_score = number, score
-            if self.is_chief:
-                self.run.write_history(progress.history)
+        scores = self._validate() if self._validates() else {}
+        self.hooks.on_epoch_end(progress.epoch, logs | scores)
+        self.step.pull()  # what a callback has set
+        progress.ended = self.any_of(self.model.stop_training)
+        if progress.ended and not scores:  # the last epoch is always validated
+            scores = self._validate()
+        self.logs = logs | scores
+        row = {"epoch": number, **logs, **{f"val_{score}": None for score in self.scores}, **scores}
+        for key, value in row.items():
+            progress.history.setdefault(key, []).append(value)
+        if self.is_chief:
+            self.run.write_history(progress.history)
+            with averaged_weights(self.model):
                 self.run.save_model(self.model, self.run.model)
-                if is_best:
-                    self.run.save_model(self.model, self.run.best)
         progress.epoch, progress.step = number, 0
         progress.loss_sum, progress.losses = 0.0, 0
         progress.seconds += time.monotonic() - started
         self.save()
-        logs |= scores if validates else {}
-        self.callbacks.on_epoch_end(number - 1, logs)
         if self.is_chief and not self.shows_bar:
-            values = ", ".join(f"{key} {value:.4g}" for key, value in logs.items())
+            values = ", ".join(f"{key} {value:.4g}" for key, value in self.logs.items())
             print(f"epoch {number}/{self.recipe.epochs}: {values}", flush=True)
+
+    def _validate(self) -> dict[str, float]:
+        """The scores by their names in the history; the best model so far is kept."""
+        progress = self.progress
+        with averaged_weights(self.model):
+            self.hooks.on_test_begin()
+            measured = self.validate(self._check_stop)
+            scores = {name: getattr(measured, name) for name in self.scores}
+            self.hooks.on_test_end(scores)
+            score = scores[self.scores[0]]
+            if score > progress.best_score:  # False for NaN
+                progress.best_epoch, progress.best_score = progress.epoch + 1, score
+                if self.is_chief:
+                    self.run.save_model(self.model, self.run.best)
+        return {f"val_{name}": value for name, value in scores.items()}
 
     # === Stopping ===
 

@@ -165,7 +165,7 @@ def test_a_step_that_runs_out_of_memory(tmp_path, error):
         raise error
 
     loop = make_loop(tmp_path / "run")
-    step.push, loop.step = loop.step.push, step
+    step.push, step.pull, loop.step = loop.step.push, loop.step.pull, step
     with pytest.raises(UserError) as caught:
         loop()
     assert in_options(caught.value.template) == (
@@ -360,6 +360,202 @@ def test_scores_of_another_kind(tmp_path):
     assert bias_of(tmp_path / "run" / "best.keras") == 10
 
 
+# === Callbacks ===
+
+HOOKS = ("set_model", "set_params", "on_train_begin", "on_train_end", "on_epoch_begin")
+HOOKS += ("on_epoch_end", "on_train_batch_begin", "on_train_batch_end")
+HOOKS += ("on_test_begin", "on_test_end")
+
+
+def _noting(name):
+    def hook(self, *given, **named):
+        getattr(keras.callbacks.Callback, name)(self, *given, **named)
+        self.calls.append((name, *given, *named.values()))
+
+    return hook
+
+
+class Recorder(keras.callbacks.Callback):
+    """Notes every call: its name and what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+
+for hook_name in HOOKS:
+    setattr(Recorder, hook_name, _noting(hook_name))
+
+
+def with_callbacks(folder, *callbacks, recipe=RECIPE, **options) -> Loop:
+    loop = make_loop(folder, recipe, **options)
+    loop.callbacks = list(callbacks)
+    return loop
+
+
+def steps_of(losses):
+    """The calls for steps whose results are read at once, with the mean of the losses so far."""
+    for step in range(len(losses)):
+        yield ("on_train_batch_begin", step, {})
+        yield ("on_train_batch_end", step, {"loss": sum(losses[: step + 1]) / (step + 1)})
+
+
+def test_callbacks_are_called_as_by_keras(tmp_path):
+    recorder = Recorder()
+    recipe = dataclasses.replace(RECIPE, epochs=2, checkpoint_steps=1)
+    loop = with_callbacks(tmp_path / "run", recorder, recipe=recipe)
+    loop()
+    first, second = ({"mean_iou": iou / 2, "pixel_accuracy": iou} for iou in (0.5, 0.6))
+    ends = [
+        {"loss": loss, "learning_rate": 0.25} | {f"val_{key}": v for key, v in scores.items()}
+        for loss, scores in ((3.0, first), (8.0, second))
+    ]
+    assert recorder.calls == [
+        ("set_model", loop.model),
+        ("set_params", {"verbose": 2, "epochs": 2, "steps": STEPS}),
+        ("on_train_begin", {}),
+        ("on_epoch_begin", 0, {}),
+        *steps_of([1, 2, 3, 4, 5]),
+        ("on_test_begin", {}),
+        ("on_test_end", first),
+        ("on_epoch_end", 0, ends[0]),
+        ("on_epoch_begin", 1, {}),
+        *steps_of([6, 7, 8, 9, 10]),
+        ("on_test_begin", {}),
+        ("on_test_end", second),
+        ("on_epoch_end", 1, ends[1]),
+        ("on_train_end", ends[1]),
+    ]
+
+
+def test_keras_itself_calls_them_so():
+    """But for the batches of a validation, of which a run has none."""
+    x = keras.Input((1,))
+    model = keras.Model(x, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    recorder, data = Recorder(), np.zeros((STEPS, 1))
+    model.fit(
+        *(data, data), batch_size=1, epochs=2, verbose=2, validation_data=(data, data),
+        callbacks=[recorder],
+    )  # fmt: skip
+    names = [(call[0], *call[1:2]) if "batch" in call[0] else call[:1] for call in recorder.calls]
+    steps = [call[:2] for call in steps_of([0] * STEPS)]
+    epoch = [("on_epoch_begin",), *steps, ("on_test_begin",), ("on_test_end",), ("on_epoch_end",)]
+    begin = [("set_model",), ("set_params",), ("on_train_begin",)]
+    assert names == [*begin, *epoch, *epoch, ("on_train_end",)]
+    assert recorder.calls[1] == ("set_params", {"verbose": 2, "epochs": 2, "steps": STEPS})
+
+
+def test_a_result_comes_while_the_next_step_is_on_its_way(tmp_path):
+    recorder = Recorder()
+    recipe = dataclasses.replace(RECIPE, epochs=1, checkpoint_steps=100)
+    with_callbacks(tmp_path / "run", recorder, recipe=recipe)()
+    words = {"on_train_batch_begin": "+", "on_train_batch_end": "-"}
+    calls = [f"{words[call[0]]}{call[1]}" for call in recorder.calls if call[0] in words]
+    assert calls == "+0 +1 -0 +2 -1 +3 -2 +4 -3 -4".split()
+
+
+def test_callbacks_are_told_of_an_interruption(tmp_path):
+    recorder = Recorder()
+    loop = with_callbacks(tmp_path / "run", recorder, signals={7: signal.SIGTERM})
+    with pytest.raises(Interrupted):
+        loop()
+    names = [call[0] for call in recorder.calls]
+    assert names[-1] == "on_train_end" and names.count("on_epoch_end") == 1
+    assert recorder.calls[-1][1]["loss"] == 3  # of the last whole epoch
+    again = Recorder()
+    resumed = with_callbacks(tmp_path / "run", again)
+    taken = resumed.restore()
+    resumed()
+    assert again.calls[2:5] == [
+        ("on_train_begin", {}),
+        ("on_epoch_begin", 1, {}),
+        ("on_train_batch_begin", taken - STEPS, {}),
+    ]
+
+
+def test_only_the_chief_has_callbacks(tmp_path):
+    recorder = Recorder()
+    loop = with_callbacks(tmp_path / "run", recorder)
+    loop.worker, loop.is_chief = 1, False
+    loop()
+    assert recorder.calls == []
+
+
+class TestEndedByACallback:
+    def stopper(self, hook, number):
+        def stop(at, logs=None):
+            if at == number:
+                callback.model.stop_training = True
+
+        callback = keras.callbacks.LambdaCallback(**{hook: stop})
+        return callback
+
+    @pytest.mark.parametrize(
+        "hook, number", [("on_epoch_end", 0), ("on_train_batch_end", 3), ("on_epoch_begin", 0)]
+    )
+    @pytest.mark.parametrize("every", [1, 3])
+    def test_after_the_epoch_with_a_validation(self, tmp_path, hook, number, every):
+        recipe = dataclasses.replace(RECIPE, validate_every=every)
+        stopper = self.stopper(hook, number)
+        progress = with_callbacks(tmp_path / "run", stopper, recipe=recipe)()
+        assert (progress.epoch, progress.step, progress.ended) == (1, 0, True)
+        (row,) = history(tmp_path / "run")
+        assert (row["loss"], row["val_mean_iou"]) == (3, 0.25)
+        assert (progress.best_epoch, progress.best_score) == (1, 0.25)
+        for name in ("model.keras", "best.keras"):
+            assert bias_of(tmp_path / "run" / name) == STEPS
+
+    def test_it_stays_ended(self, tmp_path):
+        with_callbacks(tmp_path / "run", self.stopper("on_epoch_end", 1))()
+        again = make_loop(tmp_path / "run")
+        assert again.restore() == 2 * STEPS
+        again()
+        assert len(history(tmp_path / "run")) == 2
+
+    def test_early_stopping(self, tmp_path):
+        early = keras.callbacks.EarlyStopping("val_mean_iou", mode="max", patience=1)
+        progress = with_callbacks(tmp_path / "run", early, ious=(0.6, 0.5, 0.7))()
+        assert (progress.epoch, progress.best_epoch) == (2, 1)
+
+    def test_all_workers_end_together(self, tmp_path):
+        """The one that has no callback of its own asks the others."""
+        loop = make_loop(tmp_path / "run")
+        loop.worker, loop.workers, loop.is_chief = 1, 2, False
+        asked = []
+        loop.any_of = lambda own: asked.append(own) or loop.progress.epoch == 1
+        progress = loop()
+        assert asked == [False, False] and (progress.epoch, progress.ended) == (2, True)
+
+
+def test_what_a_callback_sets_is_kept(tmp_path):
+    """A learning rate of an epoch's end: a checkpoint has it, and a step that holds its own."""
+    pulled = []
+
+    def lower(epoch, logs=None):
+        halve.model.optimizer.learning_rate = 0.25 / 2 ** (epoch + 1)
+
+    halve = keras.callbacks.LambdaCallback(on_epoch_end=lower)
+    loop = with_callbacks(tmp_path / "run", halve)
+    loop.step.pull = lambda: pulled.append(float(loop.model.optimizer.learning_rate.numpy()))
+    loop()
+    assert [row["learning_rate"] for row in history(tmp_path / "run")] == [0.25, 0.125, 0.0625]
+    # At the beginning and the end of each epoch.
+    assert pulled == [0.25, 0.125, 0.125, 0.0625, 0.0625, 0.03125]
+    again = make_loop(tmp_path / "run")
+    again.restore()
+    assert float(again.model.optimizer.learning_rate.numpy()) == 0.03125
+
+
+def test_a_checkpoint_from_before_runs_could_end_early(tmp_path):
+    make_loop(tmp_path / "run")()
+    found = checkpoints.read(checkpoints.paths(tmp_path / "run" / "checkpoints")[0])
+    del found.state["ended"]
+    checkpoints.write(tmp_path / "run" / "checkpoints", found, keep=1)
+    again = make_loop(tmp_path / "run")
+    assert again.restore() == 15 and again.progress.ended is False
+
+
 # === A loss that is not finite ===
 
 
@@ -401,7 +597,7 @@ def test_a_gradient_that_overflows_is_told_from_a_loss(tmp_path):
     loop = make_loop(tmp_path / "run")
     finite = loop.step
     loop.step = lambda *batch: tf.constant([1.5, 0.0, 0.0])
-    loop.step.push = finite.push
+    loop.step.push, loop.step.pull = finite.push, finite.pull
     with pytest.raises(UserError, match="^a gradient overflowed in epoch 1, step 1, "):
         loop()
 
