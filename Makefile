@@ -1,7 +1,8 @@
-# make setup   installs into .venv (once; again when the requirements change)
+# make setup   installs into .venv (once; again when the requirements change), by uv where it is
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
 # make test    every test, the slow ones too, three at a time; options for pytest in ARGS
-#              replace that: make test ARGS="-m 'not slow' -x"
+#              replace that: make test ARGS="-k gcn -x"
+# make test-fast  those that need no training, no export and no process of their own
 # make mutants  breaks the code in one place after another, and asks whether the tests notice
 # make lint    what .ci/run asks of the code's form: style, types, the order of the imports
 # make docs-map  draws docs/architecture.svg from the imports
@@ -11,8 +12,11 @@ ARGS ?=
 WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 STAMP := $(VENV)/.installed
+UV ?= $(shell command -v uv)
+INSTALL = $(if $(UV),$(UV) pip install --python $(VENV)/bin/python,$(VENV)/bin/python -m pip install)
+PYTEST := TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest
 
-.PHONY: setup fit test mutants lint docs-map
+.PHONY: setup fit test test-fast mutants lint docs-map
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -22,8 +26,8 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one with make PYTHON=...")'
 	rm -f $(STAMP)
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --require-hashes -r requirements.txt
-	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
 fit: $(STAMP)
@@ -31,7 +35,10 @@ fit: $(STAMP)
 
 # A file stays on one worker: what its tests share is made once.
 test: $(STAMP)
-	TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest tests $(or $(ARGS),$(WORKERS))
+	$(PYTEST) tests --durations 15 $(or $(ARGS),$(WORKERS))
+
+test-fast: $(STAMP)
+	$(PYTEST) tests -m "not slow" $(or $(ARGS),$(WORKERS))
 
 mutants: $(STAMP)
 	$(VENV)/bin/python tests/support/mutants.py $(ARGS)

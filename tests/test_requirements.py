@@ -1,7 +1,10 @@
 """What `make setup` installs is named to the byte."""
 
+import os
 import re
+import subprocess
 
+import pytest
 from places import REPOSITORY
 
 
@@ -17,7 +20,21 @@ def test_each_requirement_is_pinned_with_its_hashes():
     assert "://" not in text
 
 
-def test_setup_asks_for_the_hashes():
-    makefile = (REPOSITORY / "Makefile").read_text()
-    assert "pip install --require-hashes -r requirements.txt" in makefile
-    assert "pip install --no-deps --no-build-isolation -e ." in makefile
+@pytest.mark.parametrize(
+    ("uv", "install"),
+    [
+        ("", ".venv/bin/python -m pip install"),
+        ("/opt/uv", "/opt/uv pip install --python .venv/bin/python"),
+    ],
+)
+def test_setup_asks_for_the_hashes(uv, install):
+    """pip and uv: what make would do, if everything were to be made anew."""
+    command = ["make", "--dry-run", "--always-make", "setup", f"UV={uv}"]
+    environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+    )
+    assert [line for line in done.stdout.splitlines() if " pip install " in line] == [
+        f"{install} --require-hashes -r requirements.txt",
+        f"{install} --no-deps --no-build-isolation -e .",
+    ]
