@@ -18,6 +18,19 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     )
 
 
+def image_size(encoded: tf.Tensor) -> tf.Tensor:
+    """Height and width of a JPEG or PNG, int32 `[2]`; the pixels of a JPEG are not decoded.
+
+    Raises:
+        DecodeError: the bytes are neither, or damaged.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.extract_jpeg_shape(encoded)[:2],
+        lambda: tf.shape(tf.io.decode_png(encoded))[:2],
+    )
+
+
 def decode_label(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes an 8-bit grayscale PNG of indices to uint8 `[H, W]`.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.base.decoding import image_size
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import crops
 from pipelines.stream.batches import PREFETCHED_BATCHES, batches_of, checked_options
@@ -117,7 +118,7 @@ def random_resized_crop(
     """
     of_window, of_rest = tf.unstack(tf.random.split(seed, 2))
     draws = tf.random.stateless_uniform([4], of_rest)
-    size = _size(encoded)
+    size = image_size(encoded)
     image = _resized(encoded, random_window(size, of_window, crop, area), size)
     if jitter:
         image = crops.jitter_colours(image, draws[:3], jitter)
@@ -148,7 +149,7 @@ def central_crop(encoded: tf.Tensor, crop: tuple[int, int]) -> tf.Tensor:
 
     As from an image whose shorter side was resized to 256, of which the middle 224 are taken.
     """
-    size = _size(encoded)
+    size = image_size(encoded)
     image = crops.to_uint8(_resized(encoded, central_window(size, crop), size))
     return tf.ensure_shape(image, (*crop, 3))
 
@@ -159,15 +160,6 @@ def central_window(size: tf.Tensor, crop: tuple[int, int]) -> crops.Window:
     shown = tf.maximum(1, tf.cast(tf.round(factor * crop), tf.int32))
     start = (size - shown) // 2
     return crops.Window(*tf.unstack(tf.concat([start, shown, crop, (0, 0)], axis=0)))
-
-
-def _size(encoded) -> tf.Tensor:
-    """Height and width of a JPEG or PNG, int32 `[2]`; the pixels of a JPEG are not decoded."""
-    return tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.io.extract_jpeg_shape(encoded)[:2],
-        lambda: tf.shape(tf.io.decode_png(encoded))[:2],
-    )
 
 
 def _resized(encoded, window, size) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Whole examples, each once and in a fixed order, and the pixels of their classes."""
+"""Whole examples, each once and in a fixed order, their sizes and the pixels of their classes."""
 
 import numpy as np
 import tensorflow as tf
@@ -58,6 +58,27 @@ def whole_example(dataset: PreparedDataset, record: tf.Tensor) -> dict[str, tf.T
     )
     image.set_shape((None, None, 3))
     return {"image": image, "label": label, "image_id": parsed["image_id"]}
+
+
+def image_sizes(
+    dataset: PreparedDataset, split: str, most: int, skip_errors: bool = False
+) -> np.ndarray:
+    """The sizes of a split's first images.
+
+    Args:
+        dataset, split: as of `evaluation_examples`, and so is what is raised.
+        most: so many images at most.
+        skip_errors: leave out images that are damaged.
+
+    Returns:
+        int32 `[n, 2]`, height and width of each.
+    """
+    dataset.check_split(split)
+    records = all_records(dataset, split, skip_errors)
+    sizes = mapped(records, lambda record: decoding.image_size(dataset.parse(record)["image"]))
+    if skip_errors:
+        sizes = sizes.ignore_errors()
+    return np.array(list(sizes.take(most).as_numpy_iterator()), np.int32).reshape(-1, 2)
 
 
 def class_pixel_counts(
