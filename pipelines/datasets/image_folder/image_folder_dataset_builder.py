@@ -12,7 +12,7 @@ from pipelines.datasets.names import VERSIONS
 
 
 class Builder(SegmentationBuilder):
-    """A folder of images and masks; see README.md for its layouts.
+    """A folder of images and masks; see docs/your-own-data.md for its layouts.
 
     One config a data set, so that several can live in one data directory.
 
@@ -21,7 +21,7 @@ class Builder(SegmentationBuilder):
     """
 
     VERSION = tfds.core.Version(VERSIONS["image_folder"])
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder of the images; see README.md."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder of the images; see docs/your-own-data.md."
     TAKES_BINARY = True
     options = FolderOptions()
 
