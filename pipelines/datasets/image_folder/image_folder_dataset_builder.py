@@ -21,7 +21,7 @@ class Builder(SegmentationBuilder):
     """
 
     VERSION = tfds.core.Version(VERSIONS["image_folder"])
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder of the images; see docs/your-own-data.md."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder; see docs/your-own-data.md."
     TAKES_BINARY = True
     options = FolderOptions()
 
