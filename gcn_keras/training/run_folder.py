@@ -84,11 +84,11 @@ class RunFolder:
             self.lock = None
 
     def save_model(self, model: "keras.Model", path: Path) -> None:
-        """Saves a model without its training configuration, so that plain Keras can load it."""
-        import keras
+        """Saves a model and its legend; plain Keras loads it, as no training goes with it."""
+        from gcn_keras.models.keras_file import save_keras
 
         with replacing(path) as temporary:
-            keras.Model(model.input, model.output, name=model.name).save(temporary)
+            save_keras(model, temporary)
             if self.legend.is_file():
                 Legend.read(self.legend).write_into(temporary)
 
@@ -225,6 +225,9 @@ def _folder_of(recipe: Recipe) -> RunFolder:
 
 def _check_same(run: RunFolder, recipe: Recipe) -> None:
     former = read_json(run.config)
+    if isinstance(recipe, SegmentationRecipe):  # what follows from the data is as it was then
+        known = {field: former[field] for field in recipe.from_data if field in former}
+        recipe = dataclasses.replace(recipe, from_data=(), **known)
     for key, own, wanted in differences(former, recipe):
         advice = "name another folder"
         if recipe.resume and key == "epochs" and recipe.schedule != "constant":
