@@ -123,12 +123,24 @@ def seen(folder: Path, wanted: str = "images") -> str:
 
     That is: "has no images, but 3 .heic, 1 .txt: save them as PNG".
     """
-    files = [Path(name) for _, _, names in os.walk(folder) for name in names if not is_hidden(name)]
-    if not files:
+    endings = _endings(folder)
+    if not endings:
         return "is empty"
-    endings = Counter(path.suffix.lower() or "without ending" for path in files)
-    counts = ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(5))
-    return f"has no {wanted}, but {counts}{advice(endings)}"
+    return f"has no {wanted}, but {_counts(endings)}{advice(endings)}"
+
+
+def held(folder: Path) -> str:
+    """The files in a folder, for a message: "10 .jpg, 1 .json"."""
+    return _counts(_endings(folder))
+
+
+def _endings(folder: Path) -> Counter[str]:
+    files = [Path(name) for _, _, names in os.walk(folder) for name in names if not is_hidden(name)]
+    return Counter(path.suffix.lower() or "without ending" for path in files)
+
+
+def _counts(endings: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {ending}" for ending, count in endings.most_common(5))
 
 
 def advice(endings: Counter[str]) -> str:
@@ -139,8 +151,10 @@ def advice(endings: Counter[str]) -> str:
 
 
 def below(path: Path, source: Path) -> str:
-    """A folder's path below another one, for people: "images/train/"."""
-    return f"{path.relative_to(source).as_posix()}/" if path != source else f"{source.name}/"
+    """A folder's path below another one, if it is there, for people: "images/train/"."""
+    if path == source:
+        return f"{source.name}/"
+    return f"{(path.relative_to(source) if path.is_relative_to(source) else path).as_posix()}/"
 
 
 def near_misses() -> Callable[..., Path | None]:

@@ -74,8 +74,10 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
 
 def check_kind(path: Path | str, header: Image.Image, data: bytes) -> None:
     """Raises UserError for an image of more than 8 bits a channel, CMYK, or transparent."""
+    if header.mode == "F":
+        raise UserError(f"{path} holds floating-point values; 8 bits a channel are needed")
     # Pillow cuts colours of 16 bits to 8.
-    if header.mode[0] in "IF" or (header.format == "PNG" and data[24] == 16):
+    if header.mode[0] == "I" or (header.format == "PNG" and data[24] == 16):
         raise UserError(f"{path} has 16 bits a channel; 8 are needed")
     if header.mode == "CMYK":
         raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")

@@ -12,6 +12,7 @@ from pipelines.building.folders import (
     Pair,
     but,
     find_files,
+    held,
     image_id,
     near_misses,
     seen,
@@ -186,7 +187,7 @@ def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list
     if files and not labels:
         names = [image_id(path, folder) for path in files]
         tail = suffix_of_masks(names, names)
-        hint = called(tail) if tail else f"expected {EXPECTED}"
+        hint = called(tail) if tail else f"it holds {held(folder)}; expected {EXPECTED}"
         raise UserError.naming(f"{folder} has no masks beside its images: {hint}")
     return [path for path in files if path not in labels], sorted(labels)
 

@@ -115,7 +115,7 @@ class MaskReader:
             )
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
-        if image.mode.startswith("I"):
+        if image.mode[0] in "IF":
             return self._deep(path, image, data)
         image_label.check_kind(path, image, data)
         image_label.check_intact(path, data)
@@ -135,10 +135,12 @@ class MaskReader:
             return np.array(image.getchannel(0))
 
     def _deep(self, path: Path, image: Image.Image, data: bytes) -> np.ndarray:
-        """Gray values of 16 or 32 bits, which may be no larger than those of 8."""
+        """Gray values of 16 or 32 bits: whole numbers that fit into 8."""
         image_label.check_intact(path, data)
         with image_label.naming_damage(path):
             pixels = np.array(image)
+        if (pixels != np.rint(pixels)).any():
+            raise UserError(f"{path} has values that are no whole numbers")
         if self.binary:
             pixels[pixels == _WHITE_OF_16_BITS] = IGNORE
         if not 0 <= pixels.min() <= pixels.max() <= IGNORE:

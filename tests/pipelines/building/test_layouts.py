@@ -144,6 +144,15 @@ def test_folders_of_other_names(tree):
     assert found(source, image_folder="ds0/img", label_folder="ds0/masks_machine") == {
         "all": [("1", "ds0/img/1.jpg", "ds0/masks_machine/1.png")]
     }
+    layout = find_layout(
+        source / "ds0", Naming(image_folder="img", label_folder=f"{source}/ds0/masks_machine")
+    )
+    assert layout.words == "img/ and masks_machine/"
+    elsewhere = Naming(image_folder="../ds0/img", label_folder=f"{source}/ds0/masks_machine")
+    (source / "empty").mkdir()
+    layout = find_layout(source / "empty", elsewhere)
+    assert len(layout.splits["all"]) == 1
+    assert layout.words == f"../ds0/img/ and {source}/ds0/masks_machine/"
     source = tree("x/train/1.jpg", "y/train/1.png", "x/val/2.jpg", "y/val/2.png")
     assert found(source, image_folder="x", label_folder="y").keys() == {"train", "val"}
 

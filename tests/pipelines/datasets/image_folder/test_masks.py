@@ -48,6 +48,7 @@ def read(classes, data, **options):
         (PLAIN, {}, encoded([[0, 1, 2]], "GIF"), [0, 1, 2]),
         (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2, 255]], np.uint16))), [0, 2, 255]),
         (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2]], np.int32)), "TIFF"), [0, 2]),
+        (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2]], np.float32)), "TIFF"), [0, 2]),
         (plain(("no", "yes")), {"binary": True}, encoded([[0, 1]]), [0, 1]),
         (
             plain(("no", "yes")),
@@ -187,6 +188,12 @@ def test_jpeg_masks_by_the_nearest_colour():
             encoded(Image.fromarray(np.array([[0, 1000]], np.uint16))),
             "m.png has values from 0 to 1000, and those of masks are in 0…255: give its classes "
             "smaller ones",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded(Image.fromarray(np.array([[0, 0.5]], np.float32)), "TIFF"),
+            "m.png has values that are no whole numbers",
         ),
         (PLAIN, {}, encoded([[0, 1]])[:-20], "m.png cannot be decoded: it is truncated or damaged"),
         (PLAIN, {}, b"", "m.png is empty"),

@@ -229,6 +229,15 @@ def test_other_images_become_png(copy, form, ending):
     assert recorded.format == "PNG" and (np.array(recorded) == pixels).all()
 
 
+def test_an_image_of_fractions_is_refused(copy):
+    path = copy / "images" / "s0.tif"
+    Image.fromarray(np.zeros((SIDE, SIDE), np.float32)).save(path)
+    (copy / "images" / "s0.jpg").unlink()
+    with pytest.raises(UserError) as caught:
+        records(copy)
+    assert str(caught.value) == f"{path} holds floating-point values; 8 bits a channel are needed"
+
+
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_orientation_is_applied_once(tmp_path, orientation):
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
@@ -275,9 +284,9 @@ def test_a_rotated_jpeg_stays_jpeg(tmp_path):
         (
             lambda folder: (folder / "images").rename(folder / "test"),
             {},
-            "{0}/test has no masks beside its images: expected images/ and labels/ (or masks/, "
-            "annotations/), train/ and val/ with these in each, images/train and labels/train, "
-            "each mask beside its image, or annotation files of COCO or labelme",
+            "{0}/test has no masks beside its images: it holds 5 .jpg; expected images/ and "
+            "labels/ (or masks/, annotations/), train/ and val/ with these in each, images/train "
+            "and labels/train, each mask beside its image, or annotation files of COCO or labelme",
         ),
     ],
 )
