@@ -7,9 +7,9 @@ import numpy as np
 def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Copies a model for deployment: batch norms folded, everything in float32.
 
-    A batch norm that follows a convolution, and is all that reads it, is taken into the
-    convolution's kernel and bias; the outputs are those of the model at inference, up to rounding.
-    Other batch norms stay, as do those inside of models that are layers of this one.
+    A batch norm that follows a convolution, plain or depthwise, and is all that reads it, is taken
+    into the convolution's kernel and bias; the outputs are those of the model at inference, up to
+    rounding. Other batch norms stay, as do those inside of models that are layers of this one.
 
     Args:
         model: a functional model. It is left as it is, and shares nothing with the copy.
@@ -55,14 +55,15 @@ def _foldable(model) -> dict[str, str]:
     for nodes in calls.values():
         read += _sources(nodes)
 
+    layers = {layer.name: layer for layer in model.layers}  # without operations such as x + 1
     pairs = {}
     for layer in model.layers:
         sources = _sources(calls[layer.name])
         if type(layer) is not keras.layers.BatchNormalization or len(sources) != 1:
             continue
-        source = model.get_layer(sources[0])
+        source = layers.get(sources[0])
         if (
-            type(source) is keras.layers.Conv2D
+            type(source) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
             and source.activation is keras.activations.linear
             and len(calls[source.name]) == 1
             and read.count(source.name) == 1
@@ -98,5 +99,8 @@ def _fold(convolution, batch_norm) -> list[np.ndarray]:
     )
     shift = numbers(batch_norm.beta, 0.0)
     bias = numbers(convolution.bias, 0.0) - numbers(batch_norm.moving_mean, None)
-    # The last axis of a kernel is that of the output channels.
-    return [numbers(convolution.kernel, None) * scale, bias * scale + shift]
+    kernel = numbers(convolution.kernel, None)
+    # The last axis of a kernel is that of the output channels, and the last two of a depthwise one:
+    # each input channel has as many of its own.
+    of_outputs = kernel.shape[2:] if isinstance(convolution, keras.layers.DepthwiseConv2D) else -1
+    return [kernel * np.reshape(scale, of_outputs), bias * scale + shift]

@@ -55,6 +55,9 @@ def image(*shape, seed=1) -> np.ndarray:
         pytest.param("resnet18", marks=pytest.mark.slow),  # keras-cv
         pytest.param("resnet34", marks=pytest.mark.slow),
         pytest.param("resnet50", marks=pytest.mark.slow),  # keras.applications
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v3_large", marks=pytest.mark.slow),
     ],
 )
 def test_every_backbone_folds_completely(backbone):
@@ -93,6 +96,23 @@ def test_by_hand():
     kernel, bias = folded.layers[1].get_weights()
     assert (kernel.item(), bias.item()) == (4, -4)
     assert outputs(folded, np.full((1, 1, 1, 1), 3)).item() == 8
+
+
+def test_depthwise_by_hand():
+    """Two inputs with two outputs each: y = γ (w x + b - μ) / √(σ² + ε) + β, with a root of 3."""
+    x = keras.Input((1, 1, 2))
+    convolution = layers.DepthwiseConv2D(1, depth_multiplier=2, name="convolution")
+    batch_norm = layers.BatchNormalization(epsilon=0.5, name="batch_norm")
+    model = keras.Model(x, batch_norm(convolution(x)))
+    convolution.set_weights([np.array([[[[1, 2], [3, 4]]]]), np.array([0, 1, 2, 3])])
+    batch_norm.set_weights(np.array([[3, 6, 9, 12], [1, 1, 1, 1], [0, 1, 1, 0], [8.5] * 4]))
+    folded = fold_batch_norm(model)
+    assert [layer.name for layer in folded.layers[1:]] == ["convolution"]
+    kernel, bias = folded.layers[1].get_weights()
+    assert kernel.tolist() == [[[[1, 4], [9, 16]]]]
+    assert bias.tolist() == [1, 1, 4, 13]
+    images = np.array([10, 100]).reshape(1, 1, 1, 2)
+    assert outputs(folded, images).ravel().tolist() == [11, 41, 904, 1613]
 
 
 @pytest.mark.parametrize("scale, center, bias", [(False, True, False), (True, False, True)])
@@ -152,8 +172,16 @@ def shared_norm(x):
     return layers.Add()([shared(conv()(x)), shared(conv()(x))])
 
 
-def depthwise(x):
-    return norm()(layers.DepthwiseConv2D(3, padding="same")(x))
+def depthwise_activated(x):
+    return norm()(layers.DepthwiseConv2D(3, padding="same", activation="relu")(x))
+
+
+def separable(x):
+    return norm()(layers.SeparableConv2D(3, 3, padding="same")(x))
+
+
+def after_an_operation(x):
+    return norm()(conv()(x) + 1)
 
 
 def of_rows(x):
@@ -177,7 +205,9 @@ def without_convolution(x):
         normalised_twice,
         shared_convolution,
         shared_norm,
-        depthwise,
+        depthwise_activated,
+        separable,
+        after_an_operation,
         of_rows,
         in_training,
         without_convolution,
