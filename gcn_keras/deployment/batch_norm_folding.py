@@ -61,7 +61,9 @@ def _foldable(model) -> dict[str, str]:
         sources = _sources(calls[layer.name])
         if type(layer) is not keras.layers.BatchNormalization or len(sources) != 1:
             continue
-        source = layers.get(sources[0])
+        if sources[0] not in layers:
+            continue
+        source = layers[sources[0]]
         if (
             type(source) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
             and source.activation is keras.activations.linear
