@@ -3,11 +3,10 @@
 import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import forks
 import numpy as np
 import pytest
 from PIL import Image
@@ -186,10 +185,4 @@ def test_a_palette_of_other_classes(tmp_path, name, status, message):
 
 
 def predict(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "gcn_keras.predict", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
+    return forks.run("gcn_keras.predict", *arguments)

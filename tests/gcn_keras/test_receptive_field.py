@@ -1,14 +1,11 @@
 """The command that draws and measures receptive fields."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 from known_fields import IMAGE
-from places import REPOSITORY
 
 from gcn_keras import gcn
 from gcn_keras.experiments.receptive_fields.effective import effective_receptive_field
@@ -20,13 +17,7 @@ from pipelines.base.labels import voc_colour_map
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "gcn_keras.receptive_field", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
+    return forks.run("gcn_keras.receptive_field", *arguments)
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import csv
 import sys
 
+import forks
 import pytest
 from coco_trees import write_coco
 from miniatures import write_cityscapes, write_sbd, write_voc
-from small_runs import run_forked
 
 from gcn_keras import reproduce
 from gcn_keras.experiments import runs
@@ -22,9 +22,9 @@ SMALL = (
 
 
 @pytest.fixture(autouse=True)
-def forks(monkeypatch):
+def commands_in_forks(monkeypatch):
     """Commands start at once, from a process that has imported TensorFlow."""
-    monkeypatch.setattr(runs, "run_logged", run_forked)
+    monkeypatch.setattr(runs, "run_logged", forks.run_logged)
 
 
 def results(folder) -> dict[str, dict]:

@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 
+import forks
 import keras
 import pytest
-from small_runs import REPOSITORY
+from places import REPOSITORY
 
 from gcn_keras import gcn
 from gcn_keras.models.costs import Block, table
@@ -132,12 +133,7 @@ def test_no_model(tmp_path):
 class TestProcess:
     def test_a_table(self):
         options = "--backbone resnet14_tiny --kernel-size 3 --classes 3 --size 64 64"
-        done = subprocess.run(
-            [sys.executable, "-m", "gcn_keras.summary", *options.split()],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-        )
+        done = forks.run("gcn_keras.summary", *options.split())
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[0] == "gcn_resnet14_tiny at 64×64"
         assert len({len(line) for line in done.stdout.splitlines()[1:]}) == 1

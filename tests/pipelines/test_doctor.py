@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -388,6 +389,7 @@ def test_damaged_information_is_one_sentence(prepared, data_dir):
 
 
 def run(*arguments, **options):
+    """In a process that is executed: privileges are lost there, and not in a fork."""
     return subprocess.run(
         [sys.executable, "-m", "pipelines.doctor", *map(str, arguments)],
         cwd=REPOSITORY,
@@ -437,7 +439,9 @@ def test_a_data_directory_that_cannot_be_written(prepared, data_dir, tmp_path):
 @pytest.mark.slow
 def test_the_command(prepared, data_dir, tmp_path):
     page = tmp_path / "page.html"
-    done = run("image_folder/small", "--data-dir", data_dir, "--html", page)
+    done = forks.run(
+        "pipelines.doctor", "image_folder/small", "--data-dir", data_dir, "--html", page
+    )
     assert done.returncode == 0, done.stderr
     assert "Nothing is wrong.\ncontact sheet: " in done.stdout
     sheet = Image.open(data_dir / "image_folder-small-doctor.png")
@@ -448,12 +452,14 @@ def test_the_command(prepared, data_dir, tmp_path):
     assert "Nothing is wrong." in text and "data:image/png;base64," in text
     assert "http" not in text  # needs no other file
     shard(prepared, "val").write_bytes(b"")
-    done = run("image_folder/small", "--data-dir", data_dir)
+    done = forks.run("pipelines.doctor", "image_folder/small", "--data-dir", data_dir)
     assert done.returncode == 1
     assert "WRONG: examples missing or left over (1)" in done.stdout
     assert "delete " in done.stdout and "prepare the data set anew" in done.stdout
-    done = run("image_folder/small", "--data-dir", data_dir, "--split", "test")
+    done = forks.run(
+        "pipelines.doctor", "image_folder/small", "--data-dir", data_dir, "--split", "test"
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("has no split 'test'; it has: train, val")
-    done = run("camvid", "--data-dir", data_dir)
+    done = forks.run("pipelines.doctor", "camvid", "--data-dir", data_dir)
     assert done.returncode == 1 and "is not prepared in" in done.stderr

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import forks
 import pytest
 from miniatures import REPOSITORY
 
@@ -10,12 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.prepare", *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
+    return forks.run("pipelines.prepare", *arguments)
 
 
 def test_help_and_argument_errors_import_no_tensorflow(tmp_path):

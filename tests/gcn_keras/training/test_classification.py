@@ -14,7 +14,8 @@ import keras
 import numpy as np
 import pytest
 from classified_images import BRIGHT, CLASSES, DARK, Imagenet2012, write_images
-from small_runs import REPOSITORY, ForkedFit, fit_options, prepare_halves, run
+from places import REPOSITORY
+from small_runs import ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES
 from gcn_keras.inference.keras_model import load_model
@@ -88,13 +89,13 @@ class TestClassifier:
         )
 
 
-@pytest.mark.parametrize("backbone", [TINY, "resnet50_gcn"])
+@pytest.mark.parametrize("backbone", [TINY, pytest.param("resnet50_gcn", marks=pytest.mark.slow)])
 def test_all_layers_of_the_backbone_are_taken_over_and_no_other(backbone, tmp_path, capsys):
     pretrain = dataclasses.replace(RECIPES["imagenet-pretrain"], backbone=backbone)
     model = Classification.build(pretrain, num_classes=9)
     random = np.random.default_rng(0)
     for weight in model.weights:
-        weight.assign(random.uniform(0.5, 1.5, weight.shape))
+        weight.assign(0.5 + random.random(weight.shape, np.float32))
     path = tmp_path / "best.keras"
     model.save(path)
     recipe = dataclasses.replace(
@@ -322,7 +323,13 @@ run_command(fit.main)
     @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
     def test_jax(self, data_dir, tmp_path):
         out = tmp_path / "run"
-        done = run("fit", *options_of(data_dir, out, backend="jax"))
+        options = map(str, options_of(data_dir, out, backend="jax"))
+        done = subprocess.run(
+            [sys.executable, "-m", "gcn_keras.fit", *options],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         assert history(out)[-1]["val_top1_accuracy"] == 1
 

@@ -1,6 +1,7 @@
 """Runs that are killed, asked to stop, starved of disk or of a worker; and what is left of them."""
 
 import json
+import os
 import random
 import re
 import shutil
@@ -261,7 +262,8 @@ def test_a_lost_worker_is_named_and_all_go_on(data_dir, tmp_path, victim):
         cluster = {"cluster": {"worker": addresses}}
         tasks = [{**cluster, "task": {"type": "worker", "index": i}} for i in (0, 1)]
         return addresses, [
-            ForkedFit(options, tmp_path, {"TF_CONFIG": json.dumps(task)}) for task in tasks
+            ForkedFit(options, tmp_path, {**os.environ, "TF_CONFIG": json.dumps(task)})
+            for task in tasks
         ]
 
     addresses, fits = start_both()
