@@ -2,11 +2,11 @@
 
     python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …] [--forms …]
 
-GCN on ResNet50, k = 15, 21 classes, random weights, 512×512; and the model in saved_models/shapes
-at 128×128. Every form takes the same uint8 images and gives the same thing, a label map for each;
-each runs in a process of its own with all cores, in turns, `--rounds` of them; the turn with the
-lowest median counts, as it was disturbed least. PyTorch runs where it is installed (extras group
-`bench`), ONNX Runtime likewise (`onnx`).
+GCN on ResNet50 and on MobileNetV3, k = 15, 21 classes, random weights, 512×512; and the model in
+saved_models/shapes at 128×128. Every form takes the same uint8 images and gives the same thing, a
+label map for each; each runs in a process of its own with all cores, in turns, `--rounds` of them;
+the turn with the lowest median counts, as it was disturbed least. PyTorch runs where it is
+installed (extras group `bench`), with ResNet50 alone, and ONNX Runtime likewise (`onnx`).
 """
 
 import importlib.util
@@ -27,7 +27,12 @@ sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
 from pipelines.base.errors import UserError, run_command  # noqa: E402
 
-MODELS = {"gcn_resnet50": 512, "shapes": 128}
+MODELS = {  # side of the images; after "gcn_" the backbone
+    "gcn_resnet50": 512,
+    "gcn_mobilenet_v3_small": 512,
+    "gcn_mobilenet_v3_large": 512,
+    "shapes": 128,
+}
 BOXED = REPOSITORY / "saved_models" / "shapes"
 EXPORTED = {
     "Keras predict": "model.keras",
@@ -60,7 +65,7 @@ def write_forms(name: str, folder: Path) -> None:
         model = load_model(BOXED / "shapes.keras")
     else:
         keras.utils.set_random_seed(0)
-        model = gcn(num_classes=21, backbone="resnet50", kernel_size=15)
+        model = gcn(num_classes=21, backbone=name.removeprefix("gcn_"), kernel_size=15)
         draw_statistics(model)
     size = (MODELS[name],) * 2
     model.save(folder / EXPORTED["Keras predict"])
@@ -218,7 +223,7 @@ def compare(
         json_file: Write the rows there, too.
         seconds: Length of a measurement.
         rounds: Turns of each form; that with the lowest median counts.
-        models: Only these: gcn_resnet50, shapes.
+        models: Only these: gcn_resnet50, gcn_mobilenet_v3_small, gcn_mobilenet_v3_large, shapes.
         forms: Only these.
     """
     rows, wanted = [], forms
@@ -226,7 +231,7 @@ def compare(
         with tempfile.TemporaryDirectory() as scratch:
             in_child("write", name=name, folder=scratch)
             forms = [form for form, path in EXPORTED.items() if Path(scratch, path).exists()]
-            if name != "shapes":
+            if name == "gcn_resnet50":
                 forms += [form for form in TORCH if has("torch")]
             forms = [form for form in forms if form in wanted]
             best = {}
