@@ -18,7 +18,7 @@ _RANGES = (
     ("at least 1", lambda x: x >= 1, "accumulate checkpoint_steps keep_checkpoints"),
     ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
     ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
-    ("positive", lambda x: 0 < x < math.inf, "learning_rate"),
+    ("positive", lambda x: 0 < x < math.inf, "learning_rate gradient_clip"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "momentum batch_norm_momentum"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing ema"),
     ("above 0 and at most 1", lambda x: 0 < x <= 1, "ohem"),

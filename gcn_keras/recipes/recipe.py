@@ -94,6 +94,8 @@ class Recipe:
     ema: float = 0.0
     """Momentum of the weights' moving average, such as 0.999, which is what is validated, saved and
     exported; 0 takes the weights themselves."""
+    gradient_clip: float | None = None
+    """Largest norm of a step's gradient; longer ones are shortened to it."""
     mixed_precision: Literal["none", "bfloat16", "float16"] = "none"
     """Type of the computations; variables and logits stay float32."""
     jit_compile: bool = False

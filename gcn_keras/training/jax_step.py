@@ -9,6 +9,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from gcn_keras.training.loop import Step
+from gcn_keras.training.optimizers import clip
 from gcn_keras.training.weight_averages import build_optimizer
 
 
@@ -17,11 +18,11 @@ class JaxStep(Step):
 
     Args:
         model: built and compiled (`optimizers.compile_model`) under KERAS_BACKEND=jax.
-        accumulate: parts that a batch is worked through in, as in `tensorflow_step`.
+        accumulate, gradient_clip: as of `TensorFlowStep`.
     """
 
-    def __init__(self, model: keras.Model, accumulate: int = 1):
-        self.model, self.accumulate = model, accumulate
+    def __init__(self, model: keras.Model, accumulate: int = 1, gradient_clip: float | None = None):
+        self.model, self.accumulate, self.gradient_clip = model, accumulate, gradient_clip
         self.optimizer, self.loss = model.optimizer, model.loss
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         places = {id(v): place for place, v in enumerate(model.non_trainable_variables)}
@@ -71,6 +72,8 @@ class JaxStep(Step):
             (loss, gradients, new_others), _ = add(start, [array[0] for array in parts])
         else:
             (loss, gradients, new_others), _ = jax.lax.scan(add, start, parts)
+        if self.gradient_clip is not None:
+            gradients = clip(gradients, self._scaled(self.gradient_clip, optimizer))
         taken = jnp.isfinite(loss)
         if not self.scales:
             taken &= jnp.isfinite(sum(jnp.sum(jnp.abs(gradient)) for gradient in gradients))
@@ -94,8 +97,10 @@ class JaxStep(Step):
         )
         loss = jnp.sum(self.loss.weighted_sum(labels, logits) / total)
         loss += sum(losses) / self.accumulate
+        return self._scaled(loss, optimizer), (loss, list(others))
+
+    def _scaled(self, loss, optimizer):
         with keras.StatelessScope(
             state_mapping=list(zip(self.optimizer.variables, optimizer, strict=True))
         ):
-            scaled = self.optimizer.scale_loss(loss)
-        return scaled, (loss, list(others))
+            return self.optimizer.scale_loss(loss)

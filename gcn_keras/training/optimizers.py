@@ -1,8 +1,10 @@
-"""Optimizers, learning-rate schedules and weight decay of a recipe."""
+"""Optimizers, learning-rate schedules, weight decay and clipping of a recipe."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
+from keras import ops
 
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training.losses import PixelCrossentropy
@@ -43,6 +45,24 @@ def compile_model(
         optimizer = _AdamW(rate, weight_decay=recipe.weight_decay, **averages)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss or PixelCrossentropy(), jit_compile=recipe.jit_compile)
+
+
+def clip(gradients: Sequence, most: Any, whole: Sequence | None = None) -> list:
+    """Scales gradients so that their norm, that of one vector of all their numbers, is no larger.
+
+    Keras' optimizers clip what a replica has, before they add up the replicas' gradients.
+
+    Args:
+        gradients: float tensors.
+        most: largest norm.
+        whole: the sums that the gradients are parts of, whose norm it is; None for themselves.
+
+    Returns:
+        The gradients, to the bit where the norm is at most `most`; NaN where it is not finite.
+    """
+    norm = ops.sqrt(sum(ops.sum(ops.square(part)) for part in whole or gradients))
+    scale = ops.where(ops.isfinite(norm), most / ops.maximum(norm, most), float("nan"))
+    return [gradient * scale for gradient in gradients]
 
 
 def learning_rate(

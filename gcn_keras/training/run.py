@@ -138,8 +138,8 @@ def make_step(model: keras.Model, recipe: Recipe, team: Team) -> Step:
     if recipe.backend == "jax":
         from gcn_keras.training.jax_step import JaxStep
 
-        return JaxStep(model, recipe.accumulate)
-    return TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile)
+        return JaxStep(model, recipe.accumulate, recipe.gradient_clip)
+    return TensorFlowStep(model, team, recipe.accumulate, recipe.jit_compile, recipe.gradient_clip)
 
 
 def _resume(loop: Loop, run: RunFolder, team: Team) -> None:

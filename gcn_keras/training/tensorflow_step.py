@@ -13,6 +13,7 @@ import tensorflow as tf
 from gcn_keras.models.line_convolutions import convolve_along_lines
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Step
+from gcn_keras.training.optimizers import clip
 from gcn_keras.training.weight_averages import batch_norms, build_optimizer, moving_statistics
 
 
@@ -26,13 +27,21 @@ class TensorFlowStep(Step):
             needed for one of them only. Batch norm sees a part at a time; everything else is as
             if the batch was one.
         jit_compile: compile with XLA.
+        gradient_clip: largest norm of the gradient of the whole batch, see `optimizers.clip`; None
+            for no limit.
     """
 
     def __init__(
-        self, model: keras.Model, team: Team, accumulate: int = 1, jit_compile: bool = False
+        self,
+        model: keras.Model,
+        team: Team,
+        accumulate: int = 1,
+        jit_compile: bool = False,
+        gradient_clip: float | None = None,
     ):
         self.model, self.team, self.accumulate = model, team, accumulate
         self.optimizer, self.loss = model.optimizer, model.loss
+        self.gradient_clip = gradient_clip
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         if not jit_compile:  # which has kernels of its own
             convolve_along_lines(model)
@@ -114,6 +123,8 @@ class TensorFlowStep(Step):
         return loss, tape.gradient(scaled, self.model.trainable_weights)
 
     def _finished(self, loss, gradients, before, stop):
+        if self.gradient_clip is not None:
+            gradients = self._run(self._clipped, gradients)
         broken = self._sum(self._run(_is_not_finite, gradients)) > 0
         taken = tf.math.is_finite(loss) & (self.scales | ~broken)
 
@@ -128,6 +139,12 @@ class TensorFlowStep(Step):
 
         taken = tf.cond(taken, take, leave)
         return tf.stack([loss, taken, self._sum(self._run(tf.identity, stop))])
+
+    def _clipped(self, gradients):
+        whole = gradients
+        if self.team.replicas > 1:
+            whole = tf.distribute.get_replica_context().all_reduce("sum", gradients)
+        return clip(gradients, self.optimizer.scale_loss(tf.constant(self.gradient_clip)), whole)
 
     def _applied(self, gradients, poison):
         if self.scales and self.team.replicas > 1:

@@ -32,7 +32,7 @@ def make_step(accumulate: int = 1, loss=None, freeze: bool = False, replicas: in
     if keras.backend.backend() == "jax":
         from gcn_keras.training.jax_step import JaxStep
 
-        return JaxStep(_compiled(loss, freeze, fields), accumulate)
+        return JaxStep(_compiled(loss, freeze, fields), accumulate, fields.get("gradient_clip"))
     import tensorflow as tf
 
     from gcn_keras.training.devices import Team
@@ -43,7 +43,9 @@ def make_step(accumulate: int = 1, loss=None, freeze: bool = False, replicas: in
         strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     with strategy.scope():
         model = _compiled(loss, freeze, fields)
-    return TensorFlowStep(model, Team(strategy), accumulate)
+    return TensorFlowStep(
+        model, Team(strategy), accumulate, gradient_clip=fields.get("gradient_clip")
+    )
 
 
 def _compiled(loss, freeze: bool, fields: dict) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Schedules against their formulas, weight decay against arithmetic done by hand."""
+"""Schedules against their formulas; weight decay and clipping against arithmetic done by hand."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gcn_keras import RECIPES
-from gcn_keras.training.optimizers import compile_model, learning_rate
+from gcn_keras.training.optimizers import clip, compile_model, learning_rate
 
 
 def recipe(**fields):
@@ -117,3 +117,31 @@ class TestWeightDecay:
 
     def test_of_adamw_is_no_term_of_the_loss(self):
         assert self.compiled(optimizer="adamw").losses == []
+
+
+class TestClip:
+    """One vector of 3, 0 and 4 has the norm 5."""
+
+    GRADIENTS = [np.array([3.0, 0.0], "float32"), np.array([[4.0]], "float32")]
+
+    def clipped(self, *given) -> list:
+        return [keras.ops.convert_to_numpy(g).tolist() for g in clip(self.GRADIENTS, *given)]
+
+    def test_by_hand(self):
+        assert self.clipped(2.5) == [[1.5, 0], [[2]]]
+
+    @pytest.mark.parametrize("most", [5.0, 7.3])
+    def test_a_short_one_stays_as_it_is(self, most):
+        assert self.clipped(most) == [[3, 0], [[4]]]
+
+    def test_the_norm_is_of_the_whole(self):
+        """Of which these are one part of two."""
+        whole = [2 * gradient for gradient in self.GRADIENTS]
+        assert self.clipped(5.0, whole) == [[1.5, 0], [[2]]]
+
+    @pytest.mark.parametrize("number", [1e30, np.inf, np.nan])
+    def test_an_infinite_norm_is_no_step(self, number):
+        """1e30² is more than float32 holds."""
+        clipped = clip([*self.GRADIENTS, np.array([number], "float32")], 2.5)
+        for gradient in clipped:
+            assert np.isnan(keras.ops.convert_to_numpy(gradient)).all()

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradients are not finite change nothing; JAX takes the same, in a process."""
+"""Steps that change nothing, in parts, and clipped; JAX takes the same, in a process."""
 
 import importlib.util
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras import ops
-from small_steps import make_step, run_alone, state, take
+from small_steps import arrays, make_step, run_alone, state, take
 
 from gcn_keras.training.losses import PixelCrossentropy
 
@@ -16,6 +16,13 @@ class BrokenGradient(PixelCrossentropy):
 
     def weighted_sum(self, y_true, y_pred):
         return super().weighted_sum(y_true, y_pred) + ops.sqrt(0 * ops.sum(y_pred))
+
+
+class Steep(PixelCrossentropy):
+    """A loss whose gradient is finite, and the sum of its squares is not."""
+
+    def weighted_sum(self, y_true, y_pred):
+        return super().weighted_sum(y_true, y_pred) + 1e25 * ops.sum(y_pred)
 
 
 def assert_left_out(accumulate: int, broken: bool, loss: PixelCrossentropy | None):
@@ -61,6 +68,43 @@ def test_parts_one_after_another_are_one_batch():
     assert_parts_are_one_batch()
 
 
+def assert_clipped(accumulate: int = 1, replicas: int = 1):
+    """To a quarter of the whole batch's gradient, in which weight decay is; however it is divided.
+
+    The rate is 1, so a first step is the gradient.
+    """
+    options = {"freeze": True, "learning_rate": 1.0, "weight_decay": 0.5}
+    whole = make_step(**options)
+    before = arrays(whole.model.weights)
+    take(whole, size=8)
+    gradients = [b - after for b, after in zip(before, state(whole), strict=False)]
+    norm = float(np.sqrt(sum((gradient**2).sum() for gradient in gradients)))
+    step = make_step(accumulate, replicas=replicas, gradient_clip=norm / 4, **options)
+    assert take(step, size=8)[1] == 1
+    for b, after, gradient in zip(before, state(step), gradients, strict=False):
+        np.testing.assert_allclose(b - after, gradient / 4, rtol=1e-4, atol=1e-5 * norm)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_gradient_of_the_whole_batch_is_clipped(accumulate):
+    assert_clipped(accumulate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_gradient_of_all_replicas_is_clipped(accumulate):
+    run_alone(Path(__file__), f"t.assert_clipped({accumulate}, 2)", devices=2)
+
+
+def test_a_gradient_whose_norm_is_not_finite():
+    """Each of its numbers is."""
+    step = make_step(gradient_clip=1.0, loss=Steep())
+    before = state(step)
+    assert take(step)[1:] == (0, 0)
+    for ours, theirs in zip(state(step), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_on_jax():
@@ -69,5 +113,6 @@ def test_on_jax():
         for accumulate in (1, 2)
         for broken, loss in ((True, None), (False, "t.BrokenGradient()"))
     )
-    program += "\nt.assert_parts_are_one_batch()"
+    program += "\nt.assert_parts_are_one_batch()\nt.assert_clipped()\nt.assert_clipped(2)"
+    program += "\nt.test_a_gradient_whose_norm_is_not_finite()"
     run_alone(Path(__file__), program, "jax")
