@@ -15,7 +15,7 @@ from pipelines.datasets import classification
 # stream alone are asked of its options.
 _RANGES = (
     ("at least 1", lambda x: x >= 1, "batch epochs validate_every steps_per_epoch stack_width"),
-    ("at least 1", lambda x: x >= 1, "accumulate checkpoint_steps keep_checkpoints"),
+    ("at least 1", lambda x: x >= 1, "accumulate checkpoint_steps keep_checkpoints patience"),
     ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
     ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
     ("positive", lambda x: 0 < x < math.inf, "learning_rate gradient_clip"),

@@ -130,6 +130,8 @@ class Recipe:
     # === Results ===
     validate_every: int = 1
     """Epochs between two validations; the last epoch is always validated."""
+    patience: int | None = None
+    """Validations in a row without a better score than the best that end the run; None: no end."""
     out: str | None = None
     """Run folder; None: runs/RECIPE, or runs/RECIPE-2 … where that is taken."""
 

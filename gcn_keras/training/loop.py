@@ -40,7 +40,8 @@ class Progress:
         history: one list a column; epochs count from 1. An epoch without validation has None for
             scores, an empty cell in history.csv.
         best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
-        ended: whether it came to its end before its last epoch, because a callback wanted that.
+        ended: whether it came to its end before its last epoch, because a callback wanted that, or
+            for want of patience.
     """
 
     epoch: int = 0
@@ -297,6 +298,8 @@ class Loop:
         row = {"epoch": number, **logs, **{f"val_{score}": None for score in self.scores}, **scores}
         for key, value in row.items():
             progress.history.setdefault(key, []).append(value)
+        impatient = bool(scores) and self._is_out_of_patience()
+        progress.ended |= impatient
         if self.is_chief:
             self.run.write_history(progress.history)
             with averaged_weights(self.model):
@@ -308,6 +311,11 @@ class Loop:
         if self.is_chief and not self.shows_bar:
             values = ", ".join(f"{key} {value:.4g}" for key, value in self.logs.items())
             print(f"epoch {number}/{self.recipe.epochs}: {values}", flush=True)
+        if self.is_chief and impatient and number < self.recipe.epochs:
+            best = progress.best_epoch
+            what = f"was better than that of epoch {best}" if best else "had a score"
+            patience = self.recipe.patience
+            print(f"ends after epoch {number}: none of {patience} validations {what}", flush=True)
 
     def _validate(self) -> dict[str, float]:
         """The scores by their names in the history; the best model so far is kept."""
@@ -323,6 +331,12 @@ class Loop:
                 if self.is_chief:
                     self.run.save_model(self.model, self.run.best)
         return {f"val_{name}": value for name, value in scores.items()}
+
+    def _is_out_of_patience(self) -> bool:
+        """Whether the last validations, as many as the recipe says, have brought nothing better."""
+        patience, progress = self.recipe.patience, self.progress
+        later = progress.history[f"val_{self.scores[0]}"][progress.best_epoch :]
+        return patience is not None and sum(score is not None for score in later) >= patience
 
     # === Stopping ===
 

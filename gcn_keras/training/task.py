@@ -160,8 +160,9 @@ class Task(abc.ABC, Generic[R]):
             **report,
             "split": self.split,
             "best_epoch": progress.best_epoch,
+            "epochs": progress.epoch,  # fewer than in its configuration, where it ended early
             "parameters": best.count_params(),
-            "train_pictures": steps * recipe.epochs * recipe.batch,
+            "train_pictures": steps * progress.epoch * recipe.batch,
             "skipped_steps": progress.skipped,
             "training_seconds": round(progress.seconds, 1),  # validation after epochs included
             "wall_seconds": round(time.time() - started, 1),  # since the last start

@@ -186,6 +186,7 @@ SINCE_THEN = {
     "erase": 0.0,
     "mix": "none",
     "ema": 0.0,
+    "patience": None,
     "gradient_clip": None,
 }
 
@@ -302,6 +303,7 @@ def test_recipes_are_frozen():
             r"--batch-norm-momentum must be at least 0 and below 1, got -1\.0$",
         ),
         ("--gradient-clip 0", r"--gradient-clip must be positive, got 0\.0$"),
+        ("--patience 0", "--patience must be at least 1, got 0$"),
         ("--ema 1", r"--ema must be at least 0 and below 1, got 1\.0$"),
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
         ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),

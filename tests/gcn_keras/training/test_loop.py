@@ -339,6 +339,57 @@ def test_a_checkpoint_of_another_version(tmp_path):
         make_loop(tmp_path / "run").restore()
 
 
+class TestPatience:
+    IOUS = (0.5, 0.6, 0.6, 0.55, 0.7, 0.8)
+    RECIPE = dataclasses.replace(RECIPE, epochs=6, patience=2)
+
+    def test_ends_the_run_after_so_many_validations(self, tmp_path, capsys):
+        loop = make_loop(tmp_path / "run", self.RECIPE, self.IOUS)
+        progress = loop()
+        assert (progress.epoch, progress.best_epoch, progress.ended) == (4, 2, True)
+        assert len(history(tmp_path / "run")) == 4
+        assert bias_of(tmp_path / "run" / "model.keras") == 20
+        assert bias_of(tmp_path / "run" / "best.keras") == 10
+        assert capsys.readouterr().out.splitlines()[-1] == (
+            "ends after epoch 4: none of 2 validations was better than that of epoch 2"
+        )
+
+    def test_of_three_lasts(self, tmp_path):
+        recipe = dataclasses.replace(self.RECIPE, patience=3)
+        progress = make_loop(tmp_path / "run", recipe, self.IOUS)()
+        assert (progress.epoch, progress.best_epoch, progress.ended) == (6, 6, False)
+
+    def test_counts_validations(self, tmp_path):
+        """Of epochs 2, 4 and 6."""
+        recipe = dataclasses.replace(self.RECIPE, epochs=9, validate_every=2)
+        ious = (0.0, 0.6, 0.0, 0.5, 0.9, 0.4, 0.9, 0.9, 0.9)
+        progress = make_loop(tmp_path / "run", recipe, ious)()
+        assert (progress.epoch, progress.best_epoch) == (6, 2)
+
+    def test_without_any_score(self, tmp_path, capsys):
+        nothing = types.SimpleNamespace(mean_iou=math.nan, pixel_accuracy=math.nan)
+        loop = make_loop(tmp_path / "run", self.RECIPE, validate=lambda check_stop: nothing)
+        assert loop().epoch == 2
+        assert capsys.readouterr().out.endswith("epoch 2: none of 2 validations had a score\n")
+
+    @pytest.mark.parametrize("at", [11, 16, 19])
+    def test_a_run_that_goes_on_counts_on(self, tmp_path, at):
+        interrupted = make_loop(
+            tmp_path / "run", self.RECIPE, self.IOUS, signals={at: signal.SIGTERM}
+        )
+        with pytest.raises(Interrupted):
+            interrupted()
+        again = make_loop(tmp_path / "run", self.RECIPE, self.IOUS)
+        again.restore()
+        assert again().epoch == 4
+
+    def test_a_run_that_has_ended_takes_no_more_steps(self, tmp_path):
+        make_loop(tmp_path / "run", self.RECIPE, self.IOUS)()
+        again = make_loop(tmp_path / "run", self.RECIPE, self.IOUS)
+        assert again.restore() == 20
+        assert again().epoch == 4 and bias_of(tmp_path / "run" / "model.keras") == 20
+
+
 def test_scores_of_another_kind(tmp_path):
     """The first one decides."""
     measured = iter([(0.2, 0.9), (0.4, 0.5), (0.3, 0.8)])
