@@ -18,6 +18,8 @@ from pathlib import Path
 
 from places import REPOSITORY
 
+PATIENCE = 900  # seconds, on a machine that has other things to do
+
 # None of TensorFlow runs in it: a process with threads cannot be forked safely. No command is
 # among them, for `runpy` warns of a module that is there already.
 _FORKS = multiprocessing.get_context("forkserver")
@@ -52,7 +54,7 @@ class Forked:
         self.outputs[0].touch()
         self.process = _start(module, arguments, self.outputs, environment, file_bytes, cwd)
 
-    def wait_for(self, condition, seconds: float = 300) -> None:
+    def wait_for(self, condition, seconds: float = PATIENCE) -> None:
         """Waits until something has come true, or the process has ended."""
         deadline = time.monotonic() + seconds
         while not condition() and self.process.is_alive() and time.monotonic() < deadline:
@@ -62,7 +64,7 @@ class Forked:
         """Sends a signal."""
         os.kill(self.process.pid, number)
 
-    def finish(self, seconds: float = 300) -> tuple[int, str, str]:
+    def finish(self, seconds: float = PATIENCE) -> tuple[int, str, str]:
         """Waits for the end; exit status, standard output and standard error."""
         self.process.join(seconds)
         assert not self.process.is_alive(), self.outputs[1].read_text()
@@ -81,7 +83,7 @@ def run_logged(command, log: Path, environment=None) -> int:
     assert command[1] == "-m"
     log.parent.mkdir(parents=True, exist_ok=True)
     process = _start(command[2], command[3:], [log] * 2, environment)
-    process.join(300)
+    process.join(PATIENCE)
     return process.exitcode
 
 

@@ -1,6 +1,7 @@
 """The demo's server over HTTP, asked by those who mean it well and by those who do not."""
 
 import contextlib
+import importlib.util
 import json
 import re
 import threading
@@ -15,7 +16,9 @@ from gcn_keras.demo import listen
 from gcn_keras.web.desk import Desk
 
 httpx = pytest.importorskip("httpx")
-pytest.importorskip("gradio")
+# Looked for and not imported: it takes its time, in whatever process collects the tests.
+if importlib.util.find_spec("gradio") is None:
+    pytest.skip("needs gradio", allow_module_level=True)
 uvicorn = pytest.importorskip("uvicorn")
 
 UPLOAD, JOIN = "/gradio_api/upload", "/gradio_api/queue/join"
