@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +15,7 @@ from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of, write_submission
+from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.options import segment_function
 from gcn_keras.inference.segmenters import Segment, check_same_classes, open_segmenter
@@ -23,10 +24,8 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
 
-# Images go through a model together in batches of one size: at most so many pixels, and never
-# across the border of such a run of images, so that several workers, of which each takes every
-# n-th run, measure in the same batches as one.
-BATCH_PIXELS = 2**20
+# Batches never cross the border of such a run of images, so that several workers, of which each
+# takes every n-th run, measure in the same batches as one.
 RUN = 16
 
 
@@ -128,6 +127,9 @@ def evaluate_model(
 ) -> ConfusionMatrix:
     """The confusion matrix of a split, whose images are segmented whole and at their own size.
 
+    While a batch is segmented, the next is read and the last is counted. All of them are images of
+    two runs at most.
+
     Args:
         segment: function from images to labels.
         dataset, split: whose images are segmented.
@@ -137,15 +139,21 @@ def evaluate_model(
         count: function that gets every batch's number of images; None for none.
     """
     matrix = ConfusionMatrix(dataset.num_classes)
-    for images, labels, image_ids in evaluation_batches(dataset, split, limit, with_ids=True):
-        with naming_large_image(", ".join(image_ids)):
-            predictions = segment(images)
+
+    def add(labels: np.ndarray, predictions: np.ndarray, image_ids: list[str]) -> None:
         for measure in (matrix, *measures):
             measure.update(labels, predictions)
         if keep:
             keep(image_ids, predictions)
         if count:
-            count(len(images))
+            count(len(labels))
+
+    given = evaluation_batches(dataset, split, limit, with_ids=True)
+    with read_ahead(given) as batches, done_behind() as behind:
+        for images, labels, image_ids in batches:
+            with naming_large_image(", ".join(image_ids)):
+                predictions = segment(images)
+            behind(add, labels, predictions, image_ids)
     return matrix
 
 
@@ -172,15 +180,8 @@ def evaluation_batches(
     examples = evaluation_examples(dataset, split, limit, part=(worker, workers, RUN))
     examples = examples.as_numpy_iterator()
     while run := list(itertools.islice(examples, RUN)):
-        for batch in _same_sized(run):
+        for batch in same_sized(run, lambda example: example["label"].shape):
             images = np.stack([example["image"] for example in batch])
             labels = np.stack([example["label"] for example in batch])
             image_ids = [example["image_id"].decode() for example in batch]
             yield (images, labels, image_ids) if with_ids else (images, labels)
-
-
-def _same_sized(examples: Iterable[dict]) -> Iterator[list[dict]]:
-    """Groups consecutive examples of one size into lists of at most BATCH_PIXELS."""
-    for (height, width), group in itertools.groupby(examples, lambda e: e["label"].shape):
-        while batch := list(itertools.islice(group, max(1, BATCH_PIXELS // (height * width)))):
-            yield batch

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
 from gcn_keras.inference.images import load_image, overlay, save_png
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
@@ -14,13 +16,26 @@ from pipelines.base.errors import UserError, as_options, printable
 from pipelines.base.files import LONGEST_NAME, shortened
 from pipelines.base.progress import note
 
+_UNREAD = np.empty((0, 0, 3), np.uint8)
+
+
+class _Read(NamedTuple):
+    """An image, what its results are called, and what is wrong if it cannot be read."""
+
+    path: Path
+    name: str
+    image: np.ndarray
+    fault: UserError | None = None
+
 
 def predict_files(
     segment: Segment, images: Sequence[Path], out: Path, palette: np.ndarray, opacity: float
 ) -> int:
     """Writes an index PNG and an overlay for each image; a bad one is named and left out.
 
-    One image is in memory at a time. A progress bar runs on standard error.
+    Neighbours of one size go through the model together, see `same_sized`. While they do, the next
+    are read and the last are written: no more than four batches, or four large images, are in
+    memory. What is said comes in the order of the images. A progress bar runs on standard error.
 
     Args:
         segment: the model; an image that it refuses with a `UserError` is a bad one.
@@ -35,21 +50,59 @@ def predict_files(
         UserError: the folder cannot be written.
     """
     failed = 0
-    named = list(zip(images, result_names(images, "_overlay.png"), strict=True))
-    for path, name in tqdm(named, desc="segment", unit=" images", mininterval=0.5):
-        try:
-            with as_options(), naming_large_image(path):
-                image = load_image(path)
-                result = segment(image[None])[0]
-                image = overlay(image, result, palette, opacity)
-        except UserError as error:
-            _note(error, path)
-            failed += 1
-            continue
-        save_png(result, out / f"{name}_labels.png", palette)
-        save_png(image, out / f"{name}_overlay.png")
-        tqdm.write(printable(f"{path} -> {out / name}_labels.png, {name}_overlay.png"))
+
+    def write(batch: list[_Read], results: list[np.ndarray | UserError]) -> None:
+        nonlocal failed
+        for (path, name, image, _), result in zip(batch, results, strict=True):
+            bar.update()
+            try:
+                if isinstance(result, UserError):
+                    raise result
+                with as_options(), naming_large_image(path):
+                    mixed = overlay(image, result, palette, opacity)
+            except UserError as error:
+                _note(error, path)
+                failed += 1
+                continue
+            save_png(result, out / f"{name}_labels.png", palette)
+            save_png(mixed, out / f"{name}_overlay.png")
+            tqdm.write(printable(f"{path} -> {out / name}_labels.png, {name}_overlay.png"))
+
+    read = map(_read, images, result_names(images, "_overlay.png"))
+    bar = tqdm(total=len(images), desc="segment", unit=" images", mininterval=0.5)
+    with bar, read_ahead(same_sized(read, _size)) as batches, done_behind() as behind:
+        for batch in batches:
+            behind(write, batch, _segmented(segment, batch))
     return failed
+
+
+def _read(path: Path, name: str) -> _Read:
+    try:
+        with as_options(), naming_large_image(path):
+            return _Read(path, name, load_image(path))
+    except UserError as error:
+        return _Read(path, name, _UNREAD, error)
+
+
+def _size(read: _Read) -> tuple[int, int] | None:
+    return None if read.fault else read.image.shape[:2]
+
+
+def _segmented(segment: Segment, batch: list[_Read]) -> list[np.ndarray | UserError]:
+    """The label map of each image of one size, or why it has none.
+
+    A batch that is refused is tried again image by image, so that none fails for another.
+    """
+    if batch[0].fault:
+        return [batch[0].fault]
+    try:
+        with as_options(), naming_large_image(batch[0].path):
+            images = [each.image for each in batch]
+            return list(segment(np.stack(images) if len(images) > 1 else images[0][None]))
+    except UserError as error:
+        if len(batch) == 1:
+            return [error]
+    return [result for each in batch for result in _segmented(segment, [each])]
 
 
 def predict_videos(
