@@ -303,7 +303,7 @@ class TestSavePng:
         path = tmp_path / "a.png"
         path.write_text("former")
 
-        def half_written(image, file, format):
+        def half_written(image, file, **options):
             with open(file, "w") as stream:
                 stream.write("half")
             raise OSError(28, "No space left on device")
