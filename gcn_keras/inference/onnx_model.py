@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gcn_keras.inference.beside import cores
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
 from pipelines.base.errors import UserError
@@ -13,7 +14,7 @@ _INPUT, _OUTPUT = ("images", "tensor(uint8)", 4), ("labels", "tensor(uint8)", 3)
 
 
 class OnnxSegmenter:
-    """An `.onnx` file as `gcn_keras.export` writes it.
+    """An `.onnx` file as `gcn_keras.export` writes it, on all cores.
 
     Attributes:
         legend: from the file, and NAME.json beside NAME.onnx; None if there is none.
@@ -35,9 +36,11 @@ class OnnxSegmenter:
             raise UserError(
                 f"{path} needs onnxruntime, which is not installed: pip install 'gcn_keras[onnx]'"
             ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cores()  # by itself it counts physical ones
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), providers=["CPUExecutionProvider"]
+                str(path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's have no common base
             reason = " ".join(str(error).split())

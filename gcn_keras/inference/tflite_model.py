@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gcn_keras.inference.beside import cores
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
 from gcn_keras.inference.padding import pad_with_mean
@@ -90,7 +91,7 @@ def _interpreter(path: Path):
         raise UserError(f"{path} is no TFLite model, or a damaged one")
     try:
         with quiet_stderr():
-            interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+            interpreter = Interpreter(str(path), num_threads=cores())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

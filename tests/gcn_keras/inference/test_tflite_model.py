@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import interpreter
 from PIL import Image
 
 from gcn_keras.deployment import tflite
+from gcn_keras.inference import tflite_model
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
@@ -51,6 +53,21 @@ def test_any_size_comes_back(path, shape):
     labels = TFLiteSegmenter(path).segment(images)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, images.argmax(axis=-1))
+
+
+def test_on_all_cores(path, monkeypatch):
+    given = []
+
+    class Recorded(interpreter.Interpreter):
+        def __init__(self, *arguments, **options):
+            given.append(options["num_threads"])
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(interpreter, "Interpreter", Recorded)
+    monkeypatch.setattr(tflite_model, "cores", lambda: 3)
+    images = picture(1, 32, 48)
+    np.testing.assert_array_equal(TFLiteSegmenter(path).segment(images), images.argmax(axis=-1))
+    assert given == [3]
 
 
 def test_tiles_are_put_together(path):

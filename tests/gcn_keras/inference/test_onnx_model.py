@@ -1,0 +1,43 @@
+"""ONNX files on ONNX Runtime, without TensorFlow: what they give, and on how many cores."""
+
+import numpy as np
+import pytest
+
+from gcn_keras.inference import onnx_model
+from gcn_keras.inference.onnx_model import OnnxSegmenter
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Stands for a network: a pixel's class is its largest channel."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    images = helper.make_tensor_value_info("images", kinds.UINT8, ["b", "h", "w", 3])
+    labels = helper.make_tensor_value_info("labels", kinds.UINT8, ["b", "h", "w"])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["values"], to=kinds.FLOAT),
+        helper.make_node("ArgMax", ["values"], ["largest"], axis=3, keepdims=0),
+        helper.make_node("Cast", ["largest"], ["labels"], to=kinds.UINT8),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "largest", [images], [labels]),
+        opset_imports=[helper.make_opsetid("", 13)],
+        ir_version=8,
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_images_of_any_size(path):
+    segmenter = OnnxSegmenter(path)
+    for shape in ((1, 3, 4), (5, 7, 2)):
+        images = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+        np.testing.assert_array_equal(segmenter.segment(images), images.argmax(axis=-1))
+
+
+def test_on_all_cores(path, monkeypatch):
+    monkeypatch.setattr(onnx_model, "cores", lambda: 3)
+    options = OnnxSegmenter(path)._session.get_session_options()
+    assert options.intra_op_num_threads == 3
