@@ -57,7 +57,7 @@ def convert(
         return calibrate(model, size, representative).quantize()
     import tensorflow as tf
 
-    converter = _converter(model, size, tf.uint8)
+    converter = _converter(model, size, tf.uint8, integers=False)
     if kind == "tflite-fp16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -120,7 +120,7 @@ def calibrate(
     import tensorflow as tf
 
     images = _check_images(representative, size)
-    converter = _converter(model, size, tf.float32)
+    converter = _converter(model, size, tf.float32, integers=True)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = lambda: ([p.astype(np.float32)] for p in images)
@@ -164,12 +164,16 @@ def _with_signature(content: bytes) -> bytes:
     return _packed(model)
 
 
-def _converter(model, size, dtype):
-    """A converter for the function from an image of type `dtype` to its label map."""
+def _converter(model, size, dtype, integers):
+    """A converter for the function from an image of type `dtype` to its label map.
+
+    `integers` tells whether it will be quantized.
+    """
     import tensorflow as tf
 
     from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
     from gcn_keras.deployment.graphs import pad_to_stride
+    from gcn_keras.deployment.xnnpack import for_xnnpack
 
     _check_size(model, size)
     if any(layer.compute_dtype != "float32" for layer in model.layers):
@@ -185,7 +189,8 @@ def _converter(model, size, dtype):
         return {"labels": labels}
 
     taken = tf.TensorSpec((1, *size, 3), dtype, name="image")
-    concrete = tf.function(segment, input_signature=[taken]).get_concrete_function()
+    with for_xnnpack(model, integers):
+        concrete = tf.function(segment, input_signature=[taken]).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
     # Through a SavedModel the weights would stay variables.
     converter.experimental_lower_to_saved_model = False
