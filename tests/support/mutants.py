@@ -91,6 +91,18 @@ MUTANTS = (
         'numbers(batch_norm.moving_variance, None)',
         "gcn_keras/deployment/test_batch_norm_folding.py::test_by_hand",
     ),
+    Mutant(
+        "gcn_keras/deployment/batch_norm_folding.py", "kernel.shape[2:]", "kernel.shape[:1:-1]",
+        "gcn_keras/deployment/test_batch_norm_folding.py::test_depthwise_by_hand",
+    ),
+    Mutant(
+        "gcn_keras/deployment/xnnpack.py", "kernel[::-1, :, ::-1]", "kernel",
+        "gcn_keras/deployment/test_xnnpack.py::test_one_pixel_by_hand",
+    ),
+    Mutant(
+        "gcn_keras/deployment/xnnpack.py", "if integers and type", "if type",
+        "gcn_keras/deployment/test_xnnpack.py::test_hard_swish_in_integers_alone",
+    ),
     # === Training ===
     Mutant(
         LOSSES, "ignore_class=IGNORE", "ignore_class=0",
