@@ -33,16 +33,17 @@ def compile_model(
         loss: from `gcn_keras.training.losses`; None for `PixelCrossentropy`.
     """
     rate = learning_rate(recipe, total_steps)
-    averages = {"use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
+    # Named here, for TensorFlow wants no name of a scope that begins as those of our classes do.
+    common = {"name": recipe.optimizer, "use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
     if recipe.optimizer == "sgd":
-        optimizer = _SGD(rate, momentum=recipe.momentum, **averages)
+        optimizer = _SGD(rate, momentum=recipe.momentum, **common)
         # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
         # Keras' SGD(weight_decay=…) would decay apart from gradient and momentum instead.
         for variable in model.trainable_variables:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
     else:
-        optimizer = _AdamW(rate, weight_decay=recipe.weight_decay, **averages)
+        optimizer = _AdamW(rate, weight_decay=recipe.weight_decay, **common)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(optimizer, loss or PixelCrossentropy(), jit_compile=recipe.jit_compile)
 
