@@ -67,7 +67,10 @@ class Forked:
     def finish(self, seconds: float = PATIENCE) -> tuple[int, str, str]:
         """Waits for the end; exit status, standard output and standard error."""
         self.process.join(seconds)
-        assert not self.process.is_alive(), self.outputs[1].read_text()
+        has_ended = not self.process.is_alive()
+        if not has_ended:
+            self.process.kill()
+        assert has_ended, self.outputs[1].read_text()
         return self.process.exitcode, *(path.read_text() for path in self.outputs)
 
 

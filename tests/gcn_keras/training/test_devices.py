@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from addresses import free_addresses
+from forks import PATIENCE, Forked
 from PIL import Image
 from places import REPOSITORY
 
@@ -22,8 +23,6 @@ from gcn_keras import RECIPES
 from gcn_keras.training.devices import Team, check_divisible, make_team
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UsageError, in_options
-
-PROGRAM = REPOSITORY / "tests/support/ten_steps.py"
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +49,26 @@ def folder(tmp_path_factory) -> Path:
 QUICK_JAX = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
-def start(folder, name, environment=None, measure=False, **options) -> subprocess.Popen:
+def start(folder, name, environment=None, measure=False, **options) -> Forked | subprocess.Popen:
+    """Keras' backend is chosen when it is imported: JAX has a fresh process."""
     options["out"] = str(folder / f"{name}.npz")
     if measure:
         options["data_dir"] = str(folder / "data")
     kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
-    return subprocess.Popen(
-        [sys.executable, PROGRAM, json.dumps(options)],
-        env={**kept, **(environment or {})},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    environment = {**kept, **(environment or {})}
+    if options.get("backend") != "jax":
+        return Forked("ten_steps", [json.dumps(options)], folder, environment)
+    program = [sys.executable, REPOSITORY / "tests/support/ten_steps.py", json.dumps(options)]
+    return subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def finish(folder, name, process) -> dict[str, np.ndarray]:
-    _, stderr = process.communicate(timeout=600)
-    assert process.returncode == 0, stderr
+    if isinstance(process, Forked):
+        status, _, stderr = process.finish()
+    else:
+        _, stderr = process.communicate(timeout=PATIENCE)
+        status = process.returncode
+    assert status == 0, stderr
     with np.load(folder / f"{name}.npz") as content:
         return dict(content)
 
@@ -90,6 +93,7 @@ def assert_same(result, expected, tolerance=1e-5):
         same(result[name], expected[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_reference_learns(one):
     losses, taken, stops = one["answers"].T
     assert losses[0] > 1 and losses[-1] < 0.9 * losses[0]
@@ -97,6 +101,7 @@ def test_the_reference_learns(one):
     assert stops.tolist() == [0] * 5 + [1] + [0] * 4
 
 
+@pytest.mark.slow
 def test_the_reference_measures_every_valid_pixel(folder, one):
     labels = (folder / "source" / "val" / "labels").iterdir()
     valid = sum(int((np.asarray(Image.open(path)) != 255).sum()) for path in labels)
