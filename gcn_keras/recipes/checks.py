@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipelines.datasets import classification
 _RANGES = (
     ("at least 1", lambda x: x >= 1, "batch epochs validate_every steps_per_epoch stack_width"),
     ("at least 1", lambda x: x >= 1, "accumulate checkpoint_steps keep_checkpoints patience"),
+    ("at least 0", lambda x: x >= 0, "tensorboard_samples"),
     ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
     ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
     ("positive", lambda x: 0 < x < math.inf, "learning_rate gradient_clip"),
@@ -59,6 +61,7 @@ def check(recipe: Recipe) -> None:
         raise ArgumentError(
             "accept_changes", "needs {resume}: a new run has nothing to differ from"
         )
+    _check_results(recipe)
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise ArgumentError("warmup_steps", "needs {schedule} poly or cosine, got constant")
 
@@ -135,6 +138,12 @@ def _check_loss(recipe: SegmentationRecipe) -> None:
                 raise ArgumentError(
                     field, f"is for {{loss}} cross-entropy and focal, got {{loss}} {recipe.loss}"
                 )
+
+
+def _check_results(recipe: Recipe) -> None:
+    function = recipe.callbacks
+    if function is not None and not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", function):
+        raise ArgumentError("callbacks", f"must be MODULE:FUNCTION, got {function!r}")
 
 
 def _check_devices(recipe: Recipe) -> None:

@@ -134,6 +134,9 @@ class Recipe:
     """Validations in a row without a better score than the best that end the run; None: no end."""
     out: str | None = None
     """Run folder; None: runs/RECIPE, or runs/RECIPE-2 … where that is taken."""
+    callbacks: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION")] = None
+    """Function that returns Keras callbacks of your own, one or a list, see
+    gcn_keras/training/callbacks.py."""
 
     def stream_fields(self) -> dict[str, Any]:
         """What the recipe asks of its stream, by the names of the stream's options."""
@@ -191,6 +194,8 @@ class SegmentationRecipe(Recipe):
     # === Results ===
     validation_tile: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="H W")] = None
     """Size of the tiles in which images are validated; None: whole, which takes more memory."""
+    tensorboard_samples: int = 4
+    """Images whose predictions TensorBoard shows after each validation; 0: none."""
     saved_model: str | None = None
     """Folder of the SavedModel's version folders; None: saved_models/RECIPE."""
     export: bool = True
@@ -217,6 +222,7 @@ TASKS = (SegmentationRecipe, ClassificationRecipe)
 NOT_CONFIGURATION = (
     *("out", "saved_model", "export", "data_dir", "strategy", "resume", "accept_changes"),
     *("checkpoint_steps", "keep_checkpoints", "on_nan", "validation_tile"),
+    "tensorboard_samples",
 )
 
 

@@ -75,6 +75,10 @@ class Team:
         others = [np.zeros_like(array)] * (self.local_replicas - 1)
         return self._sum(self.deal([array, *others])).numpy()
 
+    def any_of(self, value: bool) -> bool:
+        """Whether any worker says yes; all must call it."""
+        return bool(self.sum_over_workers(np.array([value], np.int64))[0])
+
     def part(self) -> None:
         """Waits until all workers are here, so that none goes while others still read of it.
 

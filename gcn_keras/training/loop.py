@@ -85,7 +85,7 @@ class Loop:
         steps_per_epoch: steps in an epoch.
         worker, workers: this process's number, and how many there are. Number 0 writes.
         scores: attributes of what was measured for the history. By the first a model is the best.
-        callbacks: of Keras, for the chief; they are called as by `keras.Model.fit`.
+        callbacks: of Keras, for the chief; called as `gcn_keras.training.callbacks` says.
         any_of: whether any worker says yes; all call it.
     """
 
@@ -176,9 +176,8 @@ class Loop:
         """
         self.shows_bar = self.is_chief and sys.stdout.isatty()
         self.model.stop_training = False
-        log = keras.callbacks.TensorBoard(self.run.logs, write_graph=False)
         self.hooks = keras.callbacks.CallbackList(
-            [log, *self.callbacks] if self.is_chief else [],
+            self.callbacks if self.is_chief else [],
             add_progbar=self.shows_bar,
             model=self.model,
             verbose=1 if self.shows_bar else 2,  # Keras' words for a bar, and a line an epoch

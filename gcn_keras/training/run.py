@@ -1,7 +1,8 @@
 """One training run: recipe -> model and data -> the loop -> scores and figures."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -12,6 +13,7 @@ from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints, provenance
+from gcn_keras.training.callbacks import function_of, made_by
 from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team, make_team
 from gcn_keras.training.loop import Loop, Step
@@ -19,8 +21,9 @@ from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.task import Task
+from gcn_keras.training.tensorboard import RunLog
 from gcn_keras.training.tensorflow_step import TensorFlowStep
-from gcn_keras.training.validation import evaluate_in_team
+from gcn_keras.training.validation import Watched, evaluate_in_team
 from pipelines.base.errors import ArgumentError, Interrupted, UserError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
@@ -55,12 +58,9 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
             tf.config.experimental.enable_op_determinism()
         team = make_team(recipe)
         keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
-        return _train(recipe, run, team)
+        with naming_damage():
+            return _train(recipe, run, team)
     except tf.errors.OpError as error:
-        if isinstance(error, DATA_ERRORS) and (fault := describe_fault(error)):
-            # That an image does not fit comes with advice of its own.
-            kind = UserError if "mode pad" in fault else DamagedData
-            raise kind(f"training stopped: {fault}") from error
         lost = team.lost_workers(error) if team else []
         if not lost:
             raise
@@ -73,11 +73,25 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
         run.release()
 
 
+@contextlib.contextmanager
+def naming_damage() -> Iterator[None]:
+    """In its block errors of a stream become DamagedData, or a UserError with advice of its own."""
+    try:
+        yield
+    except DATA_ERRORS as error:
+        if not (fault := describe_fault(error)):
+            raise
+        kind = UserError if "mode pad" in fault else DamagedData  # that an image does not fit
+        raise kind(f"training stopped: {fault}") from error
+
+
 def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     started, kind = time.time(), TASKS[recipe.task]
+    own = recipe.callbacks if team.is_chief else None
+    make_callbacks = function_of(own) if own else None
     dataset = kind.load(recipe.dataset, recipe.data_dir)
     task = kind(recipe, dataset)
-    steps = _steps_per_epoch(recipe, dataset)
+    steps = steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
@@ -90,6 +104,8 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     # Nothing in the folder is touched before the resume is accepted.
     if recipe.resume:
         _resume(loop, run, team)
+    if own and make_callbacks:
+        loop.callbacks += made_by(make_callbacks, own)
     if team.is_chief:
         begin_run(run, recipe)
         task.begin(run)
@@ -113,10 +129,14 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
 def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: Team) -> Loop:
     """The loop of a compiled model, with `steps` steps an epoch."""
     step, predict = make_step(model, task.recipe, team), task.predictor(team, model)
+    log, watched = RunLog(run.logs, task.recipe.batch), task.watched(team)
 
     def validate(check_stop: Callable[[], None]) -> Counts:
-        measure = task.measure()
-        evaluate_in_team(team, predict, task.validation_batches(team), [measure], check_stop)
+        measure, examples = task.measure(), Watched(watched if team.is_chief else ())
+        batches = task.validation_batches(team)
+        evaluate_in_team(team, predict, batches, [measure], check_stop, examples)
+        if team.is_chief:
+            log.add(*task.shown(measure, examples.kept))
         return measure
 
     return Loop(
@@ -130,6 +150,8 @@ def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: 
         worker=team.worker,
         workers=team.workers,
         scores=task.scores,
+        callbacks=[log],
+        any_of=team.any_of,
     )
 
 
@@ -162,7 +184,7 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
         print(said)
 
 
-def _steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
+def steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
     """Steps of an epoch; raises UsageError where splits and batch do not fit the data set."""
     dataset.check_split(recipe.train_split)
     examples = dataset.splits[recipe.train_split]

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
@@ -36,6 +37,7 @@ from pipelines.stream.record_order import all_records
 from pipelines.stream.segmentation import training_batches
 
 SAMPLES = 6
+LOGGED_SIDE = 320  # pixels of an image's longer side in TensorBoard, of which each epoch keeps some
 FOCUS = 2.0  # of the focal loss, as of Lin et al. 2017
 
 
@@ -134,21 +136,44 @@ class Segmentation(Task[SegmentationRecipe]):
             summary["procedure"] = InferenceOptions(tile=tile).command_line()
         return {**summary, "p5_weights": p5_weights(best)}, matrix.table(names)
 
+    def watched(self, team: Team) -> Sequence[int]:
+        count = self.dataset.splits[self.split] // team.workers  # the chief has at least so many
+        return _spread(count, self.recipe.tensorboard_samples).tolist()
+
+    def shown(
+        self, measure: ConfusionMatrix, examples: Sequence[validation.Example]
+    ) -> tuple[dict[str, float], Figure | None]:
+        found = measure.summary(self.dataset.class_names)["iou"]
+        iou = {f"iou/{name}": value for name, value in found.items() if value is not None}
+        return iou, self._figure(examples, longest=LOGGED_SIDE) if examples else None
+
+    def _figure(self, examples: Sequence[validation.Example], **options: int) -> Figure:
+        images, labels, predictions, image_ids = zip(*examples, strict=True)
+        names, palette = self.dataset.class_names, self.dataset.palette
+        return samples_figure(images, labels, predictions, names, palette, image_ids, **options)
+
     def draw(self, run: RunFolder, best: keras.Model) -> None:
         """Draws images from the whole split, evenly spaced, so that they do not all look alike."""
-        dataset, count = self.dataset, self.dataset.splits[self.split]
-        chosen = np.linspace(0, count - 1, min(SAMPLES, count)).astype(np.int64)
+        dataset = self.dataset
+        chosen = _spread(dataset.splits[self.split], SAMPLES)
         records = all_records(dataset, self.split).enumerate()
         records = records.filter(lambda number, _: tf.reduce_any(number == chosen))
         examples = records.map(lambda _, record: whole_example(dataset, record))
-        drawn = list(examples.as_numpy_iterator())
-        images, labels = ([example[key] for example in drawn] for key in ("image", "label"))
-        names = [example["image_id"].decode() for example in drawn]
-        predictions = [self._segment(best)(image[None])[0] for image in images]
-        figure = samples_figure(
-            images, labels, predictions, dataset.class_names, dataset.palette, names
-        )
-        save_figure(figure, run.samples)
+        drawn = [
+            validation.Example(
+                example["image"],
+                example["label"],
+                self._segment(best)(example["image"][None])[0],
+                example["image_id"].decode(),
+            )
+            for example in examples.as_numpy_iterator()
+        ]
+        save_figure(self._figure(drawn), run.samples)
+
+
+def _spread(count: int, wanted: int) -> np.ndarray:
+    """At most `wanted` of the numbers below `count`, evenly spread: int64."""
+    return np.linspace(0, count - 1, min(wanted, count)).astype(np.int64)
 
 
 def _in_tiles(logits: Callable, tile: tuple[int, int]) -> Segment:

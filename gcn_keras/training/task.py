@@ -6,11 +6,12 @@ import inspect
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.inference.keras_model import load_any_model
@@ -20,7 +21,7 @@ from gcn_keras.training import provenance
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
-from gcn_keras.training.validation import Predict
+from gcn_keras.training.validation import Example, Predict
 from pipelines.base.errors import UserError, printable
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import occurring_classes
@@ -132,6 +133,21 @@ class Task(abc.ABC, Generic[R]):
     @abc.abstractmethod
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:
         """What metrics.json says of the best model, and the same for a terminal."""
+
+    def watched(self, team: Team) -> Sequence[int]:
+        """Places, among this worker's validation images, of those that TensorBoard shows."""
+        return ()
+
+    def shown(
+        self, measure: Any, examples: Sequence[Example]
+    ) -> tuple[dict[str, float], Figure | None]:
+        """What TensorBoard shows beside the scores: values by tag, and a figure.
+
+        Args:
+            measure: from `measure`, with a validation's counts.
+            examples: those at `watched` places.
+        """
+        return {}, None
 
     def draw(self, run: RunFolder, best: keras.Model) -> None:
         """Draws what lies beside metrics.json."""

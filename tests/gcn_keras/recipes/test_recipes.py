@@ -186,6 +186,7 @@ SINCE_THEN = {
     "erase": 0.0,
     "mix": "none",
     "ema": 0.0,
+    "callbacks": None,
     "patience": None,
     "gradient_clip": None,
 }
