@@ -95,16 +95,11 @@ def data_dir(tmp_path_factory) -> Path:
     return prepare_halves(tmp_path_factory.mktemp("fit"))
 
 
-def options_of(data_dir, out, **options) -> list:
-    """The paper's blocks, on the backbone that is made soonest."""
-    return fit_options(data_dir, out, backbone="resnet_nearsighted", **options)
-
-
 @pytest.fixture(scope="module")
 def finished(data_dir) -> Path:
     """The folder of a run of two epochs."""
     out = data_dir.parent / "run"
-    done = run("fit", *options_of(data_dir, out))
+    done = run("fit", *fit_options(data_dir, out))
     assert done.returncode == 0, done.stderr
     (data_dir.parent / "stdout.txt").write_text(done.stdout)
     return out
@@ -268,7 +263,7 @@ class TestRunFolder:
 
     def test_same_seed_same_losses(self, finished, data_dir, tmp_path):
         again = data_dir.parent / "again"
-        status, _, stderr = ForkedFit(options_of(data_dir, again), tmp_path).finish()
+        status, _, stderr = ForkedFit(fit_options(data_dir, again), tmp_path).finish()
         assert status == 0, stderr
         losses = [[row["loss"] for row in read_history(path)] for path in (finished, again)]
         assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
@@ -276,7 +271,7 @@ class TestRunFolder:
 
     def test_same_configuration_is_finished(self, finished, data_dir):
         before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
-        done = run("fit", *options_of(data_dir, finished))
+        done = run("fit", *fit_options(data_dir, finished))
         assert done.returncode == 0, done.stderr
         mean_iou = read_metrics(finished)["mean_iou"]
         expected = f"{finished} is finished: mean IoU {mean_iou:.4f}; nothing to do\n"
@@ -284,7 +279,7 @@ class TestRunFolder:
         assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
 
     def test_another_configuration_is_refused(self, finished, data_dir):
-        done = run("fit", *options_of(data_dir, finished, epochs=3))
+        done = run("fit", *fit_options(data_dir, finished, epochs=3))
         assert done.returncode == 2
         assert done.stderr == (
             f"error: --out {finished} holds a run with epochs = 2, and this one has 3: name "
