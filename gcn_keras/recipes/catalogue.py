@@ -106,6 +106,24 @@ _CAMVID = dataclasses.replace(
     class_weights="median-frequency",
     validate_every=6,
 )
+# Any data set, from ImageNet weights: the habits of fine-tuning, tried on few sets of our own. The
+# values of what is in `from_data` follow in `training.from_data`; those here are of no account.
+_FINETUNE = dataclasses.replace(
+    _CAMVID,
+    name="finetune",
+    dataset="",  # is to be named
+    backbone="resnet50",
+    weights="imagenet",
+    from_data=("crop", "kernel_size", "batch", "epochs", "steps_per_epoch", "freeze_batch_norm"),
+    crop=(512, 512),
+    kernel_size=(15,),
+    learning_rate=3e-4,
+    weight_decay=0.01,
+    warmup_steps=100,
+    batch_norm_momentum=0.97,
+    class_weights="sqrt",
+    validate_every=1,
+)
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -136,6 +154,7 @@ RECIPES: dict[str, Recipe] = {
             validate_every=8,
             export=False,
         ),
+        _FINETUNE,
         _PAPER,
         _VOC_ABLATION,
         *_VOC_STAGES,

@@ -36,6 +36,7 @@ def check(recipe: Recipe) -> None:
     _check_weights(recipe)
     _check_crop(recipe)
     if isinstance(recipe, SegmentationRecipe):
+        _check_from_data(recipe)
         datasets.parse_name(recipe.dataset)
         _check_kernels(recipe)
         _check_scale(recipe)
@@ -64,6 +65,19 @@ def check(recipe: Recipe) -> None:
     _check_results(recipe)
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise ArgumentError("warmup_steps", "needs {schedule} poly or cosine, got constant")
+
+
+def _check_from_data(recipe: SegmentationRecipe) -> None:
+    if not recipe.dataset:
+        raise ArgumentError(
+            "dataset",
+            f"must name the data set to train on: recipe {recipe.name} has none of its own; your "
+            "own images are image_folder/NAME once they are prepared",
+        )
+    if recipe.mode == "pad" and "crop" in recipe.from_data:
+        raise ArgumentError(
+            "crop", "must be given with {mode} pad, where every image has to fit into it"
+        )
 
 
 def _check_classification(recipe: ClassificationRecipe) -> None:
@@ -192,7 +206,8 @@ def check_block(block: str, sizes: Sequence[int]) -> None:
 def _check_kernels(recipe: SegmentationRecipe) -> None:
     sizes = recipe.kernel_size
     check_block(recipe.block, sizes)
-    if recipe.block == "conv1x1":
+    # What follows from the data is checked once it is known.
+    if recipe.block == "conv1x1" or {"crop", "kernel_size"} & {*recipe.from_data}:
         return
     for i, k in enumerate(sizes * (4 if len(sizes) == 1 else 1)):
         side = max(recipe.crop) // (BACKBONES[recipe.backbone].p2_stride * 2**i)

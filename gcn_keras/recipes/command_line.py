@@ -12,7 +12,7 @@ import tyro
 
 from gcn_keras.recipes import checks
 from gcn_keras.recipes.catalogue import RECIPES
-from gcn_keras.recipes.recipe import NOT_CONFIGURATION, TASKS, Recipe
+from gcn_keras.recipes.recipe import NOT_CONFIGURATION, TASKS, Recipe, SegmentationRecipe
 from pipelines.base.errors import UsageError, as_options
 
 
@@ -39,9 +39,20 @@ def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Rec
         prog="python -m gcn_keras.fit",
         description=f"Train a model. Recipes, the first one by default: {', '.join(RECIPES)}.",
     )
+    if isinstance(recipe, SegmentationRecipe):
+        given = {_field(argument) for argument in arguments}
+        left = tuple(field for field in recipe.from_data if field not in given)
+        recipe = dataclasses.replace(recipe, from_data=left)
     with as_options():
         checks.check(recipe)
     return recipe
+
+
+def _field(argument: str) -> str | None:
+    """The field of an option: "crop" of "--crop=96", "flip" of "--no-flip"; None of a value."""
+    if not argument.startswith("--"):
+        return None
+    return argument[2:].partition("=")[0].removeprefix("no-").replace("-", "_")
 
 
 def _named(arguments: list[str], base: Recipe | None) -> Recipe:
@@ -64,11 +75,11 @@ def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
     foreign = {f.name for kind in TASKS for f in dataclasses.fields(kind)} - vars(recipe).keys()
     kept = []
     for place, argument in enumerate(arguments, start=1):
-        option, _, value = argument.partition("=")
-        field = option.removeprefix("--").removeprefix("no-").replace("-", "_")
-        if not option.startswith("--") or field not in foreign:
+        field = _field(argument)
+        if field not in foreign:
             kept.append(argument)
             continue
+        option, _, value = argument.partition("=")
         values = itertools.takewhile(lambda text: not text.startswith("--"), arguments[place:])
         got = value or " ".join(values) or str(not option.startswith("--no-"))
         if got != str(getattr(recipe, field, None)):

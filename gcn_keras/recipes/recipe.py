@@ -152,6 +152,13 @@ class SegmentationRecipe(Recipe):
     task: ClassVar[str] = "segmentation"
     stream: ClassVar = SegmentationOptions
 
+    # === Data ===
+    from_data: tuple[
+        Literal["crop", "kernel_size", "batch", "epochs", "steps_per_epoch", "freeze_batch_norm"],
+        ...,
+    ] = ()
+    """Options whose values follow from the data set instead, unless they are given."""
+
     # === Model (Figure 2) ===
     block: Literal["gcn", "conv1x1", "conv", "stack"] = "gcn"
     """Block that makes a stage's score map: the paper's, or a rival of Tables 1 to 4."""

@@ -90,6 +90,9 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     own = recipe.callbacks if team.is_chief else None
     make_callbacks = function_of(own) if own else None
     dataset = kind.load(recipe.dataset, recipe.data_dir)
+    recipe, reasons = kind.resolve(recipe, dataset)
+    if team.is_chief and reasons:
+        print(*reasons, sep="\n", flush=True)
     task = kind(recipe, dataset)
     steps = steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.

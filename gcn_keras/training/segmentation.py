@@ -23,7 +23,7 @@ from gcn_keras.models.gcn import gcn
 from gcn_keras.plots.samples import samples_figure
 from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.recipe import SegmentationRecipe
-from gcn_keras.training import losses, validation
+from gcn_keras.training import from_data, losses, validation
 from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
@@ -59,6 +59,12 @@ class Segmentation(Task[SegmentationRecipe]):
                 check_same_names(
                     recipe.weights, legend.class_names, repr(dataset.name), dataset.class_names
                 )
+
+    @classmethod
+    def resolve(
+        cls, recipe: SegmentationRecipe, dataset: PreparedDataset
+    ) -> tuple[SegmentationRecipe, list[str]]:
+        return from_data.resolve(recipe, dataset)
 
     def loss(self) -> keras.losses.Loss:
         weights, hardest = self._class_weights(), self.recipe.ohem

@@ -60,6 +60,16 @@ class Task(abc.ABC, Generic[R]):
         self.split = dataset.validation_split(recipe.val_split)
 
     @classmethod
+    def resolve(cls, recipe: R, dataset: PreparedDataset) -> tuple[R, list[str]]:
+        """The recipe with values of what it leaves to the data set, and a line for each.
+
+        Raises:
+            UsageError: what follows does not go with what is given.
+            UserError, DATA_ERRORS: the data set cannot be used.
+        """
+        return recipe, []
+
+    @classmethod
     def build(cls, recipe: R, num_classes: int) -> keras.Model:
         """The recipe's model, with the weights that it starts from.
 

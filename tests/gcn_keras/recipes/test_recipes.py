@@ -1,6 +1,7 @@
 """Recipes and the command line that replaces their values."""
 
 import dataclasses
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from gcn_keras.models.backbones import BACKBONES
 from gcn_keras.recipes import recipe
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.checks import check
-from gcn_keras.recipes.command_line import parse, resume_options
+from gcn_keras.recipes.command_line import command, parse, resume_options
 from pipelines.base.errors import ArgumentError, UsageError
 
 
@@ -20,8 +21,11 @@ from pipelines.base.errors import ArgumentError, UsageError
 def test_every_recipe_is_sound(name):
     recipe = RECIPES[name]
     assert recipe.name == name
+    given = [] if recipe.dataset else ["--dataset", "image_folder/mine"]
+    if given:
+        recipe = dataclasses.replace(recipe, dataset="image_folder/mine")
     check(recipe)
-    assert parse(["--recipe", name]) == parse([f"--recipe={name}"]) == recipe
+    assert parse(["--recipe", name, *given]) == parse([f"--recipe={name}", *given]) == recipe
 
 
 def test_the_papers_settings():
@@ -185,6 +189,7 @@ SINCE_THEN = {
     "sharpness": 0.0,
     "erase": 0.0,
     "mix": "none",
+    "from_data": [],
     "ema": 0.0,
     "callbacks": None,
     "patience": None,
@@ -238,6 +243,17 @@ def test_options_replace_fields(tmp_path):
         steps_per_epoch=9,
         export=False,
     )
+
+
+def test_options_that_are_given_do_not_follow_from_the_data():
+    given = "--crop 96 64 --no-freeze-batch-norm --steps-per-epoch=9".split()
+    recipe = parse(["--recipe", "finetune", "--dataset", "shapes", *given])
+    assert recipe.from_data == ("kernel_size", "batch", "epochs")
+    assert (recipe.crop, recipe.steps_per_epoch) == ((96, 64), 9)
+    again = shlex.split(command(recipe))
+    assert again[:3] == ["python", "-m", "gcn_keras.fit"] and parse(again[3:]) == recipe
+    whole = dataclasses.replace(recipe, from_data=(), crop=(512, 512), batch=2)
+    assert parse(shlex.split(command(whole))[3:]) == whole
 
 
 def test_recipes_are_frozen():
@@ -358,6 +374,16 @@ def test_recipes_are_frozen():
             "--dataset must be the name of a set that TFDS has, .*, got 'ImageNet'$",
         ),
         ("--recipe imagenet-pretrain --crop 100 224", "--crop must be multiples of 32, .* 100 224"),
+        (
+            "--recipe finetune",
+            "--dataset must name the data set to train on: recipe finetune has none of its own; "
+            "your own images are image_folder/NAME once they are prepared$",
+        ),
+        (
+            "--recipe finetune --dataset shapes --mode pad --scale 1 1",
+            "--crop must be given with --mode pad, where every image has to fit into it$",
+        ),
+        ("--recipe finetune --dataset shapes --kernel-size 8", "--kernel-size must be odd.*got 8$"),
         ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
     ],
 )

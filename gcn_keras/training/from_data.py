@@ -1,0 +1,133 @@
+"""What a recipe leaves to its data set: `SegmentationRecipe.from_data`.
+
+All of it is our choice, made for a few hundred to a few thousand photographs.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gcn_keras.models.backbones import BACKBONES
+from gcn_keras.recipes import checks
+from gcn_keras.recipes.recipe import SegmentationRecipe
+from pipelines.base.errors import UserError
+from pipelines.datasets import PreparedDataset
+from pipelines.stream.evaluation import image_sizes
+
+MOST_IMAGES = 200  # whose sizes are looked at
+LARGEST_CROP = 512  # the paper's
+SMALL_SHARE = 0.1  # of an image: a crop that shows less of it is worth a word
+LARGEST_KERNEL = 15  # the paper's, for crops of 512
+LARGEST_BATCH = 8
+MOST_PIXELS = LARGEST_BATCH * 384**2  # at once, which is what a step's memory grows with
+LEAST_FOR_STATISTICS = 8  # crops of which batch norm learns something
+# A run sees so many crops times the square root of the number of images: each image 80 times where
+# there are 100, 25 times where there are 1,000. For CamVid these are the epochs of its own recipe.
+CROPS = 800
+MOST_EPOCHS = 20  # and so many validations
+
+Following = tuple[dict[str, Any], str]
+
+
+def resolve(
+    recipe: SegmentationRecipe, dataset: PreparedDataset
+) -> tuple[SegmentationRecipe, list[str]]:
+    """Gives the options that a recipe leaves to the data set their values.
+
+    Args:
+        recipe: a checked recipe.
+        dataset: the one that it names.
+
+    Returns:
+        The recipe that leaves nothing open, checked; and a line for each value that says why.
+
+    Raises:
+        UsageError: there is no such split, or a given option does not go with what follows.
+        UserError: no image can be used.
+        DATA_ERRORS: an image is damaged.
+    """
+    lines = []
+    for field, follow in _FOLLOWING.items():
+        if field in recipe.from_data:
+            values, line = follow(recipe, dataset)
+            recipe = dataclasses.replace(recipe, **values)
+            lines.append(line)
+    if recipe.from_data:
+        recipe = dataclasses.replace(recipe, from_data=())
+        checks.check(recipe)
+    return recipe, lines
+
+
+def _crop(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+    """A square as large as most images have room for."""
+    sizes = image_sizes(dataset, recipe.train_split, MOST_IMAGES, recipe.skip_errors)
+    if not len(sizes):
+        raise UserError(f"none of the images of {dataset.name!r} can be used")
+    stride = BACKBONES[recipe.backbone].p5_stride
+    shorter = int(np.median(sizes.min(axis=1)))
+    side = max(stride, min(LARGEST_CROP, shorter) // stride * stride)
+    height, width = np.median(sizes, axis=0).astype(int)
+    line = f"crop {side}×{side}: images of split {recipe.train_split!r} are {height}×{width} pixels"
+    if (share := side * side / (height * width)) < SMALL_SHARE:
+        line += (
+            f", and a crop shows {100 * share:.1g} % of it: where objects are larger than that, "
+            "prepare smaller images"
+        )
+    return {"crop": (side, side)}, line
+
+
+def _kernel_size(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+    """The paper's k, or less where that reaches from one end of P5 to the other."""
+    side = max(recipe.crop) // BACKBONES[recipe.backbone].p5_stride
+    k = min(LARGEST_KERNEL, 2 * side - 1)
+    return {"kernel_size": (k,)}, f"kernel size {k}: P5 is {side} pixels wide"
+
+
+def _batch(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+    """A power of two that leaves a step's memory moderate."""
+    most = MOST_PIXELS * recipe.accumulate // math.prod(recipe.crop)
+    most = max(1, min(LARGEST_BATCH, most, dataset.splits[recipe.train_split]))
+    batch = 2 ** (most.bit_length() - 1)
+    megapixels = batch * math.prod(recipe.crop) / 1e6
+    return {"batch": batch}, f"batch {batch}: {megapixels:.2g} million pixels a step"
+
+
+def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+    """Epochs, and their steps where those are left open, too.
+
+    The passes over few images make fewer and longer epochs: each is validated and saved.
+    """
+    images = dataset.splits[recipe.train_split]
+    crops = CROPS * math.sqrt(images)
+    steps = recipe.steps_per_epoch
+    if "steps_per_epoch" in recipe.from_data and crops > MOST_EPOCHS * images:
+        steps = round(crops / MOST_EPOCHS / recipe.batch)
+    length = steps or images // recipe.batch
+    epochs = max(1, round(crops / recipe.batch / length))
+    seen = epochs * length * recipe.batch
+    line = (
+        f"epochs {epochs}, of {length:,} steps: {seen:,} crops, {seen / images:.3g} of each of the "
+        f"{images:,} images in split {recipe.train_split!r}"
+    )
+    return {"epochs": epochs, "steps_per_epoch": steps}, line
+
+
+def _freeze_batch_norm(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+    """Whether the pretrained weights have better statistics than the crops of a step."""
+    crops = recipe.batch // recipe.accumulate
+    freeze = recipe.weights is not None and crops < LEAST_FOR_STATISTICS
+    done = "keeps the statistics of its weights" if freeze else "learns"
+    return {"freeze_batch_norm": freeze}, f"batch norm {done}: {crops} crops at once"
+
+
+# In this order: each may depend on those before it.
+_FOLLOWING: dict[str, Callable[[SegmentationRecipe, PreparedDataset], Following]] = {
+    "crop": _crop,
+    "kernel_size": _kernel_size,
+    "batch": _batch,
+    "epochs": _schedule,
+    "freeze_batch_norm": _freeze_batch_norm,
+}

@@ -1,0 +1,145 @@
+"""What follows from a data set where a recipe leaves it open."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from miniatures import noise, save
+
+from gcn_keras import RECIPES, fit
+from gcn_keras.recipes.command_line import parse
+from gcn_keras.training import from_data
+from pipelines import datasets
+from pipelines.base.errors import ArgumentError, UsageError, UserError
+
+FINETUNE = dataclasses.replace(RECIPES["finetune"], dataset="image_folder/mine")
+
+
+@pytest.fixture
+def resolve(monkeypatch):
+    """From sizes, the number of images and given options to the recipe and the lines."""
+
+    def resolved(sizes, images, options=""):
+        dataset = SimpleNamespace(name="image_folder/mine", splits={"train": images})
+        monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array(sizes).reshape(-1, 2))
+        recipe = parse(f"--recipe finetune --dataset image_folder/mine {options}".split())
+        return from_data.resolve(recipe, dataset)
+
+    return resolved
+
+
+def test_photographs(resolve):
+    recipe, lines = resolve([(480, 640), (640, 480), (480, 640)], 100)
+    assert recipe == dataclasses.replace(
+        FINETUNE,
+        from_data=(),
+        crop=(480, 480),
+        kernel_size=(15,),
+        batch=4,  # 8 · 384² pixels have room for 5 crops
+        epochs=20,
+        steps_per_epoch=100,  # 800 · √100 crops
+        freeze_batch_norm=True,
+    )
+    assert lines == [
+        "crop 480×480: images of split 'train' are 480×640 pixels",
+        "kernel size 15: P5 is 15 pixels wide",
+        "batch 4: 0.92 million pixels a step",
+        "epochs 20, of 100 steps: 8,000 crops, 80 of each of the 100 images in split 'train'",
+        "batch norm keeps the statistics of its weights: 4 crops at once",
+    ]
+
+
+def test_many_small_images(resolve):
+    """As recipe `shapes` has it but for the epochs; an epoch is a pass."""
+    recipe, lines = resolve([(128, 128)], 4000)
+    assert (recipe.crop, recipe.kernel_size, recipe.batch) == ((128, 128), (7,), 8)
+    assert (recipe.epochs, recipe.steps_per_epoch) == (13, None)  # 800 / √4000 = 12.6
+    assert not recipe.freeze_batch_norm
+    assert lines[3] == (
+        "epochs 13, of 500 steps: 52,000 crops, 13 of each of the 4,000 images in split 'train'"
+    )
+    assert lines[4] == "batch norm learns: 8 crops at once"
+
+
+def test_large_photographs(resolve):
+    recipe, lines = resolve([(3024, 4032)], 1000)
+    assert (recipe.crop, recipe.batch) == ((512, 512), 4)
+    assert lines[0] == (
+        "crop 512×512: images of split 'train' are 3024×4032 pixels, and a crop shows 2 % of it: "
+        "where objects are larger than that, prepare smaller images"
+    )
+
+
+def test_a_few_tiny_images(resolve):
+    recipe, _ = resolve([(20, 90)], 3)
+    assert (recipe.crop, recipe.kernel_size, recipe.batch) == ((32, 32), (1,), 2)
+    assert (recipe.epochs, recipe.steps_per_epoch) == (20, 35)  # 800 · √3 = 1,386 crops
+
+
+@pytest.mark.parametrize(
+    "options, wanted",
+    [
+        ("--crop 256 192", {"crop": (256, 192), "kernel_size": (15,), "batch": 8}),
+        ("--kernel-size 3 5 7 9", {"kernel_size": (3, 5, 7, 9)}),
+        ("--batch 16", {"batch": 16, "steps_per_epoch": 25, "freeze_batch_norm": False}),
+        ("--accumulate 2", {"batch": 8, "freeze_batch_norm": True}),
+        ("--epochs 2", {"epochs": 2, "steps_per_epoch": None}),
+        ("--steps-per-epoch 50", {"epochs": 40, "steps_per_epoch": 50}),
+        ("--no-freeze-batch-norm", {"freeze_batch_norm": False}),
+        ("--weights None", {"freeze_batch_norm": False}),
+        ("--backbone resnet_nearsighted --weights None", {"crop": (496, 496)}),
+    ],
+)
+def test_what_is_given_stays(resolve, options, wanted):
+    recipe, lines = resolve([(500, 500)], 100, options)
+    assert {field: getattr(recipe, field) for field in wanted} == wanted
+    assert recipe.from_data == ()
+    assert from_data.resolve(recipe, None) == (recipe, [])  # as a resumed run has it
+
+
+def test_a_given_kernel_that_does_not_fit_the_crop_that_follows(resolve):
+    with pytest.raises(ArgumentError, match="^kernel_size 15 is too large for P5, which is 4 pixe"):
+        resolve([(128, 128)], 100, "--kernel-size 15")
+
+
+def test_no_image_to_follow(resolve):
+    with pytest.raises(UserError, match="^none of the images of 'image_folder/mine' can be used$"):
+        resolve([], 100, "--skip-errors")
+
+
+def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
+    """Two steps of eight images; the run's folder has the values, whatever the data say later."""
+    for number in range(10):
+        split = tmp_path / "mine" / ("train" if number < 8 else "val")
+        save(split / "images" / f"{number}.jpg", noise(70, 80, number))
+        label = np.repeat(np.uint8([0, 1]), [40, 40])[None].repeat(70, axis=0)
+        save(split / "labels" / f"{number}.png", label)
+    (tmp_path / "mine" / "classes.txt").write_text("left\nright\n")
+    datasets.prepare("image_folder/mine", tmp_path / "mine", tmp_path / "data")
+    out, data_dir = str(tmp_path / "run"), str(tmp_path / "data")
+    options = ["--out", out, "--data-dir", data_dir, "--no-export"]
+
+    def run(*more):
+        monkeypatch.setattr("sys.argv", ["fit", *options, *more])
+        assert not fit.main()
+        return capsys.readouterr().out
+
+    begin = "--recipe finetune --dataset image_folder/mine --weights None --epochs 1 --batch 4"
+    begin += " --backbone resnet_nearsighted --schedule constant --warmup-steps 0"
+    begin = [*begin.split(), "--no-boundary-refinement", "--block", "conv1x1"]
+    said = run(*begin)
+    assert "\ncrop 64×64: images of split 'train' are 70×80 pixels\nkernel size 7: P5 is" in said
+    configuration = json.loads((tmp_path / "run" / "config.json").read_text())
+    wanted = {"crop": [64, 64], "kernel_size": [7], "batch": 4, "epochs": 1, "from_data": []}
+    assert {key: configuration[key] for key in wanted} == wanted
+    assert "is finished: mean IoU" in run(*begin)  # what was not given is as it was
+    monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array([[32, 32]]))
+    said = run("--resume", "--epochs", "2")
+    assert "goes on after 1 epochs and 0 steps" in said and "images of split" not in said
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == (
+        configuration | {"epochs": 2}
+    )
+    with pytest.raises(UsageError, match=r"with crop = \[64, 64\], and this one has \[128, 128\]"):
+        run("--resume", "--crop", "128", "128")
