@@ -54,7 +54,7 @@ async def run(*paths):
 async def run_one(path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}}
+        notebook, timeout=3600, resources={"metadata": {"path": str(path.parent)}}
     )
     await client.async_execute()
     text = "\n".join(
