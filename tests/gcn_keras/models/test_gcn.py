@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -346,6 +347,13 @@ class TestDeconvolution:
 
 
 class TestBackbones:
+    @pytest.fixture(autouse=True)
+    def one_at_a_time(self):
+        """Or seventeen networks would be held at once, beside those of the classes above."""
+        built.cache_clear()
+        yield
+        gc.collect()
+
     @pytest.mark.parametrize("name", backbones.NAMES)
     def test_strides_and_channels_are_those_declared(self, name):
         pyramid = backbones.build(name, keras.Input((64, 128, 3)))
