@@ -15,7 +15,7 @@ from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
 from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
 from pipelines import datasets
 from pipelines.base.errors import Interrupted, UserError, as_options, run_command
-from pipelines.base.files import check_folder
+from pipelines.base.files import check_folder, check_target
 from pipelines.datasets import classification as classification_sets
 
 # How data are checked, and by which score a model is the best.
@@ -31,8 +31,13 @@ def main() -> int:
     if recipe.resume and (base := recipe_to_resume(recipe)):
         recipe = command_line.parse(base=base)
     check_prepared, score, words = _BY_TASK[recipe.task]
-    run = find_run(recipe)
     os.environ["KERAS_BACKEND"] = recipe.backend
+    if recipe.show_batch:
+        check_target(Path(recipe.show_batch), "{show_batch}")
+        check_prepared(recipe.dataset, recipe.data_dir)
+        _show_batch(recipe, recipe.show_batch)
+        return 0
+    run = find_run(recipe)
     exported = recipe if isinstance(recipe, SegmentationRecipe) and recipe.export else None
     if run.finished:
         value = read_json(run.metrics).get(score)
@@ -76,6 +81,17 @@ def main() -> int:
             f"since the last start, peak memory {metrics['peak_memory_mib']} MiB\nmodel {run.best}"
         )
     return 0
+
+
+def _show_batch(recipe: Recipe, path: str) -> None:
+    from gcn_keras.training.first_batch import draw_first_batch
+    from gcn_keras.training.run import DamagedData
+
+    try:
+        draw_first_batch(recipe, path)
+    except DamagedData as error:
+        raise UserError(f"{error}; {_advice(recipe)}") from error
+    print(f"{path} shows the first training batch; leave --show-batch out to train")
 
 
 def _advice(recipe: Recipe) -> str:

@@ -158,6 +158,12 @@ def _check_results(recipe: Recipe) -> None:
     function = recipe.callbacks
     if function is not None and not re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", function):
         raise ArgumentError("callbacks", f"must be MODULE:FUNCTION, got {function!r}")
+    if recipe.show_batch is not None:
+        file = Path(recipe.show_batch)
+        if file.suffix.lower() != ".png":
+            raise ArgumentError("show_batch", f"must name a file that ends in .png, got {file}")
+        if file.exists():
+            raise ArgumentError("show_batch", f"{file} exists: name another file")
 
 
 def _check_devices(recipe: Recipe) -> None:

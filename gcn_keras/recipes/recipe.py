@@ -137,6 +137,8 @@ class Recipe:
     callbacks: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION")] = None
     """Function that returns Keras callbacks of your own, one or a list, see
     gcn_keras/training/callbacks.py."""
+    show_batch: Annotated[str | None, tyro.conf.arg(metavar="FILE.png")] = None
+    """File to draw the first training batch into, instead of training."""
 
     def stream_fields(self) -> dict[str, Any]:
         """What the recipe asks of its stream, by the names of the stream's options."""
@@ -229,7 +231,7 @@ TASKS = (SegmentationRecipe, ClassificationRecipe)
 NOT_CONFIGURATION = (
     *("out", "saved_model", "export", "data_dir", "strategy", "resume", "accept_changes"),
     *("checkpoint_steps", "keep_checkpoints", "on_nan", "validation_tile"),
-    "tensorboard_samples",
+    *("tensorboard_samples", "show_batch"),
 )
 
 

@@ -74,7 +74,7 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
 
 
 @contextlib.contextmanager
-def naming_damage() -> Iterator[None]:
+def naming_damage(what: str = "training stopped") -> Iterator[None]:
     """In its block errors of a stream become DamagedData, or a UserError with advice of its own."""
     try:
         yield
@@ -82,7 +82,7 @@ def naming_damage() -> Iterator[None]:
         if not (fault := describe_fault(error)):
             raise
         kind = UserError if "mode pad" in fault else DamagedData  # that an image does not fit
-        raise kind(f"training stopped: {fault}") from error
+        raise kind(f"{what}: {fault}") from error
 
 
 def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:

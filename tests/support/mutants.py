@@ -143,6 +143,18 @@ MUTANTS = (
         "gcn_keras/training/test_loop.py::test_a_validation_that_fails_costs_nothing",
     ),
     Mutant(
+        LOOP, "progress.ended = self.any_of(self.model.stop_training)", "progress.ended = False",
+        "gcn_keras/training/test_loop.py::TestEndedByACallback",
+    ),
+    Mutant(
+        "gcn_keras/training/tensorboard.py", "self.steps * self.batch_size", "self.steps",
+        "gcn_keras/training/test_tensorboard.py::TestRunLog",
+    ),
+    Mutant(
+        "gcn_keras/training/first_batch.py", "start=0", "start=1",
+        "gcn_keras/training/test_first_batch.py::test_it_is_that_of_the_first_step",
+    ),
+    Mutant(
         LOOP, "self.stream(self.steps_taken())", "self.stream(0)",
         "gcn_keras/training/test_loop.py::test_an_interrupted_run_ends_as_one_that_was_not",
     ),
