@@ -1,0 +1,61 @@
+"""Writes shapes' scenes of one outline, each with its class, to pretrain a backbone on.
+
+python benchmarks/shapes_classes.py DATA_DIR
+python -m gcn_keras.fit --recipe imagenet-pretrain --dataset shapes_classes --data-dir DATA_DIR …
+
+The scenes are none of the data set `shapes`, as images of ImageNet are none of the set that a model
+is tuned on.
+"""
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pipelines.building.encoding import encode_jpeg
+from pipelines.datasets.shapes import scenes
+
+SPLITS = {"train": (1000, 12_000), "validation": (2000, 600)}  # seed, scenes
+
+
+class ShapesClasses(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Scenes of one outline, and which it is."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = Path(__file__).parent
+
+    def _info(self):
+        return self.dataset_info_from_configs(
+            description="Scenes of one outline.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                    "label": tfds.features.ClassLabel(names=scenes.CLASS_NAMES[1:]),
+                    "file_name": tfds.features.Text(),
+                }
+            ),
+        )
+
+    def _split_generators(self, download_manager):
+        return {split: _scenes(*source) for split, source in SPLITS.items()}
+
+
+def _scenes(seed: int, count: int) -> Iterator[tuple[str, dict]]:
+    """The first `count` scenes that have one outline."""
+    number = -1
+    for _ in range(count):
+        classes: set[int] = set()
+        while len(classes) != 1:
+            number += 1
+            image, labels = scenes.render_scene(np.random.default_rng([seed, number]))
+            classes = set(np.unique(labels).tolist()) - {0, scenes.VOID}
+        file = io.BytesIO(encode_jpeg(image))
+        named = {"label": classes.pop() - 1, "file_name": f"{seed}-{number}"}
+        yield str(number), {"image": file, **named}
+
+
+if __name__ == "__main__":
+    ShapesClasses(data_dir=sys.argv[1], file_format="tfrecord").download_and_prepare()
