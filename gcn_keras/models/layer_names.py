@@ -64,6 +64,12 @@ def is_in_head(layer_name: str) -> bool:
     return place is not None and place.block != BACKBONE
 
 
+def is_in_backbone(layer_name: str) -> bool:
+    """Whether a layer is one of the backbone's, what it does to the image first included."""
+    place = block_of(layer_name)
+    return place is not None and place.block == BACKBONE
+
+
 def group_of(layer_name: str) -> str:
     """The first two words of a name: "conv4_block3_2_conv" is of "conv4_block3"."""
     return "_".join(layer_name.split("_")[:2])

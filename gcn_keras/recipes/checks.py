@@ -18,6 +18,7 @@ _RANGES = (
     ("at least 1", lambda x: x >= 1, "batch epochs validate_every steps_per_epoch stack_width"),
     ("at least 1", lambda x: x >= 1, "accumulate checkpoint_steps keep_checkpoints patience"),
     ("at least 0", lambda x: x >= 0, "tensorboard_samples"),
+    ("in 0…1", lambda x: 0 <= x <= 1, "backbone_learning_rate_factor"),
     ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
     ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
     ("positive", lambda x: 0 < x < math.inf, "learning_rate gradient_clip"),

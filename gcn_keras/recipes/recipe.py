@@ -94,6 +94,9 @@ class Recipe:
     ema: float = 0.0
     """Momentum of the weights' moving average, such as 0.999, which is what is validated, saved and
     exported; 0 takes the weights themselves."""
+    backbone_learning_rate_factor: float = 1.0
+    """Factor, 0…1, of the backbone's learning rate; 0 freezes it, its batch norms' statistics
+    included."""
     gradient_clip: float | None = None
     """Largest norm of a step's gradient; longer ones are shortened to it."""
     mixed_precision: Literal["none", "bfloat16", "float16"] = "none"

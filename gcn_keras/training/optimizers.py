@@ -6,18 +6,42 @@ from typing import Any, Self
 import keras
 from keras import ops
 
+from gcn_keras.models.layer_names import is_in_backbone
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training.losses import PixelCrossentropy
 from gcn_keras.training.weight_averages import WarmAverage
 
 POLY_POWER = 0.9
+NOT_DECAYED = ("bias", "gamma", "beta")
 
 
-class _SGD(WarmAverage, keras.optimizers.SGD):
+class _SlowBackbone:
+    """For an optimizer of Keras: some variables learn, and decay, at a part of the rate.
+
+    Attributes:
+        slow: their places among the variables.
+        factor: of their rate.
+        decayed: places of those whose decay is left to this class. Keras decays all at one rate.
+    """
+
+    slow: frozenset[int] = frozenset()
+    factor = 1.0
+    decayed: frozenset[int] = frozenset()
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        place = self._get_variable_index(variable)
+        if place in self.slow:
+            learning_rate = ops.cast(learning_rate, variable.dtype) * self.factor
+        if place in self.decayed:
+            self.assign_sub(variable, variable * self.weight_decay * learning_rate)
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+
+
+class _SGD(_SlowBackbone, WarmAverage, keras.optimizers.SGD):
     pass
 
 
-class _AdamW(WarmAverage, keras.optimizers.AdamW):
+class _AdamW(_SlowBackbone, WarmAverage, keras.optimizers.AdamW):
     pass
 
 
@@ -27,12 +51,20 @@ def compile_model(
     """Compiles the model with the recipe's optimizer and schedule.
 
     Args:
-        model: what is trained.
+        model: what is trained. Where its backbone is not to learn at all, its layers are frozen as
+            by Keras' `trainable`, so batch norms there keep their statistics, too.
         recipe: how.
         total_steps: steps of the whole run.
         loss: from `gcn_keras.training.losses`; None for `PixelCrossentropy`.
     """
     rate = learning_rate(recipe, total_steps)
+    factor = recipe.backbone_learning_rate_factor
+    backbone = [layer for layer in model.layers if is_in_backbone(layer.name)]
+    if factor == 0:
+        for layer in backbone:
+            layer.trainable = False
+    own = {id(variable) for layer in backbone for variable in layer.trainable_variables}
+    slow = {i: v for i, v in enumerate(model.trainable_variables) if id(v) in own and factor < 1}
     # Named here, for TensorFlow wants no name of a scope that begins as those of our classes do.
     common = {"name": recipe.optimizer, "use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
     if recipe.optimizer == "sgd":
@@ -44,7 +76,10 @@ def compile_model(
                 variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
     else:
         optimizer = _AdamW(rate, weight_decay=recipe.weight_decay, **common)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        kernels = {i: v for i, v in slow.items() if not any(n in v.name for n in NOT_DECAYED)}
+        optimizer.exclude_from_weight_decay([*kernels.values()], NOT_DECAYED)
+        optimizer.decayed = frozenset(kernels)
+    optimizer.slow, optimizer.factor = frozenset(slow), factor
     model.compile(optimizer, loss or PixelCrossentropy(), jit_compile=recipe.jit_compile)
 
 

@@ -22,6 +22,8 @@ RECIPE = dataclasses.replace(
 def make_step(accumulate: int = 1, loss=None, freeze: bool = False, replicas: int = 1, **fields):
     """A step of a convolution, a batch norm and a convolution, from the same weights each time.
 
+    The first two are named as a backbone's.
+
     Args:
         accumulate: of the step.
         loss: None for the recipe's.
@@ -51,8 +53,8 @@ def make_step(accumulate: int = 1, loss=None, freeze: bool = False, replicas: in
 def _compiled(loss, freeze: bool, fields: dict) -> keras.Model:
     keras.utils.set_random_seed(0)
     x = keras.Input((None, None, 3))
-    y = keras.layers.Conv2D(4, 3, padding="same")(x)
-    y = keras.layers.BatchNormalization(momentum=0.5, trainable=not freeze)(y)
+    y = keras.layers.Conv2D(4, 3, padding="same", name="conv1_conv")(x)
+    y = keras.layers.BatchNormalization(momentum=0.5, trainable=not freeze, name="conv1_bn")(y)
     model = keras.Model(x, keras.layers.Conv2D(3, 1, dtype="float32")(y))
     compile_model(model, dataclasses.replace(RECIPE, **fields), 100, loss)
     return model

@@ -3,7 +3,14 @@
 import pytest
 
 from gcn_keras import gcn
-from gcn_keras.models.layer_names import FIGURE, Place, block_of, group_of, is_in_head
+from gcn_keras.models.layer_names import (
+    FIGURE,
+    Place,
+    block_of,
+    group_of,
+    is_in_backbone,
+    is_in_head,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +37,7 @@ from gcn_keras.models.layer_names import FIGURE, Place, block_of, group_of, is_i
 def test_a_name(name, place, group):
     assert (block_of(name), group_of(name)) == (place, group)
     assert is_in_head(name) == (place is not None and place.block != "backbone")
+    assert is_in_backbone(name) == (place is not None and place.block == "backbone")
 
 
 @pytest.mark.parametrize("backbone", ["resnet50_gcn", "resnet18", "resnet14_tiny"])

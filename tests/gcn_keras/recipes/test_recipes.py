@@ -191,6 +191,7 @@ SINCE_THEN = {
     "mix": "none",
     "from_data": [],
     "ema": 0.0,
+    "backbone_learning_rate_factor": 1.0,
     "callbacks": None,
     "patience": None,
     "gradient_clip": None,
@@ -321,6 +322,10 @@ def test_recipes_are_frozen():
         ),
         ("--gradient-clip 0", r"--gradient-clip must be positive, got 0\.0$"),
         ("--patience 0", "--patience must be at least 1, got 0$"),
+        (
+            "--backbone-learning-rate-factor 10",
+            r"--backbone-learning-rate-factor must be in 0…1, got 10\.0$",
+        ),
         ("--ema 1", r"--ema must be at least 0 and below 1, got 1\.0$"),
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
         ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),

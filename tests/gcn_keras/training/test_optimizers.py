@@ -64,10 +64,10 @@ class TestLearningRate:
 
 
 def small_model() -> keras.Model:
-    """Convolutions and a batch norm whose bias, gamma and beta are not zero."""
+    """Convolutions, a backbone's and another, and a batch norm; bias, gamma, beta are not zero."""
     keras.utils.set_random_seed(0)
     x = keras.Input((None, None, 3))
-    y = keras.layers.Conv2D(4, 3, padding="same")(x)
+    y = keras.layers.Conv2D(4, 3, padding="same", name="conv1_conv")(x)
     y = keras.layers.Conv2DTranspose(3, 1)(keras.layers.BatchNormalization()(y))
     model = keras.Model(x, y)
     for weight in model.trainable_weights:
@@ -96,6 +96,15 @@ class TestWeightDecay:
         for weight in model.trainable_weights:
             expected = factors[weight.name] * before[weight.path]
             np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
+
+    @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+    def test_a_slow_backbone_decays_as_slowly(self, optimizer):
+        model = self.compiled(optimizer=optimizer, backbone_learning_rate_factor=0.1)
+        first, last = (w for w in model.trainable_weights if w.name == "kernel")
+        before = [kernel.numpy() for kernel in (first, last)]
+        model.train_on_batch(*self.VOID)
+        np.testing.assert_allclose(first.numpy(), (1 - 0.02 * 0.05) * before[0], rtol=1e-5)
+        np.testing.assert_allclose(last.numpy(), (1 - 0.2 * 0.05) * before[1], rtol=1e-5)
 
     def test_of_sgd_goes_through_the_momentum(self):
         """Caffe: v = momentum·v - rate·wd·w, w = w + v."""

@@ -105,6 +105,45 @@ def test_a_gradient_whose_norm_is_not_finite():
         np.testing.assert_array_equal(ours, theirs)
 
 
+def assert_slow_backbone(optimizer: str, replicas: int = 1):
+    """The first step, decay included, is a quarter as long, and the head's as it was."""
+    steps = {"optimizer": optimizer, "learning_rate": 0.5, "weight_decay": 0.1, "ema": 0.9}
+    whole = make_step(**steps)
+    slow = make_step(replicas=replicas, backbone_learning_rate_factor=0.25, **steps)
+    before = arrays(whole.model.trainable_weights)
+    moved = []
+    for step in (whole, slow):
+        assert take(step)[1] == 1
+        step.push()
+        after = arrays(step.model.trainable_weights)
+        moved.append([a - b for a, b in zip(after, before, strict=True)])
+    for place, (own, slower) in enumerate(zip(*moved, strict=True)):
+        if place == 1:  # before a batch norm a bias has no gradient but what rounding leaves
+            continue
+        expected = (0.25 if place < 4 else 1) * own
+        np.testing.assert_allclose(slower, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_backbone_learns_at_its_own_rate(optimizer):
+    assert_slow_backbone(optimizer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_backbones_rate_on_two_replicas(optimizer):
+    run_alone(Path(__file__), f"t.assert_slow_backbone({optimizer!r}, 2)", devices=2)
+
+
+def test_a_backbone_that_does_not_learn():
+    """Its batch norms do not, either."""
+    step = make_step(backbone_learning_rate_factor=0, weight_decay=0.1, ema=0.9)
+    before = arrays(step.model.weights)
+    assert take(step)[1] == 1
+    same = [np.array_equal(*pair) for pair in zip(before, state(step), strict=False)]
+    assert same == [True] * 6 + [False] * 2
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_on_jax():
@@ -115,4 +154,6 @@ def test_on_jax():
     )
     program += "\nt.assert_parts_are_one_batch()\nt.assert_clipped()\nt.assert_clipped(2)"
     program += "\nt.test_a_gradient_whose_norm_is_not_finite()"
+    program += "\nt.assert_slow_backbone('sgd')\nt.assert_slow_backbone('adamw')"
+    program += "\nt.test_a_backbone_that_does_not_learn()"
     run_alone(Path(__file__), program, "jax")
