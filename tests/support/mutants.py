@@ -43,6 +43,7 @@ BLOCKS, GCN = "gcn_keras/models/blocks.py", "gcn_keras/models/gcn.py"
 LOSSES, LOOP = "gcn_keras/training/losses.py", "gcn_keras/training/loop.py"
 STEP, OPTIMIZERS = "gcn_keras/training/tensorflow_step.py", "gcn_keras/training/optimizers.py"
 PROVENANCE = "gcn_keras/training/provenance.py"
+AVERAGES = "gcn_keras/training/weight_averages.py"
 METRICS, BOUNDARIES = "gcn_keras/evaluation/metrics.py", "gcn_keras/evaluation/boundaries.py"
 BOOTSTRAP = "gcn_keras/evaluation/bootstrap.py"
 MULTI_SCALE = "gcn_keras/inference/multi_scale.py"
@@ -128,6 +129,27 @@ MUTANTS = (
     Mutant(
         OPTIMIZERS, "recipe.weight_decay / 2", "recipe.weight_decay",
         "gcn_keras/training/test_optimizers.py::TestWeightDecay",
+    ),
+    Mutant(
+        OPTIMIZERS, "whole or gradients", "gradients",
+        "gcn_keras/training/test_optimizers.py::TestClip",
+    ),
+    Mutant(
+        OPTIMIZERS, "* self.factor", "* 1.0",
+        "gcn_keras/training/test_optimizers.py::TestWeightDecay",
+    ),
+    Mutant(
+        AVERAGES, "(1 + steps) / (10 + steps)", "1.0",
+        "gcn_keras/training/test_weight_averages.py::test_by_hand",
+    ),
+    Mutant(
+        AVERAGES, "variable.assign(value)", "pass",
+        "gcn_keras/training/test_weight_averages.py::"
+        "test_after_a_validation_that_fails_training_has_its_weights",
+    ),
+    Mutant(
+        LOOP, "score is not None for score in later", "True for score in later",
+        "gcn_keras/training/test_loop.py::TestPatience",
     ),
     Mutant(
         STEP, "variable.assign(value)", "pass",
