@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import keras
 import numpy as np
 import pytest
@@ -255,13 +256,10 @@ FORMATS = ("savedmodel", "tflite", "tflite-fp16", "tflite-int8")
 def exported(models, data_dir, tmp_path_factory):
     """The folder, the figures and what was printed."""
     out = tmp_path_factory.mktemp("exported") / "stripes"
-    done = subprocess.run(
-        [sys.executable, "-m", "gcn_keras.export", models / "three.keras", "--out", out]
-        + ["--formats", *FORMATS, "--size", "32", "40", "--dataset", "image_folder"]
-        + ["--data-dir", data_dir, "--budget", "5", "--json", out.with_suffix(".json")],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
+    done = forks.run(
+        *("gcn_keras.export", models / "three.keras", "--out", out),
+        *("--formats", *FORMATS, "--size", 32, 40, "--dataset", "image_folder"),
+        *("--data-dir", data_dir, "--budget", 5, "--json", out.with_suffix(".json")),
     )
     assert done.returncode == 0, done.stderr
     return out, json.loads(out.with_suffix(".json").read_text()), done.stdout

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import forks
 import pytest
 from PIL import Image
 from places import REPOSITORY
@@ -21,14 +22,19 @@ def data_dir(tmp_path_factory):
 
 def run(program, folder, backend="tensorflow") -> list[dict]:
     """What the program prints as JSON, a line each."""
-    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=folder,
-        env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
+    file = folder / "program.py"
+    file.write_text(program)
+    if backend == "tensorflow":
+        done = forks.run(file, cwd=folder)
+    else:
+        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, file],
+            cwd=folder,
+            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 

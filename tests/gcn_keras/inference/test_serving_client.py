@@ -14,6 +14,7 @@ import urllib.request
 from http.client import HTTPConnection
 from pathlib import Path
 
+import forks
 import grpc
 import numpy as np
 import pytest
@@ -780,7 +781,7 @@ class TestCommands:
         saved(picture(32, 32), folder / "bad.jpg")
         (folder / "bad.jpg").write_bytes((folder / "bad.jpg").read_bytes()[:300])
         out = tmp_path / "out"
-        done = run("-m", "gcn_keras.predict", address(server, kind), folder, "--out", out)
+        done = forks.run("gcn_keras.predict", address(server, kind), folder, "--out", out)
         assert done.returncode == 1, done.stderr
         assert f"error: {folder / 'bad.jpg'} is a truncated or damaged image" in done.stderr
         assert "Traceback" not in done.stderr
