@@ -5,6 +5,7 @@
 # make test-fast  those that need no training, no export and no process of their own
 # make mutants  breaks the code in one place after another, and asks whether the tests notice
 # make lint    what .ci/run asks of the code's form: style, types, the order of the imports
+# make docs    builds the documentation into build/docs/index.html; warnings are errors
 # make docs-map  draws docs/architecture.svg from the imports
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ UV ?= $(shell command -v uv)
 INSTALL = $(if $(UV),$(UV) pip install --python $(VENV)/bin/python,$(VENV)/bin/python -m pip install)
 PYTEST := TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest
 
-.PHONY: setup fit test test-fast mutants lint docs-map
+.PHONY: setup fit test test-fast mutants lint docs docs-map
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -48,6 +49,9 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python docs/architecture.py
+
+docs: $(STAMP)
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -b html -c docs . build/docs
 
 docs-map: $(STAMP)
 	$(VENV)/bin/python docs/draw_map.py
