@@ -10,6 +10,8 @@ without waiting for TensorFlow.
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
+from pipelines.base.environment import installed_version
+
 if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from gcn_keras.evaluation.mean_iou import MeanIoU as MeanIoU
     from gcn_keras.evaluation.metrics import ConfusionMatrix as ConfusionMatrix
@@ -32,6 +34,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from pipelines.stream.segmentation import training_batches as training_batches
 
     load_dataset = datasets.load
+    __version__: str
 
 # Where each name is, for `pkgutil.resolve_name`.
 _HOMES = {
@@ -60,6 +63,8 @@ __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return installed_version("gcn_keras")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return pkgutil.resolve_name(_HOMES[name])

@@ -1,9 +1,11 @@
 """The commands, a line each: `python -m gcn_keras`."""
 
 import ast
+import platform
 import sys
 from pathlib import Path
 
+from pipelines.base.environment import installed_version
 from pipelines.base.errors import UsageError, run_command
 
 COMMANDS = (
@@ -14,14 +16,25 @@ COMMANDS = (
 
 def main() -> None:
     """Entry point of the command."""
-    if words := [word for word in sys.argv[1:] if word not in ("-h", "--help")]:
+    given, help_, version = sys.argv[1:], ("-h", "--help"), ("-V", "--version")
+    if words := [word for word in given if word not in help_ + version]:
         raise UsageError(
             f"a command is python -m gcn_keras.NAME with one of {', '.join(COMMANDS)}, "
             f"got {words[0]!r}"
         )
-    print("Commands: python -m gcn_keras.NAME, whose options --help lists\n")
+    if any(word in version for word in given):
+        print(versions())
+        return
+    print("Commands: python -m gcn_keras.NAME, whose options --help lists; versions: --version\n")
     for name in COMMANDS:
         print(f"  {name:16} {summary(name)}")
+
+
+def versions() -> str:
+    """What a report of a fault begins with: this package's version and those below it."""
+    packages = {"gcn_keras": "gcn_keras", "Keras": "keras", "TensorFlow": "tensorflow"}
+    found = [f"{name} {installed_version(package)}" for name, package in packages.items()]
+    return ", ".join([*found, f"Python {platform.python_version()}"])
 
 
 def summary(name: str) -> str:

@@ -35,6 +35,16 @@ def environment_of_tensorflow() -> dict[str, str]:
     return {**kept, "KERAS_BACKEND": "tensorflow"}
 
 
+def installed_version(package: str) -> str:
+    """The version of a package, which is not imported; "not installed" if it is not."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 class _QuietTensorFlow(importlib.abc.MetaPathFinder):
     """Imports TensorFlow without the notes that its libraries write before they read a variable."""
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from places import REPOSITORY
@@ -30,8 +31,29 @@ def test_a_line_is_a_phrase(name):
     assert 10 < len(summary(name)) < 80 and "`" not in summary(name)
 
 
-def test_a_word():
-    done = run("train")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_versions(option):
+    done = run(option)
+    assert (done.returncode, done.stderr) == (0, "")
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert done.stdout == (
+        f"gcn_keras {version('gcn_keras')}, Keras {version('keras')}, "
+        f"TensorFlow {version('tensorflow')}, Python {python}\n"
+    )
+
+
+def test_versions_of_what_is_not_installed():
+    """Without site-packages: the checkout alone."""
+    done = run("--version", python=("-S",))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "gcn_keras not installed, Keras not installed, TensorFlow not installed, Python 3."
+    )
+
+
+@pytest.mark.parametrize("words", [["train"], ["--version", "train"]])
+def test_a_word(words):
+    done = run(*words)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
         f"error: a command is python -m gcn_keras.NAME with one of {', '.join(COMMANDS)}, "
@@ -39,7 +61,8 @@ def test_a_word():
     )
 
 
-def test_nothing_slow_is_imported():
-    imported = run(python=("-X", "importtime")).stderr
+@pytest.mark.parametrize("words", [[], ["--version"]])
+def test_nothing_slow_is_imported(words):
+    imported = run(*words, python=("-X", "importtime")).stderr
     assert "pipelines.base.errors" in imported
     assert not any(name in imported for name in ("numpy", "keras.", "tensorflow", "tyro"))

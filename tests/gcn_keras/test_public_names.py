@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from places import REPOSITORY
@@ -41,6 +42,10 @@ def test_all_lists_agree():
 @pytest.mark.parametrize("name", gcn_keras.__all__)
 def test_every_name_is_there(name):
     assert getattr(gcn_keras, name) is not None
+
+
+def test_the_version():
+    assert gcn_keras.__version__ == version("gcn_keras")
 
 
 def test_another_name_is_no_attribute():
