@@ -1,6 +1,5 @@
 """Exports a trained model: `python -m gcn_keras.export MODEL --out saved_models/NAME`."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from gcn_keras.deployment.deployable import (
 )
 from gcn_keras.deployment.forms import Format, export_model
 from pipelines import datasets
+from pipelines.base import extras
 from pipelines.base.errors import UsageError, UserError, as_options, run_command
 from pipelines.base.files import check_target, write_json
 
@@ -95,11 +95,9 @@ def _check_options(formats, size, dataset, split, budget) -> None:
         if not 0 <= budget < np.inf:
             raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
     if "onnx" in formats:
-        for package in ("tf2onnx", "onnxruntime"):
-            if not importlib.util.find_spec(package):
-                raise UserError(
-                    f"onnx needs {package}, which is not installed: pip install 'gcn_keras[onnx]'"
-                )
+        extras.check("onnx needs", "tf2onnx", "onnxruntime")
+    if any(kind.startswith("tflite") for kind in formats):
+        extras.check("TFLite needs", "ai_edge_litert")
 
 
 def main() -> None:

@@ -83,6 +83,8 @@ def _check(model, given, size) -> None:
             raise ArgumentError(
                 name, f"describes a network to build, but {model} is one: give one of both"
             )
+    if model is None:
+        backbones.check_installed(given.get("backbone", "resnet50"))
     check_block(given.get("block", "gcn"), given.get("kernel_size", (15,)))
     if not 2 <= given.get("num_classes", 2) <= IGNORE:
         raise ArgumentError("num_classes", f"must be in 2…{IGNORE}, got {given['num_classes']}")

@@ -3,8 +3,11 @@
 import os
 import re
 import subprocess
+import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from places import REPOSITORY
 
 
@@ -18,6 +21,19 @@ def test_each_requirement_is_pinned_with_its_hashes():
         assert hashes, name
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), name
     assert "://" not in text
+
+
+def test_every_extra_is_installed():
+    """But CUDA's libraries, and the rivals of benchmarks/, which have a file of their own."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    text = (REPOSITORY / "requirements.txt").read_text()
+    extras = project["optional-dependencies"]
+    assert re.findall(r"--extra=(\S+)", text) == sorted(extras.keys() - {"gpu", "bench"})
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.+]+)", text, re.M))
+    wanted = [*project["dependencies"], *sum((extras[e] for e in extras if e != "bench"), [])]
+    for requirement in map(Requirement, wanted):
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), requirement
 
 
 @pytest.mark.parametrize(

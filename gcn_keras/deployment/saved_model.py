@@ -19,10 +19,12 @@ from gcn_keras.deployment.graphs import IMAGES, freeze, logits_graph
 from gcn_keras.inference.legend import FILE
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.models.line_convolutions import by_lines
+from pipelines.base import extras
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
 from pipelines.base.files import remove_leftovers, replacing, temporary_beside
 from pipelines.base.imagenet import MEAN_RGB
+from pipelines.base.progress import note
 
 ONNX_OPSET = 17
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -95,11 +97,9 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
     `[B, H, W]`; its metadata have the legend as JSON under labels.json.
 
     Raises:
-        UserError: it cannot be written.
-        ImportError: tf2onnx is not installed (extras group `onnx`).
+        UserError: it cannot be written, or tf2onnx is not installed.
     """
-    import tf2onnx
-
+    tf2onnx = extras.require("onnx needs", "tf2onnx")
     graph = deployable.frozen
 
     @tf.function(input_signature=[IMAGES])
@@ -129,6 +129,9 @@ def _write(graph, legend, size, most_pixels, folder) -> None:
         module = tf.Module()
         module.legend = tf.saved_model.Asset(str(file))
         tf.saved_model.save(module, str(folder), _signatures(graph, legend, most_pixels))
+    if sentence := extras.missing("they need", "tensorflow_serving"):
+        note(f"note: the SavedModel is written without warm-up requests; {sentence}")
+        return
     extra = folder / "assets.extra"
     extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:

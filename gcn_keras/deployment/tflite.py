@@ -16,6 +16,7 @@ import numpy as np
 from gcn_keras.inference.legend import FILE, Legend
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.inference.tflite_model import quiet_stderr
+from pipelines.base import extras
 from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def convert(
             the ranges of the activations are measured; a hundred are plenty.
 
     Raises:
-        UserError: the model has another fixed size, or the converter fails.
+        UserError: the model has another fixed size, the converter fails, or ai-edge-litert is not
+            installed.
         ValueError: an unknown kind, or representative images of another shape or type.
     """
     if kind not in KINDS:
@@ -175,6 +177,7 @@ def _converter(model, size, dtype, integers):
     from gcn_keras.deployment.graphs import pad_to_stride
     from gcn_keras.deployment.xnnpack import for_xnnpack
 
+    extras.check("TFLite needs", "ai_edge_litert")
     _check_size(model, size)
     if any(layer.compute_dtype != "float32" for layer in model.layers):
         model = fold_batch_norm(model)  # a copy that computes in float32

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base import extras
+from pipelines.base.errors import ArgumentError
 
 _LEAST = 1e-8  # of a probability, whose logarithm the CRF takes
 
@@ -50,13 +51,7 @@ DEEPLAB = Parameters()
 
 def require() -> type:
     """pydensecrf's class `DenseCRF2D`; a UserError if it is not installed."""
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-    except ImportError as error:
-        raise UserError(
-            "a dense CRF needs pydensecrf2, which is not installed: pip install 'gcn_keras[crf]'"
-        ) from error
-    return DenseCRF2D
+    return extras.require("a dense CRF needs", "pydensecrf.densecrf").DenseCRF2D
 
 
 def refine(

@@ -7,6 +7,7 @@ import numpy as np
 from gcn_keras.inference.beside import cores
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
+from pipelines.base import extras
 from pipelines.base.errors import UserError
 
 # What ONNX Runtime calls them, for any batch, height and width.
@@ -30,12 +31,7 @@ class OnnxSegmenter:
 
     def __init__(self, path: str | Path):
         path = Path(path)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise UserError(
-                f"{path} needs onnxruntime, which is not installed: pip install 'gcn_keras[onnx]'"
-            ) from error
+        onnxruntime = extras.require(f"{path} needs", "onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores()  # by itself it counts physical ones
         try:

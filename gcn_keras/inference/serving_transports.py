@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from gcn_keras.inference.encoded_images import GarbageError
+from pipelines.base import extras
 from pipelines.base.errors import UsageError, UserError, printable
 
 # Signatures by their outputs. TensorFlow Serving writes a string as {"b64": …} if its name ends in
@@ -155,6 +156,7 @@ class Grpc:
     """TensorFlow Serving's PredictionService, on one channel, through no proxy."""
 
     def __init__(self, address: str, parts: Address):
+        extras.check(f"{address} needs", "tensorflow_serving")
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 

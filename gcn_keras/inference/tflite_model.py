@@ -21,6 +21,7 @@ from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
 from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.tiles import nearest_tiles
+from pipelines.base import extras
 from pipelines.base.errors import UserError
 
 _OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
@@ -80,8 +81,7 @@ class TFLiteSegmenter:
 
 def _interpreter(path: Path):
     """A LiteRT interpreter that is ready to run."""
-    from ai_edge_litert.interpreter import Interpreter
-
+    interpreter_class = extras.require(f"{path} needs", "ai_edge_litert.interpreter").Interpreter
     try:
         with open(path, "rb") as file:
             marker = file.read(8)[4:]
@@ -91,7 +91,7 @@ def _interpreter(path: Path):
         raise UserError(f"{path} is no TFLite model, or a damaged one")
     try:
         with quiet_stderr():
-            interpreter = Interpreter(str(path), num_threads=cores())
+            interpreter = interpreter_class(str(path), num_threads=cores())
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

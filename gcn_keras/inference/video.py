@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
+from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UserError, printable
 from pipelines.base.files import make_folder, replacing
 
@@ -32,13 +33,7 @@ def require_opencv() -> ModuleType:
     """The module `cv2`, its own messages silenced; a UserError if OpenCV is not installed."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError(
-            "videos need OpenCV, which is not installed: pip install 'gcn_keras[video]'"
-        ) from error
-    return cv2
+    return extras.require("videos need", "cv2")
 
 
 def check_video(video: str | Path) -> None:

@@ -1,14 +1,14 @@
 """Checks of a recipe's values, each refused in one sentence."""
 
-import importlib.util
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS
+from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS, check_installed
 from gcn_keras.recipes.recipe import LOSSES, ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
+from pipelines.base import extras
 from pipelines.base.errors import ArgumentError
 from pipelines.datasets import classification
 
@@ -58,6 +58,7 @@ def check(recipe: Recipe) -> None:
             if value is not None and not is_valid(value):
                 raise ArgumentError(field, f"must be {wanted}, got {value}")
     recipe.stream(**recipe.stream_fields()).check()
+    check_installed(recipe.backbone)
     _check_devices(recipe)
     if recipe.accept_changes and not recipe.resume:
         raise ArgumentError(
@@ -183,11 +184,8 @@ def _check_devices(recipe: Recipe) -> None:
                 "needs one device: devices exchange values within a step, got {strategy} "
                 + recipe.strategy,
             )
-    if recipe.backend == "jax" and importlib.util.find_spec("jax") is None:
-        raise ArgumentError(
-            "backend",
-            'jax needs JAX, which is not installed: pip install "gcn_keras[jax]"',
-        )
+    if recipe.backend == "jax" and (sentence := extras.missing("jax needs", "jax")):
+        raise ArgumentError("backend", sentence)
 
 
 def check_block(block: str, sizes: Sequence[int]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gcn_keras.web.desk import Desk
 from gcn_keras.web.parts import examples_html, message_html, to_html
-from pipelines.base.errors import UserError
+from pipelines.base import extras
 
 if TYPE_CHECKING:
     import fastapi
@@ -153,9 +153,4 @@ def require_gradio() -> None:
         UserError: it is not installed.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            "the page needs Gradio, which is not installed: pip install 'gcn_keras[demo]'"
-        ) from error
+    extras.require("the page needs", "gradio")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pycocotools import mask as coco_mask
+
+from pipelines.base import extras
 
 # What labelme draws lines and points with, in pixels.
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
@@ -61,6 +62,7 @@ def coco_region(segmentation: list | dict, height: int, width: int) -> np.ndarra
 
     Raises:
         ValueError, TypeError, KeyError, OverflowError: the segmentation is damaged.
+        UserError: there are polygons, and pycocotools is not installed.
     """
     if isinstance(segmentation, dict):
         return _inside_of_runs(segmentation, height, width)
@@ -69,6 +71,7 @@ def coco_region(segmentation: list | dict, height: int, width: int) -> np.ndarra
     polygons = [points for points in polygons if len(points) >= 6]
     if not polygons:
         return np.zeros((height, width), bool)
+    coco_mask = extras.require("COCO's polygons need", "pycocotools.mask")
     runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     return coco_mask.decode(runs).astype(bool)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import check_folder, writing_in
 from pipelines.building import examples
@@ -44,7 +45,7 @@ def check_source(
     Raises:
         UsageError: unknown name, a source for a generated set, or none for another, or options
             of Beam for a set that cannot use it, or together with `skip_errors`.
-        UserError: the source is no folder, or an empty one, or Beam is not installed.
+        UserError: the source is no folder, or an empty one; Beam or pycocotools is not installed.
     """
     base, _ = parse_name(name)
     if base in MIXTURES:
@@ -64,6 +65,8 @@ def check_source(
         examples.check_beam(beam_options)
     if options is not None:
         _check_options(name, base, options)
+    if base == "coco_voc":
+        extras.check("coco_voc needs", "pycocotools")
     if base in GENERATED:
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")

@@ -139,11 +139,11 @@ def test_invalid_values(fields, message):
 
 
 def test_a_missing_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(UserError) as caught:
         dense_crf.require()
     assert str(caught.value) == (
-        "a dense CRF needs pydensecrf2, which is not installed: pip install 'gcn_keras[crf]'"
+        'a dense CRF needs pydensecrf2, which is not installed: pip install "gcn_keras[crf]"'
     )
 
 

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from places import REPOSITORY
 
-from gcn_keras import export as export_command
 from gcn_keras import segment
 from gcn_keras.deployment import forms, quantization
 from gcn_keras.deployment.forms import representative_images
@@ -152,16 +151,21 @@ class TestRefuses:
         )
         assert names(tmp_path) == set()
 
-    @pytest.mark.parametrize("missing", ["tf2onnx", "onnxruntime"])
-    def test_onnx_that_is_not_installed(self, models, tmp_path, monkeypatch, missing):
-        monkeypatch.setattr(
-            export_command.importlib.util, "find_spec", lambda name: None if name == missing else 1
-        )
+    @pytest.mark.parametrize(
+        ("form", "module", "sentence"),
+        [
+            ("onnx", "tf2onnx", "onnx needs tf2onnx{}[onnx]"),
+            ("onnx", "onnxruntime", "onnx needs onnxruntime{}[onnx]"),
+            ("tflite-fp16", "ai_edge_litert", "TFLite needs ai-edge-litert{}[tflite]"),
+        ],
+    )
+    def test_what_is_not_installed(self, models, tmp_path, monkeypatch, form, module, sentence):
+        monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(UserError) as caught:
-            export(models / "three.keras", tmp_path / "out", ("onnx",))
-        assert str(caught.value) == (
-            f"onnx needs {missing}, which is not installed: pip install 'gcn_keras[onnx]'"
-        )
+            export(models / "three.keras", tmp_path / "out", (form,))
+        middle = ', which is not installed: pip install "gcn_keras'
+        assert str(caught.value) == sentence.format(middle) + '"'
+        assert names(tmp_path) == set()
 
     def test_where_figures_cannot_be_written(self, models, tmp_path):
         json_file = tmp_path / "none" / "figures.json"

@@ -84,11 +84,11 @@ def test_cityscapes(tmp_path):
 
 
 def test_a_missing_crf_is_told_of_first(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(UserError) as caught:
         reproduce.reproduce("voc", tmp_path, tmp_path / "out")
     assert str(caught.value) == (
-        "a dense CRF needs pydensecrf2, which is not installed: pip install 'gcn_keras[crf]'"
+        'a dense CRF needs pydensecrf2, which is not installed: pip install "gcn_keras[crf]"'
     )
     assert not (tmp_path / "out").exists()
 

@@ -5,7 +5,7 @@ at half the resolution of the one before. What is known of each without building
 `BACKBONES`: Keras is not imported before `build` is called.
 
     resnet50, resnet101, resnet152   keras.applications; ImageNet weights
-    resnet18, resnet34               keras-cv (imported only when asked for; needs TensorFlow)
+    resnet18, resnet34               keras-cv (an extra; needs TensorFlow)
     resnet50_gcn                     ResNet-50 with large kernels in res-4 and res-5 (Table 11)
     resnet18_slim                    basic blocks at half the width, for small data sets
     resnet14_tiny                    32 to 88 channels, for small images
@@ -19,6 +19,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipelines.base import extras
+from pipelines.base.errors import ArgumentError
 from pipelines.base.imagenet import MEAN_RGB, STD_RGB
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Backbone:
         channels: of P2, P3, P4 and P5.
         p2_stride: pixels of the image to a pixel of P2, a power of two.
         has_imagenet_weights: whether Keras publishes weights of it.
+        package: the module of another package that builds it, an extra of this one.
         mean, std: of RGB on the scale 0…255; the backbone takes (RGB - mean) / std.
     """
 
@@ -47,6 +50,7 @@ class Backbone:
     channels: tuple[int, int, int, int]
     p2_stride: int = 4
     has_imagenet_weights: bool = False
+    package: str | None = None
     mean: tuple[float, float, float] = MEAN_RGB
     std: tuple[float, float, float] = STD_RGB
 
@@ -70,8 +74,8 @@ _ALL = (
     Backbone("resnet50", "applications", (3, 4, 6, 3), _WIDE, has_imagenet_weights=True),
     Backbone("resnet101", "applications", (3, 4, 23, 3), _WIDE, has_imagenet_weights=True),
     Backbone("resnet152", "applications", (3, 8, 36, 3), _WIDE, has_imagenet_weights=True),
-    Backbone("resnet18", "from_keras_cv", (2, 2, 2, 2), _NARROW),
-    Backbone("resnet34", "from_keras_cv", (3, 4, 6, 3), _NARROW),
+    Backbone("resnet18", "from_keras_cv", (2, 2, 2, 2), _NARROW, package="keras_cv"),
+    Backbone("resnet34", "from_keras_cv", (3, 4, 6, 3), _NARROW, package="keras_cv"),
     Backbone("resnet50_gcn", "resnet50_gcn", (3, 4, 6, 3), _WIDE),
     Backbone("resnet18_slim", "residual", (2, 2, 2, 2), (32, 64, 128, 256)),
     Backbone("resnet14_tiny", "residual", (1, 1, 2, 2), (32, 64, 88, 88)),
@@ -134,6 +138,18 @@ def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyra
         )
     module = importlib.import_module(f"{__name__}.{backbone.module}")
     return module.build(backbone, x, weights)
+
+
+def check_installed(name: str) -> None:
+    """Refuses a backbone whose package is missing; imports nothing.
+
+    Raises:
+        ArgumentError: naming backbone.
+        ValueError: unknown name.
+    """
+    package = _named(name).package
+    if package and (sentence := extras.missing(f"{name} needs", package)):
+        raise ArgumentError("backbone", sentence)
 
 
 def _named(name: str) -> Backbone:

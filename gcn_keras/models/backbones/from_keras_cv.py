@@ -3,15 +3,16 @@
 import keras
 
 from gcn_keras.models.backbones import Backbone, Pyramid
+from pipelines.base import extras
+from pipelines.base.errors import ArgumentError, UserError
 
 
 def build(backbone: Backbone, x: keras.KerasTensor, weights: None = None) -> Pyramid:
     """See `backbones.build`."""
     try:
-        import keras_cv
-    except ImportError as error:
-        name = backbone.name
-        raise ValueError(f"backbone {name!r} needs the package keras-cv ({error})") from error
+        keras_cv = extras.require(f"{backbone.name} needs", "keras_cv")
+    except UserError as error:
+        raise ArgumentError("backbone", str(error)) from error
     # ResNet18Backbone and ResNet34Backbone would fetch this configuration from Kaggle.
     network = keras_cv.models.ResNetBackbone(
         stackwise_filters=list(backbone.channels),

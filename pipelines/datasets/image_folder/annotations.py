@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.base import extras
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE
 from pipelines.building import regions
@@ -161,6 +162,8 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
                 f"{path} has a box and no segmentation in annotation {entry['id']}: export "
                 "polygons or masks"
             )
+        if isinstance(entry["segmentation"], list):
+            extras.check(f"{path} has polygons, which need", "pycocotools")
         # Crowds are regions as all others: editors write what was painted as one.
         shapes[entry["image_id"]].append((names[entry["category_id"]], entry["segmentation"]))
     return [

@@ -483,6 +483,19 @@ def test_warm_up_requests(folder, signatures):
     ]
 
 
+def test_without_warm_up_requests(identity, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+    folder = export_saved_model(identity, tmp_path)
+    assert not (folder / "assets.extra").exists()
+    assert capsys.readouterr().err == (
+        "note: the SavedModel is written without warm-up requests; they need "
+        'tensorflow-serving-api, which is not installed: pip install "gcn_keras[serving]"\n'
+    )
+    images = picture(1, 32, 32)
+    found = open_segmenter(folder).segment(images)
+    np.testing.assert_array_equal(found, images.argmax(-1))
+
+
 class TestOnnx:
     def test_opens_like_the_other_forms(self, network, tmp_path):
         pytest.importorskip("tf2onnx")

@@ -138,6 +138,12 @@ def message(path) -> str:
 
 
 class TestWhatIsNoModel:
+    def test_without_litert(self, path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+        assert message(path) == (
+            f'{path} needs ai-edge-litert, which is not installed: pip install "gcn_keras[tflite]"'
+        )
+
     def test_missing(self, tmp_path):
         path = tmp_path / "a.tflite"
         assert message(path) == f"{path} cannot be read: No such file or directory"

@@ -17,6 +17,7 @@ from places import REPOSITORY
 from gcn_keras import gcn
 from gcn_keras.models import backbones, blocks
 from gcn_keras.models.gcn import bilinear_kernel, upsampling_deconvolution
+from pipelines.base.errors import ArgumentError
 
 CLASSES = 5
 TINY = "resnet14_tiny"  # the quickest to build and run
@@ -322,6 +323,23 @@ class TestOptions:
         with pytest.raises(ValueError, match=message):
             gcn(**options)
 
+    @pytest.mark.parametrize("backbone", ["resnet18", "resnet34"])
+    def test_a_backbone_whose_package_is_missing(self, backbone, monkeypatch):
+        monkeypatch.setitem(sys.modules, "keras_cv", None)
+        sentence = (
+            f"backbone {backbone} needs keras-cv, which is not installed: "
+            'pip install "gcn_keras[keras-cv]"'
+        )
+        for refuse in (backbones.check_installed, lambda name: gcn(3, name)):
+            with pytest.raises(ArgumentError) as caught:
+                refuse(backbone)
+            assert str(caught.value) == sentence
+
+    def test_other_backbones_need_no_other_package(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "keras_cv", None)
+        for name in set(backbones.NAMES) - {"resnet18", "resnet34"}:
+            backbones.check_installed(name)
+
 
 class TestDeconvolution:
     def test_doubles_bilinearly_before_training(self):
@@ -515,10 +533,13 @@ def test_no_tensorflow_import(module):
             # The pipelines read TensorFlow's files; few of their modules know nothing of it.
             whole = node.module.startswith("pipelines")
             imported.add(node.module if whole else node.module.partition(".")[0])
+            if node.module == "pipelines.base":
+                imported.update(f"pipelines.base.{alias.name}" for alias in node.names)
     assert "keras" in imported
-    plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras", "keras_cv"}
-    plain |= {"dataclasses", "functools", "importlib", "math", "re"}
-    plain |= {f"pipelines.base.{name}" for name in ("damage", "imagenet", "labels")}
+    plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras"}
+    plain |= {"dataclasses", "functools", "importlib", "math", "re", "pipelines.base"}
+    ours = ("damage", "errors", "extras", "imagenet", "labels")
+    plain |= {f"pipelines.base.{name}" for name in ours}
     assert imported <= plain
 
 

@@ -28,6 +28,21 @@ def test_every_recipe_is_sound(name):
     assert parse(["--recipe", name, *given]) == parse([f"--recipe={name}", *given]) == recipe
 
 
+@pytest.mark.parametrize(
+    ("options", "module", "sentence"),
+    [
+        ("--backbone resnet34", "keras_cv", "--backbone resnet34 needs keras-cv{}[keras-cv]"),
+        ("--backend jax", "jax", "--backend jax needs JAX{}[jax]"),
+    ],
+)
+def test_what_is_not_installed(monkeypatch, options, module, sentence):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError) as caught:
+        parse(options.split())
+    middle = ', which is not installed: pip install "gcn_keras'
+    assert str(caught.value) == sentence.format(middle) + '"'
+
+
 def test_the_papers_settings():
     """Section 4 of the paper; the learning rate and its schedule are our choice."""
     paper = RECIPES["paper"]

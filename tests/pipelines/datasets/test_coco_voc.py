@@ -1,6 +1,7 @@
 """COCO with VOC's classes, from miniature trees with the layout of the real archives."""
 
 import json
+import sys
 from pathlib import Path
 
 import builder_case
@@ -101,6 +102,16 @@ def test_configs(config, data_dir):
     assert str(caught.value) == (
         f"'coco_voc/{config}' cannot name a data set: 2014, 2017 or 2017_min1000 after the slash"
     )
+
+
+def test_pycocotools_is_asked_for_first(coco, data_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(UserError) as caught:
+        datasets.prepare("coco_voc", coco, data_dir)
+    assert str(caught.value) == (
+        'coco_voc needs pycocotools, which is not installed: pip install "gcn_keras[data]"'
+    )
+    assert not data_dir.exists()
 
 
 def test_archives_of_a_year():

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -381,6 +382,21 @@ def test_boxes_alone_are_no_regions(copy):
     assert str(caught.value) == (
         f"{copy}/annotations.json has a box and no segmentation in annotation 1: export polygons "
         "or masks"
+    )
+
+
+def test_polygons_without_pycocotools(copy, expected, monkeypatch):
+    """Run lengths are read without it."""
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    shutil.copytree(copy, copy.with_name("runs"))
+    coco(copy.with_name("runs"), compressed)
+    assert records(copy.with_name("runs")) == expected
+    coco(copy, lambda mask: [[0, 0, 9, 0, 9, 9]])
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert str(caught.value) == (
+        f"{copy}/annotations.json has polygons, which need pycocotools, which is not installed: "
+        'pip install "gcn_keras[data]"'
     )
 
 
