@@ -2,17 +2,22 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 
 import forks
 import pytest
+from documented import blocks
 from PIL import Image
 from places import REPOSITORY
 from small_runs import prepare_halves
 
 pytestmark = pytest.mark.slow
+EXAMPLES = [
+    block.text
+    for block in blocks((REPOSITORY / "docs" / "keras.md").read_text())
+    if block.language == "python"
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +59,12 @@ print(json.dumps(measured))
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_the_example_of_the_readme(data_dir, tmp_path, backend):
+def test_the_example_of_the_documentation(data_dir, tmp_path, backend):
     pytest.importorskip(backend)
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    (example,) = (block for block in blocks if "model.fit(" in block)
+    (example,) = (block for block in EXAMPLES if "model.fit(" in block)
     for given, small in (
         ('"shapes", "data"', f'"image_folder", {str(data_dir)!r}'),
+        ('"validation"', '"val"'),
         ("num_classes=7", "num_classes=2"),
         ("epochs=5, steps_per_epoch=500", "epochs=2, steps_per_epoch=3"),
         ("validation_steps=50", "validation_steps=1"),
@@ -81,8 +86,7 @@ def test_the_example_of_the_readme(data_dir, tmp_path, backend):
 @pytest.mark.parametrize("size", [(33, 65), (5, 7), (64, 96)], ids=str)
 def test_the_example_with_a_photo(tmp_path, size):
     """Of any size, smaller than the stride, too."""
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    (example,) = (block for block in blocks if "photo.jpg" in block and "model.predict(" in block)
+    (example,) = (block for block in EXAMPLES if "model.predict(" in block)
     lines = [line for line in example.splitlines() if "load_model" not in line]
     Image.new("RGB", size[::-1], "teal").save(tmp_path / "photo.jpg")
     report = "print(json.dumps({'labels': labels.shape, 'logits': logits.shape}))"
