@@ -22,7 +22,7 @@ def demo(
     allow_host: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
     examples: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")] = (),
 ) -> None:
-    """Serve a page on which images can be tried on a model. Needs pip install 'gcn_keras[demo]'.
+    """Serve a page on which images can be tried on a model. Needs pip install "gcn_keras[demo]".
 
     Nothing is asked of other hosts, and what is uploaded is deleted when it is read.
 

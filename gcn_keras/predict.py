@@ -40,7 +40,7 @@ def predict(
             only one that you trust.
         images: Images, or folders of images; results of earlier runs in them are passed over.
         video: A video, of which DIR/NAME_overlay.mp4 is made; may be given several times. Needs
-            OpenCV: pip install 'gcn_keras[video]'.
+            OpenCV: pip install "gcn_keras[video]".
         out: Folder of the results; made if absent.
         palette: Colours of this data set, such as camvid; by default those that the model
             carries, or VOC's.

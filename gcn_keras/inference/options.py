@@ -19,7 +19,7 @@ class InferenceOptions(multi_scale.MultiScale):
     """Views of the image, and a dense CRF; the default is one view of the whole image."""
 
     dense_crf: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="crf")] = False
-    """Refinement by a dense CRF. Needs pip install 'gcn_keras[crf]'."""
+    """Refinement by a dense CRF. Needs pip install "gcn_keras[crf]"."""
     crf_parameters: Annotated[crf.Parameters, tyro.conf.arg(name="crf")] = crf.DEEPLAB
     """Parameters of the dense CRF."""
 
