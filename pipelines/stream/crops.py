@@ -112,15 +112,17 @@ def _uniform_integers(draws: tf.Tensor, largest: tf.Tensor) -> tf.Tensor:
 
 def resize_image(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Resizes an image bilinearly (half-pixel centres), uint8 to float32 in 0…255."""
-    return tf.image.resize(image, tf.stack([height, width]), method="bilinear")
+    size = tf.stack([height, width])
+    return tf.image.resize(tf.cast(image, tf.float32), size, method="bilinear")
 
 
 def resize_label(label: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Resizes a label map by nearest neighbour (half-pixel centres): no new values appear."""
-    # Whole rows are copied, of the map and then of its transpose: several times as fast as
-    # tf.image.resize, which copies pixel by pixel.
+    # Whole rows are copied, then pixels of the flat map: faster than tf.image.resize.
     rows, columns = _nearest(tf.shape(label)[0], height), _nearest(tf.shape(label)[1], width)
-    return tf.transpose(tf.gather(tf.transpose(tf.gather(label, rows)), columns))
+    starts = tf.range(height) * tf.shape(label)[1]
+    flat = tf.reshape(tf.gather(label, rows), [-1])
+    return tf.gather(flat, starts[:, tf.newaxis] + columns)
 
 
 def _nearest(size: tf.Tensor, out_size: tf.Tensor) -> tf.Tensor:
