@@ -51,6 +51,7 @@ include_patterns = [f"{root_doc}.md"] + [
 ]
 exclude_patterns = [".*", "build", "data", "runs", "*.egg-info"]
 
+myst_enable_extensions = ["html_image"]
 myst_heading_anchors = 4
 highlight_language = "none"  # of indented blocks; the others name theirs
 

@@ -9,6 +9,7 @@ import pytest
 # The longest of all; they begin first, so that at the end no process works alone.
 LONGEST = (
     "test_notebooks.py",
+    "test_documentation.py",
     "training/test_resume.py",
     "training/test_devices.py",
     "deployment/test_saved_model.py",
