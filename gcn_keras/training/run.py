@@ -24,6 +24,7 @@ from gcn_keras.training.task import Task
 from gcn_keras.training.tensorboard import RunLog
 from gcn_keras.training.tensorflow_step import TensorFlowStep
 from gcn_keras.training.validation import Watched, evaluate_in_team
+from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, Interrupted, UserError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
@@ -57,6 +58,8 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
         if recipe.deterministic:
             tf.config.experimental.enable_op_determinism()
         team = make_team(recipe)
+        if recipe.mixed_precision == "bfloat16":
+            note_emulation()
         keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
         with naming_damage():
             return _train(recipe, run, team)

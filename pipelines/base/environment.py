@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 # By one of these a GPU is reached: NVIDIA's, that of Windows under Linux, AMD's.
-_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 _NOTES = re.compile(rb"^(WARNING: All log messages before absl|I\d{4} |E\d{4} .*cuInit).*\n", re.M)
 
 
@@ -60,7 +60,7 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
             def execute_quietly(module: ModuleType) -> None:
                 with _without_notes():
                     execute(module)
-                    if not any(Path(file).exists() for file in _GPU_FILES):
+                    if not any(Path(file).exists() for file in GPU_FILES):
                         module.config.list_physical_devices()  # looks for GPUs, and finds none
 
             spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]

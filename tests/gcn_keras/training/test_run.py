@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,8 +17,10 @@ from places import REPOSITORY
 from small_runs import CLASSES, SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
+from gcn_keras.training import run as training_run
 from gcn_keras.training.segmentation import Segmentation
 from pipelines import datasets
+from pipelines.base import bfloat16
 from pipelines.base.errors import ArgumentError, UserError
 
 RECIPE = dataclasses.replace(
@@ -438,3 +441,14 @@ def write_images(folder) -> dict[str, tuple[int, int]]:
         "palette": (64, 32),
         "rotated": (45, 70),
     }
+
+
+@pytest.mark.parametrize("precision, said", [("bfloat16", 1), ("none", 0), ("float16", 0)])
+def test_a_cpu_that_emulates_bfloat16_is_named(tmp_path, monkeypatch, capsys, precision, said):
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2 avx512f\n")
+    monkeypatch.setattr(bfloat16, "_CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr(bfloat16, "GPU_FILES", ())
+    monkeypatch.setattr(training_run, "_train", lambda recipe, run, team: {})
+    folder = SimpleNamespace(release=lambda: None)
+    assert training_run.train(recipe(mixed_precision=precision), folder) == {}
+    assert capsys.readouterr().err.count("no units for bfloat16") == said
