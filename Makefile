@@ -3,10 +3,13 @@
 # make test    every test, the slow ones too, three at a time; options for pytest in ARGS
 #              replace that: make test ARGS="-k gcn -x"
 # make test-fast  those that need no training, no export and no process of their own
+# make test-jax   the models' tests on JAX, with TensorFlow out of reach
 # make mutants  breaks the code in one place after another, and asks whether the tests notice
 # make lint    what .ci/run asks of the code's form: style, types, the order of the imports
 # make docs    builds the documentation into build/docs/index.html; warnings are errors
 # make docs-map  draws docs/architecture.svg from the imports
+# make wheel   builds the package into dist/
+# make wheel-test  installs that into a new environment without extras, and uses it there
 
 PYTHON ?= python3
 ARGS ?=
@@ -17,7 +20,7 @@ UV ?= $(shell command -v uv)
 INSTALL = $(if $(UV),$(UV) pip install --python $(VENV)/bin/python,$(VENV)/bin/python -m pip install)
 PYTEST := TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest
 
-.PHONY: setup fit test test-fast mutants lint docs docs-map
+.PHONY: setup fit test test-fast test-jax mutants lint docs docs-map wheel wheel-test
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -41,6 +44,11 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(PYTEST) tests -m "not slow" $(or $(ARGS),$(WORKERS))
 
+# Line convolutions are compared by TensorFlow's gradients.
+test-jax: $(STAMP)
+	KERAS_BACKEND=jax PYTHONPATH=tests/support $(PYTEST) -p without_tensorflow -m "not slow" \
+		tests/gcn_keras/models --ignore tests/gcn_keras/models/test_line_convolutions.py $(ARGS)
+
 mutants: $(STAMP)
 	$(VENV)/bin/python tests/support/mutants.py $(ARGS)
 
@@ -55,3 +63,11 @@ docs: $(STAMP)
 
 docs-map: $(STAMP)
 	$(VENV)/bin/python docs/draw_map.py
+
+# build/lib would hand on the modules of an earlier build.
+wheel: $(STAMP)
+	rm -rf build/lib dist
+	$(VENV)/bin/python -m pip wheel -q --no-deps --no-build-isolation --wheel-dir dist .
+
+wheel-test: wheel
+	$(VENV)/bin/python tests/support/try_wheel.py dist/*.whl

@@ -2,6 +2,7 @@
 
 import keras
 import pytest
+from marks import needs_tensorflow
 
 from gcn_keras import gcn
 from gcn_keras.models import backbones
@@ -80,7 +81,14 @@ def test_blocks_of_figure_2():
     assert sum(block.parameters for block in found.values()) == model.count_params()
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet18_slim", "resnet_nearsighted"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        pytest.param("resnet18", marks=needs_tensorflow),
+        "resnet18_slim",
+        "resnet_nearsighted",
+    ],
+)
 def test_every_backbone_is_told_apart(backbone):
     model = gcn(3, backbone, 3, boundary_refinement=False)
     found = blocks(model, 64, 64)

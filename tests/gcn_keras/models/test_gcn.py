@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from marks import needs_tensorflow
 from places import REPOSITORY
 
 from gcn_keras import gcn
@@ -187,6 +188,7 @@ class TestNearsighted(ModelTests):
     doublings = 4
 
 
+@needs_tensorflow
 class TestKerasCV(ModelTests):
     options = dict(backbone="resnet18", kernel_size=3)
 

@@ -1,6 +1,7 @@
 """Names of layers: where in Figure 2 each stands."""
 
 import pytest
+from marks import needs_tensorflow
 
 from gcn_keras import gcn
 from gcn_keras.models.layer_names import (
@@ -40,7 +41,10 @@ def test_a_name(name, place, group):
     assert is_in_backbone(name) == (place is not None and place.block == "backbone")
 
 
-@pytest.mark.parametrize("backbone", ["resnet50_gcn", "resnet18", "resnet14_tiny"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["resnet50_gcn", pytest.param("resnet18", marks=needs_tensorflow), "resnet14_tiny"],
+)
 def test_every_layer_of_a_network_has_a_place(backbone):
     names = [layer.name for layer in gcn(3, backbone, 3).layers]
     places = {name: block_of(name) for name in names}
