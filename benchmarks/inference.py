@@ -6,7 +6,8 @@ GCN on ResNet50 and on MobileNetV3, k = 15, 21 classes, random weights, 512×512
 saved_models/shapes at 128×128. Every form takes the same uint8 images and gives the same thing, a
 label map for each; each runs in a process of its own with all cores, in turns, `--rounds` of them;
 the turn with the lowest median counts, as it was disturbed least. PyTorch runs where it is
-installed (extras group `bench`), with ResNet50 alone, and ONNX Runtime likewise (`onnx`).
+installed (extras group `bench`), with ResNet50 alone, and ONNX Runtime likewise (`onnx`); bfloat16
+where the CPU does not emulate it.
 """
 
 import importlib.util
@@ -25,6 +26,7 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
+from pipelines.base.bfloat16 import emulates_bfloat16  # noqa: E402
 from pipelines.base.errors import UserError, run_command  # noqa: E402
 
 MODELS = {  # side of the images; after "gcn_" the backbone
@@ -38,6 +40,7 @@ EXPORTED = {
     "Keras predict": "model.keras",
     "SavedModel of model.export": "keras_export",
     "SavedModel of this project": "versions/1",
+    "SavedModel in bfloat16": "bfloat16/1",
     "TFLite fp32": "model.tflite",
     "TFLite fp16": "model-fp16.tflite",
     "TFLite int8": "model-int8.tflite",
@@ -72,6 +75,9 @@ def write_forms(name: str, folder: Path) -> None:
     model.export(folder / EXPORTED["SavedModel of model.export"], verbose=False)
     deployable = Deployable(model, Legend.unnamed(model.output.shape[-1]))
     export_saved_model(deployable, folder / "versions")
+    if not emulates_bfloat16():
+        shorter = Deployable(model, deployable.legend, precision="bfloat16")
+        export_saved_model(shorter, folder / "bfloat16")
     for kind, path in (("tflite", "model.tflite"), ("tflite-fp16", "model-fp16.tflite")):
         (folder / path).write_bytes(tflite.convert(deployable.folded, kind, size))
     representative = [image[None] for image in pictures(name, 8)]

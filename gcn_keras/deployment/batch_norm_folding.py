@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 
-def fold_batch_norm(model: keras.Model) -> keras.Model:
-    """Copies a model for deployment: batch norms folded, everything in float32.
+def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
+    """Copies a model for deployment: batch norms folded, everything in one number type.
 
     A batch norm that follows a convolution, plain or depthwise, and is all that reads it, is taken
     into the convolution's kernel and bias; the outputs are those of the model at inference, up to
@@ -13,6 +13,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Args:
         model: a functional model. It is left as it is, and shares nothing with the copy.
+        dtype: of the copy's weights and of what it computes; models that are layers keep theirs.
 
     Returns:
         A functional model, not compiled, in which the layers that are left keep their names.
@@ -25,7 +26,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     def copy(layer):
         config = layer.get_config()
         if "dtype" in config:  # models that are layers have none
-            config["dtype"] = "float32"  # trained in mixed precision or not
+            config["dtype"] = dtype  # trained in mixed precision or not
         if layer.name in convolutions:
             config["use_bias"] = True
         return type(layer).from_config(config)

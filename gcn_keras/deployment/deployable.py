@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import STRIDE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # A small file may announce any number of pixels, and bring a server down (our choice).
 MOST_PIXELS = 2**26
 WARM_UP_SIZE = (256, 256)
+Precision = Literal["float32", "bfloat16"]
 
 
 def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
@@ -40,6 +42,21 @@ def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
         )
 
 
+def check_precision(precision: Precision, formats: Sequence[str]) -> None:
+    """Refuses formats that cannot be written in this precision: only a SavedModel has bfloat16.
+
+    Raises:
+        ArgumentError: naming them.
+    """
+    others = [kind for kind in formats if kind != "savedmodel"]
+    if precision != "float32" and others:
+        raise ArgumentError(
+            "precision",
+            f"must be float32 for {', '.join(others)}, got {precision}: only savedmodel can be "
+            "in it, so export that alone",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Deployable:
     """A trained model, and what the writers of its forms need.
@@ -48,6 +65,7 @@ class Deployable:
         network: the Keras model from images, whose sides are multiples of `STRIDE`, to logits.
         legend: names and colours of its classes.
         path: the file that it comes from; None for a model in memory.
+        precision: number type in which the deployed model keeps its weights and computes.
 
     Raises:
         ValueError: the legend has another number of classes than the model.
@@ -56,6 +74,7 @@ class Deployable:
     network: keras.Model
     legend: Legend
     path: Path | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self):
         if len(self.legend.class_names) != self.network.output.shape[-1]:
@@ -72,7 +91,12 @@ class Deployable:
         return self.path
 
     @classmethod
-    def load(cls, path: Path, dataset: PreparedDataset | None = None) -> Deployable:
+    def load(
+        cls,
+        path: Path,
+        dataset: PreparedDataset | None = None,
+        precision: Precision = "float32",
+    ) -> Deployable:
         """Loads a `.keras` file with its legend; one that has none gets that of the data set that
         it is used on, or numbers for names.
 
@@ -84,18 +108,21 @@ class Deployable:
         if dataset is not None:
             check_same_classes(segmenter, path, dataset)
             legend = legend or Legend.of(dataset)
-        return cls(segmenter.model, legend or Legend.unnamed(segmenter.num_classes), path)
+        legend = legend or Legend.unnamed(segmenter.num_classes)
+        return cls(segmenter.model, legend, path, precision)
 
     @functools.cached_property
     def folded(self) -> keras.Model:
-        """The network with its batch norms folded, in float32."""
+        """The network with its batch norms folded, in `precision`."""
         from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
 
-        return fold_batch_norm(self.network)
+        return fold_batch_norm(self.network, self.precision)
 
     @functools.cached_property
-    def frozen(self) -> tf.types.experimental.ConcreteFunction:
-        """The graph of the folded network, its weights constants."""
-        from gcn_keras.deployment.graphs import freeze, logits_graph
+    def graph(self) -> tf.types.experimental.ConcreteFunction:
+        """`graphs.logits_graph` of the folded network, long convolutions line by line."""
+        from gcn_keras.deployment.graphs import logits_graph
+        from gcn_keras.models.line_convolutions import by_lines
 
-        return freeze(logits_graph(self.folded))
+        with by_lines(self.folded):
+            return logits_graph(self.folded)

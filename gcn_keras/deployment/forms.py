@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gcn_keras.deployment.deployable import MOST_PIXELS, WARM_UP_SIZE, Deployable
+from gcn_keras.deployment.deployable import (
+    MOST_PIXELS,
+    WARM_UP_SIZE,
+    Deployable,
+    check_precision,
+)
 from gcn_keras.inference.padding import pad_with_mean
+from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, printable
 from pipelines.base.files import replacing
 
@@ -71,7 +77,8 @@ def export_model(
         `split`, and `formats`, the rows of `quantization.report`.
 
     Raises:
-        ValueError: the model comes from no file; int8 without a data set.
+        ValueError: the model comes from no file; int8 without a data set; a format that has not
+            the model's precision.
         UserError: TFLite without a size, for a model of any; no int8 model keeps within the
             budget; something cannot be converted, read or written.
     """
@@ -79,6 +86,9 @@ def export_model(
 
     from gcn_keras.deployment.quantization import markdown, report
 
+    check_precision(deployable.precision, formats)
+    if deployable.precision == "bfloat16":
+        note_emulation()
     figures: dict = {"model": str(deployable.file)}
     size = _size_of_files(deployable.network, formats, size)
     split = dataset.validation_split(split) if dataset else ""
@@ -113,7 +123,7 @@ def _size_of_files(network, formats, size) -> tuple[int, int] | None:
 
 
 def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
-    """What folding and freezing gave.
+    """What folding gave, and convolving line by line.
 
     Args:
         deployable: a model from a file.
@@ -128,12 +138,13 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
 
     from gcn_keras.deployment.graphs import logits_graph
 
-    functions = logits_graph(deployable.network), deployable.frozen
+    functions = logits_graph(deployable.network), deployable.graph
     height, width = size or _COMPARED_SIZE
     pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
     times = _times(functions, tf.constant(pixels, tf.uint8))
     models = deployable.network, deployable.folded
-    sizes = deployable.file.stat().st_size, functions[1].graph.as_graph_def().ByteSize()
+    weights = sum(v.dtype.size * v.shape.num_elements() for v in deployable.graph.variables)
+    sizes = deployable.file.stat().st_size, weights + functions[1].graph.as_graph_def().ByteSize()
     training, deployed = (
         {
             "layers": len(model.layers),

@@ -1,13 +1,10 @@
-"""TensorFlow graphs around a network: padding to its stride and back, weights as constants."""
+"""TensorFlow graphs around a network: padding to its stride and back."""
 
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
-
-# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from gcn_keras.inference.padding import STRIDE
 from pipelines.base.imagenet import MEAN_RGB
@@ -27,14 +24,10 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     def logits(images):
         shape = tf.shape(images)
         padded = pad_to_stride(images, tf.unstack(shape[:3]))
-        return model(padded, training=False)[:, : shape[1], : shape[2]]
+        logits = model(padded, training=False)[:, : shape[1], : shape[2]]
+        return tf.cast(logits, tf.float32)
 
     return logits.get_concrete_function()
-
-
-def freeze(graph: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
-    """The same function with its variables as constants; it gives a list of its outputs."""
-    return convert_variables_to_constants_v2(graph)
 
 
 def pad_to_stride(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:

@@ -14,11 +14,11 @@ from gcn_keras.deployment.deployable import (
     WARM_UP_SIZE,
     Deployable,
     check_most_pixels,
+    check_precision,
 )
-from gcn_keras.deployment.graphs import IMAGES, freeze, logits_graph
+from gcn_keras.deployment.graphs import IMAGES, logits_graph
 from gcn_keras.inference.legend import FILE
 from gcn_keras.inference.padding import STRIDE
-from gcn_keras.models.line_convolutions import by_lines
 from pipelines.base import extras
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
@@ -74,15 +74,13 @@ def export_saved_model(
         UserError: it cannot be written.
     """
     check_most_pixels(most_pixels, size)
-    with by_lines(deployable.folded):
-        graph = freeze(logits_graph(deployable.folded))
     directory = Path(directory)
     # TF Serving takes numbers for versions and nothing else.
     temporary = temporary_beside(directory / f"version-{uuid.uuid4().hex}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         remove_leftovers(directory)
-        _write(graph, deployable.legend, size, most_pixels, temporary)
+        _write(deployable, size, most_pixels, temporary)
         return _rename_to_next_version(temporary, directory)
     except OSError as error:
         raise UserError(f"cannot export to {directory}: {error.strerror or error}") from error
@@ -97,14 +95,16 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
     `[B, H, W]`; its metadata have the legend as JSON under labels.json.
 
     Raises:
+        ArgumentError: the model is to be in bfloat16.
         UserError: it cannot be written, or tf2onnx is not installed.
     """
+    check_precision(deployable.precision, ("onnx",))
     tf2onnx = extras.require("onnx needs", "tf2onnx")
-    graph = deployable.frozen
+    graph = logits_graph(deployable.folded)
 
     @tf.function(input_signature=[IMAGES])
     def labels(images):
-        return {"labels": _labels(_call(graph, images))}
+        return {"labels": _labels(graph(images))}
 
     content, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=ONNX_OPSET)
     content.metadata_props.add(key=FILE, value=deployable.legend.json)
@@ -112,23 +112,21 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
         temporary.write_bytes(content.SerializeToString())
 
 
-def _call(graph, images) -> tf.Tensor:
-    """Logits by a frozen graph. All signatures refer to it: there is one copy of the weights."""
-    [logits] = graph(images)
-    return tf.ensure_shape(logits, graph.outputs[0].shape)
-
-
 def _labels(logits) -> tf.Tensor:
     return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
 
 
-def _write(graph, legend, size, most_pixels, folder) -> None:
+def _write(deployable, size, most_pixels, folder) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "labels.json")
-        legend.write(file)
+        deployable.legend.write(file)
         module = tf.Module()
         module.legend = tf.saved_model.Asset(str(file))
-        tf.saved_model.save(module, str(folder), _signatures(graph, legend, most_pixels))
+        # As variables, not as constants of the graph: TensorFlow copies a graph a dozen times
+        # while it loads and optimises it. All signatures read the same ones.
+        module.weights = [variable.value for variable in deployable.folded.variables]
+        signatures = _signatures(deployable.graph, deployable.legend, most_pixels)
+        tf.saved_model.save(module, str(folder), signatures)
     if sentence := extras.missing("they need", "tensorflow_serving"):
         note(f"note: the SavedModel is written without warm-up requests; {sentence}")
         return
@@ -156,7 +154,7 @@ def _rename_to_next_version(temporary: Path, directory: Path) -> Path:
 def _signatures(graph, legend, most_pixels) -> dict:
     @tf.function(input_signature=[IMAGES])
     def serving_default(images):
-        logits = _call(graph, images)
+        logits = graph(images)
         return {
             "labels": _labels(logits),
             "scores": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
@@ -164,7 +162,7 @@ def _signatures(graph, legend, most_pixels) -> dict:
 
     @tf.function(input_signature=[IMAGES])
     def logits(images):
-        return {"logits": _call(graph, images)}
+        return {"logits": graph(images)}
 
     encoded = tf.TensorSpec((None,), tf.string, name="bytes")
 
@@ -179,14 +177,14 @@ def _signatures(graph, legend, most_pixels) -> dict:
 
         def together():
             images = tf.map_fn(decode_image, bytes, fn_output_signature=_IMAGE)
-            labels = _labels(_call(graph, images))[..., None]
+            labels = _labels(graph(images))[..., None]
             return tf.map_fn(tf.io.encode_png, labels, fn_output_signature=tf.string)
 
         # Padding the smaller ones to the largest would make a batch, too; but then an image's
         # labels near its borders would depend on the images that happen to come with it.
         def one_by_one():
             def label(encoded):
-                labels = _labels(_call(graph, decode_image(encoded)[None]))
+                labels = _labels(graph(decode_image(encoded)[None]))
                 return tf.io.encode_png(labels[0, :, :, None])
 
             # Each takes all cores already, and together they would take memory.

@@ -20,7 +20,7 @@ from gcn_keras.export import export
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
-from pipelines.base import labels
+from pipelines.base import bfloat16, labels
 from pipelines.base.errors import UsageError, UserError
 
 CLASSES = ("red", "green", "blue")
@@ -104,6 +104,11 @@ class TestRefuses:
                 "--size must be a height and a width of at least 1, got 0 and 32",
             ),
             ({"formats": ()}, "--formats must name at least one"),
+            (
+                {"formats": ("savedmodel", "tflite"), "size": (9, 9), "precision": "bfloat16"},
+                "--precision must be float32 for tflite, got bfloat16: only savedmodel can be in "
+                "it, so export that alone",
+            ),
             (
                 {"formats": ("tflite",)},
                 "TFLite files take images of one size, and this model takes any: name it by "
@@ -267,6 +272,17 @@ def exported(models, data_dir, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return out, json.loads(out.with_suffix(".json").read_text()), done.stdout
+
+
+def test_bfloat16_where_the_cpu_emulates_it(models, tmp_path, monkeypatch, capsys):
+    """The file is written, with a warning, for a machine that does not."""
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text("flags\t\t: fpu avx2 avx512f\n")
+    monkeypatch.setattr(bfloat16, "_CPU", cpu)
+    monkeypatch.setattr(bfloat16, "GPU_FILES", ())
+    export(models / "three.keras", tmp_path / "out", precision="bfloat16")
+    assert capsys.readouterr().err.count("no units for bfloat16") == 1
+    assert open_segmenter(tmp_path / "out").legend.class_names == ("class 0", "class 1", "class 2")
 
 
 @pytest.mark.slow

@@ -331,6 +331,14 @@ MUTANTS = (
         "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_what_they_take_and_give",
     ),
     Mutant(
+        "pipelines/base/bfloat16.py", "and not has_gpu and", "and",
+        "pipelines/base/test_bfloat16.py::test_a_gpu_computes_instead",
+    ),
+    Mutant(
+        "gcn_keras/deployment/deployable.py", 'if precision != "float32" and others:', "if False:",
+        "gcn_keras/deployment/test_saved_model.py::TestBfloat16::test_other_forms_are_refused",
+    ),
+    Mutant(
         "gcn_keras/deployment/saved_model.py", "max(versions, default=0) + 1", "1",
         "gcn_keras/deployment/test_saved_model.py::TestVersions::test_follow_each_other",
     ),
