@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
 from gcn_keras.deployment.deployable import (
     MOST_PIXELS,
     WARM_UP_SIZE,
@@ -101,10 +104,13 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
     check_precision(deployable.precision, ("onnx",))
     tf2onnx = extras.require("onnx needs", "tf2onnx")
     graph = logits_graph(deployable.folded)
+    # tf2onnx makes inputs of what a graph has taken from outside and is no variable.
+    frozen = convert_variables_to_constants_v2(graph)
 
     @tf.function(input_signature=[IMAGES])
     def labels(images):
-        return {"labels": _labels(graph(images))}
+        [logits] = frozen(images)
+        return {"labels": _labels(tf.ensure_shape(logits, graph.outputs[0].shape))}
 
     content, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=ONNX_OPSET)
     content.metadata_props.add(key=FILE, value=deployable.legend.json)
