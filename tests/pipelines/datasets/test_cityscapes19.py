@@ -297,7 +297,10 @@ def test_another_size(item):
     save(item.label, np.zeros((6, 4), np.uint8))
     with pytest.raises(UserError) as caught:
         cityscapes19.make_example(item)
-    assert str(caught.value) == (f"{item.label} is 4x6 pixels, but its image {item.image} is 6x4")
+    assert str(caught.value) == (
+        f"{item.label} is 4x6 pixels, but its image {item.image} is 6x4: was it drawn before the "
+        "image was turned upright?"
+    )
 
 
 def test_values_that_are_no_label_id(item):
