@@ -89,40 +89,63 @@ _SHAPES = SegmentationRecipe(
     warmup_steps=100,
     batch_norm_momentum=0.97,
 )
-# From scratch on the 367 photographs of CamVid.
-_CAMVID = dataclasses.replace(
+# Photographs from scratch: the paper's question, in a quarter of an hour a run on two cores.
+_CAMVID_ABLATION = dataclasses.replace(
     _SHAPES,
-    name="camvid",
+    name="camvid-ablation",
     dataset="camvid",
     backbone="resnet18_slim",
-    kernel_size=(7, 7, 11, 15),
+    kernel_size=(15,),
+    boundary_refinement=False,
     crop=(256, 256),
     scale=(0.6, 1.6),
     jitter=0.3,
-    epochs=42,
+    epochs=8,
     weight_decay=0.02,
-    warmup_steps=200,
+    warmup_steps=50,
     batch_norm_momentum=0.95,
     class_weights="median-frequency",
-    validate_every=6,
+    validate_every=8,
+    export=False,
+)
+# The model of saved_models/camvid, from the 367 photographs of CamVid alone. They show three
+# streets, so what a model knows of their light and colours is worth little in a fourth one.
+_CAMVID = dataclasses.replace(
+    _CAMVID_ABLATION,
+    name="camvid",
+    kernel_size=(7, 7, 11, 15),
+    boundary_refinement=True,
+    scale=(0.5, 1.75),
+    jitter=0.5,
+    hue=0.05,
+    erase=0.3,
+    mix="classmix",
+    epochs=140,
+    weight_decay=0.05,
+    warmup_steps=200,
+    ema=0.999,
+    class_weights="sqrt",
+    validate_every=14,
+    export=True,
 )
 # Any data set, from ImageNet weights: the habits of fine-tuning, tried on few sets of our own. The
 # values of what is in `from_data` follow in `training.from_data`; those here are of no account.
 _FINETUNE = dataclasses.replace(
-    _CAMVID,
+    _CAMVID_ABLATION,
     name="finetune",
     dataset="",  # is to be named
     backbone="resnet50",
     weights="imagenet",
     from_data=("crop", "kernel_size", "batch", "epochs", "steps_per_epoch", "freeze_batch_norm"),
     crop=(512, 512),
-    kernel_size=(15,),
+    boundary_refinement=True,
     learning_rate=3e-4,
     weight_decay=0.01,
     warmup_steps=100,
     batch_norm_momentum=0.97,
     class_weights="sqrt",
     validate_every=1,
+    export=True,
 )
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -143,17 +166,7 @@ RECIPES: dict[str, Recipe] = {
             export=False,
         ),
         _CAMVID,
-        # The paper's question asked of photographs, in a quarter of an hour a run on two cores.
-        dataclasses.replace(
-            _CAMVID,
-            name="camvid-ablation",
-            kernel_size=(15,),
-            boundary_refinement=False,
-            epochs=8,
-            warmup_steps=50,
-            validate_every=8,
-            export=False,
-        ),
+        _CAMVID_ABLATION,
         _FINETUNE,
         _PAPER,
         _VOC_ABLATION,

@@ -1,4 +1,4 @@
-"""The model that comes with the repository: all of its forms, and what its card says of them."""
+"""The models in the box: all of their forms, and what their cards say of them."""
 
 import numpy as np
 import pytest
@@ -46,3 +46,30 @@ def test_together_they_are_small():
     files = [file for file in (BOX / "1").rglob("*") if file.is_file()]
     files += [file for file in BOX.iterdir() if file.name.startswith(("shapes", "labels"))]
     assert sum(file.stat().st_size for file in files) < 10 * 2**20
+
+
+STREETS = REPOSITORY / "saved_models" / "camvid"
+
+
+@pytest.fixture(scope="module")
+def mosaic():
+    """No street, but of the size of one: `[1, 360, 480, 3]`."""
+    images = [scenes.render_scene(np.random.default_rng([7, seed]))[0] for seed in range(12)]
+    rows = [np.concatenate(images[4 * row : 4 * row + 4], axis=1) for row in range(3)]
+    return np.concatenate(rows)[None, :360, :480]
+
+
+@pytest.mark.parametrize(
+    ("form", "least"), [("1", 0.9999), ("camvid-fp16.tflite", 0.999), ("camvid-int8.tflite", 0.95)]
+)
+def test_forms_of_camvid_agree_with_keras(form, least, mosaic):
+    keras_model, other = open_segmenter(STREETS / "camvid.keras"), open_segmenter(STREETS / form)
+    assert other.legend.class_names == keras_model.legend.class_names
+    assert other.legend.class_names[:3] == ("sky", "building", "pole")
+    assert np.mean(other.segment(mosaic) == keras_model.segment(mosaic)) > least
+    assert form in (STREETS / "README.md").read_text()
+
+
+def test_camvid_is_small():
+    files = [file for file in STREETS.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 40 * 2**20
