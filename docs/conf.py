@@ -43,7 +43,12 @@ MENU = {
     "docs/experiments": {"Notebooks": ["notebooks/README"]},
     "docs/data-sets": {"Layouts": [f"{DATA_SETS}*/README"]},
     "docs/deployment": {
-        "More": ["serving/README", "saved_models/README", "saved_models/shapes/README"],
+        "More": [
+            "serving/README",
+            "saved_models/README",
+            "saved_models/camvid/README",
+            "saved_models/shapes/README",
+        ],
     },
 }  # fmt: skip
 include_patterns = [f"{root_doc}.md"] + [
