@@ -100,8 +100,10 @@ def _advice(recipe: Recipe) -> str:
     doctor = shlex.join(
         ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
     )
-    skip = "" if recipe.skip_errors else "; --skip-errors trains without it"
-    return f"{doctor} names what is damaged{skip}"
+    if recipe.skip_errors:
+        return f"{doctor} names what is damaged"
+    mixes = isinstance(recipe, SegmentationRecipe) and recipe.mix != "none"  # which excludes it
+    return f"{doctor} names what is damaged; --skip-errors{' --mix none' * mixes} trains without it"
 
 
 def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from gcn_keras import RECIPES, fit
+from gcn_keras.recipes import command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines.base.errors import Interrupted, UserError
 
@@ -111,3 +112,21 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     assert fit.main() == 0
     said = f"{out} is finished: mean IoU 0.5000; its model is exported now\n"
     assert capsys.readouterr().out == said and len(exports) == 3
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "advice"),
+    [
+        ("shapes", {}, "; --skip-errors trains without it"),
+        ("shapes", {"skip_errors": True}, ""),
+        ("camvid", {}, "; --skip-errors --mix none trains without it"),
+    ],
+)
+def test_what_is_advised_of_damaged_data_can_be_done(recipe, changes, advice):
+    recipe = dataclasses.replace(RECIPES[recipe], **changes)
+    said = fit._advice(recipe)
+    doctor = f"python -m pipelines.doctor {recipe.dataset} --data-dir data names what is damaged"
+    assert said == doctor + advice
+    if advice:
+        options = advice.removeprefix("; ").removesuffix(" trains without it").split()
+        assert command_line.parse(["--recipe", recipe.name, *options]).skip_errors
