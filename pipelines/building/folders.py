@@ -1,6 +1,7 @@
 """Files below a folder: the names by which folders are known, ids of images, what lies there."""
 
 import functools
+import itertools
 import os
 import re
 import unicodedata
@@ -109,10 +110,9 @@ def name_is_of(folder: Path, kinds: Iterable[str]) -> bool:
 
 def compounds(splits: Iterable[str], kinds: Iterable[str]) -> set[str]:
     """Names of a split and of what is in it, in one: "train_masks", "masks-train", "trainmasks"."""
-    both = [(split, kind) for kinds in [tuple(kinds)] for split in splits for kind in kinds]
     return {
         between.join(order)
-        for pair in both
+        for pair in itertools.product(splits, kinds)
         for order in (pair, pair[::-1])
         for between in ("_", "-", " ", "")
     }
