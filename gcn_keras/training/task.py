@@ -22,7 +22,7 @@ from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.validation import Example, Predict
-from pipelines.base.errors import UserError, printable
+from pipelines.base.errors import ArgumentError, UserError, printable
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import occurring_classes
 
@@ -83,6 +83,8 @@ class Task(abc.ABC, Generic[R]):
             given["weights"] = None
         try:
             model = cls.network(num_classes=num_classes, **given)
+        except ArgumentError as error:  # a run that fails, not a wrong option
+            raise UserError.naming(error.template) from error
         except ValueError as error:
             raise UserError(str(error)) from error
         if path:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gcn_keras.models.backbones import Backbone, Pyramid
 from pipelines.base.damage import DAMAGE, reason_of
+from pipelines.base.errors import ArgumentError
 
 
 class _Network(NamedTuple):
@@ -138,9 +139,10 @@ def _published(backbone: Backbone, network: _Network, weights: str) -> keras.Mod
         try:
             return load()
         except Exception as error:  # urllib, socket and hash errors have no common base
-            raise ValueError(
-                f"the ImageNet weights of {backbone.name} could not be downloaded ({error}): fetch "
-                f"{_PAGE}{network.file} by hand and give its path as weights"
+            raise ArgumentError(
+                "weights",
+                f"imagenet of {backbone.name} could not be downloaded ({error}): fetch "
+                f"{_PAGE}{network.file} by hand and give {{weights}} its path",
             ) from error
     if not Path(weights).is_file():
         raise ValueError(f"no weights file at {weights}")

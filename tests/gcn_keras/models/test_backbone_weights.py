@@ -1,5 +1,7 @@
 """Networks of keras.applications compute, within a model, what they did on ImageNet."""
 
+import dataclasses
+
 import h5py
 import keras
 import numpy as np
@@ -7,8 +9,10 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format
 from keras.src.utils import file_utils
 
-from gcn_keras import gcn
+from gcn_keras import RECIPES, gcn
 from gcn_keras.models import backbones
+from gcn_keras.training.segmentation import Segmentation
+from pipelines.base.errors import UserError, as_options
 
 PAGE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 RESNET = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -100,8 +104,15 @@ def test_a_failed_download_says_what_to_do(name, monkeypatch):
         "efficientnet_v2_b1": "efficientnet_v2/efficientnetv2-b1_notop.h5",
     }[name]
     assert str(caught.value) == (
-        f"the ImageNet weights of {name} could not be downloaded (no route to host): fetch "
-        f"{PAGE}{file} by hand and give its path as weights"
+        f"weights imagenet of {name} could not be downloaded (no route to host): fetch "
+        f"{PAGE}{file} by hand and give weights its path"
+    )
+    with pytest.raises(UserError) as failed, as_options():
+        Segmentation.build(dataclasses.replace(RECIPES["finetune"], backbone=name), 3)
+    assert failed.value.exit_status == 1
+    assert str(failed.value) == (
+        f"--weights imagenet of {name} could not be downloaded (no route to host): fetch "
+        f"{PAGE}{file} by hand and give --weights its path"
     )
 
 
