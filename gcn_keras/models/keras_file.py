@@ -1,4 +1,4 @@
-"""`.keras` files that earlier versions of Keras load, too."""
+"""`.keras` files that earlier versions of Keras load, too, and that compute alike everywhere."""
 
 import json
 import zipfile
@@ -16,13 +16,17 @@ _LATER = {
     "renorm_clipping": None,
     "renorm_momentum": 0.99,
 }
+# Policies of layers that keep their weights in float32 and compute in 16 bits.
+_MIXED = ("mixed_bfloat16", "mixed_float16")
 
 
 def save_keras(model: keras.Model, path: str | Path) -> None:
     """Writes a model without its training configuration, for Keras 3.5 and later.
 
     A later Keras writes arguments into the file that an earlier one refuses, even where they are at
-    their defaults. These are left out.
+    their defaults. These are left out. So is the mixed precision that a model was trained in: what
+    is loaded computes in float32, as its weights are, since a CPU without units for bfloat16 would
+    emulate it, many times slower.
 
     Args:
         model: a functional model.
@@ -34,17 +38,19 @@ def save_keras(model: keras.Model, path: str | Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for entry, data in content.items():
             if entry.filename == "config.json":
-                data = json.dumps(_without_later(json.loads(data))).encode()
+                data = json.dumps(_portable(json.loads(data))).encode()
             archive.writestr(entry, data)
 
 
-def _without_later(config):
+def _portable(config):
     if isinstance(config, list):
-        return [_without_later(part) for part in config]
+        return [_portable(part) for part in config]
     if not isinstance(config, dict):
         return config
+    if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _MIXED:
+        return config | {"config": {"name": "float32"}}
     return {
-        key: _without_later(value)
+        key: _portable(value)
         for key, value in config.items()
         if key not in _LATER or value != _LATER[key]
     }

@@ -101,6 +101,31 @@ def test_only_arguments_of_keras_3_5(tmp_path, backbone):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_what_was_trained_in_mixed_precision_computes_in_float32(tmp_path, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        mixed = gcn(num_classes=3, backbone="resnet14_tiny", kernel_size=3)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    save_keras(mixed, tmp_path / "a.keras")
+    again = keras.models.load_model(tmp_path / "a.keras")
+    assert {layer.compute_dtype for layer in mixed.layers} == {policy[6:], "float32"}
+    assert {layer.dtype_policy.name for layer in again.layers} == {"float32"}
+    plain = gcn(num_classes=3, backbone="resnet14_tiny", kernel_size=3)
+    plain.set_weights(mixed.get_weights())
+    images = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    np.testing.assert_array_equal(again(images), plain(images))
+
+
+def test_another_number_type_stays(tmp_path):
+    inputs = keras.Input((2,))
+    save_keras(
+        keras.Model(inputs, keras.layers.Dense(1, dtype="float16")(inputs)), tmp_path / "a.keras"
+    )
+    assert keras.models.load_model(tmp_path / "a.keras").layers[1].dtype_policy.name == "float16"
+
+
 def test_a_value_that_matters_stays(tmp_path):
     inputs = keras.Input((2,))
     layer = keras.layers.BatchNormalization(renorm=True, renorm_momentum=0.5)
