@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gcn_keras.plots.page import Legend, Page, display_size, resized
+from gcn_keras.plots.page import LegendBox, Page, display_size, resized
 from gcn_keras.plots.style import FAINT, INK
 from pipelines.base.figures import widest
-from pipelines.base.overlay import overlay
+from pipelines.base.overlay import over_gray
 
 MOST = 32  # crops on a page
 # Pixels: a crop's longer side, a page about, between a crop and its label map.
@@ -57,7 +57,7 @@ def batch_figure(
     legend = None
     if is_map:
         area = width - 2 * margin
-        legend = Legend(list(labels), class_names, palette, type_size, area, stripes_void=True)
+        legend = LegendBox(list(labels), class_names, palette, type_size, area, stripes_void=True)
     height = 2 * margin + line + rows * row_height + (legend.lines * line if legend else 0)
     page = Page(width, height, type_size)
     page.text(margin, margin, title, weight="bold", color=INK)
@@ -71,7 +71,7 @@ def batch_figure(
         if is_map:
             # Nearest neighbour, as everywhere: no value comes of two classes.
             small = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
-            mask = overlay(crop, small, palette)
+            mask = over_gray(crop, small, palette)
             page.draw_image(x + size[0] + _SEAM, y - size[1] - type_size // 2, mask, size)
         else:
             page.text(x, y, class_names[int(label)], color=INK)

@@ -42,7 +42,7 @@ class Page:
         shown = resized(pixels, size)
         self.figure.figimage(shown, left, self.height - top - size[1], origin="upper")
 
-    def draw_legend(self, left: int, top: int, legend: "Legend") -> None:
+    def draw_legend(self, left: int, top: int, legend: "LegendBox") -> None:
         """Draws colours and names, a line for each `legend.columns` of them."""
         for index, (name, style) in enumerate(legend.entries):
             row, column = divmod(index, legend.columns)
@@ -53,7 +53,7 @@ class Page:
             self.text(x + 1.5 * self.type_size, y, name, color=INK, gid="legend")
 
 
-class Legend:
+class LegendBox:
     """The classes that occur in some label maps, in as many columns as fit.
 
     Args:

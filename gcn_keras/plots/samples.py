@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gcn_keras.plots.page import Legend, Page, display_size
+from gcn_keras.plots.page import LegendBox, Page, display_size
 from gcn_keras.plots.style import FAINT, INK
 from pipelines.base.labels import IGNORE
 
@@ -56,7 +56,7 @@ def samples_figure(
     type_size = round(13 * max(1, cell / 300))
     gap, margin, line = type_size, 2 * type_size, 2 * type_size
     width = 4 * cell + 3 * gap + 2 * margin
-    legend = Legend([*labels, *predictions], class_names, palette, type_size, width - 2 * margin)
+    legend = LegendBox([*labels, *predictions], class_names, palette, type_size, width - 2 * margin)
     rows_height = sum(height + line + gap for _, height in sizes)
     page = Page(width, margin + line + rows_height + legend.lines * line + margin, type_size)
 

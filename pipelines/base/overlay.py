@@ -14,7 +14,7 @@ _LIGHT, _DARK = 240, 30
 VOID_SWATCH: dict[str, Any] = {"facecolor": "white", "edgecolor": "#404040", "hatch": "/////"}
 
 
-def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray) -> np.ndarray:
+def over_gray(image: np.ndarray, label: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Lays the colours of a label map over an image made gray, and stripes where it is void.
 
     Gray, because the hues are then those of the classes alone. Stripes are four pixels wide, so

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from pipelines.base.figures import write_png
 from pipelines.base.labels import IGNORE
-from pipelines.base.overlay import VOID_SWATCH, overlay
+from pipelines.base.overlay import VOID_SWATCH, over_gray
 from pipelines.examination.findings import Sample
 
 COLUMNS = 4
@@ -49,7 +49,7 @@ def contact_sheet(
         axes.set_axis_off()
     for axes, sample in zip(panels, samples, strict=False):
         gap = np.full((len(sample.label), _GAP, 3), 255, np.uint8)
-        colours = overlay(sample.image, sample.label, palette)
+        colours = over_gray(sample.image, sample.label, palette)
         axes.imshow(np.concatenate([sample.image, gap, colours], axis=1))
         name = sample.image_id if len(sample.image_id) <= 40 else f"…{sample.image_id[-39:]}"
         axes.set_title(f"{sample.split}: {name}", fontsize=9, loc="left", color=_INK)

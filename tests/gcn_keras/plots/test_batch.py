@@ -8,7 +8,7 @@ from gcn_keras.inference.images import load_image
 from gcn_keras.plots.batch import MOST, batch_figure
 from gcn_keras.plots.style import save_figure
 from pipelines.base.labels import palette
-from pipelines.base.overlay import overlay
+from pipelines.base.overlay import over_gray
 
 NAMES = ["sky", r"cost in $\x$", "car", "tree"]
 COLOURS = palette(4)
@@ -44,7 +44,7 @@ def test_crops_stand_beside_their_labels(tmp_path):
         assert (crop == 7 * number).all()
         shown = pixels[top : top + SIDE, left + SIDE + 4 : left + cell]
         large = np.kron(labels[number], np.ones((4, 4), np.uint8))
-        np.testing.assert_array_equal(shown, overlay(crop, large, COLOURS))
+        np.testing.assert_array_equal(shown, over_gray(crop, large, COLOURS))
 
 
 def test_a_crop_of_one_class_has_its_name():
