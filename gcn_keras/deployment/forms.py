@@ -162,8 +162,9 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
 
 def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[Path]:
     """Writes what was asked for, TFLite's contents being there; tells what lies where."""
-    from gcn_keras.deployment import saved_model, tflite
+    from gcn_keras.deployment import saved_model
     from gcn_keras.deployment.quantization import mib_of
+    from gcn_keras.deployment.tflite_file import with_legend
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -181,7 +182,7 @@ def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[P
                 saved_model.export_onnx(deployable, path)
             else:
                 with replacing(path) as temporary:
-                    temporary.write_bytes(tflite.with_legend(contents[kind], deployable.legend))
+                    temporary.write_bytes(with_legend(contents[kind], deployable.legend))
         written.append(path)
         say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written

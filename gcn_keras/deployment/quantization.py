@@ -144,12 +144,12 @@ def fit_budget(
         ArgumentError: a negative budget.
         UserError: no model fits; the conversion fails.
     """
-    from gcn_keras.deployment import tflite
+    from gcn_keras.deployment import tflite, tflite_int8
 
     if not budget >= 0:
         raise ArgumentError("budget", f"must be 0 or more points of mean IoU, got {budget}")
     images = list(representative)
-    calibrated = tflite.calibrate(model, size, images)
+    calibrated = tflite_int8.calibrate(model, size, images)
     blocks = _blocks(layer for layer, nodes in calibrated.nodes.items() if nodes)
     kept: list[str] = []
     ranking: list[str] = []

@@ -313,13 +313,14 @@ MUTANTS = (
     ),
     # === Deployment ===
     Mutant(
-        "gcn_keras/deployment/tflite.py", "[0.0], [255.0]", "[0.0], [127.0]",
+        "gcn_keras/deployment/tflite_int8.py", "[0.0], [255.0]", "[0.0], [127.0]",
         "gcn_keras/deployment/test_tflite.py::"
         "test_pixels_go_in_as_they_are_whatever_the_images_reach",
     ),
     Mutant(
-        "gcn_keras/deployment/tflite.py", "labels = tf.slice(labels, (0, 0, 0), (1, *size))",
-        "pass", "gcn_keras/deployment/test_tflite.py::test_labels_of_a_network_with_padding",
+        "gcn_keras/deployment/tflite_converter.py",
+        "labels = tf.slice(labels, (0, 0, 0), (1, *size))", "pass",
+        "gcn_keras/deployment/test_tflite.py::test_labels_of_a_network_with_padding",
     ),
     Mutant(
         "gcn_keras/deployment/graphs.py", "[:, : shape[1], : shape[2]]", "",

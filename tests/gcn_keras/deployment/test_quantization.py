@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gcn_keras import segment
-from gcn_keras.deployment import tflite
+from gcn_keras.deployment import tflite, tflite_file
 from gcn_keras.deployment.quantization import _blocks, fit_budget, markdown, report
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.legend import Legend
@@ -107,7 +107,7 @@ class TestFitBudget:
         assert lines == [
             "int8 with no layer in float: mean IoU 100.0 %, 0.00 points lost of 0 allowed"
         ]
-        operations = tflite._operations(tflite._read(result.content))
+        operations = tflite_file.operations(tflite_file.read(result.content))
         assert "DEQUANTIZE" not in {name for name, _, _ in operations}
 
     def test_the_one_sensitive_layer_stays_in_float(self, tmp_path):
@@ -127,7 +127,7 @@ class TestFitBudget:
             "int8 with wide in float: mean IoU 100.0 %, 0.00 points lost of 0.5 allowed"
         ]
         # In the file, too: this layer and the argmax are in float, and nothing else.
-        operations = list(tflite._operations(tflite._read(result.content)))
+        operations = list(tflite_file.operations(tflite_file.read(result.content)))
         convolutions = [outputs[0].type for name, _, outputs in operations if name == "CONV_2D"]
         assert convolutions == [9, 9, 0]
         (tmp_path / "model.tflite").write_bytes(result.content)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from gcn_keras import gcn, segment
-from gcn_keras.deployment import tflite
+from gcn_keras.deployment import tflite, tflite_file, tflite_int8
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base import labels
@@ -65,7 +65,7 @@ def converted(network):
 
 @pytest.fixture(scope="module")
 def calibrated(network):
-    return tflite.calibrate(network, (64, 64), images(3, 64, 64))
+    return tflite_int8.calibrate(network, (64, 64), images(3, 64, 64))
 
 
 def opened(content, tmp_path) -> TFLiteSegmenter:
@@ -74,17 +74,17 @@ def opened(content, tmp_path) -> TFLiteSegmenter:
 
 
 def tensors(content) -> list:
-    return tflite._read(content).subgraphs[0].tensors
+    return tflite_file.read(content).subgraphs[0].tensors
 
 
 def op_counts(content) -> dict[str, int]:
-    return Counter(name for name, _, _ in tflite._operations(tflite._read(content)))
+    return Counter(name for name, _, _ in tflite_file.operations(tflite_file.read(content)))
 
 
 def float_operations(content) -> set[str]:
     """The layers that compute in float: the scopes in the names of what they write."""
     found = set()
-    for name, _, outputs in tflite._operations(tflite._read(content)):
+    for name, _, outputs in tflite_file.operations(tflite_file.read(content)):
         if outputs[0].type == 0 and name not in ("DEQUANTIZE", "QUANTIZE"):
             found.add(outputs[0].name.decode())
     return found
@@ -175,7 +175,7 @@ def test_the_legend_inside(channels, kind, tmp_path):
     content = tflite.convert(channels, kind, (32, 40), images(1, 32, 40))
     assert opened(content, tmp_path).legend is None
     legend = Legend(("ciel", "tér", "道路"), labels.palette(3, "camvid"))
-    segmenter = opened(tflite.with_legend(content, legend), tmp_path)
+    segmenter = opened(tflite_file.with_legend(content, legend), tmp_path)
     assert segmenter.legend.class_names == ("ciel", "tér", "道路")
     np.testing.assert_array_equal(segmenter.legend.palette[:3], labels.CAMVID_PALETTE[:3])
     image = images(1, 32, 40)[0]
@@ -197,7 +197,7 @@ def test_pixels_go_in_as_they_are_whatever_the_images_reach(channels, tmp_path):
 
 
 def test_weights_have_a_scale_a_channel(calibrated):
-    operations = tflite._operations(tflite._read(calibrated.quantize()))
+    operations = tflite_file.operations(tflite_file.read(calibrated.quantize()))
     weights = [inputs[1] for name, inputs, _ in operations if name == "CONV_2D"]
     assert len(weights) == 56
     assert all(len(t.quantization.scale) == t.shape[0] for t in weights)
@@ -230,7 +230,7 @@ class TestFloatLayers:
     def test_all_in_float_are_the_float_model(self, network, calibrated, tmp_path):
         """Weights are not rounded either."""
         content = calibrated.quantize(["*"])
-        operations = list(tflite._operations(tflite._read(content)))
+        operations = list(tflite_file.operations(tflite_file.read(content)))
         assert not [name for name, inputs, _ in operations if any(t.type == 9 for t in inputs)]
         image = images(1, 64, 64)[0]
         labels = opened(content, tmp_path).segment(image)
@@ -243,26 +243,28 @@ class TestFloatLayers:
         y = keras.layers.MaxPooling2D()(keras.layers.Rescaling(1 / 255)(x))
         y = keras.layers.Conv2DTranspose(4, 2, strides=2, padding="valid", name="up")(y)
         model = keras.Model(x, y)
-        content = tflite.calibrate(model, (32, 32), images(2, 32, 32)).quantize(["*"])
-        operations = {name: inputs for name, inputs, _ in tflite._operations(tflite._read(content))}
+        content = tflite_int8.calibrate(model, (32, 32), images(2, 32, 32)).quantize(["*"])
+        operations = {
+            name: inputs for name, inputs, _ in tflite_file.operations(tflite_file.read(content))
+        }
         assert operations["TRANSPOSE_CONV"][1].type == 0
         image = images(1, 32, 32)[0]
         labels = opened(content, tmp_path).segment(image)
         np.testing.assert_array_equal(labels, segment(model, image))
 
     def test_the_argmax_goes_with_the_layer_that_feeds_it(self, calibrated):
-        model = tflite._read(calibrated.quantize(["br_up2_sum"]))
-        operations = {name: inputs for name, inputs, _ in tflite._operations(model)}
+        model = tflite_file.read(calibrated.quantize(["br_up2_sum"]))
+        operations = {name: inputs for name, inputs, _ in tflite_file.operations(model)}
         assert operations["ARG_MAX"][0].type == 0
-        model = tflite._read(calibrated.quantize(["br_up2_conv2"]))
-        operations = {name: inputs for name, inputs, _ in tflite._operations(model)}
+        model = tflite_file.read(calibrated.quantize(["br_up2_conv2"]))
+        operations = {name: inputs for name, inputs, _ in tflite_file.operations(model)}
         assert operations["ARG_MAX"][0].type == 9
 
     def test_numbered_names_are_told_apart(self):
         x = y = keras.Input((None, None, 3))
         for name in ("conv", "conv_1", "conv_1_1", "conv_2"):
             y = keras.layers.Conv2D(3, 3, padding="same", name=name)(y)
-        nodes = tflite.calibrate(keras.Model(x, y), (32, 32), images(1, 32, 32)).nodes
+        nodes = tflite_int8.calibrate(keras.Model(x, y), (32, 32), images(1, 32, 32)).nodes
         written = [nodes[name][0] for name in ("conv", "conv_1", "conv_1_1", "conv_2")]
         assert len(set(written)) == 4
         assert [len(names) for names in nodes.values()] == [0, 1, 1, 1, 3]  # argmax and uint8, too

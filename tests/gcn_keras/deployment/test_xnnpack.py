@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from gcn_keras.deployment import tflite
+from gcn_keras.deployment import tflite, tflite_file
 from gcn_keras.deployment.xnnpack import for_xnnpack
 
 
@@ -115,6 +115,6 @@ def test_xnnpack_takes_all_of_them(kind):
     y = layers.Conv2DTranspose(3, 4, 2, padding="same")(layers.MaxPooling2D()(y))
     given = [np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)]
     content = tflite.convert(keras.Model(x, y), kind, (32, 32), given)
-    found = {name for name, _, _ in tflite._operations(tflite._read(content))}
+    found = {name for name, _, _ in tflite_file.operations(tflite_file.read(content))}
     assert "TRANSPOSE_CONV" not in found and "DEPTH_TO_SPACE" in found
     assert ("HARD_SWISH" in found) == (kind == "tflite")
