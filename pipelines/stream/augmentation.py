@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.base.imagenet import MEAN_RGB
 from pipelines.base.labels import IGNORE
-from pipelines.stream.crops import to_uint8
+from pipelines.stream.crops import each_pixel_times, to_uint8
 from pipelines.stream.options import SegmentationOptions
 
 Pair = tuple[tf.Tensor, tf.Tensor]
@@ -107,8 +107,8 @@ def shift_hue(image: tf.Tensor, draw: tf.Tensor, strength: float) -> tf.Tensor:
     cosine, sine = tf.cos(angle), tf.sin(angle) / math.sqrt(3.0)
     same = cosine + (1.0 - cosine) / 3.0
     right, left = (1.0 - cosine) / 3.0 - sine, (1.0 - cosine) / 3.0 + sine
-    matrix = tf.stack([[same, right, left], [left, same, right], [right, left, same]])
-    return to_uint8(tf.einsum("hwc,dc->hwd", tf.cast(image, tf.float32), matrix))
+    matrix = tf.stack([[same, left, right], [right, same, left], [left, right, same]])
+    return to_uint8(each_pixel_times(tf.cast(image, tf.float32), matrix))
 
 
 def sharpen(image: tf.Tensor, draw: tf.Tensor, strength: float) -> tf.Tensor:

@@ -147,10 +147,10 @@ def jitter_colours(image: tf.Tensor, draws: tf.Tensor, strength: float) -> tf.Te
     matrix = saturation * tf.eye(3) + (1.0 - saturation) * tf.constant(_LUMA)[:, None]
     pixels = tf.cast(image, tf.float32)
     offset = tf.reduce_mean(pixels) * brightness * (1.0 - contrast)
-    return _each_pixel_times(pixels, brightness * contrast * matrix) + offset
+    return each_pixel_times(pixels, brightness * contrast * matrix) + offset
 
 
-def _each_pixel_times(pixels: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+def each_pixel_times(pixels: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """float32 `[H, W, 3]` times `[3, 3]`."""
     # Eight pixels at once, with the matrix eight times on a diagonal: a matrix product of three
     # columns is several times slower than that.
