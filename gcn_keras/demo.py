@@ -8,7 +8,7 @@ import tyro
 
 from gcn_keras.inference.images import find_images
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
-from gcn_keras.web.desk import Desk, load_examples
+from gcn_keras.web.desk import Desk, examples_beside, load_examples, scenes_of
 from gcn_keras.web.server import build_page, require_gradio, serve, upload_folder
 from pipelines.base.errors import UsageError, UserError, run_command
 
@@ -34,17 +34,18 @@ def demo(
         host: Address to listen on; 0.0.0.0 lets other machines in.
         allow_host: Further names under which the page is asked for, such as this machine's or a
             proxy's. Requests under names other than these and the address are refused.
-        examples: Folders or images to choose from; by default scenes of the embedded data set.
+        examples: Folders or images to choose from; by default those of a folder examples beside the
+            model, and for a model of the embedded data set some of its scenes.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be in 0…65535, got {port}")
     check_exists(model)
-    images = load_examples(find_images(examples))
+    images = load_examples(find_images(examples or examples_beside(model)))
     with listen(host, port) as listener, upload_folder() as folder:
         require_gradio()
-        desk = Desk(open_segmenter(model), images)
-        desk.answer(images[0])  # a model that cannot answer ends the command, not the page
-        page = build_page(desk, model, desk.answer(images[0]), folder, (host, *allow_host))
+        segmenter = open_segmenter(model)
+        desk = Desk(segmenter, images or scenes_of(segmenter.legend))
+        page = build_page(desk, model, desk.opening(), folder, (host, *allow_host))
         address = f"http://{host}:{listener.getsockname()[1]}"
         serve(page, listener, f"{address} shows {model}; Ctrl-C ends it")
 

@@ -11,7 +11,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.web.parts import class_shares, legend_html, message_html, shrink, stage_html
 from pipelines.base.errors import UserError
-from pipelines.datasets.shapes.scenes import render_scene
+from pipelines.datasets.shapes.scenes import CLASS_NAMES, render_scene
 
 if TYPE_CHECKING:
     from gcn_keras.inference.segmenters import Segmenter
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 MAX_SIDE = 1280
 MAX_PIXELS = 50_000_000  # of an upload, before it is shrunk
 MAX_EXAMPLES = 9
+REQUEST = "This model comes without examples: choose a photo to try it on."
 # Scenes that together show every class of the embedded set.
-EXAMPLE_SEEDS = (15, 10, 14, 31, 28, 37)
+EXAMPLE_SEEDS = (10, 14, 15, 31, 28, 37)
 
 
 class Desk:
@@ -32,8 +33,26 @@ class Desk:
         self.examples = examples
         self._known_sizes: set[tuple[int, ...]] = set()
 
-    def answer(self, image: np.ndarray) -> tuple[str, str]:
+    def opening(self) -> tuple[str, str]:
+        """What the page opens with: the first example, or where there is none, a request for a
+        photo and the names of all classes. HTML of the stage and of the legend.
+
+        Raises:
+            UserError: the model or the server fails.
+        """
+        image = self.examples[0] if self.examples else np.zeros((128, 128, 3), np.uint8)
+        self.answer(image)  # the first takes longer than those that follow
+        if self.examples:
+            return self.answer(image, "example_1")
+        legend = self.segmenter.legend
+        return message_html(REQUEST, "request"), legend_html({}, legend) if legend else ""
+
+    def answer(self, image: np.ndarray, name: str = "image") -> tuple[str, str]:
         """Segments an image, uint8 `[H, W, 3]` RGB: HTML of the stage and of the legend.
+
+        Args:
+            image: the image.
+            name: what its label map is called when it is saved: `NAME_labels.png`.
 
         Raises:
             UserError: the model or the server fails.
@@ -44,9 +63,9 @@ class Desk:
         with naming_large_image(f"the image of {width}×{height}"):
             labels = self.segmenter.segment(image[None])[0]
         milliseconds = 1000 * (time.perf_counter() - start)
-        legend = self.segmenter.legend
+        shares, legend = class_shares(labels), self.segmenter.legend
         if legend is None:
-            known = self.segmenter.num_classes or max(class_shares(labels), default=0) + 1
+            known = self.segmenter.num_classes or max(shares, default=0) + 1
             legend = Legend.unnamed(known)
 
         caption = f"<b>{milliseconds:,.0f} ms</b> · {image.shape[1]} × {image.shape[0]} pixels"
@@ -55,7 +74,8 @@ class Desk:
         if labels.shape not in self._known_sizes:
             caption += " · first image of this size"
         self._known_sizes.add(labels.shape)
-        return stage_html(image, labels, legend.palette, caption), legend_html(labels, legend)
+        stage = stage_html(image, labels, legend.palette, caption, name)
+        return stage, legend_html(shares, legend)
 
     def answer_upload(self, path: Path, name: str) -> tuple[str, str]:
         """Segments an uploaded file, and deletes it as soon as it is read.
@@ -70,7 +90,7 @@ class Desk:
                     image = load_image(path, MAX_PIXELS)
             finally:
                 path.unlink(missing_ok=True)
-            return self.answer(image)
+            return self.answer(image, Path(name).stem)
         except UserError as error:
             return message_html(str(error).replace(str(path), name)), ""
 
@@ -79,18 +99,28 @@ class Desk:
         if not isinstance(index, int) or not 0 <= index < len(self.examples):
             return message_html(f"There is no example {index}."), ""
         try:
-            return self.answer(self.examples[index])
+            return self.answer(self.examples[index], f"example_{index + 1}")
         except UserError as error:
             return message_html(str(error)), ""
 
 
 def load_examples(files: list[Path]) -> list[np.ndarray]:
-    """The images to choose from: of the first `MAX_EXAMPLES` of these files, or scenes of the
-    embedded set where none is; uint8 `[H, W, 3]`, no side above `MAX_SIDE`.
+    """The first `MAX_EXAMPLES` of some files as uint8 `[H, W, 3]`, no side above `MAX_SIDE`.
 
     Raises:
         UserError: a file is no image.
     """
-    if files:
-        return [shrink(load_image(path), MAX_SIDE) for path in files[:MAX_EXAMPLES]]
+    return [shrink(load_image(path), MAX_SIDE) for path in files[:MAX_EXAMPLES]]
+
+
+def examples_beside(model: str) -> list[Path]:
+    """The folder `examples` in a model's folder, or beside its file; empty if there is none."""
+    folders = [folder / "examples" for folder in (Path(model), Path(model).parent)]
+    return [folder for folder in folders if folder.is_dir()][:1]
+
+
+def scenes_of(legend: Legend | None) -> list[np.ndarray]:
+    """Scenes, uint8 `[H, W, 3]`, for a model of the embedded data set; none for another."""
+    if legend is None or legend.class_names != CLASS_NAMES:
+        return []
     return [render_scene(np.random.default_rng(seed))[0] for seed in EXAMPLE_SEEDS]

@@ -31,49 +31,75 @@ def class_shares(labels: np.ndarray) -> dict[int, float]:
     return {index: counts[index] / labels.size for index in present if index != IGNORE}
 
 
-def stage_html(image: np.ndarray, labels: np.ndarray, palette: np.ndarray, caption: str) -> str:
-    """The photo, the colours of its label map over it, and a caption.
+def stage_html(
+    image: np.ndarray, labels: np.ndarray, palette: np.ndarray, caption: str, name: str
+) -> str:
+    """The photo, right of a line that can be moved the colours of its classes over it, a caption,
+    and the label map to save.
+
+    Each class is an image of its own, `#layer-INDEX`, so that the legend can hide it.
 
     Args:
         image: uint8 `[H, W, 3]`, RGB.
         labels: uint8 `[H, W]`, class indices and 255 for void, which is transparent.
         palette: uint8 `[256, 3]`.
         caption: HTML.
+        name: the label map is saved as `NAME_labels.png`, a PNG of class indices.
     """
     height, width = labels.shape
     size = "small" if max(height, width) < 280 else "large"
+    layers = "".join(
+        f'<img id="layer-{index}" alt="" src="{_layer_uri(labels == index, palette[index])}">'
+        for index in class_shares(labels)
+    )
     return (
         f'<figure><div class="image {size}" style="--ratio: {width / height:.4f}">'
-        f'<img class="photo" alt="The image" src="{_png_uri(image)}">'
-        f'<img class="colours" alt="Its classes as colours" src="{_png_uri(labels, palette)}">'
-        f"</div><figcaption>{caption}</figcaption></figure>"
+        f'<img class="photo" alt="The image" src="{_png_uri(Image.fromarray(image))}">'
+        f'<div class="classes" role="img" aria-label="Its classes as colours">{layers}</div>'
+        '<input type="range" min="0" max="1" step="any" value="0.5" '
+        'aria-label="Line between the image and its classes" '
+        "oninput=\"this.parentNode.style.setProperty('--line', this.value)\">"
+        f"</div><figcaption>{caption}</figcaption>"
+        f'<a class="save" download="{to_html(name)}_labels.png" '
+        f'href="{_png_uri(_indexed(labels, palette))}">Save the label map (PNG)</a></figure>'
     )
 
 
-def legend_html(labels: np.ndarray, legend: Legend) -> str:
-    """The classes with their colours and shares of a label map's area, uint8 `[H, W]`; those that
-    do not occur at the end."""
-    shares = class_shares(labels)
-    present = "".join(_entry(legend, index, share) for index, share in shares.items())
+def legend_html(shares: dict[int, float], legend: Legend) -> str:
+    """The classes with their colours.
+
+    Those of an image come first, with their share of its area and a box each that shows or hides
+    them on the stage; no script is needed for that, and none can disagree with the boxes.
+
+    Args:
+        shares: as of `class_shares`; empty before there is an image.
+        legend: of the model.
+    """
+    parts = []
+    if shares:
+        entries = "".join(_shown(legend, index, share) for index, share in shares.items())
+        parts.append(
+            "<label class='part'><input type='checkbox' checked class='all'>All classes"
+            f"<span class='share'>Share of area</span></label><ul class='present'>{entries}</ul>"
+        )
     rest = [index for index in range(len(legend.class_names)) if index not in shares]
-    absent = "".join(_entry(legend, index) for index in rest)
-    heading = "<p class='part'>Not in this image</p>" if absent else ""
-    return (
-        f"<p class='part'>Share of the area</p><ul class='present'>{present}</ul>"
-        f"{heading}<ul class='absent'>{absent}</ul>"
-    )
+    if rest:
+        entries = "".join(_absent(legend, index) for index in rest)
+        heading = "Not in this image" if shares else "Classes of this model"
+        parts.append(f"<p class='part'>{heading}</p><ul class='absent'>{entries}</ul>")
+    return "".join(parts)
 
 
-def message_html(text: str) -> str:
-    """What went wrong, in the place of the image."""
-    return f'<figure><p class="message error" role="alert">{to_html(text)}</p></figure>'
+def message_html(text: str, kind: str = "error") -> str:
+    """A sentence in the place of the image: what went wrong, or a `kind` of its own."""
+    return f'<figure><p class="message {kind}" role="alert">{to_html(text)}</p></figure>'
 
 
 def examples_html(examples: list[np.ndarray]) -> str:
     """A button for each image, uint8 `[H, W, 3]`."""
     buttons = "".join(
         f'<button type="button" data-index="{index}" aria-label="Example {index + 1}">'
-        f'<img alt="" src="{_png_uri(shrink(image, THUMBNAIL_SIDE))}"></button>'
+        f'<img alt="" src="{_png_uri(Image.fromarray(shrink(image, THUMBNAIL_SIDE)))}"></button>'
         for index, image in enumerate(examples)
     )
     return f'<p class="part">Examples</p><div class="grid">{buttons}</div>'
@@ -87,28 +113,49 @@ def to_html(text: str) -> str:
     return escaped
 
 
-def _entry(legend: Legend, index: int, share: float | None = None) -> str:
-    """A class: its colour, its name, or its number beyond the legend, its share of the area."""
+def _shown(legend: Legend, index: int, share: float) -> str:
+    """A class in the image: a box of its colour that hides it, its name, its share of the area."""
+    percent = "&lt; 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+    return (
+        f"<li style='--colour: {_css_colour(legend, index)}'><label>"
+        f"<input type='checkbox' checked id='class-{index}'>{_name(legend, index)}"
+        f"<span class='share'>{percent}</span>"
+        f"<span class='bar'><i style='width: {100 * share:.2f}%'></i></span></label>"
+        f"<style>body:has(#class-{index}:not(:checked)) #layer-{index} {{ display: none }}</style>"
+        "</li>"
+    )
+
+
+def _absent(legend: Legend, index: int) -> str:
+    """A class that is not in the image: its colour and its name."""
+    colour = _css_colour(legend, index)
+    return f"<li style='--colour: {colour}'><span class='swatch'></span>{_name(legend, index)}</li>"
+
+
+def _name(legend: Legend, index: int) -> str:
+    """A class's name, or its number beyond the legend."""
     names = legend.class_names
-    name = to_html(names[index] if index < len(names) else f"class {index}")
-    red, green, blue = legend.palette[index]
-    swatch = f"<span class='swatch' style='background: rgb({red}, {green}, {blue})'></span>"
-    area = ""
-    if share is not None:
-        percent = "&lt; 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
-        area = (
-            f"<span class='share'>{percent}</span>"
-            f"<span class='bar'><i style='width: {100 * share:.2f}%'></i></span>"
-        )
-    return f"<li>{swatch}<span class='name'>{name}</span>{area}</li>"
+    name = names[index] if index < len(names) else f"class {index}"
+    return f"<span class='name'>{to_html(name)}</span>"
 
 
-def _png_uri(pixels: np.ndarray, palette: np.ndarray | None = None) -> str:
-    """A photo; or with a palette a label map in its colours, void transparent."""
-    image, options = Image.fromarray(pixels), {}
-    if palette is not None:
-        image.putpalette(palette.tobytes())
-        options = {"transparency": IGNORE}
+def _css_colour(legend: Legend, index: int) -> str:
+    return "rgb({}, {}, {})".format(*legend.palette[index])
+
+
+def _indexed(labels: np.ndarray, palette: np.ndarray) -> Image.Image:
+    image = Image.fromarray(labels)
+    image.putpalette(palette.tobytes())
+    return image
+
+
+def _layer_uri(mask: np.ndarray, colour: np.ndarray) -> str:
+    """A class, bool `[H, W]`, in its colour, transparent elsewhere: one bit a pixel."""
+    image = _indexed(mask.astype(np.uint8), np.stack([colour, colour]))
+    return _png_uri(image, bits=1, transparency=0)
+
+
+def _png_uri(image: Image.Image, **options: int) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1, **options)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -18,11 +18,26 @@ if TYPE_CHECKING:
     import fastapi
 
 STYLE = Path(__file__).with_name("style.css")
-# The colours lie over the photo as an image of their own: the slider asks neither server nor
-# model, and the server keeps nothing between two images.
+# The colours of a class lie over the photo as an image of their own: opacity, line and boxes ask
+# neither server nor model, and the server keeps nothing between two images.
 SET_OPACITY = (
     "(percent) => { document.documentElement.style.setProperty('--overlay', percent / 100); }"
 )
+# Gradio keeps the elements of the answer before, and with them where line and boxes stood.
+RESET = """
+watch('value', () => element.querySelectorAll('input').forEach((input) => {
+  input.value = input.defaultValue;
+  input.checked = input.defaultChecked;
+}));
+"""
+SHOW_ALL = """
+element.addEventListener('change', ({target}) => {
+  const all = element.querySelector('.all');
+  const boxes = [...element.querySelectorAll('.present input')];
+  if (target === all) boxes.forEach((box) => { box.checked = all.checked; });
+  else all.checked = boxes.every((box) => box.checked);
+});
+"""
 SEND_EXAMPLE = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
@@ -62,18 +77,23 @@ def build_page(
         )
         with gr.Row():
             with gr.Column(scale=3, min_width=260):
-                photo = gr.File(label="Photo", file_count="single", height=150, elem_id="photo")
+                photo = gr.File(label="Photo", file_types=["image"], height=150, elem_id="photo")
                 examples = gr.HTML(
                     examples_html(desk.examples),
                     js_on_load=SEND_EXAMPLE,
+                    visible=bool(desk.examples),
                     elem_id="examples",
                     apply_default_css=False,
                 )
             with gr.Column(scale=7, min_width=380):
-                stage = gr.HTML(first[0], elem_id="stage", apply_default_css=False)
+                stage = gr.HTML(
+                    first[0], js_on_load=RESET, elem_id="stage", apply_default_css=False
+                )
             with gr.Column(scale=3, min_width=240):
                 opacity = gr.Slider(0, 100, value=50, step=1, label="Opacity, %", elem_id="opacity")
-                legend = gr.HTML(first[1], elem_id="legend", apply_default_css=False)
+                legend = gr.HTML(
+                    first[1], js_on_load=RESET + SHOW_ALL, elem_id="legend", apply_default_css=False
+                )
 
         def take(file: dict[str, Any]) -> tuple[str, str, None]:
             upload = uploads.take(file["path"])
@@ -101,7 +121,7 @@ def build_page(
         # The reader's own: of Gradio's default fonts, some weights lie on other hosts.
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
-    )
+    ).set(body_text_color_subdued="*neutral_500")  # 400 is hard to read on white
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     files = {number: len(event.inputs) for number, event in page.fns.items() if event.fn}
     app.add_middleware(Guard, uploads=uploads, files=files, hosts=hosts)
