@@ -7,6 +7,8 @@ batch gives the same step however it is divided: over replicas, over machines, o
 (`accumulate`).
 """
 
+from functools import partial
+
 import keras
 import tensorflow as tf
 
@@ -50,13 +52,16 @@ class TensorFlowStep(Step):
         self.statistics = moving_statistics(model)
         with team.strategy.scope():
             build_optimizer(model)
-        self._step = tf.function(self._whole_step)
-        self._begin = tf.function(self._begun)
-        self._add = tf.function(self._added)
-        self._finish = tf.function(self._finished)
+        # No branch in here hangs on a tensor but by tf.cond: rewriting Python, which takes seconds,
+        # would change nothing.
+        function = partial(tf.function, autograph=False)
+        self._step, self._begin = function(self._whole_step), function(self._begun)
+        self._add, self._finish = function(self._added), function(self._finished)
         # Replicas exchange values in the middle, which they cannot from a function of their own.
-        compiled = tf.function(jit_compile=True) if jit_compile else lambda function: function
-        self._gradients, self._apply = compiled(self._gradients_of), compiled(self._applied)
+        self._gradients, self._apply = self._gradients_of, self._applied
+        if jit_compile:
+            self._gradients = function(self._gradients_of, jit_compile=True)
+            self._apply = function(self._applied, jit_compile=True)
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor, stop: bool = False) -> tf.Tensor:
         """Takes one step with this worker's part of a batch.

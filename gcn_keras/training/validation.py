@@ -44,7 +44,7 @@ def predictor(team: Team, function: Callable[[tf.Tensor], tf.Tensor]) -> Predict
     A batch goes to one replica as it is, so that no number depends on how many replicas there are.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def predict(images):
         return team.strategy.run(function, (images,))
 

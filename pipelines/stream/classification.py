@@ -8,7 +8,7 @@ from pipelines.base.decoding import image_size
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import crops
 from pipelines.stream.batches import PREFETCHED_BATCHES, batches_of, checked_options
-from pipelines.stream.faults import check_some_usable
+from pipelines.stream.faults import check_some_usable, mapped
 from pipelines.stream.options import ClassificationOptions
 from pipelines.stream.record_order import all_records
 
@@ -86,7 +86,7 @@ def evaluation_batches(
 
     index, count = part
     records = all_records(dataset, split).shard(count, index)
-    examples = records.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    examples = mapped(records, example)
     return examples.batch(batch_size).prefetch(PREFETCHED_BATCHES)
 
 

@@ -70,7 +70,12 @@ def check_some_usable(
 
 
 def mapped(records: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
-    """`function` of all records, in their order, made by all cores."""
+    """`function` of all records, in their order, made by all cores.
+
+    Where it branches on a tensor it must say so, by tf.cond: its Python is taken as it is, which
+    saves the seconds that AutoGraph takes to rewrite it.
+    """
+    function = tf.autograph.experimental.do_not_convert(function)
     return records.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
