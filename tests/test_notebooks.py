@@ -1,8 +1,12 @@
-"""The notebooks run from top to bottom, in their short mode, and are committed as they ran."""
+"""The notebooks run from top to bottom, in their short mode, and are committed as they ran.
+
+Kernels, and the commands that cells start by `sys.executable`, are forks of one process.
+"""
 
 import asyncio
 from pathlib import Path
 
+import forks
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -70,6 +74,7 @@ async def run(folder, *paths):
 async def run_one(folder, path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(folder)}})
+    client.create_kernel_manager().kernel_spec.argv[0] = forks.python()
     await client.async_execute()
     text = "\n".join(
         output.get("text", "")

@@ -1,9 +1,6 @@
 """Loss, metric and stream in Keras' own compile, fit, save and load."""
 
 import json
-import os
-import subprocess
-import sys
 
 import forks
 import pytest
@@ -29,17 +26,7 @@ def run(program, folder, backend="tensorflow") -> list[dict]:
     """What the program prints as JSON, a line each."""
     file = folder / "program.py"
     file.write_text(program)
-    if backend == "tensorflow":
-        done = forks.run(file, cwd=folder)
-    else:
-        path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-        done = subprocess.run(
-            [sys.executable, file],
-            cwd=folder,
-            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-        )
+    done = forks.run(file, cwd=folder, backend=backend)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 

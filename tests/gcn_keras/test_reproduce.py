@@ -9,7 +9,6 @@ from coco_trees import write_coco
 from miniatures import write_cityscapes, write_sbd, write_voc
 
 from gcn_keras import reproduce
-from gcn_keras.experiments import runs
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.training.run_folder import read_json
 from pipelines import datasets
@@ -24,7 +23,7 @@ SMALL = (
 @pytest.fixture(autouse=True)
 def commands_in_forks(monkeypatch):
     """Commands start at once, from a process that has imported TensorFlow."""
-    monkeypatch.setattr(runs, "run_logged", forks.run_logged)
+    monkeypatch.setattr(sys, "executable", forks.python())
 
 
 def results(folder) -> dict[str, dict]:

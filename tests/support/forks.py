@@ -1,31 +1,68 @@
 """Commands in forks of a process that has imported what takes its time.
 
 A command of its own process imports TensorFlow first, for five seconds of processor time; a fork
-has it already. It runs `python -m MODULE`, or a program in a file, to the letter, `__main__`
-included. What depends on the import itself (another backend of Keras, what TensorFlow writes when
-it starts) needs a fresh process all the same.
+has it already. It does what `python -m MODULE`, or a program, does to the letter, `__main__`
+included, and so does what it starts by `sys.executable`. What depends on the import itself (what
+TensorFlow writes when it starts, what a module imports) needs a fresh process all the same.
 """
 
-import multiprocessing
+import atexit
+import functools
 import os
-import resource
-import runpy
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import fork_server
+from fork_server import Asked
 from places import REPOSITORY
 
 PATIENCE = 900  # seconds, on a machine that has other things to do
 
-# None of TensorFlow runs in it: a process with threads cannot be forked safely. No command is
-# among them, for `runpy` warns of a module that is there already.
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    ["gcn_keras.training.run", "tensorflow_datasets", "scipy.ndimage", "matplotlib.pyplot"]
-)
+# None of TensorFlow or JAX runs in it: a process with threads cannot be forked safely. No command
+# is among them, for `runpy` warns of a module that is there already.
+_IMPORTED = ("gcn_keras.training.run", "tensorflow_datasets", "scipy.ndimage", "matplotlib.pyplot")
+
+
+@functools.cache
+def _server(backend: str = "tensorflow") -> Path:
+    """The folder of a server, which ends with this process; Keras' backend is of its import."""
+    folder = tempfile.TemporaryDirectory(prefix="forks-")
+    path, program = Path(folder.name), fork_server.__file__
+    python = path / "python"
+    python.write_text(
+        f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", program, "ask", folder.name])} "$@"\n'
+    )
+    python.chmod(0o755)
+    with open(path / "stderr", "wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, program, "serve", path, *_IMPORTED],
+            cwd=REPOSITORY,
+            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    atexit.register(_end, process, folder)
+    while not (path / "socket").exists():
+        assert process.poll() is None, (path / "stderr").read_text()
+        time.sleep(0.01)
+    return path
+
+
+def _end(process: subprocess.Popen, folder: tempfile.TemporaryDirectory) -> None:
+    process.stdin.close()
+    process.wait()
+    folder.cleanup()
+
+
+def python(backend: str = "tensorflow") -> str:
+    """The path of a program that does in a fork what Python does with `-m`, `-c` or a file."""
+    return str(_server(backend) / "python")
 
 
 class Forked:
@@ -38,6 +75,7 @@ class Forked:
         environment: all its variables; by default this process's own.
         file_bytes: size that no file may have more of.
         cwd: the process's folder.
+        backend: of Keras.
     """
 
     def __init__(
@@ -48,16 +86,27 @@ class Forked:
         environment=None,
         file_bytes=None,
         cwd=REPOSITORY,
+        backend="tensorflow",
     ):
         number = len(list(folder.glob("stdout-*")))
         self.outputs = [folder / f"{name}-{number}" for name in ("stdout", "stderr")]
-        self.outputs[0].touch()
-        self.process = _start(module, arguments, self.outputs, environment, file_bytes, cwd)
+        environment = dict(os.environ if environment is None else environment)
+        environment["KERAS_BACKEND"] = backend
+        given = [module] if isinstance(module, Path) else ["-m", module]
+        with (
+            open(os.devnull) as nothing,
+            open(self.outputs[0], "ab") as stdout,
+            open(self.outputs[1], "ab") as stderr,
+        ):
+            files = [file.fileno() for file in (nothing, stdout, stderr)]
+            self.process = Asked(
+                _server(backend), [*given, *arguments], files, cwd, environment, file_bytes
+            )
 
     def wait_for(self, condition, seconds: float = PATIENCE) -> None:
         """Waits until something has come true, or the process has ended."""
         deadline = time.monotonic() + seconds
-        while not condition() and self.process.is_alive() and time.monotonic() < deadline:
+        while not condition() and self.process.wait(0) is None and time.monotonic() < deadline:
             time.sleep(0.01)
 
     def send(self, number: int) -> None:
@@ -66,49 +115,16 @@ class Forked:
 
     def finish(self, seconds: float = PATIENCE) -> tuple[int, str, str]:
         """Waits for the end; exit status, standard output and standard error."""
-        self.process.join(seconds)
-        has_ended = not self.process.is_alive()
-        if not has_ended:
-            self.process.kill()
-        assert has_ended, self.outputs[1].read_text()
-        return self.process.exitcode, *(path.read_text() for path in self.outputs)
+        status = self.process.wait(seconds)
+        if status is None:
+            self.send(9)
+        stdout, stderr = (path.read_text() for path in self.outputs)
+        assert status is not None, stderr
+        return status, stdout, stderr
 
 
-def run(module, *arguments, cwd=REPOSITORY) -> subprocess.CompletedProcess:
+def run(module, *arguments, cwd=REPOSITORY, backend="tensorflow") -> subprocess.CompletedProcess:
     """What `subprocess.run` gives for `python -m MODULE ARGUMENTS`, with its output as text."""
     with tempfile.TemporaryDirectory() as folder:
-        ended = Forked(module, arguments, Path(folder), cwd=cwd).finish()
+        ended = Forked(module, arguments, Path(folder), cwd=cwd, backend=backend).finish()
     return subprocess.CompletedProcess([module, *arguments], *ended)
-
-
-def run_logged(command, log: Path, environment=None) -> int:
-    """Stands in for `child_processes.run_logged`, for `python -m MODULE`."""
-    assert command[1] == "-m"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    process = _start(command[2], command[3:], [log] * 2, environment)
-    process.join(PATIENCE)
-    return process.exitcode
-
-
-def _start(module, arguments, outputs, environment=None, file_bytes=None, cwd=REPOSITORY):
-    environment = dict(os.environ if environment is None else environment)
-    given = (module, [*map(str, arguments)], outputs, environment, file_bytes, cwd)
-    process = _FORKS.Process(target=_main, args=given, daemon=True)
-    process.start()
-    return process
-
-
-def _main(module, arguments, outputs, environment, file_bytes, cwd) -> None:
-    for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    os.environ.clear()
-    os.environ.update(environment)
-    if file_bytes:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    os.chdir(cwd)
-    sys.path.insert(0, str(REPOSITORY))
-    sys.argv = [str(module), *arguments]
-    if isinstance(module, Path):
-        runpy.run_path(str(module), run_name="__main__")
-    else:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)

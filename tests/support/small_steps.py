@@ -3,9 +3,9 @@
 import dataclasses
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import keras
 import numpy as np
 from keras import ops
@@ -105,7 +105,7 @@ def run_alone(test: Path, program: str, backend: str = "tensorflow", devices: in
     folders = (REPOSITORY, REPOSITORY / "tests/support", test.parent)
     path = os.pathsep.join(map(str, folders))
     done = subprocess.run(
-        [sys.executable, "-c", f"import {test.stem} as t\n{program}"],
+        [forks.python(backend), "-c", f"import {test.stem} as t\n{program}"],
         env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -2,8 +2,9 @@
 
     python tests/support/ten_steps.py '{"out": FILE, "data_dir": DIR, …}'
 
-Options: "devices" (logical CPUs), "strategy", "backend", and "recipe" (more fields of it). Every
-worker writes what it has to out; the weights that all begin from are made from a seed.
+Options: "devices" (logical CPUs), "strategy", "backend", "recipe" (more fields of it), and "quick"
+(on JAX: compiling takes most of the time of ten small steps, so only one test asks for all of it).
+Every worker writes what it has to out; the weights that all begin from are made from a seed.
 """
 
 import dataclasses
@@ -33,7 +34,9 @@ def batches(accumulate: int = 1):
         yield images, labels
 
 
-def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", recipe=None):
+def main(
+    out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", recipe=None, quick=False
+):
     os.environ.update({"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"})
     if "mixed_precision" not in (recipe or {}):  # AVX2 knows no 16 bits
         # The same kernels on every machine: ten steps magnify how others round.
@@ -53,6 +56,10 @@ def main(out, data_dir=None, devices=1, strategy="auto", backend="tensorflow", r
     from gcn_keras.training.validation import evaluate_in_team
     from pipelines import datasets
 
+    if quick and backend == "jax":
+        import jax
+
+        jax.config.update("jax_disable_most_optimizations", True)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration() for _ in range(devices)],

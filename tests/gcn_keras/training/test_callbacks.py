@@ -3,14 +3,11 @@
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import keras
 import pytest
-from places import REPOSITORY
 from small_runs import prepare_halves
 
 from gcn_keras import RECIPES
@@ -150,20 +147,14 @@ def test_a_run_with_a_module_of_the_current_folder(tmp_path, backend):
     data_dir = prepare_halves(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
     command = [
-        *(sys.executable, "-m", "gcn_keras.fit", "--callbacks", "mine:make", "--no-export"),
+        *("--callbacks", "mine:make", "--no-export"),
         *("--dataset", "image_folder", "--data-dir", data_dir, "--out", "run", "--batch", "4"),
         *("--backbone", "resnet_nearsighted", "--block", "conv1x1", "--no-boundary-refinement"),
         *("--crop", "64", "64", "--epochs", "9", "--backend", backend),
     ]
 
     def fit(*more):
-        return subprocess.run(
-            [*map(str, command), *more],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-        )
+        return forks.run("gcn_keras.fit", *command, *more, cwd=tmp_path, backend=backend)
 
     wrong = fit("--callbacks", "mine:nothing")
     file = tmp_path / "mine.py"

@@ -7,9 +7,9 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import types
 
+import forks
 import keras
 import numpy as np
 import pytest
@@ -310,7 +310,7 @@ run_command(fit.main)
             out = tmp_path / strategy
             options = options_of(data_dir, out, strategy=strategy, **given)
             done = subprocess.run(
-                [sys.executable, "-c", program, *map(str, options)],
+                [forks.python(), "-c", program, *map(str, options)],
                 cwd=REPOSITORY,
                 capture_output=True,
                 text=True,
@@ -323,13 +323,8 @@ run_command(fit.main)
     @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
     def test_jax(self, data_dir, tmp_path):
         out = tmp_path / "run"
-        options = map(str, options_of(data_dir, out, backend="jax"))
-        done = subprocess.run(
-            [sys.executable, "-m", "gcn_keras.fit", *options],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-        )
+        options = options_of(data_dir, out, backend="jax")
+        done = forks.run("gcn_keras.fit", *options, backend="jax")
         assert done.returncode == 0, done.stderr
         assert history(out)[-1]["val_top1_accuracy"] == 1
 

@@ -6,8 +6,6 @@ import functools
 import json
 import os
 import socket
-import subprocess
-import sys
 import types
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from addresses import free_addresses
-from forks import PATIENCE, Forked
+from forks import Forked
 from PIL import Image
 from places import REPOSITORY
 
@@ -45,29 +43,19 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-# Compiling takes most of the time of ten small steps, so only one test asks for all of it.
-QUICK_JAX = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
-
-def start(folder, name, environment=None, measure=False, **options) -> Forked | subprocess.Popen:
-    """Keras' backend is chosen when it is imported: JAX has a fresh process."""
+def start(folder, name, environment=None, measure=False, **options) -> Forked:
     options["out"] = str(folder / f"{name}.npz")
     if measure:
         options["data_dir"] = str(folder / "data")
     kept = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
     environment = {**kept, **(environment or {})}
-    if options.get("backend") != "jax":
-        return Forked("ten_steps", [json.dumps(options)], folder, environment)
-    program = [sys.executable, REPOSITORY / "tests/support/ten_steps.py", json.dumps(options)]
-    return subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True)
+    backend = options.get("backend", "tensorflow")
+    program = REPOSITORY / "tests/support/ten_steps.py"
+    return Forked(program, [json.dumps(options)], folder, environment, backend=backend)
 
 
 def finish(folder, name, process) -> dict[str, np.ndarray]:
-    if isinstance(process, Forked):
-        status, _, stderr = process.finish()
-    else:
-        _, stderr = process.communicate(timeout=PATIENCE)
-        status = process.returncode
+    status, _, stderr = process.finish()
     assert status == 0, stderr
     with np.load(folder / f"{name}.npz") as content:
         return dict(content)
@@ -183,9 +171,9 @@ def test_jax_takes_the_same_steps(folder, one):
 @pytest.mark.slow
 def test_parts_one_after_another_are_one_batch_on_jax(folder, frozen):
     pytest.importorskip("jax")
-    whole = run(folder, "jax-frozen", QUICK_JAX, backend="jax", recipe=FROZEN)
+    whole = run(folder, "jax-frozen", quick=True, backend="jax", recipe=FROZEN)
     recipe = FROZEN | {"accumulate": 2}
-    result = run(folder, "jax-accumulate", QUICK_JAX, backend="jax", recipe=recipe)
+    result = run(folder, "jax-accumulate", quick=True, backend="jax", recipe=recipe)
     assert_same(result, whole, tolerance=1e-4)
     # TensorFlow rounds otherwise, until a ReLU flips: on some machines in the fourth step.
     losses = result["answers"][:3, 0], frozen["answers"][:3, 0]
@@ -204,7 +192,7 @@ def test_mixed_precision_is_near(folder, one, backend, precision):
         options |= {"devices": 2, "strategy": "mirrored"}
     else:
         options |= {"backend": backend}
-    result = run(folder, f"{precision}-{backend}", QUICK_JAX, **options)
+    result = run(folder, f"{precision}-{backend}", quick=True, **options)
     losses, taken, _ = result["answers"].T
     assert taken.tolist() == [1] * 10
     # The scale of the loss does not show in it.

@@ -1,5 +1,6 @@
 """What TensorFlow writes when it starts: nothing, in any command and what a command starts."""
 
+import json
 import os
 import re
 import signal
@@ -121,6 +122,7 @@ class TestCommands:
         done = run("-m", "gcn_keras.fit", *options, "--block", "conv1x1", "--backend", backend)
         assert done.returncode == 0, done.stderr
         assert out.with_name(f"{backend}-saved-model").is_dir()
+        assert json.loads((out / "metrics.json").read_text())["backend"] == backend
         assert NOTES.findall(done.stdout + done.stderr) == []
 
     @pytest.mark.parametrize(
