@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 
 def load_any_model(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file of any model, in safe mode.
+    """Loads a `.keras` file of any functional or sequential model, in safe mode.
+
+    Returns:
+        A functional model.
 
     Raises:
-        UserError: if there is none, or it cannot be loaded.
+        UserError: if there is none, it cannot be loaded, or holds another kind of model.
     """
     import keras
 
@@ -32,9 +35,17 @@ def load_any_model(path: str | Path) -> keras.Model:
         raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
     try:
         check_archive(path)
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except DAMAGE as error:
         raise UserError(f"{path} cannot be loaded as a Keras model: {reason_of(error)}") from error
+    if not hasattr(model, "inputs"):  # one of another class, or a Sequential that was never built
+        raise UserError(
+            f"{path} holds a model without known inputs and outputs: save a functional model, or a "
+            "keras.Sequential that begins with keras.Input"
+        )
+    if isinstance(model, keras.Sequential):  # has no `input` and `output`
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
 
 
 def load_model(path: str | Path) -> keras.Model:

@@ -169,3 +169,24 @@ def test_code_in_a_model_is_refused(load, tmp_path):
     with pytest.raises(UserError, match="cannot be loaded as a Keras model: .*[Ll]ambda") as caught:
         load(path)
     assert str(caught.value).startswith(f"{path} cannot be loaded")
+
+
+def test_a_sequential_model_like_any_other(tmp_path):
+    """Loaded, it has no `input` and `output` by itself."""
+    path = tmp_path / "model.keras"
+    red = keras.layers.Conv2D(2, 1, use_bias=False)
+    keras.Sequential([keras.Input((None, None, 3)), red]).save(path)
+    model = load_model(path)
+    assert model.input.shape == (None, None, None, 3) and model.output.shape[-1] == 2
+    images = np.random.default_rng(0).uniform(0, 255, (1, 2, 3, 3)).astype(np.float32)
+    np.testing.assert_array_equal(model(images), red(images))
+    assert segmenters.open_segmenter(path).num_classes == 2
+
+
+def test_a_model_that_knows_no_inputs(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.warns(UserWarning, match="not yet been built"):
+        keras.Sequential([keras.layers.Conv2D(2, 1)]).save(path)
+    with pytest.raises(UserError, match=r"begins with keras\.Input") as caught:
+        load_model(path)
+    assert str(caught.value).startswith(f"{path} holds a model without known inputs")
