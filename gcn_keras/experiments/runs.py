@@ -134,7 +134,9 @@ class Experiments:
         options = self.options_of_fit(row, seed, start)
         run = find_run(command_line.parse(options))
         if not run.finished:
-            self._call("gcn_keras.fit", options, run.path.with_suffix(".log"))
+            log = run.path.with_suffix(".log")
+            print(f"trains {row.label}, seed {seed}: {log} shows how it goes on", flush=True)
+            self._call("gcn_keras.fit", options, log)
         return run
 
     def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:

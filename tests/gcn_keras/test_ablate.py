@@ -302,10 +302,13 @@ def test_runs_with_other_options_are_not_taken_for_this_table(tmp_path):
         ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
 
 
-def test_a_run_that_fails_names_its_log(tmp_path, commands):
+def test_a_run_that_fails_names_its_log(tmp_path, capsys, commands):
     with pytest.raises(UserError, match=f" failed with status 1: see {tmp_path}/base-seed0.log$"):
         ablate.ablate("table1", rows=("base",), runs=tmp_path)
-    assert (tmp_path / "base-seed0.log").read_text() == "trained nothing\n"
+    log = tmp_path / "base-seed0.log"
+    assert log.read_text() == "trained nothing\n"
+    printed = capsys.readouterr().out
+    assert printed == f"trains base (1×1), seed 0: {log} shows how it goes on\n"
     assert not (tmp_path / "table1.md").exists()
 
 
