@@ -10,9 +10,9 @@ from places import REPOSITORY
 from gcn_keras.__main__ import COMMANDS, summary
 
 
-def run(*words, python=()):
+def run(*words, python=(), folder=REPOSITORY):
     command = [sys.executable, *python, "-m", "gcn_keras", *words]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def test_every_command_is_listed():
@@ -42,9 +42,11 @@ def test_the_versions(option):
     )
 
 
-def test_versions_of_what_is_not_installed():
-    """Without site-packages: the checkout alone."""
-    done = run("--version", python=("-S",))
+def test_versions_of_what_is_not_installed(tmp_path):
+    """Without site-packages: the packages alone, as a checkout may hold metadata of a build."""
+    for package in ("gcn_keras", "pipelines"):
+        (tmp_path / package).symlink_to(REPOSITORY / package)
+    done = run("--version", python=("-S",), folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
         "gcn_keras not installed, Keras not installed, TensorFlow not installed, Python 3."
