@@ -15,6 +15,7 @@ from typing import Annotated
 
 import tyro
 from input_pipeline import KINDS, write_images
+from traces import events
 
 from gcn_keras.recipes import command_line
 from pipelines import datasets
@@ -25,27 +26,17 @@ WARM_UP = 5
 WAITING = "IteratorGetNextOp::DoCompute"
 
 
-def waiting_share(trace: Path) -> tuple[float, float]:
-    """Seconds spent waiting and seconds in all, of an .xplane.pb file.
+def waiting_share(folder: Path) -> tuple[float, float]:
+    """Seconds spent waiting and seconds in all, of a trace.
 
     Raises:
         UserError: the trace has no such event.
     """
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-    space = xplane_pb2.XSpace.FromString(trace.read_bytes())
-    (host,) = (plane for plane in space.planes if plane.name == "/host:CPU")
-    waits = [
-        (line.timestamp_ns * 1000 + event.offset_ps, event.duration_ps)
-        for line in host.lines
-        for event in line.events
-        if host.event_metadata[event.metadata_id].name == WAITING
-    ]
+    waits = [(event.start, event.duration) for event in events(folder) if event.name == WAITING]
     if len(waits) < 2:
-        raise UserError(f"{trace} has {len(waits)} events {WAITING}: no steps were profiled")
+        raise UserError(f"the trace has {len(waits)} events {WAITING}: no steps were profiled")
     waits.sort()
-    # From the start of the first step to the start of the last: whole steps only. `timestamp_ns`
-    # is in nanoseconds, all else in picoseconds.
+    # From the start of the first step to the start of the last: whole steps only.
     whole = waits[:-1]
     return sum(duration for _, duration in whole) / 1e12, (waits[-1][0] - waits[0][0]) / 1e12
 
@@ -98,8 +89,7 @@ def measure(
                 tf.profiler.experimental.start(scratch)
             step(images, labels)
         tf.profiler.experimental.stop()
-        (trace,) = Path(scratch).glob("plugins/profile/*/*.xplane.pb")
-        waited, total = waiting_share(trace)
+        waited, total = waiting_share(Path(scratch))
     row = {
         "backbone": backbone,
         "batch": batch,
