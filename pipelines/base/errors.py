@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import Self, TextIO
 
 from pipelines.base.environment import prepare_tensorflow
 
@@ -116,22 +119,49 @@ def run_command(main: Callable[[], int | None]) -> None:
     A `UserError` becomes one line on standard error, `Interrupted` one that says how to go on.
     """
     prepare_tensorflow()
+    with _output_may_break_off():
+        try:
+            with as_options():
+                sys.exit(main() or 0)
+        except UserError as error:
+            print(printable(f"error: {error}"), file=sys.stderr)
+            sys.exit(error.exit_status)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            # Wherever a path is first looked at; of most other failures, `Path.exists` says no.
+            print(printable(f"error: {error.filename}: {error.strerror}"), file=sys.stderr)
+            sys.exit(1)
+        except Interrupted as interrupted:
+            print(printable(f"\n{interrupted}"))
+            print("interrupted", file=sys.stderr)
+            sys.exit(interrupted.exit_status)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+
+
+@contextlib.contextmanager
+def _output_may_break_off() -> Iterator[None]:
+    """Where nobody reads its output any more, as after `| head`, a command ends without a word.
+
+    Exit status 141, that of a process that SIGPIPE ends, which Python ignores.
+    """
     try:
-        with as_options():
-            sys.exit(main() or 0)
-    except UserError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        sys.exit(error.exit_status)
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads(sys.stdout):  # but a connection of the command's broke
             raise
-        # Wherever a path is first looked at; of most other failures, `Path.exists` says no.
-        print(printable(f"error: {error.filename}: {error.strerror}"), file=sys.stderr)
-        sys.exit(1)
-    except Interrupted as interrupted:
-        print(printable(f"\n{interrupted}"))
-        print("interrupted", file=sys.stderr)
-        sys.exit(interrupted.exit_status)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        # The interpreter flushes once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _nobody_reads(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose other end is closed."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,5 +1,7 @@
 """Errors: an argument's fault in the words of a function and in those of a command."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,32 @@ def test_a_command_ends_with_status_2_and_its_own_words(capsys):
         run_command(main)
     assert caught.value.code == 2
     assert capsys.readouterr().err == "error: --limit must be at least 1, got 0\n"
+
+
+COMMAND = "from pipelines.base.errors import *\n{}\nrun_command(main)"
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "def main(): print('x' * 100000)",  # more than its buffer holds
+        "def main(): print('x')",
+        "def main(): print('usage'); raise SystemExit(0)",  # as --help ends
+        "def main(): raise Interrupted('saved', 2)",
+    ],
+)
+def test_output_that_nobody_reads_ends_a_command_without_a_word(main):
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(main)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    command.stdout.close()
+    words = command.communicate()[1].decode()
+    assert (command.returncode, words.removeprefix("interrupted\n")) == (141, "")
+
+
+def test_a_connection_that_breaks_is_no_output_that_nobody_reads():
+    main = "def main(): raise BrokenPipeError(32, 'a connection')"
+    command = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(main)], capture_output=True, text=True
+    )
+    assert command.returncode == 1 and "BrokenPipeError: [Errno 32] a connection" in command.stderr
