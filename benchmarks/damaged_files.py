@@ -175,9 +175,10 @@ def _models(folder: Path) -> dict[str, Subject]:
 
     from gcn_keras.inference.keras_model import load_model
     from gcn_keras.recipes.catalogue import RECIPES
-    from gcn_keras.training.loop import Loop, Step
     from gcn_keras.training.optimizers import compile_model
     from gcn_keras.training.run_folder import RunFolder
+    from gcn_keras.training.step import Step
+    from gcn_keras.training.training_state import TrainingState
 
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Conv2D(4, 3, padding="same", name="stem")(image)
@@ -195,15 +196,15 @@ def _models(folder: Path) -> dict[str, Subject]:
     compile_model(model, recipe, 100)
     model.optimizer.build(model.trainable_variables)
     run.checkpoints.mkdir(parents=True)
-    loop = Loop(recipe, run, model, Step(), lambda start: iter(()), lambda check: None, 4)
-    loop.progress.epoch, loop.progress.step = 2, 1
-    loop.save()
+    state = TrainingState(recipe, run, model, Step(), 4)
+    state.progress.epoch, state.progress.step = 2, 1
+    state.save()
     for path in (run.best, run.history):
         path.write_bytes(b"of a good run")
 
     def restored():
         model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
-        return [loop.restore(), *model.get_weights()]
+        return [state.restore(), *model.get_weights()]
 
     [checkpoint] = run.checkpoints.glob("*.npz")
     return {

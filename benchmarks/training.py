@@ -188,7 +188,7 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
             return ConfusionMatrix(dataset.num_classes)
 
         loop.validate = validate
-        loop.save = lambda: None
+        loop.state.save = lambda: None
         loop()
     return {"bare_seconds": float(np.median(bare)), "fit_seconds": float(np.median(within))}
 

@@ -16,10 +16,10 @@ from gcn_keras.models.classifier import classifier
 from gcn_keras.recipes.recipe import ClassificationRecipe
 from gcn_keras.training import validation
 from gcn_keras.training.devices import Team
-from gcn_keras.training.loop import Progress
 from gcn_keras.training.losses import ImageCrossentropy
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task
+from gcn_keras.training.training_state import Progress
 from pipelines.datasets import classification as classification_sets
 from pipelines.stream import classification
 

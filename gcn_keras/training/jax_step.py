@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from jax import numpy as jnp
 
-from gcn_keras.training.loop import Step
 from gcn_keras.training.optimizers import clip
+from gcn_keras.training.step import Step
 from gcn_keras.training.weight_averages import build_optimizer
 
 

@@ -1,7 +1,6 @@
 """The loop of a run: steps and epochs, validation, checkpoints, and what stops it."""
 
 import collections
-import dataclasses
 import json
 import math
 import sys
@@ -12,10 +11,8 @@ from typing import Any
 import keras
 
 from gcn_keras.inference.memory import naming_exhausted_memory
-from gcn_keras.recipes.recipe import Recipe
-from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.interruption import Interruption
-from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.training_state import Progress, TrainingState
 from gcn_keras.training.weight_averages import averaged_weights
 from pipelines.base.errors import Interrupted, UserError
 
@@ -26,63 +23,15 @@ TOO_LITTLE_MEMORY = (
 )
 
 
-@dataclasses.dataclass
-class Progress:
-    """Where a run stands. Everything that is drawn follows from the seed and from this.
-
-    Attributes:
-        epoch: finished epochs.
-        step: steps of the present epoch, skipped ones too; batches that were used of the stream
-            are `epoch * steps_per_epoch + step`.
-        loss_sum, losses: of the present epoch.
-        skipped, skipped_in_a_row: steps whose loss was not finite.
-        seconds: spent in training, validation after epochs included.
-        history: one list a column; epochs count from 1. An epoch without validation has None for
-            scores, an empty cell in history.csv.
-        best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
-        ended: whether it came to its end before its last epoch, because a callback wanted that, or
-            for want of patience.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    loss_sum: float = 0.0
-    losses: int = 0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    seconds: float = 0.0
-    history: dict[str, list] = dataclasses.field(default_factory=dict)
-    best_epoch: int = 0
-    best_score: float = -1.0
-    ended: bool = False
-
-
-class Step:
-    """A training step of a compiled model; what it does is with `TensorFlowStep`."""
-
-    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Any:
-        """Takes one step."""
-        raise NotImplementedError
-
-    def push(self) -> None:
-        """Sets weights and optimizer of the model, for whoever wants to read them."""
-
-    def pull(self) -> None:
-        """Takes weights and optimizer of the model, after something else has set them."""
-
-
 class Loop:
     """Trains a model to the end of its recipe, from wherever its run stands.
 
     Args:
-        recipe, run: what, and where to.
-        model: built and compiled.
-        step: of the model, on its backend.
+        state: of the run.
         stream: from the number of batches used to an iterator over the next ones: images, labels
             and image ids, this worker's part.
         validate: from a function that it calls now and then, and which may raise, to what was
             measured on the validation split: a `ConfusionMatrix`, say.
-        steps_per_epoch: steps in an epoch.
         worker, workers: this process's number, and how many there are. Number 0 writes.
         scores: attributes of what was measured for the history. By the first a model is the best.
         callbacks: of Keras, for the chief; called as `gcn_keras.training.callbacks` says.
@@ -91,81 +40,27 @@ class Loop:
 
     def __init__(
         self,
-        recipe: Recipe,
-        run: RunFolder,
-        model: keras.Model,
-        step: Step,
+        state: TrainingState,
         stream: Callable[[int], Iterator],
         validate: Callable[[Callable[[], None]], Any],
-        steps_per_epoch: int,
         worker: int = 0,
         workers: int = 1,
         scores: tuple[str, ...] = ("mean_iou", "pixel_accuracy"),
         callbacks: Sequence[keras.callbacks.Callback] = (),
         any_of: Callable[[bool], bool] = bool,
     ):
-        self.recipe, self.run, self.model, self.step = recipe, run, model, step
-        self.stream, self.validate, self.steps_per_epoch = stream, validate, steps_per_epoch
+        self.state, self.stream, self.validate = state, stream, validate
+        self.recipe, self.run = state.recipe, state.run
+        self.model, self.step = state.model, state.step
         self.worker, self.workers, self.scores = worker, workers, scores
         self.callbacks, self.any_of = list(callbacks), any_of
         self.is_chief = worker == 0
-        self.progress = Progress()
         self.interruption = Interruption()
 
-    # === Checkpoints ===
-
-    def steps_taken(self) -> int:
-        """Steps of all epochs so far."""
-        return self.progress.epoch * self.steps_per_epoch + self.progress.step
-
-    def restore(self) -> int:
-        """Goes back to the newest checkpoint that is whole; a damaged one is named.
-
-        Returns:
-            Steps taken; 0 where there is no checkpoint.
-
-        Raises:
-            UserError: a checkpoint of another model.
-        """
-        for found in checkpoints.read_newest(self.run.checkpoints):
-            if isinstance(found, UserError):
-                print(f"{found}; trying the one before it")
-                continue
-            provenance.check_origin(self.run, found.origin, self.recipe)
-            variables = self._variables()
-            shapes = {name: variable.shape for name, variable in variables.items()}
-            found_shapes = {name: array.shape for name, array in found.arrays.items()}
-            # What came into it later has its default in a checkpoint from before.
-            state = vars(Progress()) | found.state
-            if (state.keys(), found_shapes) != (vars(Progress()).keys(), shapes):
-                raise UserError(
-                    f"the checkpoints in {self.run.checkpoints} are of another model, or of "
-                    "another version of this package: begin a new run"
-                )
-            for name, variable in variables.items():
-                variable.assign(found.arrays[name])
-            self.step.pull()
-            self.progress = Progress(**state)
-        return self.steps_taken()
-
-    def _variables(self) -> dict[str, keras.Variable]:
-        # Not by their paths, in which Keras counts the models and optimizers of the process.
-        weights = [(f"model-{v.name}", v) for v in self.model.weights]
-        weights += [("optimizer", v) for v in self.model.optimizer.variables]
-        return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}
-
-    def save(self) -> None:
-        """Writes a checkpoint, if this is the chief."""
-        self.step.push()
-        if not self.is_chief:
-            return
-        variables = self._variables().items()
-        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables}
-        state, origin = vars(self.progress), self.run.origin
-        checkpoint = checkpoints.Checkpoint(self.steps_taken(), state, arrays, origin)
-        checkpoints.write(self.run.checkpoints, checkpoint, self.recipe.keep_checkpoints)
-
-    # === The loop ===
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return self.state.progress
 
     def __call__(self) -> Progress:
         """Runs to the end.
@@ -182,13 +77,13 @@ class Loop:
             model=self.model,
             verbose=1 if self.shows_bar else 2,  # Keras' words for a bar, and a line an epoch
             epochs=self.recipe.epochs,
-            steps=self.steps_per_epoch,
+            steps=self.state.steps_per_epoch,
         )
         self.logs: dict[str, float] = {}
         self.hooks.on_train_begin()
         with self.interruption:
             try:
-                batches = self.stream(self.steps_taken())
+                batches = self.stream(self.state.steps_taken())
                 while self.progress.epoch < self.recipe.epochs and not self.progress.ended:
                     self.hooks.on_epoch_begin(self.progress.epoch)
                     self.step.pull()  # what a callback has set
@@ -208,13 +103,13 @@ class Loop:
         # Python.
         unread: collections.deque = collections.deque()
         started = time.monotonic()
-        while progress.step < self.steps_per_epoch:
+        while progress.step < self.state.steps_per_epoch:
             images, labels, ids = next(batches)
             self.hooks.on_train_batch_begin(progress.step)
             result = self.step(images, labels, self.interruption.number is not None)
             unread.append((result, ids))
             progress.step += 1
-            due = progress.step % every == 0 or progress.step == self.steps_per_epoch
+            due = progress.step % every == 0 or progress.step == self.state.steps_per_epoch
             stop = self._read(unread, 0 if due else 1)
             if due or stop:
                 stop |= self._read(unread, 0)
@@ -222,8 +117,8 @@ class Loop:
                 started = time.monotonic()
             if stop:
                 raise _Stop
-            if due and (progress.step < self.steps_per_epoch or self._validates()):
-                self.save()  # also before a validation, which may run out of memory
+            if due and (progress.step < self.state.steps_per_epoch or self._validates()):
+                self._save()  # also before a validation, which may run out of memory
 
     def _read(self, unread: collections.deque, leave: int) -> bool:
         """Reads results of steps, all but the last `leave`; whether anyone wants to stop."""
@@ -306,7 +201,7 @@ class Loop:
         progress.epoch, progress.step = number, 0
         progress.loss_sum, progress.losses = 0.0, 0
         progress.seconds += time.monotonic() - started
-        self.save()
+        self._save()
         if self.is_chief and not self.shows_bar:
             values = ", ".join(f"{key} {value:.4g}" for key, value in self.logs.items())
             print(f"epoch {number}/{self.recipe.epochs}: {values}", flush=True)
@@ -345,8 +240,13 @@ class Loop:
         if self.interruption.number is not None and self.workers == 1:
             raise _Stop
 
+    def _save(self) -> None:
+        self.step.push()
+        if self.is_chief:
+            self.state.save()
+
     def _interrupted(self) -> Interrupted:
-        self.save()
+        self._save()
         if self.is_chief:
             with averaged_weights(self.model):
                 self.run.save_model(self.model, self.run.model)

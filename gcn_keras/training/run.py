@@ -16,13 +16,15 @@ from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.callbacks import function_of, made_by
 from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team, make_team
-from gcn_keras.training.loop import Loop, Step
+from gcn_keras.training.loop import Loop
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from gcn_keras.training.segmentation import Segmentation
+from gcn_keras.training.step import Step
 from gcn_keras.training.task import Task
 from gcn_keras.training.tensorboard import RunLog
 from gcn_keras.training.tensorflow_step import TensorFlowStep
+from gcn_keras.training.training_state import TrainingState
 from gcn_keras.training.validation import Watched, evaluate_in_team
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, Interrupted, UserError
@@ -146,13 +148,9 @@ def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: 
         return measure
 
     return Loop(
-        task.recipe,
-        run,
-        model,
-        step,
+        TrainingState(task.recipe, run, model, step, steps),
         lambda start: iter(task.training_batches(team, start)),
         validate,
-        steps,
         worker=team.worker,
         workers=team.workers,
         scores=task.scores,
@@ -171,7 +169,7 @@ def make_step(model: keras.Model, recipe: Recipe, team: Team) -> Step:
 
 
 def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
-    steps = loop.restore()
+    steps = loop.state.restore()
     team.check_same(
         steps,
         f"the workers do not see the same checkpoints in {run.path}, which must lie on a file "

@@ -25,9 +25,9 @@ from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.recipe import SegmentationRecipe
 from gcn_keras.training import from_data, losses, validation
 from gcn_keras.training.devices import Team
-from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task
+from gcn_keras.training.training_state import Progress
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError
 from pipelines.base.labels import median_frequency_weights

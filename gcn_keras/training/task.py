@@ -19,8 +19,8 @@ from gcn_keras.models.layer_names import is_in_head
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import provenance
 from gcn_keras.training.devices import Team
-from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.training_state import Progress
 from gcn_keras.training.validation import Example, Predict
 from pipelines.base.errors import ArgumentError, UserError, printable
 from pipelines.datasets import PreparedDataset

@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from gcn_keras.models.line_convolutions import convolve_along_lines
 from gcn_keras.training.devices import Team
-from gcn_keras.training.loop import Step
 from gcn_keras.training.optimizers import clip
+from gcn_keras.training.step import Step
 from gcn_keras.training.weight_averages import batch_norms, build_optimizer, moving_statistics
 
 

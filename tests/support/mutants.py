@@ -160,8 +160,8 @@ MUTANTS = (
         "gcn_keras/training/test_loop.py::test_of_equal_scores_the_first_one_is_the_best",
     ),
     Mutant(
-        LOOP, " and (progress.step < self.steps_per_epoch or self._validates())",
-        " and progress.step < self.steps_per_epoch",
+        LOOP, " and (progress.step < self.state.steps_per_epoch or self._validates())",
+        " and progress.step < self.state.steps_per_epoch",
         "gcn_keras/training/test_loop.py::test_a_validation_that_fails_costs_nothing",
     ),
     Mutant(
@@ -177,7 +177,7 @@ MUTANTS = (
         "gcn_keras/training/test_first_batch.py::test_it_is_that_of_the_first_step",
     ),
     Mutant(
-        LOOP, "self.stream(self.steps_taken())", "self.stream(0)",
+        LOOP, "self.stream(self.state.steps_taken())", "self.stream(0)",
         "gcn_keras/training/test_loop.py::test_an_interrupted_run_ends_as_one_that_was_not",
     ),
     Mutant(

@@ -10,8 +10,8 @@ from small_runs import prepare_halves
 from gcn_keras import RECIPES, fit
 from gcn_keras.recipes.command_line import parse
 from gcn_keras.training import first_batch, run
-from gcn_keras.training.loop import Step
 from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.step import Step
 from gcn_keras.training.task import Task
 from pipelines import datasets
 from pipelines.base.errors import UsageError

@@ -22,6 +22,7 @@ from gcn_keras.training import checkpoints
 from gcn_keras.training.loop import MOST_SKIPPED_IN_A_ROW, Loop
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.training_state import TrainingState
 from pipelines.base.errors import Interrupted, UserError, in_options
 
 STEPS = 5
@@ -72,9 +73,8 @@ def make_loop(folder, recipe=RECIPE, ious=(0.5, 0.6, 0.55), validate=None, **ans
         matrix.counts[:] = [[round(1000 * iou), 1000 - round(1000 * iou)], [0, 0]]
         return matrix
 
-    loop = Loop(
-        recipe, RunFolder(folder), model, Step(model, **answers), stream, validate or measure, STEPS
-    )
+    state = TrainingState(recipe, RunFolder(folder), model, Step(model, **answers), STEPS)
+    loop = Loop(state, stream, validate or measure)
     return loop
 
 
@@ -137,7 +137,7 @@ def test_a_validation_that_fails_costs_nothing(tmp_path, epoch):
     with pytest.raises(MemoryError):
         loop()
     again = make_loop(tmp_path / "run")
-    assert again.restore() == epoch * STEPS
+    assert again.state.restore() == epoch * STEPS
     assert (again.progress.epoch, again.progress.step) == (epoch - 1, STEPS)
     taken, step = [], again.step
 
@@ -246,7 +246,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, at, every):
     run = tmp_path / "run"
     assert str(caught.value).endswith(f"steps: {run}/model.keras is saved")
     again = make_loop(run, recipe)
-    taken = again.restore()
+    taken = again.state.restore()
     assert bias_of(run / "model.keras") == taken == again.model.layers[-1].bias.numpy()[0]
     assert at <= taken <= at + 2
     again()
@@ -264,7 +264,7 @@ def test_a_signal_during_validation_comes_before_the_epoch_ends(tmp_path):
         make_loop(tmp_path / "run", validate=validate)()
     assert caught.value.exit_status == 130
     loop = make_loop(tmp_path / "run")
-    assert loop.restore() == STEPS
+    assert loop.state.restore() == STEPS
     assert (loop.progress.epoch, loop.progress.step, loop.progress.history) == (0, STEPS, {})
     loop()
     assert [row["loss"] for row in history(tmp_path / "run")] == [3, 8, 13]
@@ -314,30 +314,6 @@ def test_only_the_chief_writes(tmp_path):
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_the_step_takes_the_weights_that_were_restored(tmp_path):
-    """JAX holds its own."""
-    make_loop(tmp_path / "run")()
-    again, pulled = make_loop(tmp_path / "run"), []
-    again.step.pull = lambda: pulled.append(float(again.step.bias.numpy()[0]))
-    assert again.restore() == 15 and pulled == [15]
-
-
-def test_a_checkpoint_of_another_model(tmp_path):
-    make_loop(tmp_path / "run")()
-    adamw = make_loop(tmp_path / "run", dataclasses.replace(RECIPE, optimizer="sgd"))
-    with pytest.raises(UserError, match="are of another model, or of another version"):
-        adamw.restore()
-
-
-def test_a_checkpoint_of_another_version(tmp_path):
-    make_loop(tmp_path / "run")()
-    found = checkpoints.read(checkpoints.paths(tmp_path / "run" / "checkpoints")[0])
-    found.state["best_of_all"] = found.state.pop("best_score")
-    checkpoints.write(tmp_path / "run" / "checkpoints", found, keep=1)
-    with pytest.raises(UserError, match="are of another model, or of another version"):
-        make_loop(tmp_path / "run").restore()
-
-
 class TestPatience:
     IOUS = (0.5, 0.6, 0.6, 0.55, 0.7, 0.8)
     RECIPE = dataclasses.replace(RECIPE, epochs=6, patience=2)
@@ -379,13 +355,13 @@ class TestPatience:
         with pytest.raises(Interrupted):
             interrupted()
         again = make_loop(tmp_path / "run", self.RECIPE, self.IOUS)
-        again.restore()
+        again.state.restore()
         assert again().epoch == 4
 
     def test_a_run_that_has_ended_takes_no_more_steps(self, tmp_path):
         make_loop(tmp_path / "run", self.RECIPE, self.IOUS)()
         again = make_loop(tmp_path / "run", self.RECIPE, self.IOUS)
-        assert again.restore() == 20
+        assert again.state.restore() == 20
         assert again().epoch == 4 and bias_of(tmp_path / "run" / "model.keras") == 20
 
 
@@ -515,7 +491,7 @@ def test_callbacks_are_told_of_an_interruption(tmp_path):
     assert recorder.calls[-1][1]["loss"] == 3  # of the last whole epoch
     again = Recorder()
     resumed = with_callbacks(tmp_path / "run", again)
-    taken = resumed.restore()
+    taken = resumed.state.restore()
     resumed()
     assert again.calls[2:5] == [
         ("on_train_begin", {}),
@@ -559,7 +535,7 @@ class TestEndedByACallback:
     def test_it_stays_ended(self, tmp_path):
         with_callbacks(tmp_path / "run", self.stopper("on_epoch_end", 1))()
         again = make_loop(tmp_path / "run")
-        assert again.restore() == 2 * STEPS
+        assert again.state.restore() == 2 * STEPS
         again()
         assert len(history(tmp_path / "run")) == 2
 
@@ -593,17 +569,8 @@ def test_what_a_callback_sets_is_kept(tmp_path):
     # At the beginning and the end of each epoch.
     assert pulled == [0.25, 0.125, 0.125, 0.0625, 0.0625, 0.03125]
     again = make_loop(tmp_path / "run")
-    again.restore()
+    again.state.restore()
     assert float(again.model.optimizer.learning_rate.numpy()) == 0.03125
-
-
-def test_a_checkpoint_from_before_runs_could_end_early(tmp_path):
-    make_loop(tmp_path / "run")()
-    found = checkpoints.read(checkpoints.paths(tmp_path / "run" / "checkpoints")[0])
-    del found.state["ended"]
-    checkpoints.write(tmp_path / "run" / "checkpoints", found, keep=1)
-    again = make_loop(tmp_path / "run")
-    assert again.restore() == 15 and again.progress.ended is False
 
 
 # === A loss that is not finite ===

@@ -14,9 +14,9 @@ from gcn_keras.inference.keras_model import predict_logits
 from gcn_keras.inference.options import InferenceOptions, labels
 from gcn_keras.training import segmentation, task
 from gcn_keras.training.devices import Team
-from gcn_keras.training.loop import Progress
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.segmentation import Segmentation
+from gcn_keras.training.training_state import Progress
 from gcn_keras.training.validation import evaluate_in_team
 from pipelines import datasets
 from pipelines.base.errors import UserError, as_options

@@ -15,6 +15,7 @@ from small_steps import RECIPE, arrays, batch, make_step, run_alone, state, take
 
 from gcn_keras.training.loop import Loop
 from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.training_state import TrainingState
 from gcn_keras.training.weight_averages import averaged_weights
 from pipelines.base.errors import Interrupted
 
@@ -169,16 +170,8 @@ def make_loop(folder, stop_at=None, validate=None, **fields) -> Loop:
         seen.append(arrays(step.model.weights))
         return types.SimpleNamespace(score=(0.1, 0.3, 0.2)[loop.progress.epoch])
 
-    loop = Loop(
-        recipe,
-        RunFolder(folder),
-        step.model,
-        step,
-        stream,
-        validate or measure,
-        3,
-        scores=("score",),
-    )
+    state = TrainingState(recipe, RunFolder(folder), step.model, step, 3)
+    loop = Loop(state, stream, validate or measure, scores=("score",))
     loop.seen = seen = []
     return loop
 
@@ -206,7 +199,7 @@ def test_models_have_averages_and_checkpoints_have_weights(tmp_path):
             same(ours, validated)
             np.testing.assert_allclose(ours, by_hand, rtol=1e-4, atol=1e-5)
     again = make_loop(tmp_path / "run")
-    assert again.restore() == 9
+    assert again.state.restore() == 9
     for ours, theirs in zip(arrays(again.model.weights), arrays(step.model.weights), strict=True):
         same(ours, theirs)
 
@@ -221,7 +214,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path, stop_at, 
     with pytest.raises(Interrupted):
         run()
     again = make_loop(tmp_path / "run", optimizer=optimizer)
-    taken = again.restore()
+    taken = again.state.restore()
     assert stop_at <= taken <= stop_at + 2
     for ours, theirs in zip(
         weights(tmp_path / "run" / "model.keras"), averages(again.step), strict=True

@@ -1,0 +1,116 @@
+"""Where a run stands: model, optimizer and progress, written as checkpoints and read again."""
+
+import dataclasses
+
+import keras
+
+from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training import checkpoints, provenance
+from gcn_keras.training.run_folder import RunFolder
+from gcn_keras.training.step import Step
+from pipelines.base.errors import UserError
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands. Everything that is drawn follows from the seed and from this.
+
+    Attributes:
+        epoch: finished epochs.
+        step: steps of the present epoch, skipped ones too; batches that were used of the stream
+            are `epoch * steps_per_epoch + step`.
+        loss_sum, losses: of the present epoch.
+        skipped, skipped_in_a_row: steps whose loss was not finite.
+        seconds: spent in training, validation after epochs included.
+        history: one list a column; epochs count from 1. An epoch without validation has None for
+            scores, an empty cell in history.csv.
+        best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
+        ended: whether it came to its end before its last epoch, because a callback wanted that, or
+            for want of patience.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    losses: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0
+    history: dict[str, list] = dataclasses.field(default_factory=dict)
+    best_epoch: int = 0
+    best_score: float = -1.0
+    ended: bool = False
+
+
+class TrainingState:
+    """All that a run needs to go on as if it had never stopped.
+
+    Args:
+        recipe, run: what is trained, and where its checkpoints are.
+        model: built and compiled.
+        step: of the model; it has the current values where those are not in the model.
+        steps_per_epoch: steps in an epoch.
+
+    Attributes:
+        progress: where the run stands.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        model: keras.Model,
+        step: Step,
+        steps_per_epoch: int,
+    ):
+        self.recipe, self.run, self.model, self.step = recipe, run, model, step
+        self.steps_per_epoch = steps_per_epoch
+        self.progress = Progress()
+
+    def steps_taken(self) -> int:
+        """Steps of all epochs so far."""
+        return self.progress.epoch * self.steps_per_epoch + self.progress.step
+
+    def restore(self) -> int:
+        """Goes back to the newest checkpoint that is whole; a damaged one is named.
+
+        Returns:
+            Steps taken; 0 where there is no checkpoint.
+
+        Raises:
+            UserError: a checkpoint of another model.
+        """
+        for found in checkpoints.read_newest(self.run.checkpoints):
+            if isinstance(found, UserError):
+                print(f"{found}; trying the one before it")
+                continue
+            provenance.check_origin(self.run, found.origin, self.recipe)
+            variables = self._variables()
+            shapes = {name: variable.shape for name, variable in variables.items()}
+            found_shapes = {name: array.shape for name, array in found.arrays.items()}
+            # What came into it later has its default in a checkpoint from before.
+            state = vars(Progress()) | found.state
+            if (state.keys(), found_shapes) != (vars(Progress()).keys(), shapes):
+                raise UserError(
+                    f"the checkpoints in {self.run.checkpoints} are of another model, or of "
+                    "another version of this package: begin a new run"
+                )
+            for name, variable in variables.items():
+                variable.assign(found.arrays[name])
+            self.step.pull()
+            self.progress = Progress(**state)
+        return self.steps_taken()
+
+    def save(self) -> None:
+        """Writes a checkpoint; what the step has is in the model already (`Step.push`)."""
+        variables = self._variables().items()
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables}
+        state, origin = vars(self.progress), self.run.origin
+        checkpoint = checkpoints.Checkpoint(self.steps_taken(), state, arrays, origin)
+        checkpoints.write(self.run.checkpoints, checkpoint, self.recipe.keep_checkpoints)
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        # Not by their paths, in which Keras counts the models and optimizers of the process.
+        weights = [(f"model-{v.name}", v) for v in self.model.weights]
+        weights += [("optimizer", v) for v in self.model.optimizer.variables]
+        return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}
