@@ -247,7 +247,7 @@ def _run(folder: Path) -> dict[str, Subject]:
 
 def _results(folder: Path) -> dict[str, Subject]:
     """runs.csv of the paper's tables."""
-    from gcn_keras.experiments.runs import COLUMNS, Experiments
+    from gcn_keras.experiments.results import COLUMNS, Results
     from gcn_keras.experiments.table import formatted
 
     file = folder / "results" / "runs.csv"
@@ -257,7 +257,7 @@ def _results(folder: Path) -> dict[str, Subject]:
         writer.writerows([COLUMNS, *(["base", seed, "0" * 12, *[0.5] * 9] for seed in range(9))])
 
     def read():
-        known = Experiments("shapes-ablation", file.parent, file)._known.values()
+        known = Results(file).known.values()
         return [formatted("mean_iou", [result["mean_iou"]]) for result in known]
 
     return {"results": Subject(file, read, False)}

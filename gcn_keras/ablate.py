@@ -9,12 +9,14 @@ What counts is a run's best model: where a recipe validates more than once, that
 IoU on the split that is measured on (our choice; the paper does not say).
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from gcn_keras.experiments import paper_tables
+from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.runs import Experiments, split_options
 from gcn_keras.experiments.table import rows_of, run_table
 from gcn_keras.models import backbones
@@ -50,11 +52,14 @@ def ablate(
     models: tyro.conf.FlagCreatePairsOff[bool] = False,
     options: str = "",
     evaluation: str = "",
+    learning_rates: tuple[float, ...] = (),
+    tuning: str = "",
 ) -> None:
     """Train what a table of the paper needs, and write it beside the paper's own figures.
 
-    Writes TABLE.md, TABLE.png and runs.csv, a line for each run of any table. Runs in runs.csv are
-    not repeated, and the table shows all of its rows and seeds that are there, asked for or not.
+    Writes TABLE.md, TABLE.png and TABLE-curves.png; runs.csv, a line for each run of any table, and
+    curves.csv, a line for each of its validations. Runs in runs.csv are not repeated, and the table
+    shows all of its rows and seeds that are there, asked for or not.
 
     Args:
         table: Table of the paper.
@@ -70,6 +75,10 @@ def ablate(
         options: More options of fit for every run, in one string: --options="--epochs 2". Results
             of other data, --data-dir, want another --out: runs.csv does not know data apart.
         evaluation: More options of evaluate for every measurement: --evaluation="--limit 100".
+        learning_rates: Peak learning rates of which each row takes its best, found with a seed that
+            the table does not count.
+        tuning: More options of fit for the runs that choose a learning rate, such as a shorter
+            schedule: --tuning="--epochs 4".
     """
     recipe = recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
     if seeds < 1:
@@ -84,7 +93,13 @@ def ablate(
         recipe, runs, out / "runs.csv", extra, split_options("evaluation", evaluation),
         parse_weights(weights), models,
     )  # fmt: skip
-    run_table(table, chosen, experiments, kept, range(seeds), out)
+    if tuning and not learning_rates:
+        raise UsageError(f"--tuning is about --learning-rates, which is not given; got {tuning!r}")
+    rates = None
+    if learning_rates:
+        shorter = (*extra, *split_options("tuning", tuning))
+        rates = LearningRates(learning_rates, dataclasses.replace(experiments, options=shorter))
+    run_table(table, chosen, experiments, kept, range(seeds), out, rates)
 
 
 def main() -> None:

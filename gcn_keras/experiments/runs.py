@@ -1,10 +1,9 @@
-"""Runs of the rows of a table, each trained and measured once, and what came of them: runs.csv.
+"""Runs of the rows of a table, each trained and measured once.
 
 A run is found again in its folder, finished or not, and what it measured in runs.csv, which may
 travel without the folders: a table goes on where it stopped, on this machine or on another.
 """
 
-import csv
 import hashlib
 import json
 import shlex
@@ -17,25 +16,16 @@ from pathlib import Path
 from gcn_keras.evaluation.options import parse_options
 from gcn_keras.experiments.child_processes import run_logged
 from gcn_keras.experiments.paper_tables import Row
+from gcn_keras.experiments.results import COLUMNS, KEYS, TRAINED, Curve, Key, Results, read_curve
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe, configuration
-from gcn_keras.training.locks import locked
 from gcn_keras.training.run_folder import RunFolder, find_run, read_json
 from pipelines.base.environment import environment_of_tensorflow
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import make_folder, replacing
+from pipelines.base.files import make_folder
 
-_KEYS = ("run", "seed", "configuration")
-_MEASURED = ("mean_iou", "pixel_accuracy")
-_TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
-COLUMNS = (
-    *_KEYS,
-    *_MEASURED,
-    "boundary_accuracy",
-    "internal_accuracy",
-    "mean_boundary_iou",
-    *_TRAINED,
-)
+# Of the runs that choose a row's learning rate, which no table counts.
+TUNING_SEED = 1000
 
 # Options of fit and evaluate that the experiments themselves give.
 _OF_FIT = ("recipe", "seed", "out", "resume", "export")
@@ -49,7 +39,7 @@ class Experiments:
     Attributes:
         recipe: name of the recipe that rows train with unless they name one.
         runs: folder of the run folders.
-        results: runs.csv; made with the first result.
+        results: runs.csv; made with the first result, as is curves.csv beside it.
         options: of fit, for every run.
         evaluation: of evaluate, for every measurement.
         weights: of the backbones that start from a file: {"resnet50": "FILE"}.
@@ -66,7 +56,7 @@ class Experiments:
     models: bool = False
 
     def __post_init__(self):
-        self._known = _read(self.results)
+        self._results = Results(self.results)
 
     def check(self, row: Row) -> None:
         """Refuses invalid options, before anything is trained.
@@ -90,11 +80,26 @@ class Experiments:
 
     def known(self, row: Row) -> list[dict]:
         """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
-        return [
-            self._known[key]
-            for key in sorted(self._known, key=lambda key: int(key[1]))
-            if key[0] == row.name and key[2] == self._digest(row, int(key[1]))
-        ]
+        return [self._results.known[key] for key in self._keys(row)]
+
+    def curves(self, row: Row) -> list[Curve]:
+        """The learning curves of a row's runs, as far as they are known."""
+        keys = self._keys(row)
+        return [self._results.curves[key] for key in keys if key in self._results.curves]
+
+    def tuning_score(self, row: Row) -> float | None:
+        """Mean IoU of a row's run with `TUNING_SEED`; None where it is not known."""
+        result = self._results.known.get(self._key(row, TUNING_SEED))
+        return result["mean_iou"] if result else None
+
+    def _keys(self, row: Row) -> list[Key]:
+        """Of the results that count, in the order of their seeds."""
+        seeds = sorted(int(key[1]) for key in self._results.known if key[0] == row.name)
+        keys = (self._key(row, seed) for seed in seeds if seed != TUNING_SEED)
+        return [key for key in dict.fromkeys(keys) if key in self._results.known]
+
+    def _key(self, row: Row, seed: int) -> Key:
+        return row.name, str(seed), self._digest(row, seed)
 
     def result(self, row: Row, seed: int) -> tuple[dict, bool]:
         """What a row measures, by `COLUMNS`; trains and measures unless that is done.
@@ -109,23 +114,20 @@ class Experiments:
             Interrupted: by SIGTERM or Ctrl-C, after the command was stopped.
         """
         make_folder(self.results.parent)
-        key = (row.name, str(seed), self._digest(row, seed))
+        key, known = self._key(row, seed), self._results.known
         trained = row.start if row.measures_only and row.start else row
         there = not self.models or RunFolder(self._folder(trained, seed)).finished
-        if key in self._known and there:
-            return self._known[key], False
+        if key in known and there:
+            return known[key], False
         run = self._trained(trained, seed)
-        if key in self._known:
-            return self._known[key], True
+        if key in known:
+            return known[key], True
         measured = self._measure(row, trained, seed, run)
         metrics = {} if row.measures_only else read_json(run.metrics)
-        found = dict.fromkeys(_TRAINED) | metrics | measured["boundaries"] | measured
-        found |= zip(_KEYS, key, strict=True)
+        found = dict.fromkeys(TRAINED) | metrics | measured["boundaries"] | measured
+        found |= zip(KEYS, key, strict=True)
         result = {name: found[name] for name in COLUMNS}
-        with locked(self.results.parent):
-            # Another command may have written results of its own meanwhile.
-            self._known = {**_read(self.results), key: result}
-            _write(self.results, self._known)
+        self._results.add(key, result, {} if row.measures_only else read_curve(run.history))
         return result, True
 
     def _trained(self, row: Row, seed: int) -> RunFolder:
@@ -214,48 +216,3 @@ def _not_default(recipe: Recipe) -> dict:
     """Only what is set: another field in a later version must not make old results strangers."""
     default = configuration(SegmentationRecipe(name="", dataset=""))
     return {key: v for key, v in configuration(recipe).items() if v != default[key]}
-
-
-def _read(path: Path) -> dict[tuple, dict]:
-    """Results by run, seed and configuration; none if the file is not there.
-
-    Raises:
-        UserError: it is no such file.
-    """
-    try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            names = ", ".join(reader.fieldnames or ())
-            raise ValueError(f"its columns are {names}, not {', '.join(COLUMNS)}")
-        return dict(_result(number, row) for number, row in enumerate(rows, start=2))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-
-
-def _result(line: int, row: dict) -> tuple[tuple, dict]:
-    if None in row.values():
-        raise ValueError(f"line {line} is cut off")
-    if not row["seed"].isdecimal():
-        raise ValueError(f"seed is {row['seed']!r}, no number")
-    key = {name: row[name] for name in _KEYS}
-    return tuple(key.values()), key | {name: _number(name, row[name]) for name in COLUMNS[3:]}
-
-
-def _number(name: str, text: str) -> float | int | None:
-    if not text and name not in _MEASURED:
-        return None
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError as error:
-        raise ValueError(f"{name} is {text!r}, no number") from error
-
-
-def _write(path: Path, results: dict[tuple, dict]) -> None:
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(results.values())

@@ -1,10 +1,13 @@
 """A table of the paper, run and written."""
 
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
+from gcn_keras.experiments.results import Curve, last_quarter
 from gcn_keras.experiments.runs import Experiments
 from pipelines.base.errors import UsageError
 from pipelines.base.files import replacing
@@ -32,17 +35,35 @@ def run_table(
     rows: Sequence[Row],
     seeds: Sequence[int],
     out: Path,
+    rates: LearningRates | None = None,
 ) -> None:
     """Trains and measures what is not there yet of some rows, and prints a line about each run.
 
     Then prints the Markdown of every row that something is known of, and writes it to OUT/NAME.md,
-    beside OUT/NAME.png.
+    beside OUT/NAME.png and, where runs were validated more than once, OUT/NAME-curves.png.
+
+    Args:
+        name, table: of the paper.
+        experiments: what runs.
+        rows, seeds: of them.
+        out: folder, made if absent.
+        rates: of which each row takes the best; None leaves that to the recipe.
     """
-    from gcn_keras.experiments.table_plot import table_figure
+    from gcn_keras.experiments.table_plot import curves_figure, table_figure
     from gcn_keras.plots.style import save_figure
 
-    for row in rows:
-        experiments.check(row)  # refuse now, not in hours
+    for row in rows:  # refuse now, not in hours
+        if rates:
+            for candidate in rates.candidates(row):
+                rates.experiments.check(candidate)
+        experiments.check(row)
+    if rates:
+        rows = [rates.choose(row) for row in rows]
+        tuned = {row: chosen for row in table.rows if (chosen := rates.chosen(row))}
+        table = dataclasses.replace(table, rows=tuple(tuned.get(row, row) for row in table.rows))
+        shown: Sequence[Row] = tuple(tuned.values())
+    else:
+        shown = table.rows
     # Seed by seed, so that a first image of the whole table comes early.
     runs = [(seed, row) for seed in seeds for row in rows]
     for number, (seed, row) in enumerate(runs, start=1):
@@ -54,25 +75,43 @@ def run_table(
             f"{100 * result['mean_iou']:.1f} %{trained}{'' if fresh else ' (was there)'}",
             flush=True,
         )
-    results = {row: known for row in table.rows if (known := experiments.known(row))}
-    text = markdown(table, results)
+    results = {row: known for row in shown if (known := experiments.known(row))}
+    curves = {row: known for row in results if (known := experiments.curves(row))}
+    text = markdown(table, results, curves)
     with replacing(out / f"{name}.md") as temporary:
         temporary.write_text(text)
     save_figure(table_figure(table, results), out / f"{name}.png")
+    if any(len(curve) > 1 for known in curves.values() for curve in known):
+        save_figure(curves_figure(table, curves), out / f"{name}-curves.png")
     print(text, end="")
 
 
-def markdown(table: Table, results: dict[Row, list[dict]]) -> str:
-    """For each measure our mean ± standard deviation over seeds beside the paper's figure."""
+def markdown(
+    table: Table, results: dict[Row, list[dict]], curves: dict[Row, list[Curve]] | None = None
+) -> str:
+    """For each measure our mean ± standard deviation over seeds beside the paper's figure.
+
+    Where learning curves say so, also by how many points the last quarter of the epochs has raised
+    the best score: about 0 where training has converged.
+    """
+    gains = {row: _gains(known) for row, known in (curves or {}).items()}
     heads = [head for name in table.measures for head in (MEASURES[name], "paper")]
+    heads += ["last quarter"] if any(gains.values()) else []
     lines = [f"| | {' | '.join(heads)} | seeds |", "|---|" + "---:|" * (len(heads) + 1)]
     for row, runs in results.items():
         cells = [row.label]
         for name in table.measures:
             ours = [run[name] for run in runs if run[name] is not None]
             cells += [formatted(name, ours), _printed(name, row.paper.get(name))]
+        if any(gains.values()):
+            own = gains.get(row)
+            cells.append(f"{100 * statistics.mean(own):+.1f}" if own else "–")
         lines.append(f"| {' | '.join(cells)} | {len(runs)} |")
     return "\n".join([*lines, "", f"Paper: {table.setting}.", ""])
+
+
+def _gains(curves: Sequence[Curve]) -> list[float]:
+    return [gain for curve in curves if (gain := last_quarter(curve)) is not None]
 
 
 def formatted(measure: str, values: list[float]) -> str:

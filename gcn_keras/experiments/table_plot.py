@@ -1,10 +1,12 @@
-"""A table of the paper as an image: our figures beside the paper's, on axes of their own."""
+"""A table of the paper as images: our figures beside the paper's, and how ours came about."""
 
 import statistics
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
+from gcn_keras.experiments.results import Curve
 from gcn_keras.plots.style import BLUE, DPI, GREEN, INK, ORANGE, PURPLE, style_axes
 
 _COLOURS = (GREEN, ORANGE, BLUE, PURPLE)
@@ -55,4 +57,31 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
             paper.legend(frameon=False, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel(table.axis)
+    return figure
+
+
+def curves_figure(table: Table, curves: dict[Row, list[Curve]]) -> Figure:
+    """Learning curves: validation mean IoU by epoch, a line a run, a colour a row.
+
+    Args:
+        table: whose title the figure has.
+        curves: of some rows, one a seed.
+    """
+    figure = Figure(figsize=(9, 4.6), dpi=DPI, layout="constrained", facecolor="white")
+    figure.suptitle(f"{table.title}: learning curves", color=INK, fontsize=13, x=0.01, ha="left")
+    axes = figure.subplots()
+    style_axes(axes)
+    axes.set_title("mean IoU % on the validation split", loc="left", color=INK, fontsize=10)
+    axes.set_xlabel("epoch")
+    colours = mpl.colormaps["viridis"].resampled(len(curves) + 1)
+    lines = []
+    for number, (row, known) in enumerate(curves.items()):
+        for curve in known:
+            scores = [100 * score for score in curve.values()]
+            [line] = axes.plot(list(curve), scores, color=colours(number), label=row.label)
+            line.set(linewidth=1.6, marker="o", markersize=3)
+        lines.append((statistics.mean(list(curve.values())[-1] for curve in known), line))
+    # From top to bottom as the lines end.
+    ordered = [line for _, line in sorted(lines, key=lambda pair: pair[0], reverse=True)]
+    figure.legend(handles=ordered, loc="outside right center", frameon=False, fontsize=9)
     return figure

@@ -29,9 +29,11 @@ def row(name, of="table1"):
     return next(row for row in table(of).rows if row.name == name)
 
 
-def finish(folder, mean_iou, of="table1", extra=()):
-    """A finished run of the recipe: its config.json and metrics.json."""
+def finish(folder, mean_iou, of="table1", extra=(), rate=None, curve=None):
+    """A finished run of the recipe: its config.json, metrics.json and history.csv."""
     name, _, seed = folder.name.rpartition("-seed")
+    if rate:
+        name, extra = name.removesuffix(f"-{rate}"), (*extra, "--learning-rate", rate)
     options = ["--recipe", "shapes-ablation", *row(name, of).options, *extra, "--seed", seed]
     begin_run(RunFolder(folder), command_line.parse(options))
     metrics = {
@@ -42,6 +44,9 @@ def finish(folder, mean_iou, of="table1", extra=()):
         "training_seconds": 60.5,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    curve = curve or {5: mean_iou}
+    history = {"epoch": list(curve), "val_mean_iou": list(curve.values())}
+    RunFolder(folder).write_history(history)
 
 
 @pytest.fixture
@@ -199,6 +204,26 @@ def test_backbones_start_from_their_own_files(tmp_path):
             {"evaluation": "--json a.json"},
             "--evaluation cannot hold --json, which is given for every row",
         ),
+        (
+            {"learning_rates": (0.01,)},
+            "--learning-rates must be two or more, none twice, got 0.01",
+        ),
+        (
+            {"learning_rates": (0.1, 0.1, 0.01)},
+            "--learning-rates must be two or more, none twice, got 0.1 0.1 0.01",
+        ),
+        (
+            {"learning_rates": (0.1, -0.1)},
+            "--learning-rate must be positive, got -0.1",
+        ),
+        (
+            {"learning_rates": (0.1, 0.2), "options": "--learning-rate 0.3"},
+            "--options cannot hold --learning-rate, by which row base-0.1 is made",
+        ),
+        (
+            {"tuning": "--epochs 2"},
+            "--tuning is about --learning-rates, which is not given; got '--epochs 2'",
+        ),
         ({"evaluation": "--limit 0"}, "--limit must be at least 1, got 0"),
         ({"evaluation": "--overlap 2"}, "--overlap needs --tile H W, got --overlap 2 alone"),
         (
@@ -214,6 +239,15 @@ def test_options_are_refused_before_the_first_run(tmp_path, given, message):
         ablate.ablate("table1", out=tmp_path / "out", **given)
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
+
+
+def test_stages_have_the_papers_learning_rates(tmp_path):
+    with pytest.raises(UsageError) as caught, as_options():
+        ablate.ablate("table7", out=tmp_path / "out", learning_rates=(0.1, 0.2))
+    assert str(caught.value) == (
+        "--learning-rates cannot be had for row voc-base-stage1: its stage has a learning rate of "
+        "the paper's"
+    )
 
 
 def test_an_unknown_option_of_evaluate_is_refused_before_the_first_run(tmp_path, capsys):
@@ -255,6 +289,73 @@ def test_a_score_that_is_no_number(tmp_path, commands):
         ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
         assert "| base (1×1) | nan | 69.0 | 1 |" in (tmp_path / "table1.md").read_text()
     assert len(commands()) == 1
+
+
+def test_learning_curves_travel_with_the_results(tmp_path, commands):
+    """By how much the last quarter of the epochs raised the best score so far."""
+    finish(tmp_path / "runs" / "base-seed0", 0.2, curve={1: 0.1, 2: "", 3: 0.15, 4: 0.2})
+    finish(tmp_path / "runs" / "base-seed1", 0.3, curve={1: 0.1, 3: 0.3, 4: 0.25})
+    finish(tmp_path / "runs" / "gcn3-seed0", 0.2, curve={4: 0.2})
+    for runs in ("runs", "nowhere"):
+        ablate.ablate("table1", rows=("base",), seeds=2, runs=tmp_path / runs, out=tmp_path / "out")
+    ablate.ablate("table1", rows=("gcn3",), seeds=1, runs=tmp_path / "runs", out=tmp_path / "out")
+    assert (tmp_path / "out" / "table1.md").read_text().splitlines()[:4] == [
+        "| | mean IoU % | paper | last quarter | seeds |",
+        "|---|---:|---:|---:|---:|",
+        "| base (1×1) | 25.0 ± 7.1 | 69.0 | +2.5 | 2 |",  # 5 and 0
+        "| GCN k = 3 | 20.0 | 70.1 | – | 1 |",
+    ]
+    with open(tmp_path / "out" / "curves.csv", newline="") as file:
+        lines = [(line["run"], line["seed"], line["epoch"], line["mean_iou"])
+                 for line in csv.DictReader(file)]  # fmt: skip
+    assert lines == [
+        ("base", "0", "1", "0.1"), ("base", "0", "3", "0.15"), ("base", "0", "4", "0.2"),
+        ("base", "1", "1", "0.1"), ("base", "1", "3", "0.3"), ("base", "1", "4", "0.25"),
+        ("gcn3", "0", "4", "0.2"),
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "table1-curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+class TestLearningRates:
+    """Each row takes the one that was best with seed 1000, on a schedule of its own."""
+
+    ARGUMENTS = {"learning_rates": (0.001, 0.01), "tuning": "--epochs 2", "rows": ("base", "gcn3")}
+
+    def finish(self, runs):
+        for name, scores in (("base", (0.3, 0.2)), ("gcn3", (0.1, 0.2))):
+            for rate, score in zip(("0.001", "0.01"), scores, strict=True):
+                folder = runs / f"{name}-{rate}-seed1000"
+                finish(folder, score, extra=("--epochs", "2"), rate=rate)
+
+    def test_the_best_one_is_taken(self, tmp_path, capsys, commands):
+        self.finish(tmp_path)
+        finish(tmp_path / "base-0.001-seed0", 0.5, rate="0.001")
+        finish(tmp_path / "gcn3-0.01-seed0", 0.6, rate="0.01")
+        finish(tmp_path / "gcn5-seed0", 0.9)  # of another rate: no row of this table
+        ablate.ablate("table1", rows=("gcn5",), seeds=1, runs=tmp_path)
+        capsys.readouterr()
+        for _ in range(2):
+            ablate.ablate("table1", **self.ARGUMENTS, seeds=1, runs=tmp_path)
+            assert capsys.readouterr().out.splitlines()[:2] == [
+                "learning rate of base (1×1), by mean IoU %: 30.0 with 0.001, 20.0 with 0.01",
+                "learning rate of GCN k = 3, by mean IoU %: 10.0 with 0.001, 20.0 with 0.01",
+            ]
+        assert len(commands()) == 7
+        assert (tmp_path / "table1.md").read_text().splitlines()[2:5] == [
+            "| base (1×1), learning rate 0.001 | 50.0 | 69.0 | 1 |",
+            "| GCN k = 3, learning rate 0.01 | 60.0 | 70.1 | 1 |",
+            "",
+        ]
+
+    def test_the_seed_that_chose_does_not_count(self, tmp_path, commands):
+        """Not even with the schedule of the others."""
+        for rate, score in (("0.001", 0.2), ("0.01", float("nan"))):
+            finish(tmp_path / f"base-{rate}-seed1000", score, rate=rate)
+        finish(tmp_path / "base-0.001-seed0", 0.5, rate="0.001")
+        rates = {"learning_rates": (0.01, 0.001), "rows": ("base",)}
+        ablate.ablate("table1", **rates, seeds=1, runs=tmp_path)
+        line = "| base (1×1), learning rate 0.001 | 50.0 | 69.0 | 1 |"
+        assert (tmp_path / "table1.md").read_text().splitlines()[2] == line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,146 @@
+"""What runs measured: runs.csv; and how their score grew while they were trained: curves.csv.
+
+Both are tables that other programs read, and lines of both are found again by the same three keys.
+They may travel without the folders of the runs.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gcn_keras.training.locks import locked
+from pipelines.base.errors import UserError
+from pipelines.base.files import replacing
+
+KEYS = ("run", "seed", "configuration")
+MEASURED = ("mean_iou", "pixel_accuracy")
+TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
+COLUMNS = (
+    *KEYS,
+    *MEASURED,
+    "boundary_accuracy",
+    "internal_accuracy",
+    "mean_boundary_iou",
+    *TRAINED,
+)
+CURVE_COLUMNS = (*KEYS, "epoch", "mean_iou")
+
+Key = tuple[str, ...]
+# Mean IoU on the validation split, 0…1, after some epochs of a run.
+Curve = dict[int, float]
+
+
+class Results:
+    """The results of a folder, as they were when it was looked at last.
+
+    Args:
+        path: runs.csv, which need not be there; curves.csv is its neighbour.
+
+    Attributes:
+        known: by key, a dict by `COLUMNS`.
+        curves: by key, of the runs that have one.
+
+    Raises:
+        UserError: a file is no such table.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.curves_path = path, path.with_name("curves.csv")
+        self._read()
+
+    def _read(self) -> None:
+        lines = _lines(self.path, COLUMNS, (*KEYS, *MEASURED))
+        self.known = {key: dict(zip(KEYS, key, strict=True)) | values for key, values in lines}
+        self.curves: dict[Key, Curve] = {}
+        for key, values in _lines(self.curves_path, CURVE_COLUMNS, CURVE_COLUMNS):
+            self.curves.setdefault(key, {})[values["epoch"]] = values["mean_iou"]
+
+    def add(self, key: Key, result: dict, curve: Curve) -> None:
+        """Writes a result, beside those that other commands may have written meanwhile."""
+        with locked(self.path.parent):
+            self._read()
+            self.known[key] = result
+            if curve:
+                self.curves[key] = curve
+                points = (
+                    (*key, *point) for key, curve in self.curves.items() for point in curve.items()
+                )
+                _write(self.curves_path, CURVE_COLUMNS, points)
+            values = ([result[name] for name in COLUMNS] for result in self.known.values())
+            _write(self.path, COLUMNS, values)
+
+
+def read_curve(history: Path) -> Curve:
+    """The curve of a run, from its history.csv; epochs without a validation are left out.
+
+    Empty if there is no such file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with open(history, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["val_mean_iou"]]
+        return {int(row["epoch"]): float(row["val_mean_iou"]) for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"{history} cannot be read: {error}") from error
+
+
+def last_quarter(curve: Curve) -> float | None:
+    """What the last quarter of the epochs has added to the best score so far, a share.
+
+    None without a validation in the first three quarters. A run that has converged gains next to
+    nothing in it.
+    """
+    early = [score for epoch, score in curve.items() if epoch <= 0.75 * max(curve)]
+    return max(curve.values()) - max(early) if early else None
+
+
+def _lines(
+    path: Path, columns: Sequence[str], needed: Sequence[str]
+) -> list[tuple[Key, dict[str, Any]]]:
+    """Keys and numbers of a table's lines; none if the file is not there.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if tuple(reader.fieldnames or ()) != tuple(columns):
+            names = ", ".join(reader.fieldnames or ())
+            raise ValueError(f"its columns are {names}, not {', '.join(columns)}")
+        return [_line(number, row, needed) for number, row in enumerate(rows, start=2)]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _line(number: int, row: dict, needed: Sequence[str]) -> tuple[Key, dict]:
+    if None in row.values():
+        raise ValueError(f"line {number} is cut off")
+    if not row["seed"].isdecimal():
+        raise ValueError(f"seed is {row['seed']!r}, no number")
+    key = tuple(row.pop(name) for name in KEYS)
+    return key, {name: _number(name, text, name in needed) for name, text in row.items()}
+
+
+def _number(name: str, text: str, needed: bool) -> float | int | None:
+    if not text and not needed:
+        return None
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is {text!r}, no number") from error
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
