@@ -10,6 +10,10 @@ from gcn_keras.experiments.runs import Experiments
 from gcn_keras.recipes.catalogue import RECIPES
 
 NARROW = ("--boundary-width", "3")
+LONG = (
+    "--epochs 42 --warmup-steps 200 --validate-every 6 --mixed-precision bfloat16 "
+    "--class-weights sqrt"
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,7 @@ NARROW = ("--boundary-width", "3")
         ("shapes", "shapes-ablation", (), NARROW, 22),
         ("shapes-learning-rate", "shapes-ablation", ("--learning-rate", "1e-2"), NARROW, 3),
         ("camvid", "camvid-ablation", (), (), 10),
+        ("camvid-sqrt", "camvid-ablation", tuple(LONG.split()), NARROW, 7),
     ],
 )
 def test_every_line_is_found_again(folder, recipe, options, evaluation, count):
