@@ -1,5 +1,6 @@
 """Receptive fields drawn over the image, as in the paper's Figure 3."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from gcn_keras.plots.style import DPI, FAINT, INK
 
 COLOURS = matplotlib.colormaps["magma"]
 PANEL = 3.4  # inches of the wider side of a panel
+COLUMNS = 3  # most panels side by side; with more, a page shows their texts too small to read
 HEAD = 38  # characters that fit above one
 # The photo under a field is gray and dimmed, so that every hue is the field's.
 PHOTO_DIMMED_TO = 0.55
@@ -33,7 +35,7 @@ def receptive_field_figure(
     title: str = "image and point",
     caption: str = "",
 ) -> Figure:
-    """The image, and beside it each field as a heat map over the image made gray.
+    """The image, and after it each field as a heat map over the image made gray.
 
     A pixel's colour and opacity follow the square root of its share of the field's maximum: fields
     fall off steeply, and a linear scale would show their peak alone. The point is a white dot in
@@ -58,10 +60,16 @@ def receptive_field_figure(
     (left, right), (top, bottom) = _view((height, width), at, max(map(max, sides.values())))
 
     count = len(fields) + (image is not None)
+    rows = math.ceil(count / COLUMNS)
+    columns = math.ceil(count / rows)
     scale = PANEL / max(right - left, bottom - top)
-    size = count * ((right - left) * scale + 0.25) + 0.2, (bottom - top) * scale + 1.0
+    wide, high = (right - left) * scale + 0.25, (bottom - top) * scale + 0.7  # with the texts
+    size = columns * wide + 0.2, rows * high + 0.3
     figure = Figure(figsize=size, dpi=1.5 * DPI, layout="compressed", facecolor="white")
-    panels = list(figure.subplots(1, count, squeeze=False)[0])
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[count:]:
+        axes.remove()
+    del panels[count:]
     limits = {"xlim": (left - 0.5, right - 0.5), "ylim": (bottom - 0.5, top - 0.5)}
     for axes in panels:
         axes.set(**limits, aspect="equal", xticks=[], yticks=[], facecolor=BEYOND)

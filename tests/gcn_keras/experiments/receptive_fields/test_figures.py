@@ -36,6 +36,14 @@ class TestFigure:
         # The 95 % square around the corner is 15 wide: from -7 to 7.
         assert axes.get_xlim() == (-8.5, 8.5) and axes.get_ylim() == (8.5, -8.5)
 
+    @pytest.mark.parametrize(("fields", "grid"), [(2, (1, 3)), (3, (2, 2)), (4, (2, 3))])
+    def test_at_most_three_panels_stand_side_by_side(self, fields, grid):
+        named = {f"k = {number}": 1.0 * window(32, 32, AT, 7) for number in range(fields)}
+        panels = receptive_field_figure(IMAGE, named, AT).axes
+        places = [axes.get_subplotspec() for axes in panels]
+        assert places[0].get_gridspec().get_geometry() == grid
+        assert [place.num1 for place in places] == list(range(fields + 1))
+
     def test_sizes_that_differ(self):
         with pytest.raises(ValueError, match="^fields and image must be of one size, received "):
             receptive_field_figure(IMAGE, {"valid": np.ones((8, 8))}, (0, 0))
