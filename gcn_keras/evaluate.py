@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare
+from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare, runs_of
 from gcn_keras.evaluation.measure import measure
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
@@ -39,8 +39,9 @@ def evaluate(
     datasets.parse_name(dataset)
     models = comparison.check(model, options)
     for each in models:
-        options.check_for(each)
-        check_exists(each)
+        for path in runs_of(each) if comparison.compare else [each]:
+            options.check_for(path)
+            check_exists(path)
     check_target(json_file, "--json")
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(options.split)

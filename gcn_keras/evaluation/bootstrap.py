@@ -4,9 +4,13 @@ The images of a split stand for those that it might have held (Efron 1979): of N
 with replacement, many times, and each time every model is scored on the same ones. What models
 share, such as an image that is hard for all, so leaves their difference alone.
 
-An interval tells of the images and of nothing else: not how far another seed of training moves a
-score; that of a few images, or of frames of one video that resemble each other, is too narrow; and
-of twenty pairs of equal models one, on average, is taken for different.
+Training runs that differ by their seed alone may stand for a model together: its score is then the
+mean of theirs, and runs are drawn as images are. Models with as many runs have the same ones drawn,
+the first of each with the first of the other, as runs of one seed share their crops.
+
+An interval tells of the images, and of runs where there are several, and of nothing else; that of a
+few images or runs, or of frames of one video that resemble each other, is too narrow; and of twenty
+pairs of equal models one, on average, is taken for different.
 """
 
 import itertools
@@ -90,7 +94,7 @@ class Difference:
 
 
 def paired_bootstrap(
-    counts: Sequence[np.ndarray],
+    counts: Sequence[np.ndarray | Sequence[np.ndarray]],
     score: Callable[[np.ndarray], np.ndarray] = mean_iou,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -102,10 +106,10 @@ def paired_bootstrap(
     Args:
         counts: of each of M ≥ 2 models `[N, …]`, what was counted on N ≥ 2 images, in one order:
             of `CountsByImage`, or others that add up over images; integers, whose sums below 2⁵³
-            are exact.
+            are exact. Or a list of such, of several runs.
         score: from sums over images, `[…, *shape]`, to scores `[…]`.
-        resamples: how often N images are drawn.
-        seed: of the draws, which hang on nothing else but N.
+        resamples: how often N images, and runs, are drawn.
+        seed: of the draws, which hang on nothing else but N and the number of runs.
 
     Returns:
         One for each pair of models: (0, 1), (0, 2), …, (1, 2), …. Resamples on which a score is
@@ -115,17 +119,19 @@ def paired_bootstrap(
         ValueError: a single model or image, models that counted different images, no resamples, or
             a score that is not defined on all images.
     """
-    shapes = [each.shape for each in counts]
-    if len(set(shapes)) != 1 or len(shapes) < 2 or shapes[0][0] < 2 or resamples < 1:
+    groups = [[each] if isinstance(each, np.ndarray) else list(each) for each in counts]
+    runs = [run for group in groups for run in group]
+    shapes = [run.shape for run in runs]
+    fit = len(set(shapes)) == 1 and len(groups) >= 2 and all(groups)
+    if not fit or shapes[0][0] < 2 or resamples < 1:
         raise ValueError(
             "counts must be those of two models or more on the same two images or more, and "
             f"resamples at least 1, received shapes {shapes} and {resamples} resamples"
         )
     images, *shape = shapes[0]
-    models = len(shapes)
-    flat = np.stack([each.reshape(images, -1) for each in counts], axis=1).astype(np.float64)
+    flat = np.stack([run.reshape(images, -1) for run in runs], axis=1).astype(np.float64)
     flat = flat.reshape(images, -1)
-    whole = score(flat.sum(axis=0).reshape(models, *shape))
+    of_runs = score(flat.sum(axis=0).reshape(len(runs), *shape))
     random = np.random.default_rng(seed)
     parts = []
     for start in range(0, resamples, _TOGETHER):
@@ -133,15 +139,30 @@ def paired_bootstrap(
         # How often each image is drawn: sums over the drawn ones are then a matrix product.
         times = np.stack([np.bincount(draw, minlength=images) for draw in draws])
         sums = times.astype(np.float64) @ flat
-        parts.append(score(sums.reshape(-1, models, *shape)))
-    scores = np.concatenate(parts)
+        parts.append(score(sums.reshape(-1, len(runs), *shape)))
+    sizes = [len(group) for group in groups]
+    whole = _means(of_runs[None], [np.full((1, size), 1 / size) for size in sizes])[0]
+    scores = _means(np.concatenate(parts), [_shares(size, resamples, seed) for size in sizes])
     scores = scores[~np.isnan(scores).any(axis=1)]
     if np.isnan(whole).any() or not len(scores):
         raise ValueError(f"no score without a valid pixel, received scores {whole.tolist()}")
     tails = 50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)
     found = []
-    for first, second in itertools.combinations(range(models), 2):
+    for first, second in itertools.combinations(range(len(groups)), 2):
         low, high = np.percentile(scores[:, second] - scores[:, first], tails)
         value = whole[second] - whole[first]
         found.append(Difference(first, second, float(value), float(low), float(high)))
     return found
+
+
+def _shares(runs: int, resamples: int, seed: int) -> np.ndarray:
+    """How much each run counts in each resample: `[resamples, runs]`."""
+    draws = np.random.default_rng([seed, runs]).integers(runs, size=(resamples, runs))
+    return np.stack([np.bincount(draw, minlength=runs) for draw in draws]) / runs
+
+
+def _means(scores: np.ndarray, shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Of `[resamples, all runs]` the mean of each model's own: `[resamples, M]`."""
+    ends = np.cumsum([share.shape[1] for share in shares])[:-1]
+    parts = zip(np.split(scores, ends, axis=1), shares, strict=True)
+    return np.stack([(part * share).sum(axis=1) for part, share in parts], axis=1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import math
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import numpy as np
 import tyro
 
 from gcn_keras.evaluation.bootstrap import (
@@ -39,7 +43,8 @@ class ComparisonOptions:
     compare: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="MODEL")] = None
     """Models to be measured side by side, two or more, in the place of MODEL: each one's figures,
     differences by class, and how far the images alone may have moved the difference of mean IoU, a
-    95 % interval of the paired bootstrap."""
+    95 % interval of the paired bootstrap. A quoted pattern, such as 'runs/gcn15-seed*/best.keras',
+    stands for runs of one kind, which are drawn, too."""
     resamples: int = RESAMPLES
     """Number of times that the bootstrap draws the images."""
     seed: int = 0
@@ -88,21 +93,54 @@ class ComparisonOptions:
 ALONE = ComparisonOptions()
 
 
+def runs_of(model: str) -> list[str]:
+    """What a pattern stands for, sorted; or the path or address itself, if it is none.
+
+    Raises:
+        ArgumentError: nothing matches the pattern.
+    """
+    if not glob.has_magic(model) or Path(model).exists():
+        return [model]
+    found = sorted(glob.glob(model))
+    if not found:
+        raise ArgumentError("compare", f"{model}: there is no such model")
+    return found
+
+
+class Measured(NamedTuple):
+    """A run's path or address, and what `measure` found."""
+
+    path: str
+    matrix: ConfusionMatrix
+    report: BoundaryReport
+
+    @property
+    def figures(self) -> np.ndarray:
+        """Its column of the table, shares; NaN where a class is absent."""
+        matrix = self.matrix
+        whole = (matrix.mean_iou, matrix.pixel_accuracy, *self.report.rows().values())
+        return np.array([*matrix.iou, *whole])
+
+    def summary(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """As `evaluate` writes it of one model."""
+        own = self.matrix.summary(class_names) | self.report.summary(class_names)
+        return {"model": self.path} | own
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What was measured of models on the same images.
 
     Attributes:
-        models: their paths or addresses.
-        matrices, reports: of each model, as of `measure`.
+        models: what they were called: a path, an address or a pattern.
+        runs: of each model.
         images: number of images.
         differences: of mean IoU, of each pair of models.
         options: the number of resamples, and the seed.
     """
 
     models: Sequence[str]
-    matrices: Sequence[ConfusionMatrix]
-    reports: Sequence[BoundaryReport]
+    runs: Sequence[Sequence[Measured]]
     images: int
     differences: Sequence[Difference]
     options: ComparisonOptions
@@ -110,66 +148,94 @@ class Comparison:
     def summary(self, class_names: Sequence[str]) -> dict[str, Any]:
         """All of it as JSON-ready values; None where a class is absent or no pixel is measured.
 
-        `models`: of each what `evaluate` writes of one. `differences`: of each pair of models by
-        how much `model` is ahead of `than`, and the interval of mean IoU.
+        `models`: of each what `evaluate` writes of one; of several runs their mean, and that of
+        each. `differences`: of each pair of models by how much `model` is ahead of `than`, and the
+        interval of mean IoU.
         """
-        measured = [
-            {"model": model} | matrix.summary(class_names) | report.summary(class_names)
-            for model, matrix, report in zip(self.models, self.matrices, self.reports, strict=True)
-        ]
         return {
             "images": self.images,
             "resamples": self.options.resamples,
             "seed": self.options.seed,
             "confidence": CONFIDENCE,
-            "models": measured,
+            "models": [
+                self._model(model, runs, class_names)
+                for model, runs in zip(self.models, self.runs, strict=True)
+            ],
             "differences": [self._pair(each, class_names) for each in self.differences],
         }
 
+    def _model(
+        self, model: str, runs: Sequence[Measured], class_names: Sequence[str]
+    ) -> dict[str, Any]:
+        summaries = [run.summary(class_names) for run in runs]
+        if len(summaries) == 1:
+            return summaries[0]
+        ious, mean_iou, pixel_accuracy = _parts(_mean(runs), len(class_names))
+        means = {"mean_iou": mean_iou, "pixel_accuracy": pixel_accuracy}
+        return {"model": model, **means, "iou": _by_class(ious, class_names), "runs": summaries}
+
     def _pair(self, difference: Difference, class_names: Sequence[str]) -> dict[str, Any]:
-        first, second = self.matrices[difference.first], self.matrices[difference.second]
-        ious = (second.iou - first.iou).tolist()
+        first, second = difference.first, difference.second
+        ahead = _mean(self.runs[second]) - _mean(self.runs[first])
+        ious, _, pixel_accuracy = _parts(ahead, len(class_names))
         return {
-            "model": self.models[difference.second],
-            "than": self.models[difference.first],
+            "model": self.models[second],
+            "than": self.models[first],
             "mean_iou": difference.value,
             "interval": [difference.low, difference.high],
             "decided": difference.is_decided,
-            "pixel_accuracy": second.pixel_accuracy - first.pixel_accuracy,
-            "iou": {
-                name: None if math.isnan(iou) else iou
-                for name, iou in zip(class_names, ious, strict=True)
-            },
+            "pixel_accuracy": pixel_accuracy,
+            "iou": _by_class(ious, class_names),
         }
 
     def table(self, class_names: Sequence[str]) -> str:
-        """Every figure in per cent, and its differences from the first model's in points."""
-        columns = []
-        for matrix, report in zip(self.matrices, self.reports, strict=True):
-            whole = {"mean IoU": matrix.mean_iou, "pixel accuracy": matrix.pixel_accuracy}
-            columns.append([*matrix.iou, *whole.values(), *report.rows().values()])
-        names = [*class_names, *whole, *report.rows()]
+        """Every figure in per cent, of several runs the mean, and its differences from the first
+        model's in points."""
+        columns = [_mean(runs) for runs in self.runs]
+        report = self.runs[0][0].report
+        names = [*class_names, "mean IoU", "pixel accuracy", *report.rows()]
         letters = LETTERS[: len(self.models)]
         heads = [*letters, *(f"{letter}−A" for letter in letters[1:])]
         width = max(map(len, names))
-        lines = [f"{letter}  {model}" for letter, model in zip(letters, self.models, strict=True)]
+        lines = [
+            f"{letter}  {model}" + (f", mean of {len(runs)} runs" if len(runs) > 1 else "")
+            for letter, model, runs in zip(letters, self.models, self.runs, strict=True)
+        ]
         lines.append(f"{'IoU %':<{width}}" + "".join(f"{head:>8}" for head in heads))
         for name, *values in zip(names, *columns, strict=True):
             cells = [_shown(value, ".1f") for value in values]
             cells += [_shown(value - values[0], "+.1f") for value in values[1:]]
             lines.append(f"{name:<{width}}" + "".join(f"{cell:>8}" for cell in cells))
-        if any(matrix.absent for matrix in self.matrices):
+        if any(run.matrix.absent for runs in self.runs for run in runs):
             lines.append("–: a class absent from labels and predictions, not in the model's mean")
         return "\n".join(lines)
 
     def sentences(self) -> str:
         """Which model is better than which, or that it is undecided, a line for each pair."""
+        drawn = " and the runs" if any(len(runs) > 1 for runs in self.runs) else ""
         head = (
             f"mean IoU in points, with its {100 * CONFIDENCE:.0f} % interval over {self.images:,} "
-            f"images (paired bootstrap, {self.options.resamples:,} resamples, seed "
+            f"images{drawn} (paired bootstrap, {self.options.resamples:,} resamples, seed "
             f"{self.options.seed}):"
         )
         return "\n".join([head, *map(_sentence, self.differences)])
+
+
+def _mean(runs: Sequence[Measured]) -> np.ndarray:
+    return np.mean([run.figures for run in runs], axis=0)
+
+
+def _parts(figures: np.ndarray, classes: int) -> tuple[list[float], float, float]:
+    """Of a column: IoU of each class, mean IoU and pixel accuracy."""
+    values = figures.tolist()
+    return values[:classes], values[classes], values[classes + 1]
+
+
+def _by_class(values: Sequence[float], class_names: Sequence[str]) -> dict[str, float | None]:
+    return {
+        name: None if math.isnan(value) else value
+        for name, value in zip(class_names, values, strict=True)
+    }
 
 
 def _shown(value: float, form: str) -> str:
@@ -202,7 +268,7 @@ def compare(
     opened once before the first is measured, so that one of other classes is refused at once.
 
     Args:
-        models: paths or addresses, two or more.
+        models: paths, addresses or patterns (`runs_of`), two or more.
         dataset, split, options: as of `measure`.
         comparison: number of resamples, and the seed; which models it names is not read.
 
@@ -216,16 +282,20 @@ def compare(
             f"{split!r} of {dataset.name!r}"
         )
     check_labels(dataset, split, options)
-    for model in models:
-        open_for(model, dataset, options)
-    matrices, reports, counts = [], [], []
-    for letter, model in zip(LETTERS, models, strict=False):
-        by_image = CountsByImage(dataset.num_classes)
-        matrix, report = measure(model, dataset, split, options, [by_image], f"evaluate {letter}")
-        matrices.append(matrix)
-        reports.append(report)
-        counts.append(by_image.counts)
-    if not matrices[0].counts.any():
+    paths = [runs_of(model) for model in models]
+    for path in itertools.chain(*paths):
+        open_for(path, dataset, options)
+    measured, counts = [], []
+    for letter, group in zip(LETTERS, paths, strict=False):
+        runs, of_runs = [], []
+        for path in group:
+            by_image = CountsByImage(dataset.num_classes)
+            title = f"evaluate {letter}"
+            runs.append(Measured(path, *measure(path, dataset, split, options, [by_image], title)))
+            of_runs.append(by_image.counts)
+        measured.append(runs)
+        counts.append(of_runs)
+    if not measured[0][0].matrix.counts.any():
         raise UserError(f"split {split!r} of {dataset.name!r} has no label but void: no score")
     differences = paired_bootstrap(counts, resamples=comparison.resamples, seed=comparison.seed)
-    return Comparison(models, matrices, reports, len(counts[0]), differences, comparison)
+    return Comparison(models, measured, len(counts[0][0]), differences, comparison)

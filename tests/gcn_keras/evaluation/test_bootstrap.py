@@ -149,6 +149,39 @@ def test_any_score_of_anything_that_adds_up():
     assert (found.low, found.high) == tuple(np.percentile(sums, [2.5, 97.5]))
 
 
+class TestRuns:
+    """One model's two runs count 0, 1, 5 and 2, 2, 8; the other's 1, 1, 1 and 3, 3, 3."""
+
+    FIRST = [np.array([[0], [1], [5]]), np.array([[2], [2], [8]])]
+    SECOND = [np.ones((3, 1), int), np.full((3, 1), 3)]
+
+    def differences(self, *counts, **options):
+        return paired_bootstrap(counts, score=lambda sums: sums[..., 0], **options)
+
+    def test_by_hand(self):
+        """6 and 12 beside 3 and 9; the same runs and images are drawn of both."""
+        [found] = self.differences(self.FIRST, self.SECOND, resamples=300, seed=4)
+        assert found.value == 6 - 9
+        images, runs = np.random.default_rng(4), np.random.default_rng([4, 2])
+        values = []
+        for _ in range(300):
+            drawn, numbers = images.integers(3, size=3), runs.integers(2, size=2)
+            first = [self.FIRST[number][drawn].sum() for number in numbers]
+            second = [self.SECOND[number][drawn].sum() for number in numbers]
+            values.append(np.mean(second) - np.mean(first))
+        expected = tuple(np.percentile(values, [2.5, 97.5]))
+        assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
+
+    def test_runs_beside_a_single_one(self):
+        [found] = self.differences(self.SECOND[0], self.SECOND)
+        # Of two runs the first alone, both, or the second alone: 3, 6 or 9 beside 3.
+        assert (found.value, found.low, found.high) == (3, 0, 6)
+
+    def test_a_single_run_is_no_draw(self):
+        alone = self.differences(self.FIRST[0], self.SECOND[0])
+        assert self.differences([self.FIRST[0]], [self.SECOND[0]]) == alone
+
+
 @pytest.mark.parametrize(
     ("low", "high", "is_decided"),
     [(0.1, 0.2, True), (-0.2, -0.1, True), (0.0, 0.2, False), (-0.2, 0.0, False), (-1, 1, False)],

@@ -85,7 +85,7 @@ def test_by_hand(models, data_dir):
     found = compare([models.halves, models.sky], loaded(data_dir), "val", DEFAULT)
     sky, road = (24 + 24) / (48 + 24 + 21), (24 + 21) / (24 + 42 + 24)
     halves, alone = (sky + road) / 2, (72 / 138) / 2
-    assert [matrix.mean_iou for matrix in found.matrices] == pytest.approx([halves, alone])
+    assert [run.matrix.mean_iou for [run] in found.runs] == pytest.approx([halves, alone])
     [difference] = found.differences
     assert difference.value == pytest.approx(alone - halves)
     assert found.images == 3
@@ -133,12 +133,62 @@ def test_the_interval_is_of_the_images_as_they_are(models, data_dir):
 def test_a_class_that_one_model_alone_predicts(models, data_dir):
     """The car is absent for one, and counts as missed for the other, as the metric has it."""
     found = compare([models.halves, models.car], loaded(data_dir), "val", DEFAULT)
-    assert found.matrices[1].iou[2] == 0 and found.matrices[0].absent == [2]
+    halves, car = (run.matrix for [run] in found.runs)
+    assert car.iou[2] == 0 and halves.absent == [2]
     [pair] = found.summary(NAMES)["differences"]
     assert pair["iou"]["car"] is None
-    assert pair["mean_iou"] == pytest.approx(
-        np.mean(found.matrices[1].iou) - np.mean(found.matrices[0].iou[:2])
-    )
+    assert pair["mean_iou"] == pytest.approx(np.mean(car.iou) - np.mean(halves.iou[:2]))
+
+
+class TestRuns:
+    """Two of one kind beside one model."""
+
+    @pytest.fixture
+    def pattern(self, models):
+        """Matches the models called sky and halves, in the order of their names."""
+        return models.sky.replace("sky.keras", "[hs]*.keras")
+
+    def test_by_hand(self, models, data_dir, pattern):
+        found = compare([models.car, pattern], loaded(data_dir), "val", DEFAULT)
+        assert [run.path for run in found.runs[1]] == [models.halves, models.sky]
+        sky, road = (24 + 24) / (48 + 24 + 21), (24 + 21) / (24 + 42 + 24)
+        mean = ((sky + road) / 2 + (72 / 138) / 2) / 2
+        alone = (0 + road + 0) / 3
+        [difference] = found.differences
+        assert difference.value == pytest.approx(mean - alone)
+        summary = found.summary(NAMES)
+        own = summary["models"][1]
+        assert (own["model"], own["mean_iou"]) == (pattern, pytest.approx(mean))
+        assert own["iou"] == {
+            "sky": pytest.approx((sky + 72 / 138) / 2),
+            "road": pytest.approx(road / 2),
+            "car": None,
+        }
+        assert [run["model"] for run in own["runs"]] == [models.halves, models.sky]
+        assert summary["differences"][0]["iou"]["road"] == pytest.approx(-road / 2)
+        assert found.table(NAMES).splitlines()[1] == f"B  {pattern}, mean of 2 runs"
+        assert " interval over 3 images and the runs (paired" in found.sentences()
+
+    def test_runs_are_drawn(self, models, data_dir, pattern):
+        [found] = compare([models.car, pattern], loaded(data_dir), "val", DEFAULT).differences
+        paths = [models.car, models.halves, models.sky]
+        counts = []
+        for path in paths:
+            by_image = CountsByImage(3)
+            measure.measure(path, loaded(data_dir), "val", DEFAULT, [by_image])
+            counts.append(by_image.counts)
+        assert [found] == paired_bootstrap([counts[0], counts[1:]])
+
+    def test_the_command(self, models, data_dir, pattern, capsys):
+        comparison = ComparisonOptions((models.car, pattern))
+        command.evaluate(None, "image_folder/three", data_dir, comparison=comparison)
+        assert "mean of 2 runs" in capsys.readouterr().out
+
+    def test_a_pattern_of_nothing(self, models, data_dir, pattern):
+        comparison = ComparisonOptions((models.car, f"{pattern}x"))
+        with pytest.raises(UsageError) as caught, as_options():
+            command.evaluate(None, "image_folder/three", data_dir, comparison=comparison)
+        assert str(caught.value) == f"--compare {pattern}x: there is no such model"
 
 
 def test_the_command(models, data_dir, tmp_path, capsys):
@@ -180,8 +230,9 @@ def test_tiles_and_scales(models, data_dir):
     options = EvaluationOptions(inference=views)
     found = compare([models.sky, models.car], loaded(data_dir), "val", options)
     # The tiles of twice the size: each has halves of its own.
-    assert found.matrices[0].counts.tolist() == [[72, 0, 0], [66, 0, 0], [0, 0, 0]]
-    assert found.matrices[1].counts[:, 0].sum() == 0
+    sky, car = (run.matrix.counts for [run] in found.runs)
+    assert sky.tolist() == [[72, 0, 0], [66, 0, 0], [0, 0, 0]]
+    assert car[:, 0].sum() == 0
 
 
 def test_another_models_classes_are_refused_before_anything_is_measured(models, data_dir):
