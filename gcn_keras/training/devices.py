@@ -47,7 +47,9 @@ class Team:
         self.workers = max(1, len(addresses))
         self.replicas = strategy.num_replicas_in_sync
         self.local_replicas = self.replicas // self.workers
-        self._sum = tf.function(lambda value: strategy.reduce("sum", value, axis=None))
+        self._sum = tf.function(
+            lambda value: strategy.reduce("sum", value, axis=None), autograph=False
+        )
 
     @property
     def is_chief(self) -> bool:

@@ -33,6 +33,7 @@ from pipelines.base.errors import ArgumentError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import class_pixel_counts, whole_example
+from pipelines.stream.faults import mapped
 from pipelines.stream.record_order import all_records
 from pipelines.stream.segmentation import training_batches
 
@@ -162,9 +163,13 @@ class Segmentation(Task[SegmentationRecipe]):
         """Draws images from the whole split, evenly spaced, so that they do not all look alike."""
         dataset = self.dataset
         chosen = _spread(dataset.splits[self.split], SAMPLES)
-        records = all_records(dataset, self.split).enumerate()
-        records = records.filter(lambda number, _: tf.reduce_any(number == chosen))
-        examples = records.map(lambda _, record: whole_example(dataset, record))
+
+        @tf.autograph.experimental.do_not_convert  # as in `mapped`
+        def is_chosen(number, _):
+            return tf.reduce_any(number == chosen)
+
+        records = all_records(dataset, self.split).enumerate().filter(is_chosen)
+        examples = mapped(records, lambda _, record: whole_example(dataset, record))
         drawn = [
             validation.Example(
                 example["image"],

@@ -48,6 +48,8 @@ def checked_options(
     return options
 
 
+# As in `mapped`: nothing in here branches on a tensor, but by tf.cond.
+@tf.autograph.experimental.do_not_convert
 def batches_of(
     dataset: PreparedDataset,
     split: str,

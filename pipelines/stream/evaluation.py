@@ -10,6 +10,7 @@ from pipelines.stream.faults import mapped
 from pipelines.stream.record_order import all_records
 
 
+@tf.autograph.experimental.do_not_convert  # as `all_records`
 def evaluation_examples(
     dataset: PreparedDataset,
     split: str,

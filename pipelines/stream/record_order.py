@@ -183,6 +183,8 @@ def _is_copy(copy: Path, file: Path) -> bool:
     return found.st_size == wanted.st_size and abs(found.st_mtime - wanted.st_mtime) < 2
 
 
+# No Python in here branches on a tensor: AutoGraph would rewrite it, and change nothing.
+@tf.autograph.experimental.do_not_convert
 def all_records(dataset: PreparedDataset, split: str, skip_errors: bool = False) -> tf.data.Dataset:
     """The serialised examples of a split, file after file."""
     paths, lengths = files_of(dataset, split)
