@@ -1,20 +1,13 @@
-"""The notebooks run from top to bottom, in their short mode, and are committed as they ran.
+"""The notebooks are committed as they ran, and run; those on tables in a file of their own."""
 
-Kernels, and the commands that cells start by `sys.executable`, are forks of one process.
-"""
-
-import asyncio
 from pathlib import Path
 
-import forks
 import nbformat
+import notebook_runs
 import pytest
-from nbclient import NotebookClient
+from few_shapes import prepare_shapes
+from notebook_runs import NOTEBOOKS
 from places import REPOSITORY
-
-from pipelines import datasets
-
-NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 def test_they_are_all_there():
@@ -46,40 +39,12 @@ def test_opens_with_what_a_reader_must_know(path):
 
 
 @pytest.mark.slow
-def test_every_cell_runs(tmp_path, monkeypatch):
-    """In a folder with nothing of the repository but what they name, and the data set.
-
-    Side by side, but for the second, third and fourth: those go on with each other's runs.
-    """
-    datasets.load("shapes", REPOSITORY / "data")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "shapes").symlink_to(REPOSITORY / "data" / "shapes")
+@pytest.mark.parametrize("name", ["01_quickstart", "05_your_own_data"])
+def test_every_cell_runs(name, tmp_path, monkeypatch):
+    """In a folder with nothing of the repository but what they name, and the data set."""
+    prepare_shapes(tmp_path / "data")
     boxed = REPOSITORY / "saved_models" / "shapes" / "shapes.keras"
     (tmp_path / "shapes.keras").symlink_to(boxed)  # as the last one asks for
     monkeypatch.setenv("GCN_KERAS_SHORT", "1")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-    first, *with_tables, last = NOTEBOOKS
-
-    async def run_all():
-        await asyncio.gather(run(tmp_path, first), run(tmp_path, *with_tables), run(tmp_path, last))
-
-    asyncio.run(run_all())
-
-
-async def run(folder, *paths):
-    for path in paths:
-        await run_one(folder, path)
-
-
-async def run_one(folder, path):
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(folder)}})
-    client.create_kernel_manager().kernel_spec.argv[0] = forks.python()
-    await client.async_execute()
-    text = "\n".join(
-        output.get("text", "")
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-    )
-    assert "Traceback" not in text and "error:" not in text, f"{path}: {text}"
+    notebook_runs.run(name, tmp_path)

@@ -1,0 +1,33 @@
+"""Notebooks, and their run from top to bottom in their short mode.
+
+Kernels, and the commands that cells start by `sys.executable`, are forks of one process.
+"""
+
+from pathlib import Path
+
+import forks
+import nbformat
+from nbclient import NotebookClient
+from places import REPOSITORY
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+def path_of(name: str) -> Path:
+    """The notebook of a name, without its ending."""
+    return REPOSITORY / "notebooks" / f"{name}.ipynb"
+
+
+def run(name: str, folder: Path) -> None:
+    """Runs every cell in a folder."""
+    notebook = nbformat.read(path_of(name), as_version=4)
+    client = NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(folder)}})
+    client.create_kernel_manager().kernel_spec.argv[0] = forks.python()
+    client.execute()
+    text = "\n".join(
+        output.get("text", "")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+    assert "Traceback" not in text and "error:" not in text, f"{name}: {text}"
