@@ -14,12 +14,18 @@ from pipelines.base.errors import UserError
 CRF = 'a dense CRF needs pydensecrf2, which is not installed: pip install "gcn_keras[crf]"'
 
 
+@pytest.fixture(scope="module")
+def distributions():
+    """The names of the distributions that have a module."""
+    return packages_distributions()
+
+
 @pytest.mark.parametrize("module", extras.PACKAGES)
-def test_the_extra_that_is_named_installs_the_package(module):
+def test_the_extra_that_is_named_installs_the_package(module, distributions):
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     listed = " ".join(project["optional-dependencies"][extras.PACKAGES[module][1]])
-    assert any(name in listed for name in packages_distributions()[module])
-    assert not any(name in project["dependencies"] for name in packages_distributions()[module])
+    assert any(name in listed for name in distributions[module])
+    assert not any(name in project["dependencies"] for name in distributions[module])
 
 
 def test_a_missing_package(monkeypatch):
