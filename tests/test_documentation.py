@@ -14,12 +14,12 @@ import forks
 import numpy as np
 import pytest
 from documented import PAGES, anchors, blocks, commands, links, parsed
+from few_shapes import prepare_shapes
 from PIL import Image
 from places import REPOSITORY
 from small_runs import prepare_halves
 
 import gcn_keras
-from pipelines import datasets
 
 DOCS = REPOSITORY / "docs"
 # Beside those pages, what the site holds, too.
@@ -111,9 +111,7 @@ def test_the_front_page_is_short():
 def workplace(tmp_path_factory):
     """A folder in which the pages' commands find what they speak of."""
     folder = tmp_path_factory.mktemp("workplace")
-    datasets.load("shapes", REPOSITORY / "data")
-    (folder / "data").mkdir()
-    (folder / "data" / "shapes").symlink_to(REPOSITORY / "data" / "shapes")
+    prepare_shapes(folder / "data")
     shutil.copytree(REPOSITORY / "saved_models" / "shapes", folder / "saved_models" / "shapes")
     (folder / "runs" / "shapes").mkdir(parents=True)
     boxed = folder / "saved_models" / "shapes"
