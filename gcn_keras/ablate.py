@@ -10,6 +10,7 @@ IoU on the split that is measured on (our choice; the paper does not say).
 """
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ import tyro
 
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.learning_rates import LearningRates
-from gcn_keras.experiments.runs import Experiments, split_options
+from gcn_keras.experiments.runs import Experiments, join_options, split_options
 from gcn_keras.experiments.table import rows_of, run_table
 from gcn_keras.models import backbones
 from gcn_keras.recipes import command_line
@@ -104,7 +105,7 @@ def ablate(
 
 def main() -> None:
     """Entry point of the command."""
-    tyro.cli(ablate, prog="python -m gcn_keras.ablate")
+    tyro.cli(ablate, args=join_options(sys.argv[1:]), prog="python -m gcn_keras.ablate")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The paper's main results, stage after stage: `python -m gcn_keras.reproduce voc|cityscapes`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from gcn_keras.experiments import paper_tables
-from gcn_keras.experiments.runs import Experiments, split_options
+from gcn_keras.experiments.runs import Experiments, join_options, split_options
 from gcn_keras.experiments.table import run_table
 from gcn_keras.recipes import command_line
 from pipelines import datasets
@@ -54,7 +55,7 @@ def reproduce(
 
 def main() -> None:
     """Entry point of the command."""
-    tyro.cli(reproduce, prog="python -m gcn_keras.reproduce")
+    tyro.cli(reproduce, args=join_options(sys.argv[1:]), prog="python -m gcn_keras.reproduce")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from gcn_keras.experiments.paper_tables import Row
 from gcn_keras.experiments.results import COLUMNS, KEYS, TRAINED, Curve, Key, Results, read_curve
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe, configuration
-from gcn_keras.training.run_folder import RunFolder, find_run, read_json
+from gcn_keras.training.run_folder import OtherRun, RunFolder, find_run, read_json
 from pipelines.base.environment import environment_of_tensorflow
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import make_folder
 
 # Of the runs that choose a row's learning rate, which no table counts.
@@ -30,6 +30,9 @@ TUNING_SEED = 1000
 # Options of fit and evaluate that the experiments themselves give.
 _OF_FIT = ("recipe", "seed", "out", "resume", "export")
 _OF_EVALUATE = ("dataset", "data_dir", "json")
+
+# Options of the commands whose values are options.
+_OF_TEXTS = ("--options", "--evaluation", "--tuning")
 
 
 @dataclass
@@ -134,7 +137,13 @@ class Experiments:
         """The folder of a row's finished run."""
         start = self._trained(row.start, seed).best if row.start else None
         options = self.options_of_fit(row, seed, start)
-        run = find_run(command_line.parse(options))
+        try:
+            run = find_run(command_line.parse(options))
+        except OtherRun as error:  # what fit advises is about its own options
+            raise UsageError(
+                f"{error.found}: give the options that it was made with, or name another folder "
+                "for the runs"
+            ) from error
         if not run.finished:
             log = run.path.with_suffix(".log")
             print(f"trains {row.label}, seed {seed}: {log} shows how it goes on", flush=True)
@@ -185,6 +194,20 @@ class Experiments:
             content |= {"fit": _not_default(recipe), "start": start}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def join_options(words: Sequence[str]) -> list[str]:
+    """A command line with each text of options behind its sign of equality.
+
+    `--options "--epochs 2"` reads as an option without a value, as that begins with a dash.
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in _OF_TEXTS:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def split_options(argument: str, text: str) -> tuple[str, ...]:

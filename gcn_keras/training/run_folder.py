@@ -119,6 +119,18 @@ def read_json(path: Path) -> dict:
     return content
 
 
+class OtherRun(ArgumentError):
+    """A run folder holds a run of another configuration.
+
+    Attributes:
+        found: the folder, and how the two differ.
+    """
+
+    def __init__(self, found: str, advice: str):
+        super().__init__("out", f"{found}: {advice}")
+        self.found = found
+
+
 def find_run(recipe: Recipe) -> RunFolder:
     """The run folder of a recipe; nothing is written yet, see `begin_run`.
 
@@ -127,8 +139,8 @@ def find_run(recipe: Recipe) -> RunFolder:
     configuration may exist if that run is finished, or `resume` goes on with it.
 
     Raises:
-        ArgumentError: `out` holds an unfinished run, a run of another configuration, or something
-            else.
+        OtherRun: `out` holds a run of another configuration.
+        ArgumentError: `out` holds an unfinished run, or something else.
         UserError: what lies there cannot be read.
     """
     run = _folder_of(recipe)
@@ -238,9 +250,8 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
                 f"schedule {recipe.schedule} is made for the epochs of a run; begin one with its "
                 f"best model: {command_line.command(again)}"
             )
-        raise ArgumentError(
-            "out",
-            f"{run.path} holds a run with {key} = {own!r}, and this one has {wanted!r}: {advice}",
+        raise OtherRun(
+            f"{run.path} holds a run with {key} = {own!r}, and this one has {wanted!r}", advice
         )
     run.is_extended = former.get("epochs", recipe.epochs) != recipe.epochs
 

@@ -399,8 +399,24 @@ def test_a_command_that_is_stopped_waits_for_its_training(tmp_path, number):
 
 def test_runs_with_other_options_are_not_taken_for_this_table(tmp_path):
     finish(tmp_path / "base-seed0", 0.2, extra=("--epochs", "77"))
-    with pytest.raises(UsageError, match=f"{tmp_path}/base-seed0 holds a run with epochs = 77"):
+    with pytest.raises(UsageError) as caught, as_options():  # as the command does
         ablate.ablate("table1", rows=("base",), seeds=1, runs=tmp_path)
+    # What fit advises, its --out and --weights, would be no row of the table.
+    assert str(caught.value) == (
+        f"{tmp_path}/base-seed0 holds a run with epochs = 77, and this one has 5: give the options "
+        "that it was made with, or name another folder for the runs"
+    )
+
+
+def test_texts_of_options_may_stand_behind_a_space(tmp_path, monkeypatch, commands):
+    finish(tmp_path / "base-seed0", 0.2, extra=("--epochs", "77"))
+    words = "ablate table1 --rows base --seeds 1 --runs".split()
+    texts = ["--options", "--epochs 77", "--evaluation", "--limit 3"]
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path), *texts])
+    ablate.main()
+    assert "| base (1×1) |" in (tmp_path / "table1.md").read_text()
+    (measured,) = commands()
+    assert measured[-4:-2] == ["--limit", "3"]
 
 
 def test_a_run_that_fails_names_its_log(tmp_path, capsys, commands):
