@@ -4,8 +4,11 @@ import contextlib
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -327,3 +330,19 @@ def test_hostile_requests_leave_no_traceback(visitor, capfd):
     for target in ("/?page=none", "/?page=..&deep_link=../..", "/config?page=none&deep_link=0"):
         assert visitor.get(target).status_code == 200
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_sigterm_in_a_finalizer_ends_the_demo_too():
+    """While the demo starts, garbage is collected all the time: JAX has a callback for it."""
+    program = (
+        "import gc, signal\n"
+        "from gcn_keras.web.server import upload_folder\n"
+        "with upload_folder() as folder:\n"
+        "    print(folder, flush=True)\n"
+        "    gc.callbacks.append(lambda *_: signal.raise_signal(signal.SIGTERM))\n"
+        "    gc.collect()\n"
+        "    print('goes on')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert not Path(ended.stdout.removesuffix("\n")).exists() and "goes on" not in ended.stdout
