@@ -155,16 +155,21 @@ def orders(dataset, batch_size, batches, **options):
     return [labels[:, 0, 0].tolist() for _, labels in take(stream, batches)]
 
 
-@pytest.mark.parametrize("cache", [None, "memory", "folder"])
-@pytest.mark.parametrize("start", [1, 3, 7, 12])
-def test_a_stream_that_goes_on(twelve, tmp_path, cache, start):
-    """From the middle of an epoch (2 in a batch), its end, and a later one; with the same draws."""
-    cache = str(tmp_path / "cache") if cache == "folder" else cache
+@pytest.fixture(scope="module", params=[None, "memory", "folder"])
+def whole(twelve, tmp_path_factory, request):
+    """Options with a cache, and sixteen batches of their stream."""
+    cache = str(tmp_path_factory.mktemp("cache")) if request.param == "folder" else request.param
     options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "jitter": 0.3, "scale": (0.6, 1.5)}
     options["cache"] = cache
-    whole = take(training_batches(twelve, "train", **options), start + 4)
+    return options, take(training_batches(twelve, "train", **options), 16)
+
+
+@pytest.mark.parametrize("start", [1, 3, 7, 12])
+def test_a_stream_that_goes_on(twelve, whole, start):
+    """From the middle of an epoch (2 in a batch), its end, and a later one; with the same draws."""
+    options, batches = whole
     rest = take(training_batches(twelve, "train", start=start, **options), 4)
-    assert same(rest, whole[start:])
+    assert same(rest, batches[start : start + 4])
 
 
 @pytest.mark.parametrize(
@@ -240,19 +245,26 @@ def test_a_stream_that_goes_on_after_skipped_examples(damaged):
     assert same(take(training_batches(damaged, "train", start=5, **options), 4), whole[5:])
 
 
+SHARED = {"crop": (9, 9), "batch_size": 6, "seed": 5, "scale": (0.6, 1.5), "start": 1}
+
+
+@pytest.fixture(scope="module")
+def shared(twelve):
+    """Four batches of one process."""
+    return take(training_batches(twelve, "train", **SHARED), 4)
+
+
 @pytest.mark.parametrize("count", [2, 3, 6])
-def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, count):
-    options = {"crop": (9, 9), "batch_size": 6, "seed": 5, "scale": (0.6, 1.5), "start": 1}
-    whole = take(training_batches(twelve, "train", **options), 4)
+def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, shared, count):
     parts = [
-        take(training_batches(twelve, "train", batch_part=(index, count), **options), 4)
+        take(training_batches(twelve, "train", batch_part=(index, count), **SHARED), 4)
         for index in range(count)
     ]
     joined = [
         tuple(np.concatenate(pieces) for pieces in zip(*batch, strict=True))
         for batch in zip(*parts, strict=True)
     ]
-    assert same(joined, whole)
+    assert same(joined, shared)
 
 
 ALL_AUGMENTATIONS = {
