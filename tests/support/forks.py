@@ -41,7 +41,13 @@ def _server(backend: str = "tensorflow") -> Path:
         process = subprocess.Popen(
             [sys.executable, program, "serve", path, *_IMPORTED],
             cwd=REPOSITORY,
-            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(REPOSITORY)},
+            env={
+                **os.environ,
+                "KERAS_BACKEND": backend,
+                "PYTHONPATH": str(REPOSITORY),
+                # Compiling takes most of the time of the few steps of a test.
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,

@@ -56,10 +56,10 @@ def main(
     from gcn_keras.training.validation import evaluate_in_team
     from pipelines import datasets
 
-    if quick and backend == "jax":
+    if backend == "jax":
         import jax
 
-        jax.config.update("jax_disable_most_optimizations", True)
+        jax.config.update("jax_disable_most_optimizations", quick)
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration() for _ in range(devices)],
