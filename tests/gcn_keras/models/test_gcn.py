@@ -380,7 +380,13 @@ class TestBackbones:
         yield
         gc.collect()
 
-    @pytest.mark.parametrize("name", backbones.NAMES)
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(name, marks=needs_tensorflow if backbone.package else ())
+            for name, backbone in backbones.BACKBONES.items()
+        ],
+    )
     def test_strides_and_channels_are_those_declared(self, name):
         with without_values():
             pyramid = backbones.build(name, keras.Input((64, 128, 3)))
