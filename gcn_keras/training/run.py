@@ -204,5 +204,7 @@ def steps_per_epoch(recipe: Recipe, dataset: PreparedDataset) -> int:
 def describe(recipe: Recipe) -> str:
     """The recipe's name and the options that differ from it."""
     base = vars(RECIPES[recipe.name])
-    parts = [f"{name} = {value}" for name, value in vars(recipe).items() if value != base[name]]
+    # What follows from the data is printed with its reason when it is known.
+    own = {name: value for name, value in vars(recipe).items() if name != "from_data"}
+    parts = [f"{name} = {value}" for name, value in own.items() if value != base[name]]
     return ", ".join([f"recipe {recipe.name}", *parts])

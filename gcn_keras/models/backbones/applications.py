@@ -1,6 +1,7 @@
 """The networks of keras.applications, with the ImageNet weights that Keras publishes."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -137,12 +138,15 @@ def _published(backbone: Backbone, network: _Network, weights: str) -> keras.Mod
     load = partial(network.construct, include_top=False, weights=weights, **network.options)
     if weights == "imagenet":
         try:
-            return load()
+            with warnings.catch_warnings():  # Keras warns of weights that fit every size
+                warnings.filterwarnings("ignore", "`input_shape` is undefined")
+                return load()
         except Exception as error:  # urllib, socket and hash errors have no common base
             raise ArgumentError(
                 "weights",
                 f"imagenet of {backbone.name} could not be downloaded ({error}): fetch "
-                f"{_PAGE}{network.file} by hand and give {{weights}} its path",
+                f"{_PAGE}{network.file} by hand and give {{weights}} its path; "
+                "{weights} None begins with random ones",
             ) from error
     if not Path(weights).is_file():
         raise ValueError(f"no weights file at {weights}")

@@ -89,7 +89,7 @@ def _of_colours(colours: Counter[int]) -> str:
     more = f" and {len(colours) - _SHOWN} more" if len(colours) > _SHOWN else ""
     return (
         f"{len(colours)} colours, {shown}{more}: name the classes in classes.txt with their "
-        'colours, as in "road 128 64 128" or "road #804080"'
+        'colours, as in "road 128 64 128" or "road #804080"; colours without class go to {void}'
     )
 
 

@@ -89,6 +89,7 @@ def test_equal_networks_have_equal_names(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_small", "efficientnet_v2_b1"])
+@pytest.mark.filterwarnings("error:.*input_shape")
 def test_a_failed_download_says_what_to_do(name, monkeypatch):
     def refuse(file, origin, **options):
         raise OSError("no route to host")
@@ -105,14 +106,14 @@ def test_a_failed_download_says_what_to_do(name, monkeypatch):
     }[name]
     assert str(caught.value) == (
         f"weights imagenet of {name} could not be downloaded (no route to host): fetch "
-        f"{PAGE}{file} by hand and give weights its path"
+        f"{PAGE}{file} by hand and give weights its path; weights None begins with random ones"
     )
     with pytest.raises(UserError) as failed, as_options():
         Segmentation.build(dataclasses.replace(RECIPES["finetune"], backbone=name), 3)
     assert failed.value.exit_status == 1
     assert str(failed.value) == (
         f"--weights imagenet of {name} could not be downloaded (no route to host): fetch "
-        f"{PAGE}{file} by hand and give --weights its path"
+        f"{PAGE}{file} by hand and give --weights its path; --weights None begins with random ones"
     )
 
 

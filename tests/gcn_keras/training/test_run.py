@@ -17,6 +17,7 @@ from places import REPOSITORY
 from small_runs import CLASSES, SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
+from gcn_keras.recipes import command_line
 from gcn_keras.training import run as training_run
 from gcn_keras.training.segmentation import Segmentation
 from pipelines import datasets
@@ -452,3 +453,9 @@ def test_a_cpu_that_emulates_bfloat16_is_named(tmp_path, monkeypatch, capsys, pr
     folder = SimpleNamespace(release=lambda: None)
     assert training_run.train(recipe(mixed_precision=precision), folder) == {}
     assert capsys.readouterr().err.count("no units for bfloat16") == said
+
+
+def test_a_run_is_described_by_the_options_that_were_given():
+    recipe = command_line.parse("--recipe finetune --dataset image_folder/mine --epochs 2".split())
+    said = "recipe finetune, dataset = image_folder/mine, epochs = 2"
+    assert training_run.describe(recipe) == said

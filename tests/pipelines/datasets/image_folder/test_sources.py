@@ -347,7 +347,7 @@ def test_colours_are_told_before_any_mask_is_refused(copy):
     assert in_options(caught.value.template) == (
         f"{copy}/classes.txt gives no colours: labels/ holds 5 masks with 2 colours, #82c31b "
         "(75.0 %), #64d712 (25.0 %): name the classes in classes.txt with their colours, as in "
-        '"road 128 64 128" or "road #804080"'
+        '"road 128 64 128" or "road #804080"; colours without class go to --void'
     )
 
 

@@ -26,7 +26,7 @@ NAMES = "name the classes in classes.txt"
         (
             [[RED, RED, RED, BLUE]],
             f"2 colours, #ff0000 (75.0 %), #0000ff (25.0 %): {NAMES} with their colours, as in "
-            '"road 128 64 128" or "road #804080"',
+            '"road 128 64 128" or "road #804080"; colours without class go to --void',
         ),
         (
             np.arange(900, dtype=np.uint32).view(np.uint8).reshape(1, 900, 4)[..., :3],
