@@ -70,6 +70,15 @@ def test_forms_of_camvid_agree_with_keras(form, least, mosaic):
     assert form in (STREETS / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    "file", sorted((REPOSITORY / "saved_models").glob("*/*.tflite")), ids=lambda file: file.name
+)
+def test_apps_find_what_the_page_on_phones_says(file):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(file))
+    names = {"inputs": ["image"], "outputs": ["labels"]}
+    assert interpreter.get_signature_list() == {"serving_default": names}
+
+
 def test_camvid_is_small():
     files = [file for file in STREETS.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 40 * 2**20
