@@ -130,6 +130,18 @@ _CAMVID = dataclasses.replace(
     validate_every=3,
     export=True,
 )
+# The second half of the way, from the model of `camvid` (--weights): crops as large as the images,
+# so that the large kernels see in training what they will see.
+_CAMVID_LONG = dataclasses.replace(
+    _CAMVID,
+    name="camvid-long",
+    crop=(352, 480),
+    scale=(0.75, 1.75),
+    epochs=16,
+    steps_per_epoch=225,
+    learning_rate=2e-3,
+    validate_every=2,
+)
 # Any data set, from ImageNet weights: the habits of fine-tuning, tried on few sets of our own. The
 # values of what is in `from_data` follow in `training.from_data`; those here are of no account.
 _FINETUNE = dataclasses.replace(
@@ -168,6 +180,7 @@ RECIPES: dict[str, Recipe] = {
             export=False,
         ),
         _CAMVID,
+        _CAMVID_LONG,
         _CAMVID_ABLATION,
         _FINETUNE,
         _PAPER,
