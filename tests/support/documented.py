@@ -113,14 +113,15 @@ def parsed(command: str) -> dict:
             function = functools.partial(caught(function.func), **function.keywords)
         else:
             function = caught(function)
-        return real_cli(function, args=arguments, **options)
+        return real_cli(function, **options)
 
     def subcommands(functions, **options):
         caught_ones = {key: caught(function) for key, function in functions.items()}
-        return real_subcommands(caught_ones, args=arguments, **options)
+        return real_subcommands(caught_ones, **options)
 
     real_cli, real_subcommands = tyro.cli, tyro.extras.subcommand_cli_from_dict
     with (
+        mock.patch("sys.argv", [name, *arguments]),
         mock.patch.object(tyro, "cli", cli),
         mock.patch.object(tyro.extras, "subcommand_cli_from_dict", subcommands),
     ):
