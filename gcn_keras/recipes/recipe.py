@@ -80,7 +80,7 @@ class Recipe:
     steps_per_epoch: int | None = None
     """Steps that count as an epoch; None: once through the training split."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """Optimizer; SGD decays weights through the gradient, as Caffe does, AdamW apart from it."""
+    """Optimizer; SGD decays weights through the loss, as Caffe does, AdamW apart from it."""
     learning_rate: float = 2.6e-5
     """Peak learning rate, for the mean of the loss over the batch's valid pixels."""
     momentum: float = 0.99

@@ -38,23 +38,7 @@ class _SlowBackbone:
 
 
 class _SGD(_SlowBackbone, WarmAverage, keras.optimizers.SGD):
-    """Decays as Caffe does: wd·w is a part of the gradient, so it goes through the momentum.
-
-    Keras' own `weight_decay` goes past both; and a term wd/2·w² of the loss, which has this
-    gradient, takes a step 2 to 4 % longer.
-
-    Attributes:
-        decay: wd.
-        kernels: places of the variables that decay.
-    """
-
-    decay = 0.0
-    kernels: frozenset[int] = frozenset()
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        if self._get_variable_index(variable) in self.kernels:
-            gradient = gradient + self.decay * variable
-        super().update_step(gradient, variable, learning_rate)
+    pass
 
 
 class _AdamW(_SlowBackbone, WarmAverage, keras.optimizers.AdamW):
@@ -85,10 +69,11 @@ def compile_model(
     common = {"name": recipe.optimizer, "use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
     if recipe.optimizer == "sgd":
         optimizer = _SGD(rate, momentum=recipe.momentum, **common)
-        optimizer.decay = recipe.weight_decay
-        optimizer.kernels = frozenset(
-            place for place, v in enumerate(model.trainable_variables) if v.name == "kernel"
-        )
+        # Caffe's weight decay is a term of the gradient, wd·w, so a term wd/2·w² of the loss.
+        # Keras' SGD(weight_decay=…) would decay apart from gradient and momentum instead.
+        for variable in model.trainable_variables:
+            if variable.name == "kernel":
+                variable.regularizer = keras.regularizers.L2(recipe.weight_decay / 2)
     else:
         optimizer = _AdamW(rate, weight_decay=recipe.weight_decay, **common)
         kernels = {i: v for i, v in slow.items() if not any(n in v.name for n in NOT_DECAYED)}

@@ -122,7 +122,7 @@ class TensorFlowStep(Step):
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             loss = tf.reduce_sum(self.loss.weighted_sum(labels, logits) / total)
-            # What a model's own layers add, once for all of them.
+            # Weight decay, once for all of them.
             loss += sum(self.model.losses, 0.0) / (self.team.replicas * self.accumulate)
             scaled = self.optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, self.model.trainable_weights)

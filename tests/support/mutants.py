@@ -127,7 +127,7 @@ MUTANTS = (
         "gcn_keras/training/test_optimizers.py::TestLearningRate",
     ),
     Mutant(
-        OPTIMIZERS, "gradient + self.decay * variable", "gradient",
+        OPTIMIZERS, "recipe.weight_decay / 2", "recipe.weight_decay",
         "gcn_keras/training/test_optimizers.py::TestWeightDecay",
     ),
     Mutant(
