@@ -554,7 +554,7 @@ def test_no_tensorflow_import(module):
                 imported.update(f"pipelines.base.{alias.name}" for alias in node.names)
     assert "keras" in imported
     plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras"}
-    plain |= {"dataclasses", "functools", "importlib", "math", "re", "pipelines.base"}
+    plain |= {"dataclasses", "functools", "importlib", "math", "re", "warnings", "pipelines.base"}
     ours = ("damage", "errors", "extras", "imagenet", "labels")
     plain |= {f"pipelines.base.{name}" for name in ours}
     assert imported <= plain
