@@ -90,10 +90,10 @@ def read_curve(history: Path) -> Curve:
 
 
 def last_quarter(curve: Curve) -> float | None:
-    """What the last quarter of the epochs has added to the best score so far, a share.
+    """What the validations in the last quarter of the epochs add to the best score before, a share.
 
     None without a validation in the first three quarters. A run that has converged gains next to
-    nothing in it.
+    nothing.
     """
     early = [score for epoch, score in curve.items() if epoch <= 0.75 * max(curve)]
     return max(curve.values()) - max(early) if early else None
