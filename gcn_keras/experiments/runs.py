@@ -145,14 +145,14 @@ class Experiments:
                 "for the runs"
             ) from error
         if not run.finished:
-            log = run.path.with_suffix(".log")
+            log = _beside(run.path, ".log")
             print(f"trains {row.label}, seed {seed}: {log} shows how it goes on", flush=True)
             self._call("gcn_keras.fit", options, log)
         return run
 
     def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:
         recipe = command_line.parse(self.options_of_fit(trained, seed, None))
-        log = self._folder(row, seed).with_suffix(".evaluation.log")
+        log = _beside(self._folder(row, seed), ".evaluation.log")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "measured.json")
             options = [str(run.best), "--dataset", recipe.dataset, "--data-dir", recipe.data_dir]
@@ -194,6 +194,11 @@ class Experiments:
             content |= {"fit": _not_default(recipe), "start": start}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    # Not `with_suffix`, which takes the end of "base-0.001-seed0" for one.
+    return folder.with_name(f"{folder.name}{ending}")
 
 
 def join_options(words: Sequence[str]) -> list[str]:

@@ -347,6 +347,16 @@ class TestLearningRates:
             "",
         ]
 
+    def test_each_run_has_logs_of_its_own(self, tmp_path, commands):
+        """Though their names have dots."""
+        finish(tmp_path / "base-0.001-seed1000", 0.2, rate="0.001", extra=("--epochs", "2"))
+        log = tmp_path / "base-0.01-seed1000.log"
+        with pytest.raises(UserError, match=f" failed with status 1: see {log}$"):
+            ablate.ablate("table1", **self.ARGUMENTS, runs=tmp_path)
+        assert log.read_text() == "trained nothing\n"
+        assert (tmp_path / "base-0.001-seed1000.evaluation.log").exists()
+        assert len(list(tmp_path.glob("*.log"))) == 2
+
     def test_the_seed_that_chose_does_not_count(self, tmp_path, commands):
         """Not even with the schedule of the others."""
         for rate, score in (("0.001", 0.2), ("0.01", float("nan"))):
