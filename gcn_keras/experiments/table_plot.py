@@ -4,6 +4,7 @@ import statistics
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
 from gcn_keras.experiments.results import Curve
@@ -73,6 +74,7 @@ def curves_figure(table: Table, curves: dict[Row, list[Curve]]) -> Figure:
     style_axes(axes)
     axes.set_title("mean IoU % on the validation split", loc="left", color=INK, fontsize=10)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     colours = mpl.colormaps["viridis"].resampled(len(curves) + 1)
     lines = []
     for number, (row, known) in enumerate(curves.items()):
