@@ -40,21 +40,20 @@ class ShapesClasses(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, download_manager):
-        return {split: _scenes(*source) for split, source in SPLITS.items()}
+        return {split: self._generate_examples(*source) for split, source in SPLITS.items()}
 
-
-def _scenes(seed: int, count: int) -> Iterator[tuple[str, dict]]:
-    """The first `count` scenes that have one outline."""
-    number = -1
-    for _ in range(count):
-        classes: set[int] = set()
-        while len(classes) != 1:
-            number += 1
-            image, labels = scenes.render_scene(np.random.default_rng([seed, number]))
-            classes = set(np.unique(labels).tolist()) - {0, scenes.VOID}
-        file = io.BytesIO(encode_jpeg(image))
-        named = {"label": classes.pop() - 1, "file_name": f"{seed}-{number}"}
-        yield str(number), {"image": file, **named}
+    def _generate_examples(self, seed: int, count: int) -> Iterator[tuple[str, dict]]:
+        """The first `count` scenes that have one outline."""
+        number = -1
+        for _ in range(count):
+            classes: set[int] = set()
+            while len(classes) != 1:
+                number += 1
+                image, labels = scenes.render_scene(np.random.default_rng([seed, number]))
+                classes = set(np.unique(labels).tolist()) - {0, scenes.VOID}
+            file = io.BytesIO(encode_jpeg(image))
+            named = {"label": classes.pop() - 1, "file_name": f"{seed}-{number}"}
+            yield str(number), {"image": file, **named}
 
 
 if __name__ == "__main__":
