@@ -12,6 +12,7 @@ from functools import partial
 import keras
 import tensorflow as tf
 
+from gcn_keras.models.fused_batch_norms import fuse_batch_norms
 from gcn_keras.models.line_convolutions import convolve_along_lines
 from gcn_keras.training.devices import Team
 from gcn_keras.training.optimizers import clip
@@ -47,6 +48,7 @@ class TensorFlowStep(Step):
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         if not jit_compile:  # which has kernels of its own
             convolve_along_lines(model)
+            fuse_batch_norms(model)
         for layer in batch_norms(model):
             layer.synchronized = team.replicas > 1  # statistics of the whole batch
         self.statistics = moving_statistics(model)
