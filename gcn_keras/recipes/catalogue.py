@@ -135,6 +135,7 @@ _CAMVID = dataclasses.replace(
 _CAMVID_LONG = dataclasses.replace(
     _CAMVID,
     name="camvid-long",
+    weights="",  # are to be named
     crop=(352, 480),
     scale=(0.75, 1.75),
     epochs=16,

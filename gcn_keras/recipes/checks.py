@@ -97,6 +97,12 @@ def _check_weights(recipe: Recipe) -> None:
     weights = recipe.weights
     if weights is None:
         return
+    if not weights:
+        raise ArgumentError(
+            "weights",
+            f"must name the model that recipe {recipe.name} goes on from, such as "
+            "runs/camvid/best.keras; None trains from scratch",
+        )
     if weights != "imagenet" and not Path(weights).is_file():
         raise ArgumentError("weights", f"{weights}: there is no such file")
     if not weights.endswith(".keras") and not BACKBONES[recipe.backbone].has_imagenet_weights:
