@@ -65,8 +65,13 @@ class LearningRates:
         told = ", ".join(
             f"{100 * score:.1f} with {rate}" for rate, score in zip(self.rates, scores, strict=True)
         )
+        best = _best(candidates, scores)
+        rate = self.rates[candidates.index(best)]
+        for end, beyond in ((min(self.rates), "smaller"), (max(self.rates), "larger")):
+            if rate == end:
+                told += f"; a {beyond} one may be better still"
         print(f"learning rate of {row.label}, by mean IoU %: {told}", flush=True)
-        return _best(candidates, scores)
+        return best
 
     def chosen(self, row: Row) -> Row | None:
         """The row with its best rate; None as long as one of them was not tried."""

@@ -337,8 +337,10 @@ class TestLearningRates:
         for _ in range(2):
             ablate.ablate("table1", **self.ARGUMENTS, seeds=1, runs=tmp_path)
             assert capsys.readouterr().out.splitlines()[:2] == [
-                "learning rate of base (1×1), by mean IoU %: 30.0 with 0.001, 20.0 with 0.01",
-                "learning rate of GCN k = 3, by mean IoU %: 10.0 with 0.001, 20.0 with 0.01",
+                "learning rate of base (1×1), by mean IoU %: 30.0 with 0.001, 20.0 with 0.01; a "
+                "smaller one may be better still",
+                "learning rate of GCN k = 3, by mean IoU %: 10.0 with 0.001, 20.0 with 0.01; a "
+                "larger one may be better still",
             ]
         assert len(commands()) == 7
         assert (tmp_path / "table1.md").read_text().splitlines()[2:5] == [
@@ -346,6 +348,17 @@ class TestLearningRates:
             "| GCN k = 3, learning rate 0.01 | 60.0 | 70.1 | 1 |",
             "",
         ]
+
+    def test_a_rate_between_others(self, tmp_path, capsys, commands):
+        for rate, score in (("0.001", 0.1), ("0.003", 0.3), ("0.01", 0.2)):
+            finish(tmp_path / f"base-{rate}-seed1000", score, rate=rate)
+        finish(tmp_path / "base-0.003-seed0", 0.5, rate="0.003")
+        rates = {"learning_rates": (0.001, 0.003, 0.01), "rows": ("base",)}
+        ablate.ablate("table1", **rates, seeds=1, runs=tmp_path)
+        told = "10.0 with 0.001, 30.0 with 0.003, 20.0 with 0.01"
+        assert capsys.readouterr().out.splitlines()[0] == (
+            f"learning rate of base (1×1), by mean IoU %: {told}"
+        )
 
     def test_each_run_has_logs_of_its_own(self, tmp_path, commands):
         """Though their names have dots."""
