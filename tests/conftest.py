@@ -5,6 +5,7 @@ import gc
 import sys
 
 import pytest
+import small_backbone  # noqa: F401 - before the recipes
 
 # The longest of all, by their processor time; they begin first, so that at the end no process works
 # alone. The last two are those of `make test-fast`.

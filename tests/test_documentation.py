@@ -162,7 +162,7 @@ TOURS = {
     "your-own-data.md": (
         ("Your own data",) * 2,
         {
-            "gcn_keras.fit": "--weights None --backbone resnet14_tiny --crop 64 64 --kernel-size 3",
+            "gcn_keras.fit": "--weights None --backbone small --crop 64 64 --kernel-size 3",
             "gcn_keras.export": "--size 64 64 --budget 100",
         },
     ),

@@ -15,7 +15,7 @@ from pipelines import datasets
 from pipelines.base.errors import UserError
 
 SMALL = (
-    "--backbone resnet14_tiny --weights None --kernel-size 3 --crop 64 64 --epochs 1 "
+    "--backbone small --weights None --kernel-size 3 --crop 64 64 --epochs 1 "
     "--steps-per-epoch 2 --learning-rate 1e-3"
 )
 

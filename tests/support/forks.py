@@ -24,7 +24,13 @@ PATIENCE = 900  # seconds, on a machine that has other things to do
 
 # None of TensorFlow or JAX runs in it: a process with threads cannot be forked safely. No command
 # is among them, for `runpy` warns of a module that is there already.
-_IMPORTED = ("gcn_keras.training.run", "tensorflow_datasets", "scipy.ndimage", "matplotlib.pyplot")
+_IMPORTED = (
+    "small_backbone",
+    "gcn_keras.training.run",
+    "tensorflow_datasets",
+    "scipy.ndimage",
+    "matplotlib.pyplot",
+)
 
 
 @functools.cache
@@ -44,7 +50,7 @@ def _server(backend: str = "tensorflow") -> Path:
             env={
                 **os.environ,
                 "KERAS_BACKEND": backend,
-                "PYTHONPATH": str(REPOSITORY),
+                "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(Path(__file__).parent)]),
                 # Compiling takes most of the time of the few steps of a test.
                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             },

@@ -11,7 +11,7 @@ from pipelines import datasets
 
 CLASSES = ("left", "right")
 # The model that is made soonest.
-SMALL = ("--backbone", "resnet_nearsighted", "--block", "conv1x1", "--no-boundary-refinement")
+SMALL = ("--backbone", "small", "--block", "conv1x1", "--no-boundary-refinement")
 
 
 def prepare_halves(folder: Path) -> Path:

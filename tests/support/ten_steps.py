@@ -64,7 +64,13 @@ def main(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration() for _ in range(devices)],
     )
-    fields = {"kernel_size": (3,), "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9}
+    fields = {
+        "backbone": "small",
+        "kernel_size": (3,),
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+    }
     fields |= {"schedule": "poly", "warmup_steps": 0, "strategy": strategy, "backend": backend}
     recipe = dataclasses.replace(RECIPES["shapes"], **fields, **(recipe or {}))
     team = make_team(recipe)

@@ -8,7 +8,7 @@ from pathlib import Path
 import forks
 import keras
 import pytest
-from small_runs import prepare_halves
+from small_runs import SMALL, prepare_halves
 
 from gcn_keras import RECIPES
 from gcn_keras.recipes.command_line import parse
@@ -149,7 +149,7 @@ def test_a_run_with_a_module_of_the_current_folder(tmp_path, backend):
     command = [
         *("--callbacks", "mine:make", "--no-export"),
         *("--dataset", "image_folder", "--data-dir", data_dir, "--out", "run", "--batch", "4"),
-        *("--backbone", "resnet_nearsighted", "--block", "conv1x1", "--no-boundary-refinement"),
+        *SMALL,
         *("--crop", "64", "64", "--epochs", "9", "--backend", backend),
     ]
 

@@ -192,7 +192,7 @@ def options_of(data_dir, out, **options) -> list:
     given = {
         "recipe": "imagenet-pretrain",
         "data-dir": data_dir,
-        "backbone": TINY,
+        "backbone": "small",
         "crop": (32, 32),
         "batch": 4,
         "epochs": 4,
@@ -258,6 +258,7 @@ class TestRuns:
     def test_segmentation_starts_from_it(self, finished, tmp_path):
         halves = prepare_halves(tmp_path)
         options = fit_options(halves, tmp_path / "run", weights=finished / "best.keras", epochs=1)
+        options += ["--backbone", "small"]
         status, stdout, stderr = ForkedFit(options, tmp_path).finish()
         assert status == 0, stderr
         model = keras.models.load_model(finished / "best.keras")

@@ -43,7 +43,7 @@ def test_it_is_that_of_the_first_step(data_dir, tmp_path, monkeypatch, fields):
 
     recipe = recipe_of(
         data_dir, batch=4, scale=(0.5, 2.0), jitter=0.3, out=str(tmp_path / "run"),
-        backbone="resnet_nearsighted", block="conv1x1", boundary_refinement=False, **fields,
+        backbone="small", block="conv1x1", boundary_refinement=False, **fields,
     )  # fmt: skip
     monkeypatch.setattr(run, "make_step", lambda *_: First())
     with pytest.raises(_Taken):

@@ -111,7 +111,7 @@ def test_a_run_that_goes_on_has_the_values_of_its_history(tmp_path):
         RECIPES["shapes"],
         dataset="image_folder",
         data_dir=str(data_dir),
-        backbone="resnet_nearsighted",
+        backbone="small",
         block="conv1x1",
         boundary_refinement=False,
         crop=(64, 64),
