@@ -27,7 +27,7 @@ setup: $(STAMP)
 
 # The stamp is written last: an install that was interrupted is taken up again, not for finished.
 $(STAMP): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one with make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is " + sys.version.split()[0] + ": name another one with make PYTHON=...")'
 	rm -f $(STAMP)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --require-hashes -r requirements.txt
