@@ -2,7 +2,6 @@
 
 Keras computes mean, variance and the normalised map one after another, each over the whole map, and
 their gradients likewise; TensorFlow has one operation for all of it, which takes half as long.
-`benchmarks/training.py` shows what that is of a training step.
 """
 
 import functools
