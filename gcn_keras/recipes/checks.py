@@ -180,18 +180,28 @@ def _check_devices(recipe: Recipe) -> None:
             "batch", f"must be a multiple of {{accumulate}} {recipe.accumulate}, got {recipe.batch}"
         )
     if recipe.strategy in ("mirrored", "multiworker"):
-        if recipe.backend == "jax":
-            raise ArgumentError(
-                "backend", f"jax trains on one device, got {{strategy}} {recipe.strategy}"
-            )
-        if recipe.jit_compile:
-            raise ArgumentError(
-                "jit_compile",
-                "needs one device: devices exchange values within a step, got {strategy} "
-                + recipe.strategy,
-            )
+        check_takes_several_devices(recipe, f"{{strategy}} {recipe.strategy}")
     if recipe.backend == "jax" and (sentence := extras.missing("jax needs", "jax")):
         raise ArgumentError("backend", sentence)
+
+
+def needs_one_device(recipe: Recipe) -> bool:
+    """Whether a recipe cannot train on several devices."""
+    return recipe.backend == "jax" or recipe.jit_compile
+
+
+def check_takes_several_devices(recipe: Recipe, got: str) -> None:
+    """Refuses a recipe that cannot train on the several devices that it would get.
+
+    Raises:
+        ArgumentError: naming backend or jit_compile, and what was `got`.
+    """
+    if not needs_one_device(recipe):
+        return
+    if recipe.backend == "jax":
+        raise ArgumentError("backend", f"jax trains on one device, got {got}")
+    reason = f"needs one device: devices exchange values within a step, got {got}"
+    raise ArgumentError("jit_compile", reason)
 
 
 def check_block(block: str, sizes: Sequence[int]) -> None:

@@ -113,7 +113,7 @@ class Recipe:
     # === Devices ===
     strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
     """Devices: one; all of this machine; or those of several machines (TF_CONFIG, Slurm). auto
-    takes what is there."""
+    takes what is there, but one of them with JAX or `jit_compile`."""
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     """Backend of Keras."""
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gcn_keras.recipes.checks import check_takes_several_devices, needs_one_device
 from gcn_keras.recipes.recipe import Recipe
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 
@@ -131,12 +132,15 @@ def make_team(recipe: Recipe) -> Team:
     """The team that a recipe asks for. Call it before anything else of TensorFlow is used.
 
     Raises:
-        UsageError: the batch cannot be divided, or no cluster is described.
+        UsageError: the batch cannot be divided, no cluster is described, or a recipe that needs one
+            device is one worker of several.
     """
     name, tasks = recipe.strategy, _tasks_of_tf_config()
-    if name == "auto":
-        gpus = tf.config.list_logical_devices("GPU") if len(tasks) < 2 else ()
-        name = "multiworker" if len(tasks) > 1 else "mirrored" if len(gpus) > 1 else "one"
+    if name == "auto" and len(tasks) > 1:
+        check_takes_several_devices(recipe, f"the {len(tasks)} workers of TF_CONFIG")
+        name = "multiworker"
+    elif name == "auto" and not needs_one_device(recipe):
+        name = "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
     if name == "multiworker":
         team = _team_of_workers(tasks)
     elif name == "mirrored":

@@ -248,6 +248,35 @@ def test_workers_are_counted_from_the_chief(monkeypatch, kind, index, worker):
     assert (team.replicas, team.local_replicas) == (6, 2)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"backend": "jax"}, "backend jax trains on one device, got the 2 workers of TF_CONFIG"),
+        (
+            {"jit_compile": True},
+            "jit_compile needs one device: devices exchange values within a step, got the 2 "
+            "workers of TF_CONFIG",
+        ),
+    ],
+)
+def test_workers_of_what_needs_one_device(monkeypatch, fields, message):
+    """Each would train on its share of a batch, and know nothing of the others."""
+    cluster = {"worker": ["b:2", "c:3"]}
+    task = {"cluster": cluster, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+    with pytest.raises(ArgumentError) as caught:
+        make_team(recipe(strategy="auto", **fields))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("fields", [{"backend": "jax"}, {"jit_compile": True}])
+def test_what_needs_one_device_takes_one_of_two(monkeypatch, fields):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    devices = [types.SimpleNamespace(name=f"GPU:{i}") for i in range(2)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices)
+    assert make_team(recipe(strategy="auto", batch=1, **fields)).replicas == 1
+
+
 @pytest.mark.parametrize("index", [2, 7])
 def test_a_task_that_is_none_of_the_cluster(monkeypatch, index):
     cluster = {"worker": ["b:2", "c:3"]}
