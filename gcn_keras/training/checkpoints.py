@@ -32,8 +32,9 @@ class Checkpoint(NamedTuple):
 
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Writes `folder/step-N.npz` and then removes all but the newest `keep`.
+    """Writes `folder/step-N.npz` and then removes all but the newest `keep` up to it.
 
+    One of more steps is not of this run's past: it is damaged, or of longer epochs.
     The file is on the disk before it gets its name, so a power cut leaves no half one either. It
     holds numpy arrays (never pickled objects), each with a CRC-32.
 
@@ -49,7 +50,8 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
         np.savez(file, **{_STATE: state, **checkpoint.arrays})  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
-    for old in paths(folder)[keep:]:
+    past = [each for each in paths(folder) if _step(each) <= checkpoint.step]
+    for old in {*paths(folder)} - {*past[:keep]}:
         old.unlink(missing_ok=True)
     return path
 

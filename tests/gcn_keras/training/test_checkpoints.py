@@ -51,13 +51,25 @@ def test_one_from_before_that_was_kept(tmp_path):
 
 
 def test_the_newest_are_kept(tmp_path):
-    for step in (5, 100_000_000, 20, 3):  # more digits than the name has room for
+    for step in (3, 5, 20, 100_000_000):  # more digits than the name has room for
         checkpoints.write(tmp_path, make(step), keep=2)
     assert [path.name for path in checkpoints.paths(tmp_path)] == [
         "step-100000000.npz",
         "step-00000020.npz",
     ]
     assert [one.step for one in found(tmp_path)] == [100_000_000]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_those_that_are_no_past_go(tmp_path, keep):
+    """A run whose epochs have become shorter counts fewer steps; and damaged ones are no past."""
+    for step in (300, 400):
+        checkpoints.write(tmp_path, make(step), keep=2)
+    (tmp_path / "step-00000260.npz").write_bytes(b"damaged")
+    for step, kept in ((250, [250]), (255, [255, 250][:keep]), (310, [310, 255][:keep])):
+        path = checkpoints.write(tmp_path, make(step), keep)
+        assert path.exists()
+        assert [int(path.stem[5:]) for path in checkpoints.paths(tmp_path)] == kept
 
 
 def test_other_files_are_left_alone(tmp_path):
