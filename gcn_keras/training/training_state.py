@@ -113,4 +113,8 @@ class TrainingState:
         # Not by their paths, in which Keras counts the models and optimizers of the process.
         weights = [(f"model-{v.name}", v) for v in self.model.weights]
         weights += [("optimizer", v) for v in self.model.optimizer.variables]
+        # Where the random numbers of layers such as dropout stand is no weight.
+        known = {id(v) for v in self.model.weights}
+        others = [v for v in self.model.non_trainable_variables if id(v) not in known]
+        weights += [("random", v) for v in others]
         return {f"{i:05d}-{kind}": v for i, (kind, v) in enumerate(weights)}

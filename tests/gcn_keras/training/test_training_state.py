@@ -52,6 +52,27 @@ def test_a_round_trip(tmp_path):
         np.testing.assert_array_equal(variable, np.full(variable.shape, 0.5))
 
 
+def test_random_numbers_go_on(tmp_path):
+    """Those of EfficientNet's dropout, which are drawn from a count."""
+
+    def dropped():
+        x = keras.Input((None, None, 3))
+        model = keras.Model(x, keras.layers.Dropout(0.5, seed=7)(keras.layers.Conv2D(1, 1)(x)))
+        compile_model(model, RECIPES["shapes"], 100)
+        model.optimizer.build(model.trainable_variables)
+        return TrainingState(RECIPES["shapes"], RunFolder(tmp_path), model, Step(), STEPS)
+
+    ones = np.ones((1, 8, 8, 3), "float32")
+    state = dropped()
+    first = np.array(state.model(ones, training=True))
+    state.save()
+    second = np.array(state.model(ones, training=True))
+    again = dropped()
+    again.restore()
+    np.testing.assert_array_equal(np.array(again.model(ones, training=True)), second)
+    assert not np.array_equal(first == 0, second == 0)
+
+
 def test_nothing_to_go_on_from(tmp_path):
     state = make_state(tmp_path)
     assert (state.restore(), state.progress) == (0, Progress())
