@@ -49,6 +49,8 @@ def _portable(config):
         return config
     if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _MIXED:
         return config | {"config": {"name": "float32"}}
+    if "synchronized" in config:  # as on several devices, which JAX's batch norm cannot be
+        config = config | {"synchronized": False}
     return {
         key: _portable(value)
         for key, value in config.items()

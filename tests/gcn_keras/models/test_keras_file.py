@@ -118,6 +118,15 @@ def test_what_was_trained_in_mixed_precision_computes_in_float32(tmp_path, polic
     np.testing.assert_array_equal(again(images), plain(images))
 
 
+def test_what_was_trained_on_several_devices_loads_everywhere(tmp_path):
+    """JAX has no batch norm of several devices; and the model at hand stays what it is."""
+    inputs = keras.Input((2, 2, 3))
+    layer = keras.layers.BatchNormalization(synchronized=True)
+    save_keras(keras.Model(inputs, layer(inputs)), tmp_path / "a.keras")
+    again = keras.models.load_model(tmp_path / "a.keras").layers[-1]
+    assert (layer.synchronized, again.synchronized) == (True, False)
+
+
 def test_another_number_type_stays(tmp_path):
     inputs = keras.Input((2,))
     save_keras(
