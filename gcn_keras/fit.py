@@ -4,6 +4,7 @@ Without an argument it trains the embedded recipe on the embedded data set. Ever
 field of a recipe, see `gcn_keras.recipes`; nothing heavy is imported before they were checked.
 """
 
+import dataclasses
 import os
 import shlex
 import signal
@@ -27,9 +28,9 @@ _BY_TASK = {
 
 def main() -> int:
     """Entry point of the command; the exit status."""
-    recipe = command_line.parse()
-    if recipe.resume and (base := recipe_to_resume(recipe)):
-        recipe = command_line.parse(base=base)
+    # What is not given, a run that is resumed may know.
+    recipe = command_line.parse(unchecked=True)
+    recipe = command_line.parse(base=recipe_to_resume(recipe) if recipe.resume else None)
     check_prepared, score, words = _BY_TASK[recipe.task]
     os.environ["KERAS_BACKEND"] = recipe.backend
     if recipe.show_batch:
@@ -70,8 +71,11 @@ def main() -> int:
         raise UserError(f"training stopped: {error}") from error
     except (Interrupted, KeyboardInterrupt) as error:
         stopped = error if isinstance(error, Interrupted) else Interrupted("stopped", signal.SIGINT)
-        options = command_line.resume_options(run.path, recipe)
-        stopped.args = (f"{stopped}; go on with: python -m gcn_keras.fit {options}",)
+        if run.config.is_file():
+            again = f"python -m gcn_keras.fit {command_line.resume_options(run.path, recipe)}"
+        else:  # nothing there knows the recipe yet
+            again = command_line.command(dataclasses.replace(recipe, out=str(run.path)))
+        stopped.args = (f"{stopped}; go on with: {again}",)
         raise stopped from error
     if metrics:
         run.unfinished.unlink(missing_ok=True)

@@ -16,15 +16,18 @@ from gcn_keras.recipes.recipe import NOT_CONFIGURATION, TASKS, Recipe, Segmentat
 from pipelines.base.errors import UsageError, as_options
 
 
-def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Recipe:
+def parse(
+    arguments: list[str] | None = None, base: Recipe | None = None, unchecked: bool = False
+) -> Recipe:
     """The recipe that a command line asks for: `--recipe NAME` and options that replace fields.
 
     Args:
         arguments: without the program's name; None takes those of the process.
         base: what the options replace fields of, instead of the recipe that is named.
+        unchecked: whether the values are left alone, however little they can be meant.
 
     Returns:
-        A checked recipe.
+        A checked recipe, unless that is not wanted.
 
     Raises:
         UsageError: unknown recipe, an option of another task, or an invalid value.
@@ -43,8 +46,9 @@ def parse(arguments: list[str] | None = None, base: Recipe | None = None) -> Rec
         given = {_field(argument) for argument in arguments}
         left = tuple(field for field in recipe.from_data if field not in given)
         recipe = dataclasses.replace(recipe, from_data=left)
-    with as_options():
-        checks.check(recipe)
+    if not unchecked:
+        with as_options():
+            checks.check(recipe)
     return recipe
 
 
@@ -52,7 +56,12 @@ def _field(argument: str) -> str | None:
     """The field of an option: "crop" of "--crop=96", "flip" of "--no-flip"; None of a value."""
     if not argument.startswith("--"):
         return None
-    return argument[2:].partition("=")[0].removeprefix("no-").replace("-", "_")
+    return _words(argument).removeprefix("no_")
+
+
+def _words(option: str) -> str:
+    # Underscores stand for hyphens in options, too.
+    return option[2:].partition("=")[0].replace("-", "_")
 
 
 def _named(arguments: list[str], base: Recipe | None) -> Recipe:
@@ -81,7 +90,7 @@ def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
             continue
         option, _, value = argument.partition("=")
         values = itertools.takewhile(lambda text: not text.startswith("--"), arguments[place:])
-        got = value or " ".join(values) or str(not option.startswith("--no-"))
+        got = value or " ".join(values) or str(not _words(option).startswith("no_"))
         if got != str(getattr(recipe, field, None)):
             raise UsageError(
                 f"--{field.replace('_', '-')} means nothing for --recipe {recipe.name}, which "

@@ -4,13 +4,14 @@ import dataclasses
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gcn_keras import RECIPES, fit
 from gcn_keras.recipes import command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
-from pipelines.base.errors import Interrupted, UserError
+from pipelines.base.errors import Interrupted, UserError, as_options
 
 IN_TIME = """
 import sys
@@ -112,6 +113,48 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     assert fit.main() == 0
     said = f"{out} is finished: mean IoU 0.5000; its model is exported now\n"
     assert capsys.readouterr().out == said and len(exports) == 3
+
+
+def test_a_run_stopped_before_its_folder_knows_it(tmp_path, monkeypatch):
+    """While data are read; by the command that is said it begins as it was meant."""
+
+    def train(recipe, run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gcn_keras.training.run.train", train)
+    monkeypatch.setitem(fit._BY_TASK, "segmentation", (lambda *which: None, "mean_iou", "mean IoU"))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    options = ["--recipe", "camvid", "--batch", "4", "--out", str(tmp_path / "my run")]
+    monkeypatch.setattr(sys, "argv", ["fit", *options])
+    with pytest.raises(Interrupted) as caught:
+        fit.main()
+    words = shlex.split(str(caught.value).partition("; go on with: ")[2])
+    assert words[:3] == ["python", "-m", "gcn_keras.fit"]
+    assert command_line.parse(words[3:]) == command_line.parse(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("finetune", {"dataset": "image_folder/mine", "from_data": ()}),
+        ("camvid-long", {"weights": "best.keras"}),
+    ],
+)
+def test_resuming_needs_nothing_that_the_run_knows(tmp_path, monkeypatch, capsys, name, known):
+    monkeypatch.chdir(tmp_path)
+    Path("best.keras").touch()
+    recipe = dataclasses.replace(RECIPES[name], **known)
+    run = RunFolder(Path("runs", name))
+    begin_run(run, recipe)
+    run.write_json(run.metrics, {"mean_iou": 0.5})
+    run.release()
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setattr(sys, "argv", ["fit", "--recipe", name, "--resume", "--no-export"])
+    assert fit.main() == 0
+    assert capsys.readouterr().out == f"runs/{name} is finished: mean IoU 0.5000; nothing to do\n"
+    monkeypatch.setattr(sys, "argv", ["fit", "--recipe", name, "--resume", "--out", "elsewhere"])
+    with pytest.raises(UserError, match="^--(dataset|weights) must name "), as_options():
+        fit.main()
 
 
 @pytest.mark.parametrize(

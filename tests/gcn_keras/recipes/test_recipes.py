@@ -265,8 +265,9 @@ def test_options_replace_fields(tmp_path):
     )
 
 
-def test_options_that_are_given_do_not_follow_from_the_data():
-    given = "--crop 96 64 --no-freeze-batch-norm --steps-per-epoch=9".split()
+@pytest.mark.parametrize("no", ["--no-freeze-batch-norm", "--no_freeze_batch_norm"])
+def test_options_that_are_given_do_not_follow_from_the_data(no):
+    given = f"--crop 96 64 {no} --steps-per-epoch=9".split()
     recipe = parse(["--recipe", "finetune", "--dataset", "shapes", *given])
     assert recipe.from_data == ("kernel_size", "batch", "epochs")
     assert (recipe.crop, recipe.steps_per_epoch) == ((96, 64), 9)
