@@ -36,6 +36,8 @@ def parse_weights(pairs: tuple[str, ...]) -> dict[str, str]:
         backbone, equals, path = pair.partition("=")
         if not equals or backbone not in backbones.NAMES:
             raise UsageError(f"--weights takes BACKBONE=FILE, such as resnet50=FILE, got {pair!r}")
+        if backbone in weights:
+            raise UsageError(f"--weights names {backbone} twice, got {' '.join(pairs)}")
         if path != "imagenet" and not Path(path).is_file():
             raise UsageError(f"--weights {pair}: there is no such file")
         weights[backbone] = path
@@ -94,6 +96,13 @@ def ablate(
         recipe, runs, out / "runs.csv", extra, split_options("evaluation", evaluation),
         parse_weights(weights), models,
     )  # fmt: skip
+    for name, path in experiments.weights.items():
+        trained = {backbone for row in kept if (backbone := experiments.backbone(row))}
+        if name not in trained:
+            raise UsageError(
+                f"--weights {name}={path}: no row trains that backbone; they train "
+                f"{', '.join(sorted(trained))}"
+            )
     if tuning and not learning_rates:
         raise UsageError(f"--tuning is about --learning-rates, which is not given; got {tuning!r}")
     rates = None

@@ -99,7 +99,8 @@ def runs_of(model: str) -> list[str]:
     Raises:
         ArgumentError: nothing matches the pattern.
     """
-    if not glob.has_magic(model) or Path(model).exists():
+    # The brackets of an IPv6 address are no pattern.
+    if "://" in model or not glob.has_magic(model) or Path(model).exists():
         return [model]
     found = sorted(glob.glob(model))
     if not found:

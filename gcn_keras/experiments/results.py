@@ -124,6 +124,8 @@ def _lines(
 def _line(number: int, row: dict, needed: Sequence[str]) -> tuple[Key, dict]:
     if None in row.values():
         raise ValueError(f"line {number} is cut off")
+    if None in row:
+        raise ValueError(f"line {number} has more cells than there are columns")
     if not row["seed"].isdecimal():
         raise ValueError(f"seed is {row['seed']!r}, no number")
     key = tuple(row.pop(name) for name in KEYS)

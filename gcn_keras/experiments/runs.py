@@ -81,6 +81,12 @@ class Experiments:
         if not row.measures_only:
             command_line.parse(self.options_of_fit(row, 0, None))
 
+    def backbone(self, row: Row) -> str | None:
+        """Which one a row trains; None where it trains nothing."""
+        if row.measures_only:
+            return None
+        return command_line.parse(self.options_of_fit(row, 0, None)).backbone
+
     def known(self, row: Row) -> list[dict]:
         """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
         return [self._results.known[key] for key in self._keys(row)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
 from gcn_keras.experiments.results import Curve, last_quarter
-from gcn_keras.experiments.runs import Experiments
+from gcn_keras.experiments.runs import TUNING_SEED, Experiments
 from pipelines.base.errors import UsageError
 from pipelines.base.files import replacing
 
@@ -48,10 +48,19 @@ def run_table(
         rows, seeds: of them.
         out: folder, made if absent.
         rates: of which each row takes the best; None leaves that to the recipe.
+
+    Raises:
+        UsageError: a seed that no table counts; and as of `Experiments.check`.
+        UserError, Interrupted: as of `Experiments.result`.
     """
     from gcn_keras.experiments.table_plot import curves_figure, table_figure
     from gcn_keras.plots.style import save_figure
 
+    if TUNING_SEED in seeds:
+        raise UsageError.naming(
+            f"{{seed}}: {TUNING_SEED} is kept for the runs that choose a learning rate, which no "
+            "table counts; take another"
+        )
     for row in rows:  # refuse now, not in hours
         if rates:
             for candidate in rates.candidates(row):

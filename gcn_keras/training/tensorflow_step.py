@@ -68,8 +68,9 @@ class TensorFlowStep(Step):
     def __call__(self, images: tf.Tensor, labels: tf.Tensor, stop: bool = False) -> tf.Tensor:
         """Takes one step with this worker's part of a batch.
 
-        Nothing changes where the loss, or a gradient, is not finite (but under float16 the loss
-        scale, which is there to overflow now and then).
+        Nothing changes where the loss, or a gradient, is not finite. (Under float16 a gradient
+        overflows now and then: that lowers the loss scale, and the step counts as taken, as batch
+        norm has seen its batch.)
 
         Args:
             images: uint8 `[n, H, W, 3]`, labels: uint8 `[n, H, W]`, or what else the model's loss

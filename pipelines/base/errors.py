@@ -127,7 +127,7 @@ def run_command(main: Callable[[], int | None]) -> None:
             print(printable(f"error: {error}"), file=sys.stderr)
             sys.exit(error.exit_status)
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
+            if error.errno not in (errno.ENAMETOOLONG, errno.EACCES):
                 raise
             # Wherever a path is first looked at; of most other failures, `Path.exists` says no.
             print(printable(f"error: {error.filename}: {error.strerror}"), file=sys.stderr)
@@ -151,7 +151,8 @@ def _output_may_break_off() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            if sys.stdout:  # None where it was closed before the start, as by `>&-`
+                sys.stdout.flush()
     except BrokenPipeError:
         if not _nobody_reads(sys.stdout):  # but a connection of the command's broke
             raise

@@ -230,6 +230,15 @@ def test_backbones_start_from_their_own_files(tmp_path):
             {"weights": ("resnet50=none.h5",)},
             "--weights resnet50=none.h5: there is no such file",
         ),
+        (
+            {"weights": ("resnet50=imagenet",), "rows": ("base",)},
+            "--weights resnet50=imagenet: no row trains that backbone; they train "
+            "resnet_nearsighted",
+        ),
+        (
+            {"weights": ("resnet50=imagenet", "resnet50=imagenet")},
+            "--weights names resnet50 twice, got resnet50=imagenet resnet50=imagenet",
+        ),
         ({"recipe": "shape"},
          f"there is no recipe 'shape'; there are: {', '.join(catalogue.RECIPES)}"),
     ],

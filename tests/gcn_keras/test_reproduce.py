@@ -12,7 +12,7 @@ from gcn_keras import reproduce
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.training.run_folder import read_json
 from pipelines import datasets
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UsageError, UserError, as_options
 
 SMALL = (
     "--backbone small --weights None --kernel-size 3 --crop 64 64 --epochs 1 "
@@ -98,3 +98,13 @@ def test_stages_are_the_papers():
         expected = {"voc": 3, "cityscapes": 2}[name]
         assert stages == [f"{name}-stage{i + 1}" for i in range(expected)]
         assert all(stage in RECIPES for stage in stages)
+
+
+def test_a_seed_that_no_table_counts(tmp_path):
+    with pytest.raises(UsageError) as caught, as_options():
+        reproduce.reproduce("cityscapes", tmp_path, tmp_path / "out", seed=1000)
+    assert str(caught.value) == (
+        "--seed: 1000 is kept for the runs that choose a learning rate, which no table counts; "
+        "take another"
+    )
+    assert not (tmp_path / "out").exists()

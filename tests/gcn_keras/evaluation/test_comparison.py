@@ -10,7 +10,7 @@ from miniatures import write_pairs
 
 from gcn_keras.evaluation import measure
 from gcn_keras.evaluation.bootstrap import CountsByImage, Difference, paired_bootstrap
-from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, _sentence, compare
+from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, _sentence, compare, runs_of
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.options import InferenceOptions
@@ -183,6 +183,10 @@ class TestRuns:
         comparison = ComparisonOptions((models.car, pattern))
         command.evaluate(None, "image_folder/three", data_dir, comparison=comparison)
         assert "mean of 2 runs" in capsys.readouterr().out
+
+    def test_brackets_of_an_address(self):
+        address = "grpc://[::1]:8500/shapes"
+        assert runs_of(address) == [address]
 
     def test_a_pattern_of_nothing(self, models, data_dir, pattern):
         comparison = ComparisonOptions((models.car, f"{pattern}x"))

@@ -42,6 +42,10 @@ def test_what_others_have_written_meanwhile_stays(tmp_path):
     [
         ("epoch\n1\n", "its columns are epoch, not run, seed, configuration, epoch, mean_iou"),
         ("run,seed,configuration,epoch,mean_iou\nbase,0,a,1\n", "line 2 is cut off"),
+        (
+            "run,seed,configuration,epoch,mean_iou\nbase,0,a,1,0.5,\n",
+            "line 2 has more cells than there are columns",
+        ),
         ("run,seed,configuration,epoch,mean_iou\nbase,0,a,,0.5\n", "epoch is '', no number"),
         ("run,seed,configuration,epoch,mean_iou\nbase,0,a,1,x\n", "mean_iou is 'x', no number"),
     ],

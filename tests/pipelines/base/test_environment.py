@@ -121,7 +121,8 @@ class TestCommands:
         out = files["folder"] / backend
         options = fit_options(files["data"], out, backbone="resnet_nearsighted", epochs=1)
         options += ["--block", "conv1x1", "--no-boundary-refinement", "--backend", backend]
-        done = run("-m", "gcn_keras.fit", *options, JAX_DISABLE_MOST_OPTIMIZATIONS="1")  # which takes a minute
+        # Optimizing takes JAX a minute.
+        done = run("-m", "gcn_keras.fit", *options, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
         assert done.returncode == 0, done.stderr
         assert out.with_name(f"{backend}-saved-model").is_dir()
         assert json.loads((out / "metrics.json").read_text())["backend"] == backend

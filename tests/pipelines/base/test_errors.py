@@ -1,5 +1,6 @@
 """Errors: an argument's fault in the words of a function and in those of a command."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,23 @@ def test_a_path_that_is_too_long_is_the_users_fault(capsys):
     assert capsys.readouterr().err == f"error: {path}: File name too long\n"
     with pytest.raises(IsADirectoryError):
         run_command(lambda: Path("/").read_text())
+
+
+def test_a_path_that_may_not_be_searched(capsys):
+    def main():
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/run")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "error: /root/run: Permission denied\n"
+
+
+def test_standard_output_that_was_closed():
+    program = "from pipelines.base.errors import run_command; run_command(lambda: 3)"
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE)
+    assert (ended.returncode, ended.stderr) == (3, b"")
 
 
 def test_a_command_ends_with_status_2_and_its_own_words(capsys):
