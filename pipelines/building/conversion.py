@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.building import encoding, image_label
@@ -36,7 +36,7 @@ def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
     image_label.check_kind(path, image, data)
     image_label.check_intact(path, data)
     with image_label.naming_damage(path):
-        pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        pixels = np.array(image_label.upright(image).convert("RGB"))
     if image.format == "JPEG":
         return encoding.encode_jpeg(pixels), pixels.shape[:2]
     buffer = io.BytesIO()

@@ -96,6 +96,7 @@ def has_label_files(source: Path) -> bool:
     return any(
         name_is_of(Path(place), LABELS) and find_files(Path(place), LABEL_SUFFIXES)[0]
         for place, _, _ in os.walk(source)
+        if Path(place) != source
     )
 
 

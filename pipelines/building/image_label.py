@@ -23,6 +23,15 @@ LARGEST, LONGEST = (1 << 29) - 1, 1_000_000
 _DENSEST = 8 * 1032
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # PNG header: bit depth and colour type.
 _GRAY, _PALETTE = 0, 3
 _COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
@@ -70,6 +79,22 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
             "label is, and drop the tag"
         )
     return pixels
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image as its EXIF orientation wants it shown, of the same `format`.
+
+    Pillow's own function writes the other tags anew, and fails on odd ones.
+    """
+    if image.getexif().get(_EXIF_ORIENTATION, 1) in (0, 1):
+        return image
+    image.load()  # turns a TIFF file's, and then drops the tag
+    turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.format = image.format
+    return turned
 
 
 def check_kind(path: Path | str, header: Image.Image, data: bytes) -> None:

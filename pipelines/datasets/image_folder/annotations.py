@@ -12,8 +12,8 @@ import numpy as np
 from pipelines.base import extras
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE
-from pipelines.building import regions
-from pipelines.datasets.image_folder.classes import Classes, plain
+from pipelines.building import folders, regions
+from pipelines.datasets.image_folder.classes import Classes, check_names, plain
 from pipelines.datasets.image_folder.options import PaintOrder
 
 # What annotators call pixels without a class, and pixels that are to be left out.
@@ -101,8 +101,8 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage], tuple[str, ...
     """
     coco, labelme = [], []
     categories: dict[int, str] = {}
-    for path in sorted(source.rglob("*.json")):
-        if not path.is_file() or path.name.startswith("."):
+    for path in folders.find_files(source, (".json",))[0]:
+        if not path.is_file():
             continue
         content = _read(path)
         try:
@@ -122,15 +122,20 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage], tuple[str, ...
     return coco + labelme, (*(categories[key] for key in sorted(categories)), *sorted(occurring))
 
 
-def classes_of(names: Iterable[str]) -> Classes:
+def classes_of(file: Path, names: Iterable[str]) -> Classes:
     """Background and the classes that annotation files name.
 
+    Args:
+        file: one of them, to name where something is wrong.
+        names: of the classes.
+
     Raises:
-        UserError: they name none.
+        UserError: they name none, one twice, one without a name, or too many.
     """
     known = [name for name in names if name not in (*_BACKGROUND, *_IGNORED)]
     if not known:
         raise UserError("the annotation files name no class")
+    check_names(file, [_BACKGROUND[0], *known])
     return plain((_BACKGROUND[0], *known))
 
 
@@ -144,6 +149,14 @@ def _read(path: Path) -> dict:
 
 def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[AnnotatedImage]:
     """The images of a file; adds its categories to those of the files before it."""
+    for kind in ("categories", "images"):
+        numbers = [entry["id"] for entry in content[kind]]
+        for number in numbers:
+            if not isinstance(number, int):
+                raise ValueError(f"{kind}: the id {number!r} is no whole number")
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise ValueError(f"{kind}: the id {twice} is there {numbers.count(twice)} times")
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     # Roboflow adds a category that is but the others' group.
     groups = {category.get("supercategory") for category in content["categories"]}

@@ -96,7 +96,7 @@ def read_classes(path: Path) -> Classes:
     names, colours = _READERS.get(path.name.lower(), _classes_txt)(path, lines)
     if not names:
         raise UserError(f"{path} is empty: {_HOW}")
-    _check_names(path, names)
+    check_names(path, names)
     _check_colours(path, names, colours)
     return Classes(tuple(names), tuple(colours))
 
@@ -184,7 +184,18 @@ _READERS: dict[str, Callable[[Path, list[str]], Parsed]] = {
 FILES = tuple(_READERS)
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def check_names(path: Path, names: list[str]) -> None:
+    """Refuses names that a data set cannot have.
+
+    Args:
+        path: the file that has them.
+        names: of the classes.
+
+    Raises:
+        UserError: one is blank, one is there twice, there is one alone, or too many for 8 bits.
+    """
+    if not all(name.strip() for name in names):
+        raise UserError(f"{path} has a class without a name: give it one")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"{path} has the class {twice[0]!r} {names.count(twice[0])} times")

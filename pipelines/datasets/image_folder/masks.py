@@ -99,6 +99,7 @@ class MaskReader:
         pixels = self._decode(path, data)
         if pixels.ndim == 3:
             return self._by_colour(path, pixels)
+        self._check_gray(path, pixels)
         labels = self.values[pixels]
         if (labels == _NONE).any():
             raise UserError.naming(self._strays(path, pixels, labels == _NONE))
@@ -106,7 +107,8 @@ class MaskReader:
 
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
         """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
-        image = image_label.open_image(path, data)
+        with image_label.naming_damage(path):
+            image = image_label.upright(image_label.open_image(path, data))
         if image.format == "JPEG" and not self.nearest:
             colours = "" if self.colours else "give classes colours and "
             raise UserError.naming(
@@ -150,6 +152,17 @@ class MaskReader:
             )
         values = pixels.astype(np.uint8)
         return np.repeat(values[..., None], 3, axis=2) if self.binary else values
+
+    def _check_gray(self, path: Path, pixels: np.ndarray) -> None:
+        """Refuses gray values that are colours of classes, and as labels would mean others."""
+        found = np.unique(pixels)
+        by_colour = [self.colours.get(_ONE * int(value), _NONE) for value in found]
+        if _NONE not in by_colour and by_colour != self.values[found].tolist():
+            raise UserError(
+                f"{path} is gray, and its values {', '.join(map(str, found))} are colours of "
+                "classes, too: save it as RGB if it shows colours; if it holds labels, give these "
+                "classes colours that are not gray"
+            )
 
     def _equal_channels(self, path: Path, pixels: np.ndarray) -> np.ndarray:
         if (pixels != pixels[..., :1]).any():

@@ -1,6 +1,7 @@
 """What a folder of somebody's own holds: classes, splits, and how an example is made of an item."""
 
 import functools
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -103,7 +104,10 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
 
 def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
     """The colours of the first label file's palette, if there is one for each class."""
-    mask = next(item.label for item in items if isinstance(item, folders.Pair) and item.label)
+    masks = (item.label for item in items if isinstance(item, folders.Pair) and item.label)
+    mask = next(masks, None)
+    if mask is None:
+        return otherwise
     try:
         image = image_label.open_image(mask, read_regular(mask))
     except UserError:
@@ -130,7 +134,8 @@ def resolve_splits(
     if "train" not in found:
         raise UserError(f"{folder} has the split {', '.join(found)}, but no train")
     if "val" not in found:
-        return {**splitting.hold_out(found["train"], image_id, options), **found}
+        others = {split: items for split, items in found.items() if split != "train"}
+        return splitting.hold_out(found["train"], image_id, options) | others
     if asked:
         raise UserError.naming(
             f"{folder} has a val split already: leave {{val_share}}, {{folds}} and {{group}} away, "
@@ -158,11 +163,11 @@ def _of_annotations(
     folder: Path, images: list[AnnotatedImage], names: Iterable[str], options: FolderOptions
 ) -> Source:
     path = find_classes(folder)
-    classes = read_classes(path) if path else annotations.classes_of(names)
+    classes = read_classes(path) if path else annotations.classes_of(images[0].file, names)
     files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
     index = _Index(folder, files)
     found: dict[str, list] = {}
-    seen: dict[str, AnnotatedImage] = {}
+    seen: dict[Path, AnnotatedImage] = {}
     for image in images:
         file: Path | None
         try:
@@ -172,12 +177,11 @@ def _of_annotations(
                 found.setdefault(_split_of(image, folder), []).append(fault)
                 continue
             file = None
-        item = _Annotated(folders.common_image_id(file or image.file, folder), file, image)
-        if item.image_id in seen:
-            raise UserError(
-                f"{image.file} lists {image.image}, as {seen[item.image_id].file} does already"
-            )
-        seen[item.image_id] = image
+        place = file or image.file
+        if place in seen:
+            raise UserError(f"{image.file} lists {image.image}, as {seen[place].file} does already")
+        seen[place] = image
+        item = _Annotated(folders.common_image_id(place, folder), file, image)
         found.setdefault(_split_of(image, folder), []).append(item)
     if "all" in found and len(found) > 1:
         split = next(name for name in found if name != "all")
@@ -207,10 +211,13 @@ def _of_annotations(
 
 def _split_of(image: AnnotatedImage, folder: Path) -> str:
     """The split of an annotation file, by its folders' names and, of COCO, its own."""
-    path = image.file.relative_to(folder)
-    words = [part.lower() for part in path.parts[:-1]]
-    if image.many:
-        words += re.findall("[a-z]+", path.stem.lower())
+    words = re.findall("[a-z]+", image.file.stem.lower()) if image.many else []
+    return _split_of_folders(image.file, folder, words)
+
+
+def _split_of_folders(file: Path, folder: Path, words: Iterable[str] = ()) -> str:
+    """The split that is named by a file's folders below a folder, or by further words."""
+    words = [*(part.lower() for part in file.relative_to(folder).parts[:-1]), *words]
     return next(
         (split for split, names in folders.SPLITS.items() if any(word in names for word in words)),
         "all",
@@ -233,13 +240,18 @@ class _Index:
             UserError: there is none, or several.
         """
         name = Path(image.image)
-        beside = image.file.parent / name
+        beside = Path(os.path.normpath(image.file.parent / name))
         if beside in self.files:
             return beside
         same = self.by_name.get(name.name, [])
         ending = [file for file in same if file.as_posix().endswith(f"/{name.as_posix()}")]
         nearer = [file for file in ending or same if image.file.parent in file.parents]
-        candidates = nearer or ending or same
+        split = _split_of(image, self.folder)
+        candidates = [
+            file
+            for file in nearer or ending or same
+            if split == "all" or _split_of_folders(file, self.folder) in ("all", split)
+        ]
         if len(candidates) == 1:
             return candidates[0]
         if candidates:

@@ -46,7 +46,9 @@ def hold_out(
             f"there {'is' if len(groups) == 1 else 'are'} only {len(groups)} {what}"
             f"{'' if len(groups) == 1 else 's'}: at least {least} are needed, one for val"
         )
-    names = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
+    names = sorted(
+        groups, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+    )
     if options.folds is not None and options.fold is not None:
         held_out = _fold(names, groups, options.folds, options.fold)
     else:
@@ -62,9 +64,10 @@ def _group(image_id: str, pattern: str | None) -> str:
     if pattern is None:
         return image_id
     match = re.search(pattern, image_id)
-    if match is None:
+    group = match and match[min(match.re.groups, 1)]
+    if group is None:
         raise UserError.naming(f"{{group}} {pattern!r} does not match the image id {image_id!r}")
-    return match[1] if match.re.groups else match[0]
+    return group
 
 
 def _first(names: list[str], groups: dict[str, list], share: float) -> set[str]:

@@ -6,6 +6,7 @@ import pytest
 from places import REPOSITORY
 
 from gcn_keras.experiments import paper_tables
+from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.runs import Experiments
 from gcn_keras.recipes.catalogue import RECIPES
 
@@ -33,3 +34,26 @@ def test_every_line_is_found_again(folder, recipe, options, evaluation, count):
     rows = {row.name: row for table in tables for row in table.rows}
     known = [result for row in rows.values() for result in experiments.known(row)]
     assert len(known) == count == len(results.read_text().splitlines()) - 1
+
+
+def test_every_line_of_tuned_rows_is_found_again(tmp_path, monkeypatch):
+    """Those that chose a learning rate, and those that the table counts."""
+    results = REPOSITORY / "docs" / "tables" / "shapes-converged" / "runs.csv"
+    monkeypatch.chdir(tmp_path)
+    backbone = Path("runs/shapes-nearsighted/best.keras")
+    backbone.parent.mkdir(parents=True)
+    backbone.touch()
+    long, short = (
+        Experiments(
+            "shapes-ablation", Path("runs"), results, ("--epochs", epochs), NARROW,
+            weights={"resnet_nearsighted": str(backbone)},
+        )
+        for epochs in ("20", "5")
+    )  # fmt: skip
+    rates = LearningRates((1e-3, 3e-3, 1e-2, 3e-2), short)
+    rows = paper_tables.table("table1", RECIPES["shapes-ablation"]).rows
+    tried = [each for row in rows for each in rates.candidates(row)]
+    scores = [score for each in tried if (score := short.tuning_score(each)) is not None]
+    counted = {row.name: len(long.known(rates.chosen(row))) for row in rows if rates.chosen(row)}
+    assert counted == {"base": 1, "gcn3": 1, "gcn7": 1, "gcn15": 1}
+    assert len(scores) + sum(counted.values()) == len(results.read_text().splitlines()) - 1

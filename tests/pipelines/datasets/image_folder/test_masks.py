@@ -223,3 +223,17 @@ def test_refused(classes, options, data, message):
         read(classes, data, **options)
     error = caught.value
     assert (in_options(error.template) if error.template else str(error)) == message
+
+
+def test_gray_values_that_are_colours_of_classes():
+    """Black and white may be labels or colours, and these differ; or they may not."""
+    classes = Classes(("car", "road", "sky"), ((0xFF0000,), (0xFFFFFF,), (0x000000,)))
+    with pytest.raises(UserError) as caught:
+        read(classes, encoded([[0, 255]]))
+    assert str(caught.value) == (
+        "m.png is gray, and its values 0, 255 are colours of classes, too: save it as RGB if it "
+        "shows colours; if it holds labels, give these classes colours that are not gray"
+    )
+    assert read(classes, encoded([[0, 1, 255]]))[0].tolist() == [[0, 1, 255]]  # 1 is no colour
+    black = Classes(("background", "road"), ((0x000000,), (0xFF0000,)))
+    assert read(black, encoded([[0, 0]]))[0].tolist() == [[0, 0]]

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+import struct
 import sys
 
 import numpy as np
@@ -405,3 +406,166 @@ def test_one_folder_inside_another(copy, expected):
     for name in ("images", "labels", "classes.txt"):
         (copy / name).rename(copy / "inside" / name)
     assert records(copy) == expected
+
+
+def in_split(copy, split, names):
+    """Moves images and labels into folders of a split."""
+    for kind, ending in ("images", "jpg"), ("labels", "png"):
+        (copy / kind / split).mkdir()
+        for name in names.split():
+            (copy / kind / f"{name}.{ending}").rename(copy / kind / split / f"{name}.{ending}")
+
+
+@pytest.mark.parametrize("test", ["", "s4"])
+@pytest.mark.parametrize("options", [{}, {"val_share": 0.5}, {"folds": 3, "fold": 2}])
+def test_what_is_held_out_of_train_is_not_in_it(copy, test, options):
+    in_split(copy, "train", "s0 s1 s2 s3" if test else "s0 s1 s2 s3 s4")
+    if test:
+        in_split(copy, "test", test)
+    found = {split: set(examples) for split, examples in records(copy, **options).items()}
+    assert found.keys() == {"train", "val", *(["test"] if test else [])}
+    assert sorted(name for names in found.values() for name in names) == [f"s{i}" for i in range(5)]
+    assert found["train"] and found["val"] and found.get("test", set()) == {*test.split()}
+
+
+def broken(copy, change) -> str:
+    """What is said of a file of COCO after a change."""
+    coco(copy, compressed)
+    (copy / "classes.txt").unlink()
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    return str(caught.value).replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda content: content["images"][1].update(id=1),
+            "FILE is a damaged annotation file (images: the id 1 is there 2 times)",
+        ),
+        (
+            lambda content: content["categories"].append({"id": 2, "name": "cat"}),
+            "FILE is a damaged annotation file (categories: the id 2 is there 2 times)",
+        ),
+        (
+            lambda content: content["categories"].append({"id": "9", "name": "cat"}),
+            "FILE is a damaged annotation file (categories: the id '9' is no whole number)",
+        ),
+        (
+            lambda content: content["categories"].append({"id": 9, "name": NAMES[1]}),
+            f"FILE has the class {NAMES[1]!r} 2 times",
+        ),
+        (
+            lambda content: content["categories"].append({"id": 9, "name": " "}),
+            "FILE has a class without a name: give it one",
+        ),
+        (
+            lambda content: content["categories"].extend(
+                {"id": number, "name": f"c{number}"} for number in range(300, 600)
+            ),
+            f"FILE has {300 + len(NAMES)} classes; 8-bit masks can hold 255",
+        ),
+    ],
+)
+def test_coco_that_would_be_misread(copy, change, message):
+    assert broken(copy, change) == message
+
+
+def test_splits_of_coco_that_count_alike(tmp_path):
+    """Each from 0001 on; and hidden folders are none of them."""
+    for split in ("train", "valid"):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / split / "0001.jpg")
+        box = {"size": [8, 8], "counts": [0, 8, 56]}
+        content = {
+            "images": [{"id": 1, "file_name": "0001.jpg", "height": 8, "width": 8}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": box}],
+            "categories": [{"id": 1, "name": "cat"}],
+        }
+        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(content))
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    shutil.copy(tmp_path / "train" / "_annotations.coco.json", tmp_path / ".ipynb_checkpoints")
+    found = records(tmp_path)
+    assert {split: list(examples) for split, examples in found.items()} == {
+        "train": ["0001"],
+        "val": ["0001"],
+    }
+
+
+def labelme_file(path, image):
+    shapes = [{"label": "car", "shape_type": "rectangle", "points": [[1, 1], [3, 2]]}]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"shapes": shapes, "imagePath": image}))
+
+
+def test_the_image_of_another_split_is_none_of_this_one(tmp_path):
+    for name in ("train/images/b", "val/images/a", "val/images/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg")
+    for name in ("train/json/a", "train/json/b", "val/json/a", "val/json/b"):
+        labelme_file(tmp_path / f"{name}.json", f"../images/{name[-1]}.jpg")
+    splits = open_source(tmp_path, FolderOptions()).splits
+    fault, *items = sorted(splits["train"], key=lambda item: not isinstance(item, UserError))
+    assert str(fault) == (
+        f"there is no ../images/a.jpg below {tmp_path}, which {tmp_path}/train/json/a.json names"
+    )
+    assert [item.path for item in items] == [tmp_path / "train/images/b.jpg"]
+    assert [item.path.name for item in splits["val"]] == ["a.jpg", "b.jpg"]
+
+
+def test_annotations_in_a_folder_of_any_name(tmp_path):
+    """Also in one that could hold masks."""
+    for name in "ab":
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "labels" / f"{name}.jpg")
+        labelme_file(tmp_path / "labels" / f"{name}.json", f"{name}.jpg")
+    found = records(tmp_path / "labels")
+    assert {*found["train"], *found["val"]} == {"a", "b"}
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_masks_are_turned_as_their_images_are(tmp_path, orientation):
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.tif", exif=exif)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png", exif=exif)
+    (tmp_path / "classes.txt").write_text("\n".join(f"c{number}" for number in range(16)))
+    ((_, example),) = records(tmp_path)["val"].items()
+    image, label = (np.array(Image.open(io.BytesIO(example[key]))) for key in ("image", "label"))
+    np.testing.assert_array_equal(label, image[..., 0])
+    assert not np.array_equal(label, pixels)
+
+
+def test_a_turned_image_with_an_odd_tag(tmp_path):
+    """A width that is text: Pillow would write it anew, and cannot."""
+    turned, odd = (
+        struct.pack("<HHIHH", 0x0112, 3, 1, 3, 0),
+        struct.pack("<HHI4s", 0x100, 2, 3, b"ab"),
+    )
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + odd + bytes(4)
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg", exif=exif)
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("a\nb")
+    assert len(records(tmp_path)["val"]) == 1
+
+
+def test_faults_alone_in_train_are_told(tmp_path):
+    for name in (
+        "train/images/a.jpg",
+        "train/labels/b.png",
+        "val/images/c.jpg",
+        "val/labels/c.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    (tmp_path / "classes.txt").write_text("a\nb")
+    faults = [str(fault) for fault in open_source(tmp_path, FolderOptions()).splits["train"]]
+    assert f"{tmp_path}/train/images/a.jpg has no label" in faults[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, in_options
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.image_folder.splitting import hold_out
 
@@ -79,3 +79,17 @@ def test_too_few(ids, options, message):
     with pytest.raises(UserError) as caught:
         split(ids, **options)
     assert str(caught.value) == message
+
+
+def test_a_group_that_takes_no_part():
+    with pytest.raises(UserError) as caught:
+        split(["left-1", "x-1"], group="^(left|right)?")
+    assert in_options(caught.value.template) == (
+        "--group '^(left|right)?' does not match the image id 'x-1'"
+    )
+
+
+def test_names_that_are_no_utf_8():
+    """They are refused where they would be recorded."""
+    parts = split(["stra\udcdfe", "b", "c"])
+    assert sorted(parts["train"] + parts["val"]) == ["b", "c", "stra\udcdfe"]
