@@ -6,13 +6,12 @@ from typing import Annotated
 
 import tyro
 
-from gcn_keras.inference.files import predict_files, predict_videos
+from gcn_keras.inference.files import check_inputs_stay, predict_files, predict_videos
 from gcn_keras.inference.images import find_images
 from gcn_keras.inference.legend import check_same_names
 from gcn_keras.inference.options import PLAIN, InferenceOptions, segment_function
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.inference.video import check_video, require_opencv
-from pipelines import datasets
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import make_folder
@@ -55,13 +54,17 @@ def predict(
         raise UsageError(f"--opacity must be in 0…1, got {opacity}")
     if frame_labels and not video:
         raise UsageError("--frame-labels is about videos: name one by --video FILE")
-    if palette is not None:
-        datasets.parse_name(palette)
+    if palette not in (None, *labels.CLASSES):
+        raise UsageError(
+            f"--palette knows the colours of {', '.join(labels.CLASSES)}, got {palette!r}: leave "
+            "it out to take those that the model carries"
+        )
     check_exists(model)
     inference.check_for(model)
     found_images = find_images(images, out)
     for path in video:
         check_video(path)
+    check_inputs_stay(found_images, video, out)
     if video:
         require_opencv()
     make_folder(out)
@@ -69,7 +72,7 @@ def predict(
     segmenter = open_segmenter(model)
     segment = segment_function(segmenter, inference, model)
     legend = segmenter.legend
-    if palette in labels.CLASSES and legend and legend.is_named:
+    if palette and legend and legend.is_named:
         classes = labels.CLASSES[palette]
         check_same_names(model, legend.class_names, f"--palette {palette}", classes)
     carried = legend.palette if legend else labels.voc_colour_map()

@@ -1,5 +1,6 @@
 """Segments files: images and videos in, label maps and overlays out."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,12 @@ from gcn_keras.inference.images import load_image, overlay, save_png
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
-from pipelines.base.errors import UserError, as_options, printable
+from pipelines.base.errors import UsageError, UserError, as_options, printable
 from pipelines.base.files import LONGEST_NAME, shortened
 from pipelines.base.progress import note
 
+# What the results of an image and of a video are called, after its name.
+_ENDINGS, _OF_VIDEOS = ("_labels.png", "_overlay.png"), "_overlay.mp4"
 _UNREAD = np.empty((0, 0, 3), np.uint8)
 
 
@@ -64,16 +67,33 @@ def predict_files(
                 _note(error, path)
                 failed += 1
                 continue
-            save_png(result, out / f"{name}_labels.png", palette)
-            save_png(mixed, out / f"{name}_overlay.png")
-            tqdm.write(printable(f"{path} -> {out / name}_labels.png, {name}_overlay.png"))
+            label_file, overlay_file = (f"{name}{ending}" for ending in _ENDINGS)
+            save_png(result, out / label_file, palette)
+            save_png(mixed, out / overlay_file)
+            tqdm.write(printable(f"{path} -> {out / label_file}, {Path(overlay_file).name}"))
 
-    read = map(_read, images, result_names(images, "_overlay.png"))
+    read = map(_read, images, result_names(images, _ENDINGS[1]))
     bar = tqdm(total=len(images), desc="segment", unit=" images", mininterval=0.5)
     with bar, read_ahead(same_sized(read, _size)) as batches, done_behind() as behind:
         for batch in batches:
             behind(write, batch, _segmented(segment, batch))
     return failed
+
+
+def check_inputs_stay(images: Sequence[Path], videos: Sequence[Path], out: Path) -> None:
+    """Refuses to write a result over what is to be read.
+
+    Raises:
+        UsageError: an image or a video is called as a result of another one.
+    """
+    inputs = {os.path.realpath(path): path for path in (*images, *videos)}
+    names = [f"{name}{end}" for name in result_names(images, _ENDINGS[1]) for end in _ENDINGS]
+    names += [f"{name}{_OF_VIDEOS}" for name in result_names(videos, _OF_VIDEOS)]
+    for name in names:
+        if path := inputs.get(os.path.realpath(out / name)):
+            raise UsageError.naming(
+                f"{path} would be written over by a result of that name: give another {{out}}"
+            )
 
 
 def _read(path: Path, name: str) -> _Read:
@@ -125,8 +145,8 @@ def predict_videos(
         How many videos failed.
     """
     failed = 0
-    for path, name in zip(videos, result_names(videos, "_overlay.mp4"), strict=True):
-        target = out / f"{name}_overlay.mp4"
+    for path, name in zip(videos, result_names(videos, _OF_VIDEOS), strict=True):
+        target = out / f"{name}{_OF_VIDEOS}"
         label_folder = out / f"{name}_labels" if frame_labels else None
         try:
             with as_options(), naming_large_image(path):

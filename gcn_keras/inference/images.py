@@ -117,6 +117,11 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
                 f"{path} holds integers from {lowest} to {highest}, which is neither 8 nor 16 "
                 "bit: convert it to 8 bit."
             )
+        if image.mode == "I" and 0 < highest <= 255 and path.suffix.lower() in (".tif", ".tiff"):
+            raise UserError(
+                f"{path} holds integers of 32 bits up to {highest}, which may be of 8 or of 16 "
+                "bit: convert it to 8 bit."
+            )
         image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

@@ -14,6 +14,7 @@ from gcn_keras.inference import multi_scale
 from gcn_keras.inference.padding import pad_to_stride, pad_with_mean
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
+from pipelines.base.labels import IGNORE
 
 if TYPE_CHECKING:
     import keras
@@ -58,6 +59,8 @@ def load_model(path: str | Path) -> keras.Model:
     shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
     if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
         raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
+    if (classes := shapes[1][-1]) and classes > IGNORE:
+        raise UserError(f"{path} has {classes} classes; label maps of 8 bits can hold {IGNORE}")
     return model
 
 
@@ -182,5 +185,11 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
             f"{model.name} takes images of at most {sides[0]}x{sides[1]}, got {height}x{width}: "
             f"take tiles of that size, {{tile}} {sides[0]} {sides[1]}"
         )
-    padded = pad_with_mean(images, *sides)
-    return model.predict_on_batch(padded)[:, :height, :width]
+    logits = model.predict_on_batch(pad_with_mean(images, *sides))
+    if logits.shape[1:3] != sides:
+        given = "x".join(map(str, logits.shape[1:3]))
+        raise UserError(
+            f"{model.name} gives {given} scores for an image of {sides[0]}x{sides[1]}: a "
+            "segmentation model has one for each pixel"
+        )
+    return logits[:, :height, :width]

@@ -64,8 +64,9 @@ def segment_video(
     """Writes a video with the colours of the label maps over its frames.
 
     The frames stream: a few of them are in memory at a time, however long the video is. The result
-    is an MP4 (MPEG-4 part 2) of the same rate and size, without sound; it appears under its name
-    when it is whole. A progress bar runs on standard error.
+    is an MP4 (MPEG-4 part 2) of the same rate and size, but for an odd side's last row or column,
+    and without sound; it appears under its name when it is whole. A progress bar runs on standard
+    error.
 
     Args:
         segment: gets up to `BATCH_FRAMES` frames at a time.
@@ -84,7 +85,7 @@ def segment_video(
             written); OpenCV is missing; the model fails; the result cannot be written.
     """
     cv2 = require_opencv()
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(_absolute(path), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
             raise UserError(f"{path} is no video that can be read: damaged, or of another format")
@@ -98,12 +99,21 @@ def segment_video(
         capture.release()
     if done == 0:
         raise UserError(f"{path} has no frame that can be read")
+    if label_folder is not None:  # those of a longer video, made there before
+        for file in Path(label_folder).glob("[0-9]*.png"):
+            if file.stem.isdecimal() and int(file.stem) >= done:
+                file.unlink()
     if announced and announced - done > max(1, COUNT_TOLERANCE * announced):
         raise UserError(
             f"{path} is truncated or damaged: {done} of its {announced} frames could be read, and "
             f"{target} holds those"
         )
     return done
+
+
+def _absolute(path: str | Path) -> str:
+    # FFmpeg takes "12:" at the beginning of a path for a protocol.
+    return os.path.abspath(path)
 
 
 def _announced_frames(cv2, capture) -> int | None:
@@ -174,7 +184,11 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
         # OpenCV reports no failure but in isOpened: what can be known is asked before and after.
         temporary.touch()
         writer = cv2.VideoWriter(
-            str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height)
+            _absolute(temporary),
+            cv2.CAP_FFMPEG,
+            cv2.VideoWriter_fourcc(*"mp4v"),
+            fps,
+            (width, height),
         )
         try:
             if not writer.isOpened():
@@ -188,7 +202,7 @@ def write_video(frames: Iterable[np.ndarray], target: str | Path, fps: float) ->
                 done += 1
         finally:
             writer.release()
-        written = cv2.VideoCapture(str(temporary), cv2.CAP_FFMPEG)
+        written = cv2.VideoCapture(_absolute(temporary), cv2.CAP_FFMPEG)
         found = _announced_frames(cv2, written) or 0
         written.release()
         if found != done:

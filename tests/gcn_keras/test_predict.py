@@ -13,9 +13,14 @@ from PIL import Image
 from places import REPOSITORY
 
 from gcn_keras import gcn
-from gcn_keras.inference.files import predict_files, predict_videos, result_names
+from gcn_keras.inference.files import (
+    check_inputs_stay,
+    predict_files,
+    predict_videos,
+    result_names,
+)
 from gcn_keras.inference.legend import Legend
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import CAMVID_CLASSES, palette, voc_colour_map
 
 PALETTE = voc_colour_map()
@@ -115,7 +120,12 @@ def test_a_video_that_fails_is_left_out(tmp_path, capsys):
         (["--video", "none.mp4"], 2, "--video none.mp4 does not exist"),
         (["--video", "/dev/null"], 2, "--video /dev/null is a pipe, a socket or a device"),
         (["x" * 300], 2, "x does not exist"),
-        (["a.jpg", "--palette", "nosuch"], 2, "nosuch"),
+        (
+            ["a.jpg", "--palette", "image_folder/mine"],
+            2,
+            "--palette knows the colours of camvid, cityscapes19, coco_voc, voc2012_sbd, got "
+            "'image_folder/mine': leave it out to take those that the model carries",
+        ),
     ],
 )
 def test_bad_options(tmp_path, arguments, status, message):
@@ -150,6 +160,26 @@ def test_twice_into_a_folder_inside_the_images_own(tmp_path, monkeypatch, capsys
     assert f"2 files passed over: {images}/out/photo_labels.png, " in capsys.readouterr().err
 
 
+def test_nothing_that_is_to_be_read_is_written_over(tmp_path):
+    """A mask that is called as a result is, and a video that is called as another's overlay."""
+    model = tmp_path / "model.keras"
+    model.touch()
+    save(tmp_path / "photo.png", 5, 90)
+    mask = save(tmp_path / "photo_labels.png", 5, 90)
+    before = mask.read_bytes()
+    command = importlib.import_module("gcn_keras.predict")
+    with pytest.raises(UsageError) as caught:
+        command.predict(str(model), (tmp_path,), out=tmp_path)
+    assert in_options(caught.value.template) == (
+        f"{mask} would be written over by a result of that name: give another --out"
+    )
+    assert mask.read_bytes() == before
+    videos = [tmp_path / name for name in ("clip.mp4", "clip_overlay.mp4")]
+    with pytest.raises(UsageError, match="/clip_overlay.mp4 would be written over"):
+        check_inputs_stay((), videos, tmp_path)
+    check_inputs_stay((), videos, tmp_path / "out")
+
+
 @pytest.mark.slow
 def test_colours_come_from_the_legend_beside_the_model(tmp_path):
     model = tmp_path / "model.keras"
@@ -169,7 +199,6 @@ def test_colours_come_from_the_legend_beside_the_model(tmp_path):
     [
         ("voc2012_sbd", 1, "and --palette voc2012_sbd has others: background, aeroplane, bicycle"),
         ("camvid", 0, ""),
-        ("shapes", 0, ""),  # in the colours of nobody in particular
     ],
 )
 def test_a_palette_of_other_classes(tmp_path, name, status, message):

@@ -49,12 +49,12 @@ def _p2_stride(source: keras.Model) -> int:
     size = height or _SIDE, width or _SIDE
     shapes = source.compute_output_shape((1, *size, 3))
     strides = [size[0] / shape[1] for shape in shapes]
-    if strides[0] not in (1, 2, 4, 8) or any(
+    if strides[0] not in (1, 2, 4) or any(
         stride != strides[0] * 2**i for i, stride in enumerate(strides)
     ):
         raise ValueError(
-            "a backbone's maps have strides of 4, 8, 16 and 32, or of another power of two and "
-            f"its doubles; those of {source.name!r} have "
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its doubles; "
+            f"those of {source.name!r} have "
             f"{', '.join(f'{stride:g}' for stride in strides)}"
         )
     return int(strides[0])

@@ -205,6 +205,13 @@ class TestLoadImageRefuses:
     def test_32_bit(self, tmp_path):
         path = saved(Image.fromarray(np.array([[-1, 70000]], np.int32)), tmp_path / "a.tif")
         assert "holds integers from -1 to 70000" in self.message(path)
+        path = saved(Image.fromarray(np.array([[0, 200]], np.int32)), tmp_path / "a.tif")
+        assert self.message(path) == (
+            f"{path} holds integers of 32 bits up to 200, which may be of 8 or of 16 bit: convert "
+            "it to 8 bit."
+        )
+        path = saved(Image.fromarray(np.array([[0, 257]], np.int32)), tmp_path / "a.tif")
+        assert load_image(path)[0, :, 0].tolist() == [0, 1]
 
 
 class TestFindImages:

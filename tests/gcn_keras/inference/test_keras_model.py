@@ -96,6 +96,29 @@ def test_labels_are_the_models_on_the_padded_image():
     np.testing.assert_array_equal(labels, logits.argmax(axis=-1)[:50, :37])
 
 
+def test_a_score_for_each_pixel_is_needed():
+    inputs = keras.Input((None, None, 3))
+    coarse = keras.Model(inputs, keras.layers.MaxPooling2D(4)(inputs), name="coarse")
+    with pytest.raises(UserError) as caught:
+        segment(coarse, picture(50, 37))
+    assert str(caught.value) == (
+        "coarse gives 16x16 scores for an image of 64x64: a segmentation model has one for each "
+        "pixel"
+    )
+
+
+@pytest.mark.parametrize(("classes", "fits"), [(255, True), (256, False)])
+def test_labels_fit_into_8_bits(tmp_path, classes, fits):
+    inputs = keras.Input((None, None, 3))
+    path = tmp_path / "many.keras"
+    keras.Model(inputs, keras.layers.Conv2D(classes, 1)(inputs)).save(path)
+    if fits:
+        assert load_model(path).output_shape[-1] == 255
+    else:
+        with pytest.raises(UserError, match="has 256 classes; label maps of 8 bits can hold 255$"):
+            load_model(path)
+
+
 BLACK = np.zeros((2, 2, 3), np.float32)
 DIM = np.full((2, 2, 3), 0.5)  # of 0…1
 

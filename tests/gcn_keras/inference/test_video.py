@@ -111,3 +111,20 @@ def test_paths_that_can_be_no_video_are_refused(tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             video.check_video(path)
+
+
+def test_a_name_that_looks_like_an_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 3, "mp4v").rename("T12:30.mp4")
+    assert video.segment_video(bright, "T12:30.mp4", "T12:out.mp4", COLOURS, 1.0) == 3
+    assert len(read_clip(tmp_path / "T12:out.mp4")) == 3
+
+
+def test_label_maps_of_a_longer_video_do_not_stay(tmp_path):
+    labels = tmp_path / "labels"
+    for count in (5, 3):
+        clip = write_clip(tmp_path / "clip.mp4", count, "mp4v")
+        video.segment_video(bright, clip, tmp_path / "overlay.mp4", COLOURS, 1.0, labels)
+        (labels / "notes.txt").touch()
+        names = [f"{number:06}.png" for number in range(count)]
+        assert sorted(path.name for path in labels.iterdir()) == [*names, "notes.txt"]

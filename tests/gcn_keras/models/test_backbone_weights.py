@@ -190,12 +190,17 @@ def test_a_stem_of_stride_two():
     [
         (
             lambda: small_network(strides=(4, 2, 1, 2)),
-            "a backbone's maps have strides of 4, 8, 16 and 32, or of another power of two and its "
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its "
             "doubles; those of 'mine' have 4, 8, 8, 16",
         ),
         (
+            lambda: small_network(strides=(8, 2, 2, 2)),  # images are padded to multiples of 32
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its "
+            "doubles; those of 'mine' have 8, 16, 32, 64",
+        ),
+        (
             lambda: small_network(strides=(3, 2, 2, 2), shape=(96, 96, 3)),
-            "a backbone's maps have strides of 4, 8, 16 and 32, or of another power of two and its "
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its "
             "doubles; those of 'mine' have 3, 6, 12, 24",
         ),
         (
