@@ -18,6 +18,8 @@ from pipelines.base.labels import IGNORE
 from pipelines.base.progress import note_passed_over
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+# What the drawing of a receptive field is called, after the name of its image.
+FIELD_ENDING = "_receptive_field.png"
 # What Pillow's decoders raise on damaged files, a SyntaxError for a broken PNG included.
 DECODER_ERRORS = (
     OSError,
@@ -139,7 +141,8 @@ def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Pa
     Args:
         paths: files and folders.
         out: folder of results, which are no images to segment: what lies in it, and elsewhere in
-            folders STEM_labels.png with STEM_overlay.png.
+            folders STEM_labels.png with STEM_overlay.png. Of a folder that is `out` itself, these
+            and what `receptive_field` has drawn.
 
     Returns:
         Each path once, in the order of `paths`; of a folder, sorted.
@@ -185,7 +188,8 @@ def _images_below(folder: Path, out: Path | None) -> tuple[list[Path], list[Path
                 folders.remove(path.name)
                 passed_over.append(path)
         for path in [Path(parent, name) for name in files if not is_hidden(name)]:
-            is_image = path.name.lower().endswith(ENDINGS) and not _is_result(path)
+            is_drawn = out and path.name.endswith(FIELD_ENDING) and _is_same(path.parent, out)
+            is_image = path.name.lower().endswith(ENDINGS) and not (_is_result(path) or is_drawn)
             # A broken link is an image that is missing; a pipe or a device is none.
             is_file = path.is_file() or not path.exists()
             (images if is_image and is_file else passed_over).append(path)

@@ -12,6 +12,7 @@ from gcn_keras.experiments.receptive_fields.score import scored_class, scores
 from gcn_keras.experiments.receptive_fields.squares import recentred_mean, sides_of
 from gcn_keras.experiments.receptive_fields.valid import patch_and_stride, valid_receptive_field
 from gcn_keras.inference.files import result_names
+from gcn_keras.inference.images import FIELD_ENDING
 from gcn_keras.plots.style import save_figure
 from pipelines.base.errors import UserError
 
@@ -48,7 +49,7 @@ def measure_points(
     """
     summaries, rows, measured = [], [], []
     # mean_receptive_field.png is that of all of them.
-    names = result_names([path for path, _, _ in points], "_receptive_field.png", ["mean"])
+    names = result_names([path for path, _, _ in points], FIELD_ENDING, ["mean"])
     for name, (path, image, at) in zip(names, points, strict=True):
         index = scored_class(model, image, at, class_index)
         score = float(scores(model, image[None], at)[0, index])
@@ -59,7 +60,7 @@ def measure_points(
         del options["batch"]  # changes no result
         caption = f"at {at[0]},{at[1]}: {class_names[index]}, logit {score:.2f}"
         figure = receptive_field_figure(image, fields, at, path.name, caption)
-        save_figure(figure, out / f"{name}_receptive_field.png")
+        save_figure(figure, out / f"{name}{FIELD_ENDING}")
         measured.append(fields)
         rows.append((f"{path.name} {caption}", sides_of(fields, at)))
         scored = {"class": class_names[index], "score": score}

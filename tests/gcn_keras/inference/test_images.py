@@ -269,6 +269,13 @@ class TestFindImages:
         with pytest.raises(UsageError, match="no image but results of an earlier run"):
             find_images([out / "a_labels.png", out / "a_overlay.png"], out)
 
+    def test_drawings_of_receptive_fields_are_no_images(self, tmp_path):
+        """In the folder that they are written to; elsewhere it is just a name."""
+        for name in ("a.png", "a_receptive_field.png", "mean_receptive_field.png"):
+            saved(picture([[RED]]), tmp_path / name)
+        assert find_images([tmp_path], tmp_path) == [tmp_path / "a.png"]
+        assert len(find_images([tmp_path], tmp_path / "out")) == 3
+
     def test_what_only_looks_like_a_result(self, folder):
         for name in ("x_labels.png", "y_overlay.png", "y_labels.jpg"):
             (folder / name).touch()
