@@ -131,9 +131,12 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         parsed = features.deserialize_example(
             record, decoders={"image": tfds.decode.SkipDecoding()}
         )
-        tf.debugging.Assert(parsed["label"] >= 0, ["an image has no class"])
+        has_class = tf.debugging.Assert(parsed["label"] >= 0, ["an image has no class"])
+        # Before whatever takes the label, which might refuse it in other words.
+        with tf.control_dependencies([has_class]):
+            label = tf.identity(parsed["label"])
         image_id = parsed.get("file_name", tf.constant(""))
-        return {"image": parsed["image"], "label": parsed["label"], "image_id": image_id}
+        return {"image": parsed["image"], "label": label, "image_id": image_id}
 
     with naming_damage(folder, "dataset_info.json or features.json"):
         return PreparedDataset.from_info(

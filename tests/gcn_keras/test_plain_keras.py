@@ -52,7 +52,8 @@ def test_the_example_of_the_documentation(data_dir, tmp_path, backend):
     for given, small in (
         ('"shapes", "data"', f'"image_folder", {str(data_dir)!r}'),
         ('"validation"', '"val"'),
-        ('num_classes=7, backbone="resnet14_tiny"', 'num_classes=2, backbone="small"'),
+        ("num_classes=7", "num_classes=2"),
+        ('backbone="resnet14_tiny"', 'backbone="small"'),
         ("epochs=5, steps_per_epoch=500", "epochs=2, steps_per_epoch=3"),
         ("validation_steps=50", "validation_steps=1"),
         ("(128, 128)", "(64, 64)"),
