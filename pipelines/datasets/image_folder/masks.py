@@ -107,8 +107,7 @@ class MaskReader:
 
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
         """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
-        with image_label.naming_damage(path):
-            image = image_label.upright(image_label.open_image(path, data))
+        image = image_label.open_image(path, data)
         if image.format == "JPEG" and not self.nearest:
             colours = "" if self.colours else "give classes colours and "
             raise UserError.naming(
@@ -117,6 +116,8 @@ class MaskReader:
             )
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
+        with image_label.naming_damage(path):
+            image = image_label.upright(image)
         if image.mode[0] in "IF":
             return self._deep(path, image, data)
         image_label.check_kind(path, image, data)

@@ -237,3 +237,12 @@ def test_gray_values_that_are_colours_of_classes():
     assert read(classes, encoded([[0, 1, 255]]))[0].tolist() == [[0, 1, 255]]  # 1 is no colour
     black = Classes(("background", "road"), ((0x000000,), (0xFF0000,)))
     assert read(black, encoded([[0, 0]]))[0].tolist() == [[0, 0]]
+
+
+def test_frames_are_counted_before_a_mask_is_turned():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    pages = [Image.fromarray(np.zeros((2, 3), np.uint8)) for _ in range(2)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:], exif=exif)
+    with pytest.raises(UserError, match=r"^m\.png has 2 frames; a mask of one is needed$"):
+        read(PLAIN, data)
