@@ -9,7 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
-from gcn_keras.inference.images import load_image, overlay, save_png
+from gcn_keras.inference.images import (
+    IMAGE_RESULTS,
+    VIDEO_RESULTS,
+    load_image,
+    overlay,
+    save_png,
+)
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
@@ -17,8 +23,6 @@ from pipelines.base.errors import UsageError, UserError, as_options, printable
 from pipelines.base.files import LONGEST_NAME, shortened
 from pipelines.base.progress import note
 
-# What the results of an image and of a video are called, after its name.
-_ENDINGS, _OF_VIDEOS = ("_labels.png", "_overlay.png"), "_overlay.mp4"
 _UNREAD = np.empty((0, 0, 3), np.uint8)
 
 
@@ -67,12 +71,12 @@ def predict_files(
                 _note(error, path)
                 failed += 1
                 continue
-            label_file, overlay_file = (f"{name}{ending}" for ending in _ENDINGS)
+            label_file, overlay_file = (f"{name}{ending}" for ending in IMAGE_RESULTS)
             save_png(result, out / label_file, palette)
             save_png(mixed, out / overlay_file)
             tqdm.write(printable(f"{path} -> {out / label_file}, {Path(overlay_file).name}"))
 
-    read = map(_read, images, result_names(images, _ENDINGS[1]))
+    read = map(_read, images, result_names(images, IMAGE_RESULTS[1]))
     bar = tqdm(total=len(images), desc="segment", unit=" images", mininterval=0.5)
     with bar, read_ahead(same_sized(read, _size)) as batches, done_behind() as behind:
         for batch in batches:
@@ -87,8 +91,10 @@ def check_inputs_stay(images: Sequence[Path], videos: Sequence[Path], out: Path)
         UsageError: an image or a video is called as a result of another one.
     """
     inputs = {os.path.realpath(path): path for path in (*images, *videos)}
-    names = [f"{name}{end}" for name in result_names(images, _ENDINGS[1]) for end in _ENDINGS]
-    names += [f"{name}{_OF_VIDEOS}" for name in result_names(videos, _OF_VIDEOS)]
+    names = [
+        f"{name}{end}" for name in result_names(images, IMAGE_RESULTS[1]) for end in IMAGE_RESULTS
+    ]
+    names += [f"{name}{VIDEO_RESULTS[1]}" for name in result_names(videos, VIDEO_RESULTS[1])]
     for name in names:
         if path := inputs.get(os.path.realpath(out / name)):
             raise UsageError.naming(
@@ -145,9 +151,9 @@ def predict_videos(
         How many videos failed.
     """
     failed = 0
-    for path, name in zip(videos, result_names(videos, _OF_VIDEOS), strict=True):
-        target = out / f"{name}{_OF_VIDEOS}"
-        label_folder = out / f"{name}_labels" if frame_labels else None
+    for path, name in zip(videos, result_names(videos, VIDEO_RESULTS[1]), strict=True):
+        target = out / f"{name}{VIDEO_RESULTS[1]}"
+        label_folder = out / f"{name}{VIDEO_RESULTS[0]}" if frame_labels else None
         try:
             with as_options(), naming_large_image(path):
                 frames = segment_video(segment, path, target, palette, opacity, label_folder)

@@ -18,7 +18,9 @@ from pipelines.base.labels import IGNORE
 from pipelines.base.progress import note_passed_over
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-# What the drawing of a receptive field is called, after the name of its image.
+# What the results of an image are called, after its name; those of a video; and what the drawing of
+# a receptive field is.
+IMAGE_RESULTS, VIDEO_RESULTS = ("_labels.png", "_overlay.png"), ("_labels", "_overlay.mp4")
 FIELD_ENDING = "_receptive_field.png"
 # What Pillow's decoders raise on damaged files, a SyntaxError for a broken PNG included.
 DECODER_ERRORS = (
@@ -203,11 +205,10 @@ def _is_same(path: Path, out: Path) -> bool:
 def _is_result(path: Path) -> bool:
     """Whether `predict` has written a file or a folder: of its results there are always two."""
     name = re.sub(r"_(labels|overlay)(\.png|\.mp4)?$", "", path.name)
-    image_results, video_results = ("_labels.png", "_overlay.png"), ("_labels", "_overlay.mp4")
     return any(
         path.name.removeprefix(name) in pair
         and all(os.path.exists(path.with_name(name + ending)) for ending in pair)
-        for pair in (image_results, video_results)
+        for pair in (IMAGE_RESULTS, VIDEO_RESULTS)
     )
 
 
