@@ -23,6 +23,7 @@ from gcn_keras.deployment.graphs import IMAGES, logits_graph
 from gcn_keras.inference.legend import FILE
 from gcn_keras.inference.padding import STRIDE
 from pipelines.base import extras
+from pipelines.base.checked import checked
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
 from pipelines.base.files import remove_leftovers, replacing, temporary_beside
@@ -216,34 +217,23 @@ def _size_of(encoded) -> tf.Tensor:
         return tf.io.decode_raw(width_and_height, tf.int32, little_endian=False)[::-1]
 
     def of_jpeg():
-        check = tf.debugging.Assert(tf.io.is_jpeg(encoded), ["an image is no JPEG or PNG file"])
-        with tf.control_dependencies([check]):
-            return tf.io.extract_jpeg_shape(encoded)[:2]
+        file = checked(encoded, tf.io.is_jpeg(encoded), "an image is no JPEG or PNG file")
+        return tf.io.extract_jpeg_shape(file)[:2]
 
     return tf.ensure_shape(tf.cond(is_png, of_png, of_jpeg), (2,))
 
 
 def _within(sizes, most) -> tf.Tensor:
     """`sizes`, int32 `[B, 2]`, once it is known that the images have at most so many pixels."""
-    check = tf.debugging.Assert(tf.reduce_all(sizes > 0), ["an image has no valid size"])
-    with tf.control_dependencies([check]):
-        wide = tf.cast(sizes, tf.int64)
+    wide = tf.cast(sizes, tf.int64)
+    wide = checked(wide, tf.reduce_all(wide > 0), "an image has no valid size")
     largest = tf.reduce_max(tf.reduce_prod(wide, axis=1))
-    check = tf.debugging.Assert(
-        largest <= most, ["an image has", largest, f"pixels: at most {most} are served"]
-    )
-    with tf.control_dependencies([check]):  # first: the sum of larger ones might overflow
-        padded = tf.reduce_sum(tf.reduce_prod(-(-wide // STRIDE) * STRIDE, axis=1))
-    check = tf.debugging.Assert(
-        padded <= most,
-        [
-            "the images of a request have",
-            padded,
-            f"pixels, padded to multiples of {STRIDE}: at most {most} are served",
-        ],
-    )
-    with tf.control_dependencies([check]):
-        return tf.identity(sizes)
+    tail = f"pixels: at most {most} are served"
+    # First: the sum of larger ones might overflow.
+    wide = checked(wide, largest <= most, "an image has", largest, tail)
+    padded = tf.reduce_sum(tf.reduce_prod(-(-wide // STRIDE) * STRIDE, axis=1))
+    tail = f"pixels, padded to multiples of {STRIDE}: at most {most} are served"
+    return checked(sizes, padded <= most, "the images of a request have", padded, tail)
 
 
 def _warm_up_requests(size):

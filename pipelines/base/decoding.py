@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from pipelines.base.checked import checked
+
 DecodeError = tf.errors.InvalidArgumentError
 
 
@@ -40,8 +42,12 @@ def decode_label(encoded: tf.Tensor) -> tf.Tensor:
     # The decoder takes any image, and turns colours, and other depths, into other values.
     head = tf.strings.join([tf.strings.substr(encoded, 0, 26), "\0" * 26])
     start, kind = tf.strings.substr(head, 0, 8), tf.strings.substr(head, 24, 2)
-    tf.debugging.Assert(
-        (start == b"\x89PNG\r\n\x1a\n") & (kind == b"\x08\x00"),
-        ["the label is no 8-bit grayscale PNG"],
-    )
-    return tf.io.decode_png(encoded, channels=1)[..., 0]
+    is_gray = (start == b"\x89PNG\r\n\x1a\n") & (kind == b"\x08\x00")
+    gray = checked(encoded, is_gray, "the label is no 8-bit grayscale PNG")
+    return tf.io.decode_png(gray, channels=1)[..., 0]
+
+
+def of_size(value: tf.Tensor, image_size: tf.Tensor, label_size: tf.Tensor) -> tf.Tensor:
+    """`value`, once image and label, int32 `[2]` each, are of one size; else a DecodeError."""
+    equal = tf.reduce_all(image_size == label_size)
+    return checked(value, equal, "image and label differ in size")

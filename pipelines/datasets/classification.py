@@ -109,6 +109,8 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
+    from pipelines.base.checked import checked
+
     with naming_damage(folder, "dataset_info.json or features.json"):
         info = tfds.builder_from_directory(folder).info
         features, file_format = info.features, info.file_format
@@ -131,10 +133,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         parsed = features.deserialize_example(
             record, decoders={"image": tfds.decode.SkipDecoding()}
         )
-        has_class = tf.debugging.Assert(parsed["label"] >= 0, ["an image has no class"])
-        # Before whatever takes the label, which might refuse it in other words.
-        with tf.control_dependencies([has_class]):
-            label = tf.identity(parsed["label"])
+        label = checked(parsed["label"], parsed["label"] >= 0, "an image has no class")
         image_id = parsed.get("file_name", tf.constant(""))
         return {"image": parsed["image"], "label": label, "image_id": image_id}
 

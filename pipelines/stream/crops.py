@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
-from pipelines.base.decoding import decode_label
+from pipelines.base.checked import checked
+from pipelines.base.decoding import decode_label, of_size
 from pipelines.base.imagenet import MEAN_RGB
 from pipelines.base.labels import IGNORE
 
@@ -55,21 +56,16 @@ def decode_window(encoded: tf.Tensor, window: Window, size: tf.Tensor) -> tf.Ten
     """
 
     def jpeg():
-        _check_size(tf.io.extract_jpeg_shape(encoded)[:2], size)
+        file = of_size(encoded, tf.io.extract_jpeg_shape(encoded)[:2], size)
         return tf.image.decode_and_crop_jpeg(
-            encoded, window[:4], channels=3, dct_method="INTEGER_ACCURATE"
+            file, window[:4], channels=3, dct_method="INTEGER_ACCURATE"
         )
 
     def png():
         image = tf.io.decode_png(encoded, channels=3)
-        _check_size(tf.shape(image)[:2], size)
-        return cut(image, window)
+        return cut(of_size(image, tf.shape(image)[:2], size), window)
 
     return tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
-
-
-def _check_size(image_size, label_size):
-    tf.debugging.assert_equal(image_size, label_size, "image and label differ in size")
 
 
 def cut(pixels: tf.Tensor, window: Window) -> tf.Tensor:
@@ -214,8 +210,8 @@ def pad(
     return tf.ensure_shape(image, (height, width, 3)), tf.ensure_shape(label, (height, width))
 
 
-def check_fits(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> None:
-    """Raises a DecodeError that names the image if its size, int32 `[2]`, is beyond the crop's."""
+def fitting(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> tf.Tensor:
+    """`size`, int32 `[2]`, if it is within the crop's; else a DecodeError that names the image."""
     height, width = tf.unstack(tf.strings.as_string(size))
     # Without quotes, which TensorFlow would show as \'.
     message = tf.strings.join(
@@ -225,7 +221,7 @@ def check_fits(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> N
             "crop, or mode crop",
         ]
     )
-    tf.debugging.Assert(tf.reduce_all(size <= crop), [message])
+    return checked(size, tf.reduce_all(size <= crop), message)
 
 
 def random_crop(
@@ -264,7 +260,7 @@ def random_crop(
     label = decode_label(encoded_label)
     size = tf.shape(label)
     if mode == "pad":
-        check_fits(size, crop, image_id)
+        size = fitting(size, crop, image_id)
     window = draw_window(draws[:5], size, crop, scale)
     image = decode_window(encoded_image, window, size)
     label = cut(label, window)

@@ -54,9 +54,7 @@ def whole_example(dataset: PreparedDataset, record: tf.Tensor) -> dict[str, tf.T
     """
     parsed = dataset.parse(record)
     image, label = decoding.decode_image(parsed["image"]), decoding.decode_label(parsed["label"])
-    tf.debugging.assert_equal(
-        tf.shape(image)[:2], tf.shape(label), "image and label differ in size"
-    )
+    image = decoding.of_size(image, tf.shape(image)[:2], tf.shape(label))
     image.set_shape((None, None, 3))
     return {"image": image, "label": label, "image_id": parsed["image_id"]}
 

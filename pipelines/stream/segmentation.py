@@ -63,9 +63,7 @@ def training_batches(
     def size(record):
         example = whole_example(dataset, record)
         size = tf.shape(example["label"])
-        if given.mode == "pad":
-            crops.check_fits(size, crop, example["image_id"])
-        return size
+        return crops.fitting(size, crop, example["image_id"]) if given.mode == "pad" else size
 
     if given.skip_errors:
         doctor = f"python -m pipelines.doctor {shlex.quote(dataset.name)} --split {split}"
