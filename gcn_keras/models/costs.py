@@ -76,35 +76,45 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
     if nested:
         raise ValueError(f"it is made of whole models ({', '.join(nested)}), not of layers")
-    shapes = _shapes(model, height, width)
     members: dict[Place, list[tuple]] = {place: [] for place in FIGURE}
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        source, output = (keras.tree.flatten(x)[0] for x in (layer.input, layer.output))
-        cost = multiply_adds(layer, shapes[id(source)], shapes[id(output)])
+    for layer, source, output in _calls(model, height, width):
+        cost = multiply_adds(layer, source, output)
         place = block_of(layer.name)
         if place or cost or layer.count_params():
             place = place._replace(part="") if place else Place(layer.name, "")
-            members.setdefault(place, []).append((layer, shapes[id(output)][1:], cost))
-    return [_block(place, layers) for place, layers in members.items() if layers]
+            members.setdefault(place, []).append((layer, output[1:], cost))
+    return [_block(place, calls) for place, calls in members.items() if calls]
 
 
-def _shapes(model, height, width) -> dict[int, tuple]:
-    """The shape of every tensor of a model, by its id; nothing is computed for this."""
-    tensors = [keras.tree.flatten(layer.output)[0] for layer in model.layers]
-    image = keras.KerasTensor((1, height, width, 3))
-    outputs = keras.Model(model.input, tensors).compute_output_spec(image)
-    return {id(x): tuple(y.shape) for x, y in zip(tensors, outputs, strict=True)}
+def _calls(model, height, width) -> list[tuple[keras.Layer, tuple, tuple]]:
+    """Each call of a layer: a copy of it, and the shapes that go in and come out.
+
+    A layer may be called several times, and plain operations may stand between layers. The copies
+    have no values, and nothing is computed.
+    """
+    calls = []
+
+    def call(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        if isinstance(layer, keras.Layer):
+            first = (keras.tree.flatten(tensors)[0] for tensors in ((args, kwargs), outputs))
+            calls.append((layer, *(tuple(tensor.shape) for tensor in first)))
+        return outputs
+
+    graph = keras.Model(model.inputs, model.outputs)  # of a keras.Sequential, too
+    image = keras.Input((height, width, 3), batch_size=1)
+    with keras.StatelessScope(initialize_variables=False):
+        keras.models.clone_model(graph, input_tensors=[image], call_function=call)
+    return calls
 
 
-def _block(place: Place, members: list[tuple]) -> Block:
-    layers, outputs, costs = zip(*members, strict=True)
+def _block(place: Place, calls: list[tuple]) -> Block:
+    layers, outputs, costs = zip(*calls, strict=True)
     if place.block == GCN:
         name = _score_map_name(place.level, layers)
     else:
         name = place.level if place.block in (BACKBONE, "") else f"{place.block} {place.level}"
-    parameters = sum(layer.count_params() for layer in layers)
+    parameters = sum(layer.count_params() for layer in set(layers))
     return Block(name, place.block == BACKBONE, outputs[-1], parameters, sum(costs))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import functools
 import json
+import math
 import os
 import re
 import shutil
@@ -119,9 +120,19 @@ def _is_alive(process: int) -> bool:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes a JSON file; as of `replacing`."""
+    """Writes a JSON file, as of `replacing`; a figure that is NaN becomes null."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        temporary.write_text(text + "\n")
+
+
+def _without_nan(content: Any) -> Any:
+    """JSON has no word for NaN, and what Python writes for it only Python reads."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def make_folder(path: Path) -> None:

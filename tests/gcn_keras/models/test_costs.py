@@ -132,6 +132,32 @@ def test_other_layers_come_last():
     ]
 
 
+def test_operations_between_layers():
+    x = keras.Input((None, None, 3))
+    y = keras.layers.Conv2D(4, 3, padding="same", name="first")(x)
+    y = keras.ops.relu(y) + y * 2
+    model = keras.Model(x, keras.layers.Conv2D(2, 1, name="last")(y))
+    assert [tuple(block) for block in blocks(model, 5, 6)] == [
+        ("first", False, (5, 6, 4), 3 * 3 * 3 * 4 + 4, 5 * 6 * 108),
+        ("last", False, (5, 6, 2), 4 * 2 + 2, 5 * 6 * 8),
+    ]
+
+
+def test_a_layer_that_is_called_twice():
+    """Its weights count once, its products each time."""
+    x = keras.Input((None, None, 3))
+    layer = keras.layers.Conv2D(3, 3, strides=2, padding="same", name="twice")
+    [block] = blocks(keras.Model(x, layer(layer(x))), 8, 12)
+    assert tuple(block) == ("twice", False, (2, 3, 3), 84, (4 * 6 + 2 * 3) * 81)
+
+
+def test_a_sequential_model():
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 1, name="one")])
+    assert [tuple(block) for block in blocks(model, 5, 6)] == [
+        ("one", False, (5, 6, 4), 16, 5 * 6 * 12)
+    ]
+
+
 def test_a_model_of_models():
     x = keras.Input((None, None, 3))
     inner = keras.Sequential([keras.layers.Conv2D(4, 1)], name="inner")

@@ -1,14 +1,17 @@
 """Files that are complete or absent, and what killed writers leave."""
 
 import errno
+import json
+import math
 import socket
 import subprocess
 import tempfile
 
+import numpy as np
 import pytest
 
 from pipelines.base.errors import UserError
-from pipelines.base.files import check_folder, remove_leftovers, replacing
+from pipelines.base.files import check_folder, remove_leftovers, replacing, write_json
 
 HOST = socket.gethostname().replace(".", "_")
 DEAD = 2**22 + 1  # more than Linux counts to
@@ -98,3 +101,14 @@ def test_a_file_system_that_takes_nothing(tmp_path, monkeypatch):
     assert str(caught.value) == (
         f"cannot write to {tmp_path}/run: {tmp_path}: Read-only file system"
     )
+
+
+def test_json_has_no_nan(tmp_path):
+    content = {"mean_iou": math.nan, "of": [0.5, math.nan, ("a", {"b": np.float64("nan")})], "n": 1}
+    write_json(tmp_path / "a.json", content)
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    found = json.loads((tmp_path / "a.json").read_text(), parse_constant=refuse)
+    assert found == {"mean_iou": None, "of": [0.5, None, ["a", {"b": None}]], "n": 1}
