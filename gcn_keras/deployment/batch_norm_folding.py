@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from gcn_keras.models.weights import set_weights
+
 
 def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
     """Copies a model for deployment: batch norms folded, everything in one number type.
@@ -42,7 +44,7 @@ def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
         values[convolution] = _fold(model.get_layer(convolution), model.get_layer(batch_norm))
     for layer in folded.layers:
         if layer.weights:
-            layer.set_weights(values[layer.name])
+            set_weights(layer, values[layer.name])
     return folded
 
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.inference.keras_model import load_any_model
 from gcn_keras.models.layer_names import is_in_head
+from gcn_keras.models.weights import set_weights
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import provenance
 from gcn_keras.training.devices import Team
@@ -213,7 +214,7 @@ def _copy_weights(source: keras.Model, target: keras.Model, path: str) -> None:
     if all(is_in_head(layer.name) for layer in fitting):
         raise UserError(f"no layer of {path} fits this model's backbone: it has another one")
     for layer in fitting:
-        layer.set_weights(available[layer.name].get_weights())
+        set_weights(layer, available[layer.name].get_weights())
     print(f"{len(fitting)} of {len(wanted)} layers start from {path}")
 
 

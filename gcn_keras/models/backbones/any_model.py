@@ -3,6 +3,7 @@
 import keras
 
 from gcn_keras.models.backbones import Pyramid
+from gcn_keras.models.weights import set_weights
 
 _SIDE = 256  # of an image on which strides are measured
 
@@ -40,7 +41,7 @@ def on_image(
 
     source = keras.Model(network.input, list(maps.values()), name=network.name)
     copy = keras.models.clone_model(source, input_tensors=image, clone_function=renamed)
-    copy.set_weights(source.get_weights())
+    set_weights(copy, source.get_weights())
     return dict(zip(maps, copy.outputs, strict=True)), _p2_stride(source)
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from gcn_keras.models.backbones import Backbone, Pyramid
+from gcn_keras.models.weights import set_weights
 from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import ArgumentError
 
@@ -99,7 +100,7 @@ def build(backbone: Backbone, x: keras.KerasTensor, weights: str | None = None) 
         if backbone.blocks:
             _expect_rgb(published, backbone)
         for layer, source in zip(layers, published, strict=True):
-            layer.set_weights(source.get_weights())
+            set_weights(layer, source.get_weights())
     ends = [
         max(i for i, layer in enumerate(layers) if layer.name.startswith(beginning))
         for beginning in network.stages
