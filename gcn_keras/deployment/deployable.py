@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import STRIDE
 from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
+from gcn_keras.inference.serving_client import REQUEST_PIXELS
 from pipelines.base.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # A small file may announce any number of pixels, and bring a server down (our choice).
-MOST_PIXELS = 2**26
+MOST_PIXELS = REQUEST_PIXELS
 WARM_UP_SIZE = (256, 256)
 Precision = Literal["float32", "bfloat16"]
 

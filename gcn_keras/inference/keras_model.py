@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from gcn_keras.inference import multi_scale
+from gcn_keras.inference.failures import naming_failed_model
 from gcn_keras.inference.padding import pad_to_stride, pad_with_mean
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
@@ -44,7 +45,8 @@ def load_any_model(path: str | Path) -> keras.Model:
             f"{path} holds a model without known inputs and outputs: save a functional model, or a "
             "keras.Sequential that begins with keras.Input"
         )
-    if isinstance(model, keras.Sequential):  # has no `input` and `output`
+    if len(model.inputs) == len(model.outputs) == 1:
+        # A Sequential has no `input` and `output`, and others may have a list or a dict of one.
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return model
 
@@ -61,6 +63,11 @@ def load_model(path: str | Path) -> keras.Model:
         raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
     if (classes := shapes[1][-1]) and classes > IGNORE:
         raise UserError(f"{path} has {classes} classes; label maps of 8 bits can hold {IGNORE}")
+    if classes == 1:
+        raise UserError(
+            f"{path} gives 1 score a pixel, and the highest of several is the label: give it one "
+            "for the background, too"
+        )
     return model
 
 
@@ -175,6 +182,10 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
     Returns:
         float32 `[B, H, W, C]`.
+
+    Raises:
+        UserError: the model takes smaller images only, fails, or has not one score map of the
+            image's size for each class.
     """
     height, width = images.shape[1:3]
     fixed = getattr(model, "input_shape", (None,) * 4)[1:3]
@@ -185,11 +196,12 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
             f"{model.name} takes images of at most {sides[0]}x{sides[1]}, got {height}x{width}: "
             f"take tiles of that size, {{tile}} {sides[0]} {sides[1]}"
         )
-    logits = model.predict_on_batch(pad_with_mean(images, *sides))
+    with naming_failed_model(model.name, *sides):
+        logits = model.predict_on_batch(pad_with_mean(images, *sides))
     if logits.shape[1:3] != sides:
         given = "x".join(map(str, logits.shape[1:3]))
         raise UserError(
             f"{model.name} gives {given} scores for an image of {sides[0]}x{sides[1]}: a "
             "segmentation model has one for each pixel"
         )
-    return logits[:, :height, :width]
+    return logits[:, :height, :width].astype(np.float32, copy=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from gcn_keras.inference import keras_model
+from gcn_keras.inference.failures import naming_failed_model
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import (
     FILE,
@@ -90,26 +91,47 @@ class SavedModelSegmenter:
             raise UserError(f"{folder} cannot be loaded as a SavedModel: {error}") from error
         outputs = self._serve.structured_outputs
         inputs = self._serve.structured_input_signature[1]
-        if set(inputs) != {"images"} or "labels" not in outputs:
+        given = {name: _form(each) for name, each in (inputs | outputs).items() if name in _SERVED}
+        if set(inputs) != {"images"} or given != _SERVED:
+            found = ", ".join(f"{name} ({_form(spec)})" for name, spec in (inputs | outputs).items())
+            wanted = ", ".join(f"{name} ({form})" for name, form in _SERVED.items())
             raise UserError(
-                f"{folder} is no segmentation model of this project: its serving_default takes "
-                f"{sorted(inputs)} and gives {sorted(outputs)}, not 'images' and 'labels'"
+                f"{folder} is no segmentation model of this project: its serving_default has "
+                f"{found}, not {wanted}"
             )
-        logits = self._saved.signatures.get("logits")
-        self.logits = functools.partial(_output, logits, "logits") if logits else None
+        self._folder = folder
+        logits, legend = self._signature("logits"), self._signature("legend")
+        self.logits = functools.partial(self._output, logits, "logits") if logits else None
         self.num_classes = logits.structured_outputs["logits"].shape[-1] if logits else None
-        legend = self._saved.signatures.get("legend")
         content = legend(bytes=tf.constant([""]))["legend_bytes"].numpy()[0] if legend else None
         self.legend = legend_of(folder, folder / "assets" / FILE, self.num_classes, content)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        return _output(self._serve, "labels", images)
+        return self._output(self._serve, "labels", images)
+
+    def _signature(self, name: str) -> Callable | None:
+        """A signature of this project; None where there is none, or another one of its name."""
+        inputs, outputs = _OTHERS[name]
+        found = self._saved.signatures.get(name)
+        if found is None or inputs not in found.structured_input_signature[1]:
+            return None
+        return found if outputs in found.structured_outputs else None
+
+    def _output(self, signature: Callable, name: str, images: np.ndarray) -> np.ndarray:
+        import tensorflow as tf
+
+        images = checked_batch(images)
+        with naming_failed_model(self._folder, *images.shape[1:3]):
+            return signature(images=tf.constant(images))[name].numpy()
 
 
-def _output(signature: Callable, name: str, images: np.ndarray) -> np.ndarray:
-    import tensorflow as tf
+# Inputs and outputs of the signatures, as `deployment.saved_model` writes them.
+_SERVED = {"images": "uint8, rank 4", "labels": "uint8, rank 3"}
+_OTHERS = {"logits": ("images", "logits"), "legend": ("bytes", "legend_bytes")}
 
-    return signature(images=tf.constant(checked_batch(images)))[name].numpy()
+
+def _form(spec) -> str:
+    return f"{spec.dtype.name}, rank {spec.shape.rank}"
 
 
 def open_segmenter(address: str | Path) -> Segmenter:

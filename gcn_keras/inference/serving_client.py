@@ -20,6 +20,7 @@ import numpy as np
 
 from gcn_keras.inference.encoded_images import EncodedImage, GarbageError, decode_labels, encode
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.padding import STRIDE
 from gcn_keras.inference.serving_transports import (
     LABELS,
     LEGEND,
@@ -30,9 +31,11 @@ from gcn_keras.inference.serving_transports import (
 from pipelines.base.errors import UserError
 
 # Of one request: a server with batching refuses what exceeds its max_batch_size, see
-# serving/batching.config. An image of more bytes goes alone.
+# serving/batching.config, and a model what exceeds its --most-pixels. An image of more bytes or
+# pixels goes alone.
 REQUEST_IMAGES = 8
 REQUEST_BYTES = 2**26
+REQUEST_PIXELS = 2**26
 
 FIRST_DELAY = 0.2  # seconds before the second attempt; then twice as long each time
 
@@ -181,10 +184,21 @@ def _requests(encoded_images: list[EncodedImage]) -> Iterator[list[EncodedImage]
     """Cuts a list of images into requests."""
     request: list[EncodedImage] = []
     for encoded in encoded_images:
-        size = sum(len(image.data) for image in (*request, encoded))
-        if request and (len(request) == REQUEST_IMAGES or size > REQUEST_BYTES):
+        more = (*request, encoded)
+        size, pixels = (sum(map(of, more)) for of in (_bytes_of, _pixels_of))
+        is_full = len(more) > REQUEST_IMAGES or size > REQUEST_BYTES or pixels > REQUEST_PIXELS
+        if request and is_full:
             yield request
             request = []
         request.append(encoded)
     if request:
         yield request
+
+
+def _bytes_of(encoded: EncodedImage) -> int:
+    return len(encoded.data)
+
+
+def _pixels_of(encoded: EncodedImage) -> int:
+    """As the network sees the image."""
+    return math.prod(-(-side // STRIDE) * STRIDE for side in (encoded.height, encoded.width))

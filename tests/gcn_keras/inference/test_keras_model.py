@@ -8,7 +8,7 @@ import pytest
 
 from gcn_keras import gcn, probabilities, segment
 from gcn_keras.inference import segmenters
-from gcn_keras.inference.keras_model import load_any_model, load_model
+from gcn_keras.inference.keras_model import load_any_model, load_model, predict_logits
 from gcn_keras.inference.padding import STRIDE, pad_to_stride
 from gcn_keras.models.backbones import BACKBONES
 from pipelines.base.errors import UserError
@@ -19,6 +19,8 @@ MEAN_PIXEL = (124, 117, 104)
 
 class RedModel:
     """Stands for a network: the class is red // 50, so that labels are known of any image."""
+
+    name = "red"
 
     def __init__(self):
         self.batches = []
@@ -117,6 +119,55 @@ def test_labels_fit_into_8_bits(tmp_path, classes, fits):
     else:
         with pytest.raises(UserError, match="has 256 classes; label maps of 8 bits can hold 255$"):
             load_model(path)
+
+
+def test_one_score_a_pixel_is_no_label(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    path = tmp_path / "binary.keras"
+    keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs)).save(path)
+    with pytest.raises(UserError) as caught:
+        load_model(path)
+    assert str(caught.value) == (
+        f"{path} gives 1 score a pixel, and the highest of several is the label: give it one for "
+        "the background, too"
+    )
+
+
+@pytest.mark.parametrize(
+    "inputs, outputs",
+    [
+        (lambda x: [x], lambda y: [y]),
+        (lambda x: {"image": x}, lambda y: y),
+        (lambda x: x, lambda y: {"logits": y}),
+    ],
+    ids=["lists", "dict in", "dict out"],
+)
+def test_structures_of_one_tensor(tmp_path, inputs, outputs):
+    path = tmp_path / "model.keras"
+    x = keras.Input((None, None, 3), name="image")
+    red = keras.layers.Conv2D(2, 1, use_bias=False)
+    keras.Model(inputs(x), outputs(red(x))).save(path)
+    image = picture(32, 32)
+    segmenter = segmenters.open_segmenter(path)
+    expected = keras.ops.convert_to_numpy(red(image[None].astype("float32")))
+    np.testing.assert_array_equal(segmenter.segment(image[None]), expected.argmax(axis=-1))
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
+def test_logits_are_float32(dtype):
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, keras.layers.Conv2D(2, 1, dtype=dtype)(x))
+    assert predict_logits(model, picture(1, 32, 32)).dtype == np.float32
+
+
+def test_a_model_that_fails_on_an_image():
+    """Its coarsest map, of stride 64, does not fit to what it is added to."""
+    x = keras.Input((None, None, 3))
+    coarse = keras.layers.UpSampling2D(64)(keras.layers.Conv2D(3, 1, 64, padding="same")(x))
+    model = keras.Model(x, keras.layers.Conv2D(2, 1)(keras.layers.Add()([x, coarse])), name="deep")
+    assert segment(model, picture(64, 128)).shape == (64, 128)
+    with pytest.raises(UserError, match="^deep fails on an image of 96x64: "):
+        segment(model, picture(96, 40))
 
 
 BLACK = np.zeros((2, 2, 3), np.float32)

@@ -199,6 +199,14 @@ class TestImages:
         client.segment(images[:2])
         assert [len(request) for request in sent(server)] == [1, 1]
 
+    def test_a_request_has_no_more_pixels_than_a_model_serves(self, server, kind, monkeypatch):
+        """Each image of 2×40 counts as one of 32×64."""
+        images = np.stack([picture(2, 40, seed) for seed in range(5)])
+        monkeypatch.setattr(serving_client, "REQUEST_PIXELS", 2 * 32 * 64)
+        client = Client(address(server, kind))
+        np.testing.assert_array_equal(client.segment(images), images.argmax(axis=-1))
+        assert [len(request) for request in sent(server)] == [2, 2, 1]
+
     def test_an_answer_above_grpcs_own_limit(self, server, kind):
         """4 MiB is what gRPC takes where nothing else is said."""
         text = PngInfo()

@@ -1,0 +1,25 @@
+"""What is said where a model of somebody else fails on an image."""
+
+import contextlib
+from collections.abc import Iterator
+
+from gcn_keras.inference.memory import is_out_of_memory
+from pipelines.base.damage import reason_of
+from pipelines.base.errors import UserError
+
+
+@contextlib.contextmanager
+def naming_failed_model(model: object, height: int, width: int) -> Iterator[None]:
+    """In its block, what a model's own layers raise becomes a `UserError` that names the model, by
+    its path or otherwise, and the size of the image. Exhausted memory is left as it is."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__}  # JAX needs no TensorFlow for it
+        if is_out_of_memory(error) or not kinds & {"ValueError", "TypeError", "OpError"}:
+            raise
+        raise UserError(
+            f"{model} fails on an image of {height}x{width}: {reason_of(error)}"
+        ) from error
