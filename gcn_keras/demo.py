@@ -39,6 +39,9 @@ def demo(
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be in 0…65535, got {port}")
+    for name in allow_host:
+        if "/" in name or name.count(":") == 1:
+            raise UsageError(f"--allow-host takes a name without a scheme or a port, got {name!r}")
     check_exists(model)
     images = load_examples(find_images(examples or examples_beside(model)))
     with listen(host, port) as listener, upload_folder() as folder:
@@ -46,7 +49,8 @@ def demo(
         segmenter = open_segmenter(model)
         desk = Desk(segmenter, images or scenes_of(segmenter.legend))
         page = build_page(desk, model, desk.opening(), folder, (host, *allow_host))
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        name = f"[{host}]" if ":" in host else host
+        address = f"http://{name}:{listener.getsockname()[1]}"
         serve(page, listener, f"{address} shows {model}; Ctrl-C ends it")
 
 
@@ -57,7 +61,8 @@ def listen(host: str, port: int) -> socket.socket:
         UserError: the port is in use or not allowed, or the host is none of this machine's.
     """
     try:
-        return socket.create_server((host, port))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
     except OSError as error:
         raise UserError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another address by --host "

@@ -64,7 +64,7 @@ def predict(
     found_images = find_images(images, out)
     for path in video:
         check_video(path)
-    check_inputs_stay(found_images, video, out)
+    check_inputs_stay(found_images, video, out, frame_labels)
     if video:
         require_opencv()
     make_folder(out)

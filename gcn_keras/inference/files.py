@@ -84,8 +84,15 @@ def predict_files(
     return failed
 
 
-def check_inputs_stay(images: Sequence[Path], videos: Sequence[Path], out: Path) -> None:
+def check_inputs_stay(
+    images: Sequence[Path], videos: Sequence[Path], out: Path, frame_labels: bool = False
+) -> None:
     """Refuses to write a result over what is to be read.
+
+    Args:
+        images, videos: what is to be read.
+        out: folder to write to.
+        frame_labels: as of `predict_videos`.
 
     Raises:
         UsageError: an image or a video is called as a result of another one.
@@ -94,11 +101,17 @@ def check_inputs_stay(images: Sequence[Path], videos: Sequence[Path], out: Path)
     names = [
         f"{name}{end}" for name in result_names(images, IMAGE_RESULTS[1]) for end in IMAGE_RESULTS
     ]
-    names += [f"{name}{VIDEO_RESULTS[1]}" for name in result_names(videos, VIDEO_RESULTS[1])]
-    for name in names:
-        if path := inputs.get(os.path.realpath(out / name)):
+    of_videos = result_names(videos, VIDEO_RESULTS[1])
+    names += [f"{name}{VIDEO_RESULTS[1]}" for name in of_videos]
+    written = [os.path.realpath(out / name) for name in names]
+    if frame_labels:  # of however many frames
+        folders = {os.path.realpath(out / f"{name}{VIDEO_RESULTS[0]}") for name in of_videos}
+        written += [path for path in inputs if os.path.dirname(path) in folders]
+    for path in written:
+        if path in inputs:
             raise UsageError.naming(
-                f"{path} would be written over by a result of that name: give another {{out}}"
+                f"{inputs[path]} would be written over by a result of that name: give another "
+                "{out}"
             )
 
 

@@ -1,8 +1,10 @@
 """Segments videos frame by frame, with OpenCV (extras group `video`)."""
 
+import contextlib
 import itertools
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,7 @@ from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UserError, printable
-from pipelines.base.files import make_folder, replacing
+from pipelines.base.files import make_folder, replacing, temporary_beside
 
 if TYPE_CHECKING:
     import cv2
@@ -75,7 +77,7 @@ def segment_video(
         palette: uint8 `[256, 3]`.
         opacity: of the colours over the frames, 0…1.
         label_folder: folder for each frame's label map, 000000.png, 000001.png, …; made if
-            absent. None writes none.
+            absent. They appear there when the video is done. None writes none.
 
     Returns:
         The number of frames.
@@ -92,23 +94,53 @@ def segment_video(
         announced = _announced_frames(cv2, capture)
         fps = capture.get(cv2.CAP_PROP_FPS)
         frames = read_frames(capture, path)
-        with tqdm(frames, desc=printable(Path(path).name), total=announced, unit=" frames") as bar:
-            overlays = _overlays(segment, bar, palette, opacity, label_folder)
+        bar = tqdm(frames, desc=printable(Path(path).name), total=announced, unit=" frames")
+        with bar, _replacing_maps(label_folder) as maps:
+            overlays = _overlays(segment, bar, palette, opacity, maps)
             done = write_video(overlays, target, fps if 0 < fps < math.inf else DEFAULT_FPS)
     finally:
         capture.release()
     if done == 0:
         raise UserError(f"{path} has no frame that can be read")
-    if label_folder is not None:  # those of a longer video, made there before
-        for file in Path(label_folder).glob("[0-9]*.png"):
-            if file.stem.isdecimal() and int(file.stem) >= done:
-                file.unlink()
     if announced and announced - done > max(1, COUNT_TOLERANCE * announced):
         raise UserError(
             f"{path} is truncated or damaged: {done} of its {announced} frames could be read, and "
             f"{target} holds those"
         )
     return done
+
+
+def label_map_name(number: int) -> str:
+    """What the label map of a frame is called."""
+    return f"{number:06}.png"
+
+
+@contextlib.contextmanager
+def _replacing_maps(folder: str | Path | None) -> Iterator[Path | None]:
+    """Gives a folder for a video's label maps; they go to `folder` when the block has ended well,
+    and those of a longer video, made there before, go. None gives None."""
+    if folder is None:
+        yield None
+        return
+    target = Path(folder)
+    temporary = temporary_beside(target)
+    make_folder(temporary)
+    try:
+        yield temporary
+        count = len(os.listdir(temporary))
+        if count:
+            make_folder(target)
+        for name in map(label_map_name, range(count)):
+            os.replace(temporary / name, target / name)
+        for number in itertools.count(count):
+            try:
+                (target / label_map_name(number)).unlink()
+            except FileNotFoundError:
+                break
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _absolute(path: str | Path) -> str:
@@ -155,15 +187,13 @@ def in_batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.stack(batch)
 
 
-def _overlays(segment, frames, palette, opacity, label_folder) -> Iterator[np.ndarray]:
+def _overlays(segment, frames, palette, opacity, maps) -> Iterator[np.ndarray]:
     """The overlay of each frame; its label map is written on the way where that is wanted."""
     number = 0
     for batch in in_batches(frames):
-        if label_folder is not None:
-            make_folder(Path(label_folder))
         for frame, labels in zip(batch, segment(batch), strict=True):
-            if label_folder is not None:
-                save_png(labels, Path(label_folder, f"{number:06}.png"), palette)
+            if maps is not None:
+                save_png(labels, maps / label_map_name(number), palette)
             yield overlay(frame, labels, palette, opacity)
             number += 1
 

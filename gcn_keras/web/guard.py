@@ -88,7 +88,7 @@ class Guard:
         self, app: "ASGIApp", uploads: Uploads, files: Mapping[int, int], hosts: Collection[str]
     ):
         self.app, self.uploads, self.files = app, uploads, files
-        self.hosts = {"localhost", *(host.lower() for host in hosts)}
+        self.hosts = {"localhost", *(host.strip("[]").lower() for host in hosts)}
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "lifespan":

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from PIL import Image
 from places import REPOSITORY
 
 from gcn_keras import demo
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UsageError, UserError
 
 QUIET = [
     "--no-sandbox",
@@ -29,6 +30,21 @@ def test_an_address_in_use_is_named():
         port = listener.getsockname()[1]
         with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}: .*--port"):
             demo.listen("127.0.0.1", port)
+
+
+def test_an_address_of_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with demo.listen("::1", 0) as listener:
+        socket.create_connection(("::1", listener.getsockname()[1])).close()
+
+
+@pytest.mark.parametrize("name", ["box.example:7860", "http://box.example"])
+def test_a_name_has_no_port(name):
+    with pytest.raises(UsageError, match="--allow-host takes a name without a scheme or a port"):
+        demo.demo("model.keras", allow_host=(name,))
 
 
 @pytest.fixture(scope="module")

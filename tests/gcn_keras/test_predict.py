@@ -178,6 +178,10 @@ def test_nothing_that_is_to_be_read_is_written_over(tmp_path):
     with pytest.raises(UsageError, match="/clip_overlay.mp4 would be written over"):
         check_inputs_stay((), videos, tmp_path)
     check_inputs_stay((), videos, tmp_path / "out")
+    photo = tmp_path / "clip_labels" / "000002.png"
+    check_inputs_stay([photo], [Path("clip.mp4")], tmp_path)
+    with pytest.raises(UsageError, match="/clip_labels/000002.png would be written over"):
+        check_inputs_stay([photo], [Path("clip.mp4")], tmp_path, frame_labels=True)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gcn_keras.inference import video
 from pipelines.base.errors import UsageError, UserError
@@ -31,6 +32,11 @@ def write_clip(path, count: int, codec: str, fps: float = 10.0):
 
 def read_clip(path) -> list[np.ndarray]:
     return list(video.read_frames(cv2.VideoCapture(str(path)), path))
+
+
+def labelled(label: int):
+    """A model that gives every pixel one label."""
+    return lambda frames: np.full(frames.shape[:3], label, np.uint8)
 
 
 def bright(frames: np.ndarray) -> np.ndarray:
@@ -125,6 +131,29 @@ def test_label_maps_of_a_longer_video_do_not_stay(tmp_path):
     for count in (5, 3):
         clip = write_clip(tmp_path / "clip.mp4", count, "mp4v")
         video.segment_video(bright, clip, tmp_path / "overlay.mp4", COLOURS, 1.0, labels)
-        (labels / "notes.txt").touch()
+        others = ["2024.png", "20240101.png", "7.png", "notes.txt"]
+        for name in others:
+            (labels / name).touch()
         names = [f"{number:06}.png" for number in range(count)]
-        assert sorted(path.name for path in labels.iterdir()) == [*names, "notes.txt"]
+        assert sorted(path.name for path in labels.iterdir()) == [*names, *others]
+
+
+def test_label_maps_of_an_unfinished_run_replace_none(tmp_path):
+    """Label 1 once; then the model ends, after one batch, with label 2."""
+    clip = write_clip(tmp_path / "clip.avi", video.BATCH_FRAMES + 2, "MJPG")
+    labels, target = tmp_path / "labels", tmp_path / "overlay.mp4"
+    first = labelled(1)
+    video.segment_video(first, clip, target, COLOURS, 0.5, labels)
+    second = labelled(2)
+
+    def ending(frames):
+        if len(frames) < video.BATCH_FRAMES:
+            raise UserError("the server is down")
+        return second(frames)
+
+    with pytest.raises(UserError, match="the server is down"):
+        video.segment_video(ending, clip, target, COLOURS, 0.5, labels)
+    maps = sorted(labels.iterdir())
+    assert len(maps) == video.BATCH_FRAMES + 2
+    assert all((np.asarray(Image.open(path)) == 1).all() for path in maps)
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.avi", "labels", "overlay.mp4"}
