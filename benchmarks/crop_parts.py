@@ -8,7 +8,6 @@ the whole JPEG and doing nothing else. Each part is a `map` of its own over what
 give, held in memory, with all cores; the fastest of three turns counts.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -19,6 +18,7 @@ import tyro
 from input_pipeline import KINDS, Images, write_images
 
 from pipelines.base.errors import run_command
+from pipelines.base.files import write_json
 
 JITTER = 0.3
 
@@ -142,7 +142,7 @@ def compare(
             f"{row['core_ms'] / whole:.2f} |"
         )
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(json_file, rows)
 
 
 def main() -> None:

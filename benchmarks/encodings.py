@@ -14,7 +14,6 @@ large a PNG as Cityscapes' are (11 GB for 5,000); --images takes a folder of you
 """
 
 import io
-import json
 import os
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import tyro
 from PIL import Image, ImageDraw, ImageOps
 
 from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.files import write_json
 from pipelines.building.encoding import pack_png
 
 HEIGHT, WIDTH, WINDOW = 1024, 2048, 512
@@ -285,7 +285,7 @@ def compare(
     print(table("image", rows["images"], windows=True))
     print(table("label map", rows["labels"], windows=False), end="")
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(json_file, rows)
 
 
 def main() -> None:

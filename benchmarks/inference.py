@@ -11,9 +11,6 @@ where the CPU does not emulate it.
 """
 
 import importlib.util
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,8 +23,11 @@ import tyro
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
 
+from children import answered, in_child  # noqa: E402
+
 from pipelines.base.bfloat16 import emulates_bfloat16  # noqa: E402
-from pipelines.base.errors import UserError, run_command  # noqa: E402
+from pipelines.base.errors import run_command  # noqa: E402
+from pipelines.base.files import write_json  # noqa: E402
 
 MODELS = {  # side of the images; after "gcn_" the backbone
     "gcn_resnet50": 512,
@@ -35,6 +35,7 @@ MODELS = {  # side of the images; after "gcn_" the backbone
     "gcn_mobilenet_v3_large": 512,
     "shapes": 128,
 }
+ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 BOXED = REPOSITORY / "saved_models" / "shapes"
 EXPORTED = {
     "Keras predict": "model.keras",
@@ -53,14 +54,16 @@ TORCH = {
 }
 
 
-def write_forms(name: str, folder: Path) -> None:
+def write_forms(name: str, folder: str) -> None:
     """Makes every form of a model in a folder."""
+    forms = Path(folder)
     import keras
 
     from gcn_keras import gcn
     from gcn_keras.deployment import tflite
     from gcn_keras.deployment.deployable import Deployable
-    from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
+    from gcn_keras.deployment.onnx_file import export_onnx
+    from gcn_keras.deployment.saved_model import export_saved_model
     from gcn_keras.inference.keras_model import load_model
     from gcn_keras.inference.legend import Legend
 
@@ -71,20 +74,20 @@ def write_forms(name: str, folder: Path) -> None:
         model = gcn(num_classes=21, backbone=name.removeprefix("gcn_"), kernel_size=15)
         draw_statistics(model)
     size = (MODELS[name],) * 2
-    model.save(folder / EXPORTED["Keras predict"])
-    model.export(folder / EXPORTED["SavedModel of model.export"], verbose=False)
+    model.save(forms / EXPORTED["Keras predict"])
+    model.export(forms / EXPORTED["SavedModel of model.export"], verbose=False)
     deployable = Deployable(model, Legend.unnamed(model.output.shape[-1]))
-    export_saved_model(deployable, folder / "versions")
+    export_saved_model(deployable, forms / "versions")
     if not emulates_bfloat16():
         shorter = Deployable(model, deployable.legend, precision="bfloat16")
-        export_saved_model(shorter, folder / "bfloat16")
+        export_saved_model(shorter, forms / "bfloat16")
     for kind, path in (("tflite", "model.tflite"), ("tflite-fp16", "model-fp16.tflite")):
-        (folder / path).write_bytes(tflite.convert(deployable.folded, kind, size))
+        (forms / path).write_bytes(tflite.convert(deployable.folded, kind, size))
     representative = [image[None] for image in pictures(name, 8)]
     int8 = tflite.convert(deployable.folded, "tflite-int8", size, representative=representative)
-    (folder / EXPORTED["TFLite int8"]).write_bytes(int8)
+    (forms / EXPORTED["TFLite int8"]).write_bytes(int8)
     if has("tf2onnx") and has("onnxruntime"):
-        export_onnx(deployable, folder / EXPORTED["ONNX Runtime"])
+        export_onnx(deployable, forms / EXPORTED["ONNX Runtime"])
 
 
 def draw_statistics(model) -> None:
@@ -107,11 +110,11 @@ def pictures(name: str, count: int) -> np.ndarray:
     return np.stack([scenes.render_scene(np.random.default_rng(i), side)[0] for i in range(count)])
 
 
-def open_form(form: str, folder: Path):
+def open_form(form: str, folder: str):
     """A function from uint8 `[B, H, W, 3]` to uint8 `[B, H, W]`, ready to be called."""
     if form in TORCH:
         return open_torch(**TORCH[form])
-    path = folder / EXPORTED[form]
+    path = Path(folder, EXPORTED[form])
     if form == "SavedModel of model.export":
         import tensorflow as tf
 
@@ -155,7 +158,7 @@ def open_torch(channels_last: bool = False, compiled: bool = False):
     return segment
 
 
-def measure(name: str, form: str, folder: Path, seconds: float) -> dict:
+def measure(name: str, form: str, folder: str, seconds: float) -> dict:
     """Runs in a process of its own: load, latencies of one image, throughput of eight."""
     images = pictures(name, 8)
     start = time.perf_counter()
@@ -172,7 +175,7 @@ def measure(name: str, form: str, folder: Path, seconds: float) -> dict:
         "images_per_s": 1 / float(np.median(one)),
         "images_per_s_batch_8": 8 / float(np.median(eight)),
         "peak_mib": peak_mib(),
-        "file_mib": file_mib(folder / EXPORTED[form]) if form in EXPORTED else None,
+        "file_mib": file_mib(Path(folder, EXPORTED[form])) if form in EXPORTED else None,
     }
 
 
@@ -203,19 +206,6 @@ def has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def in_child(task: str, **arguments) -> dict:
-    """Runs one of this file's functions in a fresh interpreter."""
-    child = subprocess.run(
-        [sys.executable, __file__, "--child", task, json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"},
-    )
-    if child.returncode:
-        raise UserError(f"{task} {arguments} failed: {child.stderr.strip()[-1500:]}")
-    return json.loads(child.stdout.splitlines()[-1])
-
-
 def compare(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
     seconds: float = 5.0,
@@ -235,7 +225,7 @@ def compare(
     rows, wanted = [], forms
     for name in models:
         with tempfile.TemporaryDirectory() as scratch:
-            in_child("write", name=name, folder=scratch)
+            in_child("write_forms", ENVIRONMENT, name=name, folder=scratch)
             forms = [form for form, path in EXPORTED.items() if Path(scratch, path).exists()]
             if name == "gcn_resnet50":
                 forms += [form for form in TORCH if has("torch")]
@@ -243,9 +233,8 @@ def compare(
             best = {}
             for _ in range(rounds):
                 for form in forms:
-                    result = in_child(
-                        "measure", name=name, form=form, folder=scratch, seconds=seconds
-                    )
+                    turn = dict(name=name, form=form, folder=scratch, seconds=seconds)
+                    result = in_child("measure", ENVIRONMENT, **turn)
                     if form not in best or result["median_ms"] < best[form]["median_ms"]:
                         best[form] = result
             rows += [{"model": name, "form": form, **best[form]} for form in forms]
@@ -254,7 +243,7 @@ def compare(
             print(f"{package} is not installed (extras group {group}): left out")
     print(table(rows), end="")
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(json_file, rows)
 
 
 def table(rows: list[dict]) -> str:
@@ -279,13 +268,8 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     """Entry point of the command."""
-    if sys.argv[1:2] == ["--child"]:
-        task, arguments = sys.argv[2], json.loads(sys.argv[3])
-        arguments["folder"] = Path(arguments["folder"])
-        result = measure(**arguments) if task == "measure" else write_forms(**arguments)
-        print(json.dumps(result))
-        return
-    tyro.cli(compare, prog="python benchmarks/inference.py")
+    if not answered(measure=measure, write_forms=write_forms):
+        tyro.cli(compare, prog="python benchmarks/inference.py")
 
 
 if __name__ == "__main__":

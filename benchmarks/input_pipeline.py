@@ -10,10 +10,7 @@ after another; the best counts, as it was disturbed least. The images are made h
 """
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -22,11 +19,13 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from children import answered, in_child
 from PIL import Image
 from rival_streams import NEEDS, STREAMS, Job
 
 from pipelines import datasets
-from pipelines.base.errors import UserError, run_command
+from pipelines.base.errors import run_command
+from pipelines.base.files import write_json
 from pipelines.building.encoding import encode_label
 
 
@@ -107,15 +106,15 @@ def write_camvid(data_dir: Path, folder: Path) -> None:
     (folder / "classes.txt").write_text("\n".join(dataset.class_names))
 
 
-def measure(job: Job, stream: str, seconds: float) -> dict:
+def measure(job: dict, stream: str, seconds: float) -> dict:
     """Runs in a process of its own: crops a second and the peak memory in MiB."""
-    batches = STREAMS[stream](job)
+    batches = STREAMS[stream](Job(**job))
     for _ in range(10):  # threads are started, buffers filled, AUTOTUNE settled
         next(batches)
     start, count = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < seconds:
         next(batches)
-        count += job.batch
+        count += job["batch"]
     return {"crops_per_second": count / elapsed, "peak_mib": peak_mib()}
 
 
@@ -130,20 +129,6 @@ def peak_mib() -> int:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
         kib += next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
     return kib // 1024
-
-
-def measure_in_child(job: Job, stream: str, seconds: float) -> dict:
-    """`measure` in a fresh interpreter."""
-    request = json.dumps({"job": asdict(job), "stream": stream, "seconds": seconds})
-    child = subprocess.run(
-        [sys.executable, __file__, "--child", request],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    if child.returncode:
-        raise UserError(f"{stream} on {job.name} failed: {child.stderr.strip()[-500:]}")
-    return json.loads(child.stdout.splitlines()[-1])
 
 
 def missing_packages(stream: str) -> list[str]:
@@ -186,7 +171,7 @@ def compare(
             best = {}
             for _ in range(rounds):
                 for stream in streams:
-                    result = measure_in_child(job, stream, seconds)
+                    result = in_child("measure", job=asdict(job), stream=stream, seconds=seconds)
                     if result["crops_per_second"] > best.get(stream, result)["crops_per_second"]:
                         best[stream] = result
                     best.setdefault(stream, result)
@@ -196,7 +181,7 @@ def compare(
                 rows.append({"images": kind.name, "stream": stream, **result, "ratio": ratio})
     print(table(rows), end="")
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(json_file, rows)
 
 
 def table(rows: list[dict]) -> str:
@@ -215,12 +200,8 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     """Entry point of the command."""
-    if sys.argv[1:2] == ["--child"]:
-        request = json.loads(sys.argv[2])
-        job = Job(**request["job"])
-        print(json.dumps(measure(job, request["stream"], request["seconds"])))
-        return
-    tyro.cli(compare, prog="python benchmarks/input_pipeline.py")
+    if not answered(measure=measure):
+        tyro.cli(compare, prog="python benchmarks/input_pipeline.py")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ The first convolutions of the GCN blocks on ResNet50 at 512×512 (k = 15, 21 cla
 forward with gradients, each way in turn; the best of several turns counts.
 """
 
-import json
 import os
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import tyro
 
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
+from pipelines.base.files import write_json
 
 MAPS = {"P2": (128, 256), "P3": (64, 512), "P4": (32, 1024), "P5": (16, 2048)}  # side, channels
 KERNELS = ((1, 15), (15, 1))
@@ -91,7 +91,7 @@ def compare(
             f"{row['lines_forward']:.1f} | {row['map_all']:.1f} | {row['lines_all']:.1f} |"
         )
     if json_file:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(json_file, rows)
 
 
 def main() -> None:

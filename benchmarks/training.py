@@ -10,9 +10,6 @@ and PyTorch run where they are installed (extras groups `jax` and `bench`).
 
 import dataclasses
 import importlib.util
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +18,10 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from children import answered, in_child
 
-from pipelines.base.errors import UserError, run_command
+from pipelines.base.errors import run_command
+from pipelines.base.files import write_json
 
 SIDE = 512
 CLASSES = 21
@@ -199,18 +198,9 @@ def memory_mib(kind: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) // 1024
 
 
-def in_child(task: str, backend: str = "tensorflow", **arguments) -> dict:
-    """Runs one of this file's functions in a fresh interpreter."""
-    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": backend}
-    child = subprocess.run(
-        [sys.executable, __file__, "--child", task, json.dumps(arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **settings},
-    )
-    if child.returncode:
-        raise UserError(f"{task} {arguments} failed: {child.stderr.strip()[-1500:]}")
-    return json.loads(child.stdout.splitlines()[-1])
+def environment(backend: str = "tensorflow") -> dict[str, str]:
+    """The variables of a measurement."""
+    return {"TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": backend}
 
 
 def has(form: str) -> bool:
@@ -243,8 +233,8 @@ def compare(
         best = {}
         for _ in range(rounds):
             for form in usable:
-                backend = FORMS[form].get("backend", "tensorflow")
-                result = in_child("measure", backend, form=form, size=size, steps=steps)
+                variables = environment(FORMS[form].get("backend", "tensorflow"))
+                result = in_child("measure", variables, form=form, size=size, steps=steps)
                 print(f"{form}, batch {size}: {result['seconds']:.2f} s a step", file=sys.stderr)
                 if form not in best or result["seconds"] < best[form]["seconds"]:
                     best[form] = result
@@ -260,8 +250,10 @@ def compare(
     for form in sorted(set(forms) - set(usable)):
         print(f"{form}: not installed, left out")
     print(table(rows), end="")
-    added = in_child("fit", steps=2 * steps, rounds=rounds) if fit else None
-    if added:
+    added = None
+    if fit:
+        turns = dict(steps=2 * steps, rounds=rounds)
+        added = in_child("fit_beside_the_step", environment(), **turns)
         percent = 100 * (added["fit_seconds"] / added["bare_seconds"] - 1)
         print(
             f"a step within `fit` takes {added['fit_seconds']:.3f} s and alone "
@@ -269,7 +261,7 @@ def compare(
             "images)"
         )
     if json_file:
-        json_file.write_text(json.dumps({"steps": rows, "fit": added}, indent=2) + "\n")
+        write_json(json_file, {"steps": rows, "fit": added})
 
 
 def table(rows: list[dict]) -> str:
@@ -294,12 +286,8 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     """Entry point of the command."""
-    if sys.argv[1:2] == ["--child"]:
-        task, arguments = sys.argv[2], json.loads(sys.argv[3])
-        result = measure(**arguments) if task == "measure" else fit_beside_the_step(**arguments)
-        print("\n" + json.dumps(result))
-        return
-    tyro.cli(compare, prog="python benchmarks/training.py")
+    if not answered(measure=measure, fit_beside_the_step=fit_beside_the_step):
+        tyro.cli(compare, prog="python benchmarks/training.py")
 
 
 if __name__ == "__main__":

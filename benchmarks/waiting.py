@@ -7,7 +7,6 @@ the steps after the first ones, and adds up what the trace gives for `IteratorGe
 place where a step waits for the input pipeline.
 """
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from gcn_keras.recipes import command_line
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UserError, run_command
+from pipelines.base.files import write_json
 
 WARM_UP = 5
 WAITING = "IteratorGetNextOp::DoCompute"
@@ -102,7 +102,7 @@ def measure(
         f"{row['waiting_percent']:.2f} % of it waiting for data ({steps - 1} steps)"
     )
     if json_file:
-        json_file.write_text(json.dumps(row, indent=2) + "\n")
+        write_json(json_file, row)
 
 
 def main() -> None:

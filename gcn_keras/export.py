@@ -14,11 +14,11 @@ from gcn_keras.deployment.deployable import (
     check_most_pixels,
     check_precision,
 )
-from gcn_keras.deployment.forms import Format, export_model
+from gcn_keras.deployment.forms import Format, export_model, path_of
 from pipelines import datasets
 from pipelines.base import extras
 from pipelines.base.errors import UsageError, UserError, as_options, run_command
-from pipelines.base.files import check_target, write_json
+from pipelines.base.files import check_folder, check_target, write_json
 
 
 def export(
@@ -30,7 +30,7 @@ def export(
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
     split: str | None = None,
     budget: float | None = None,
-    most_pixels: int = MOST_PIXELS,
+    most_pixels: int | None = None,
     precision: Precision = "float32",
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
 ) -> None:
@@ -45,7 +45,7 @@ def export(
             with names and colours of the classes beside each.
         formats: What to write.
         size: Height and width of the images that TFLite files take, for good; the other
-            formats take any size, and are timed and warmed up with this one.
+            formats take what the model takes, and are timed and warmed up with this size.
         dataset: Prepared data set of the model's classes to measure on; an int8 model is
             calibrated with its split train.
         data_dir: Where prepared data sets live.
@@ -53,19 +53,24 @@ def export(
         budget: How many points of mean IoU int8 may lose: sensitive layers stay in float until it
             fits, or nothing is written.
         most_pixels: Pixels that a SavedModel's serve_bytes takes in one request, all its images
-            together: what bounds a server's memory, see serving/README.md.
+            together; 67,108,864 if not given. It bounds a server's memory, see serving/README.md.
         precision: Number type of a SavedModel's weights and of what it computes: bfloat16 is half
             the size, and faster on CPUs that have units for it.
         json_file: Write the figures here, too.
     """
     formats = tuple(dict.fromkeys(formats))
     _check_options(formats, size, dataset, split, budget)
+    if "savedmodel" not in formats and most_pixels is not None:
+        raise UsageError("--most-pixels is about a server: add savedmodel to --formats")
+    most_pixels = MOST_PIXELS if most_pixels is None else most_pixels
     with as_options():
-        check_most_pixels(most_pixels, size or WARM_UP_SIZE)
+        if "savedmodel" in formats:
+            check_most_pixels(most_pixels, size or WARM_UP_SIZE)
         check_precision(precision, formats)
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
-    check_target(json_file, "--json")
+    check_folder(out)
+    _check_json(json_file, model, out, formats)
     if dataset:
         datasets.check_prepared(dataset, data_dir)
     prepared = datasets.load(dataset, data_dir) if dataset else None
@@ -104,6 +109,19 @@ def _check_options(formats, size, dataset, split, budget) -> None:
         extras.check("onnx needs", "tf2onnx", "onnxruntime")
     if any(kind.startswith("tflite") for kind in formats):
         extras.check("TFLite needs", "ai_edge_litert")
+
+
+def _check_json(json_file, model, out, formats) -> None:
+    """Refuses figures over the model, or over what is to be written."""
+    if json_file is None:
+        return
+    file = json_file.resolve()
+    written = [path_of(kind, out).resolve() for kind in formats if kind != "savedmodel"]
+    written += [path.with_suffix(".json") for path in written]
+    if file in (model.resolve(), *written):
+        raise UsageError(f"--json {json_file} would be written over: name another file")
+    if file.parent != out.resolve():  # which the export makes
+        check_target(json_file, "--json")
 
 
 def main() -> None:

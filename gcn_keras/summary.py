@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from gcn_keras.inference.padding import STRIDE
+from gcn_keras.inference.padding import padded_size
 from gcn_keras.models import backbones
 from gcn_keras.recipes.checks import check_block
 from pipelines.base.errors import ArgumentError, UserError, as_options, run_command
@@ -54,7 +54,7 @@ def summary(
     from gcn_keras.models.gcn import gcn
 
     network = gcn(**given) if model is None else load_any_model(model)
-    height, width = (-(-side // STRIDE) * STRIDE for side in size)
+    height, width = padded_size(size)
     _check_input(model, network.input_shape, (height, width))
     try:
         blocks = costs.blocks(network, height, width)

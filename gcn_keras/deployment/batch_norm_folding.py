@@ -11,21 +11,24 @@ def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
 
     A batch norm that follows a convolution, plain or depthwise, and is all that reads it, is taken
     into the convolution's kernel and bias; the outputs are those of the model at inference, up to
-    rounding. Other batch norms stay, as do those inside of models that are layers of this one.
+    rounding. Other batch norms stay. Functional models that are layers of this one are copied
+    likewise.
 
     Args:
         model: a functional model. It is left as it is, and shares nothing with the copy.
-        dtype: of the copy's weights and of what it computes; models that are layers keep theirs.
+        dtype: of the copy's weights and of what it computes.
 
     Returns:
         A functional model, not compiled, in which the layers that are left keep their names.
     """
-    # Without what `compile` added.
-    model = keras.Model(model.input, model.output, name=model.name)
+    # Without what `compile` added; of a Sequential, a functional one.
+    model = keras.Model(_structure(model, "input"), _structure(model, "output"), name=model.name)
     pairs = _foldable(model)
     convolutions = set(pairs.values())
 
     def copy(layer):
+        if _is_functional(layer):
+            return fold_batch_norm(layer, dtype)
         config = layer.get_config()
         if "dtype" in config:  # models that are layers have none
             config["dtype"] = dtype  # trained in mixed precision or not
@@ -39,13 +42,24 @@ def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
         return layer(*args, **kwargs)
 
     folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    values = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+    own = [layer for layer in model.layers if layer.weights and not _is_functional(layer)]
+    values = {layer.name: layer.get_weights() for layer in own}
     for batch_norm, convolution in pairs.items():
         values[convolution] = _fold(model.get_layer(convolution), model.get_layer(batch_norm))
     for layer in folded.layers:
-        if layer.weights:
+        if layer.name in values:
             set_weights(layer, values[layer.name])
     return folded
+
+
+def _is_functional(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.Model) and bool(getattr(layer, "inputs", None))
+
+
+def _structure(model: keras.Model, side: str):
+    if isinstance(model, keras.Sequential):  # whose `input` would be that of its last call
+        return getattr(model, f"{side}s")[0]
+    return getattr(model, side)
 
 
 def _foldable(model) -> dict[str, str]:

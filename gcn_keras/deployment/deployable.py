@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.padding import STRIDE
+from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
 from gcn_keras.inference.serving_client import REQUEST_PIXELS
 from pipelines.base.errors import ArgumentError
@@ -33,8 +33,8 @@ def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
     Raises:
         ArgumentError: naming the limit that is needed.
     """
-    height, width = (-(-side // STRIDE) * STRIDE for side in size)
-    half = -(-(size[0] // 2 + 1) // STRIDE) * STRIDE
+    height, width = padded_size(size)
+    half, _ = padded_size((size[0] // 2 + 1, size[1]))
     if most_pixels < (height + half) * width:
         raise ArgumentError(
             "most_pixels",

@@ -15,10 +15,11 @@ from gcn_keras.deployment.deployable import (
     Deployable,
     check_precision,
 )
-from gcn_keras.inference.padding import pad_with_mean
+from gcn_keras.inference.failures import naming_failed_model
+from gcn_keras.inference.padding import pad_with_mean, padded_size
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, printable
-from pipelines.base.files import replacing
+from pipelines.base.files import make_folder, replacing
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -34,6 +35,7 @@ ENDINGS = {
 REPRESENTATIVE = 100  # images from which the ranges of an int8 model are measured
 _COMPARED_SIZE = (256, 256)  # where no other size is asked for
 _COMPARED_SECONDS = 3
+_TOLERANCE = 0.01  # of the largest score: rounding in a hundred layers is far below it
 
 
 def export_file(model: Path, out: Path, formats: Sequence[Format] = ("savedmodel",)) -> list[str]:
@@ -64,7 +66,8 @@ def export_model(
             the folder's name and `ENDINGS`, with names and colours of the classes beside each.
         formats: what to write.
         size: height and width of the images that TFLite files take, if the model takes more than
-            one; the other forms take any size, and are timed and warmed up with this one.
+            one; the other forms take what the model takes, and are timed and warmed up with this
+            size.
         dataset: what every form is measured on, and calibrates "tflite-int8" with its split
             train; None measures nothing.
         split: to measure on; None for val or validation.
@@ -79,8 +82,9 @@ def export_model(
     Raises:
         ValueError: the model comes from no file; int8 without a data set; a format that has not
             the model's precision.
-        UserError: TFLite without a size, for a model of any; no int8 model keeps within the
-            budget; something cannot be converted, read or written.
+        UserError: TFLite without a size, for a model of any; a size beyond the model's; a file
+            of another model would share its legend; no int8 model keeps within the budget;
+            something cannot be converted, read or written.
     """
     import tensorflow as tf
 
@@ -91,14 +95,15 @@ def export_model(
         note_emulation()
     figures: dict = {"model": str(deployable.file)}
     size = _size_of_files(deployable.network, formats, size)
+    _check_neighbours(deployable, out, formats)
     split = dataset.validation_split(split) if dataset else ""
     figures["graph"] = compare(deployable, size)
     say(graph_table(figures["graph"]))
     try:
         contents = {
-            kind: _tflite(deployable, kind, size, dataset, split, budget, say)
+            kind: _content(deployable, kind, size, dataset, split, budget, say)
             for kind in formats
-            if kind.startswith("tflite")
+            if kind != "savedmodel"
         }
         files = _write(deployable, out, formats, contents, size, most_pixels, say)
         if dataset:
@@ -106,20 +111,49 @@ def export_model(
             figures |= {"dataset": dataset.name, "split": split, "formats": rows}
             say(printable(f"\n{dataset.name}, split {split}\n\n{markdown(rows)}"))
     except tf.errors.OpError as error:
-        name = dataset.name if dataset else None
-        raise UserError(f"{name!r} cannot be read: {error.message}") from error
+        if dataset is None:
+            raise UserError(f"{deployable.file} cannot be exported: {error.message}") from error
+        raise UserError(f"{dataset.name!r} cannot be read: {error.message}") from error
     return figures
 
 
 def _size_of_files(network, formats, size) -> tuple[int, int] | None:
-    if size is not None or not any(name.startswith("tflite") for name in formats):
+    _, *fixed, _ = network.input_shape
+    if size is not None:
+        most = padded_size(size, fixed)
+        if any(side > limit for side, limit in zip(size, most, strict=True)):
+            raise UsageError.naming(
+                f"{{size}} {size[0]} {size[1]} is beyond what the model takes, images of at most "
+                f"{most[0]}x{most[1]}"
+            )
         return size
-    _, height, width, _ = network.input_shape
-    if None in (height, width):
+    if None not in fixed:
+        return fixed[0], fixed[1]
+    if any(name.startswith("tflite") for name in formats):
         raise UsageError.naming(
             "TFLite files take images of one size, and this model takes any: name it by {size} H W"
         )
-    return height, width
+    return None
+
+
+def path_of(kind: Format, out: Path) -> Path:
+    """Where a form that is a file lies; its legend lies beside it, as `.json`."""
+    return out / f"{out.resolve().name}{ENDINGS[kind]}"
+
+
+def _check_neighbours(deployable, out, formats) -> None:
+    """Refuses to give a file of an earlier export, which stays, the legend of another model."""
+    shared: tuple[Format, Format] = "tflite", "onnx"
+    for kind, other in (shared, shared[::-1]):
+        path = path_of(other, out)
+        if kind not in formats or other in formats or not path.is_file():
+            continue
+        legend = path.with_suffix(".json")
+        if legend.is_file() and legend.read_text() != deployable.legend.json:
+            raise UserError.naming(
+                f"{legend} has the classes of {path}, and this model has others: give another "
+                "{out}"
+            )
 
 
 def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
@@ -129,6 +163,10 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
         deployable: a model from a file.
         size: of the image whose time is taken; None for one of 256×256.
 
+    Raises:
+        UserError: the model fails on the image, gives no scores of its size, or the deployed graph
+            gives others.
+
     Returns:
         `training` and `deployed`, each with `layers`, `operations` of the graph, `parameters`,
         `mib` (of the file; of the graph with its weights) and `ms`, the median time of an image;
@@ -136,12 +174,15 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
     """
     import tensorflow as tf
 
-    from gcn_keras.deployment.graphs import logits_graph
+    from gcn_keras.deployment.graphs import logits_graph, noise
 
-    functions = logits_graph(deployable.network), deployable.graph
     height, width = size or _COMPARED_SIZE
-    pixels = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
-    times = _times(functions, tf.constant(pixels, tf.uint8))
+    pixels = tf.constant(noise(height, width))
+    with naming_failed_model(deployable.file, height, width):
+        _check_scores(deployable, height, width)
+        functions = logits_graph(deployable.network), deployable.graph
+        _check_same(deployable, *(function(pixels).numpy() for function in functions))
+        times = _times(functions, pixels)
     models = deployable.network, deployable.folded
     weights = sum(v.dtype.size * v.shape.num_elements() for v in deployable.graph.variables)
     sizes = deployable.file.stat().st_size, weights + functions[1].graph.as_graph_def().ByteSize()
@@ -160,32 +201,64 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
     return {"training": training, "deployed": deployed, **sides, "speed_ratio": ratio}
 
 
+def _check_scores(deployable, height, width) -> None:
+    """Refuses a model that has not a score for each pixel."""
+    import keras
+
+    sides = padded_size((height, width), deployable.network.input_shape[1:3])
+    image = keras.KerasTensor((1, *sides, 3))
+    given = deployable.network.compute_output_spec(image).shape[1:3]
+    if given != sides:
+        raise UserError(
+            f"{deployable.file} gives {given[0]}x{given[1]} scores for an image of "
+            f"{sides[0]}x{sides[1]}: a segmentation model has one for each pixel"
+        )
+
+
+def _check_same(deployable, expected: np.ndarray, found: np.ndarray) -> None:
+    """Refuses a deployed graph whose scores are not the model's, where both are in float32."""
+    models = deployable.network, deployable.folded
+    if any(layer.compute_dtype != "float32" for model in models for layer in model.layers):
+        return
+    difference, scale = np.abs(found - expected).max(), np.abs(expected).max()
+    if not difference <= _TOLERANCE * scale:
+        raise UserError(
+            f"{deployable.file} cannot be deployed: its graph without batch norms gives scores "
+            f"that are up to {difference:.3g} off, where the model's go to {scale:.3g}; a layer of "
+            "the model computes with something that is none of its weights"
+        )
+
+
 def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[Path]:
-    """Writes what was asked for, TFLite's contents being there; tells what lies where."""
+    """Writes what was asked for, the contents of files being there; tells what lies where."""
     from gcn_keras.deployment import saved_model
     from gcn_keras.deployment.quantization import mib_of
-    from gcn_keras.deployment.tflite_file import with_legend
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot export to {out}: {error.strerror}") from error
+    make_folder(out)
     written = []
     for kind in formats:
         if kind == "savedmodel":
             warm_up = size or WARM_UP_SIZE
             path = saved_model.export_saved_model(deployable, out, warm_up, most_pixels)
         else:
-            path = out / f"{out.resolve().name}{ENDINGS[kind]}"
+            path = path_of(kind, out)
+            with replacing(path) as temporary:
+                temporary.write_bytes(contents[kind])
             deployable.legend.write(path.with_suffix(".json"))
-            if kind == "onnx":
-                saved_model.export_onnx(deployable, path)
-            else:
-                with replacing(path) as temporary:
-                    temporary.write_bytes(with_legend(contents[kind], deployable.legend))
         written.append(path)
         say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written
+
+
+def _content(deployable, kind, size, dataset, split, budget, say) -> bytes:
+    """Of a form that is a file, its legend inside."""
+    from gcn_keras.deployment.onnx_file import onnx_content
+    from gcn_keras.deployment.tflite_file import with_legend
+
+    if kind == "onnx":
+        return onnx_content(deployable)
+    content = _tflite(deployable, kind, size, dataset, split, budget, say)
+    return with_legend(content, deployable.legend)
 
 
 def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from gcn_keras.inference.padding import STRIDE
+from pipelines.base.checked import checked
 from pipelines.base.imagenet import MEAN_RGB
 
 IMAGES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
@@ -16,29 +17,49 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """The graph from images, uint8 `[B, H, W, 3]` of any size, to logits, float32 `[B, H, W, C]`.
 
     Args:
-        model: Keras model from images, whose sides are multiples of `STRIDE`, to logits. The
-            caller must keep it: the graph refers to its variables, but does not keep them.
+        model: Keras model from images to logits; of any sides that are multiples of `STRIDE`, or
+            of fixed ones, which smaller images are padded to and larger ones refused. The caller
+            must keep it: the graph refers to its variables, but does not keep them.
     """
+    fixed = model.input_shape[1:3]
 
     @tf.function(input_signature=[IMAGES])
     def logits(images):
         shape = tf.shape(images)
-        padded = pad_to_stride(images, tf.unstack(shape[:3]))
+        sizes = tf.unstack(shape[:3])
+        for side, most in zip(sizes[1:], fixed, strict=True):
+            if most is not None:
+                limit = "x".join(str(own or "any") for own in fixed)
+                message = f"the model takes images of at most {limit}, and one has a side of"
+                images = checked(images, side <= most, message, side)
+        padded = pad(images, sizes, fixed)
         logits = model(padded, training=False)[:, : shape[1], : shape[2]]
         return tf.cast(logits, tf.float32)
 
     return logits.get_concrete_function()
 
 
-def pad_to_stride(images: tf.Tensor, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Pads `[B, H, W, 3]`, RGB 0…255 of any number type, as `inference.padding.pad_to_stride`.
+def labels_of(logits: tf.Tensor) -> tf.Tensor:
+    """Logits `[B, H, W, C]` to labels, uint8 `[B, H, W]`."""
+    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    """An image on which graphs are compared: uint8 `[1, H, W, 3]`, always the same."""
+    return np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.uint8)
+
+
+def pad(
+    images: tf.Tensor, shape: Sequence[int | tf.Tensor], fixed: Sequence[int | None]
+) -> tf.Tensor:
+    """Pads `[B, H, W, 3]`, RGB 0…255 of any number type, to `inference.padding.padded_size`.
 
     `shape` is B, H and W: numbers where the graph has one size, else tensors.
     """
     sizes, mean = [*shape, 3], np.rint(MEAN_RGB).astype(images.dtype.as_numpy_dtype)
-    for axis in (1, 2):
+    for axis, own in ((1, fixed[0]), (2, fixed[1])):
         # Of no negative number: ONNX Runtime has another sign for the rest of those.
-        more = (STRIDE - sizes[axis] % STRIDE) % STRIDE
+        more = own - sizes[axis] if own else (STRIDE - sizes[axis] % STRIDE) % STRIDE
         if isinstance(more, int) and more == 0:
             continue
         # Rows or columns of pixels: `tf.pad` has one value for all three channels. Where there is

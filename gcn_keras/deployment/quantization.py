@@ -211,7 +211,13 @@ def _with_file(content: bytes, use: Callable):
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.tflite")
-        path.write_bytes(content)
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise UserError(
+                f"{tempfile.gettempdir()} cannot be written: {error.strerror}; TMPDIR names "
+                "another folder for temporary files"
+            ) from error
         return use(TFLiteSegmenter(path).segment)
 
 

@@ -1,4 +1,4 @@
-"""Writes a model as TF Serving takes it, and its graph as an ONNX file."""
+"""Writes a model as TF Serving takes it."""
 
 import errno
 import shutil
@@ -10,27 +10,22 @@ import numpy as np
 import tensorflow as tf
 
 # Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
 from gcn_keras.deployment.deployable import (
     MOST_PIXELS,
     WARM_UP_SIZE,
     Deployable,
     check_most_pixels,
-    check_precision,
 )
-from gcn_keras.deployment.graphs import IMAGES, logits_graph
-from gcn_keras.inference.legend import FILE
+from gcn_keras.deployment.graphs import IMAGES, labels_of
 from gcn_keras.inference.padding import STRIDE
 from pipelines.base import extras
 from pipelines.base.checked import checked
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
-from pipelines.base.files import remove_leftovers, replacing, temporary_beside
+from pipelines.base.files import remove_leftovers, temporary_beside
 from pipelines.base.imagenet import MEAN_RGB
 from pipelines.base.progress import note
 
-ONNX_OPSET = 17
 _PNG = b"\x89PNG\r\n\x1a\n"
 _IMAGE = tf.TensorSpec(IMAGES.shape[1:], tf.uint8)
 
@@ -94,35 +89,6 @@ def export_saved_model(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def export_onnx(deployable: Deployable, path: str | Path) -> None:
-    """Writes an ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8
-    `[B, H, W]`; its metadata have the legend as JSON under labels.json.
-
-    Raises:
-        ArgumentError: the model is to be in bfloat16.
-        UserError: it cannot be written, or tf2onnx is not installed.
-    """
-    check_precision(deployable.precision, ("onnx",))
-    tf2onnx = extras.require("onnx needs", "tf2onnx")
-    graph = logits_graph(deployable.folded)
-    # tf2onnx makes inputs of what a graph has taken from outside and is no variable.
-    frozen = convert_variables_to_constants_v2(graph)
-
-    @tf.function(input_signature=[IMAGES])
-    def labels(images):
-        [logits] = frozen(images)
-        return {"labels": _labels(tf.ensure_shape(logits, graph.outputs[0].shape))}
-
-    content, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=ONNX_OPSET)
-    content.metadata_props.add(key=FILE, value=deployable.legend.json)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.SerializeToString())
-
-
-def _labels(logits) -> tf.Tensor:
-    return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
-
-
 def _write(deployable, size, most_pixels, folder) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "labels.json")
@@ -163,7 +129,7 @@ def _signatures(graph, legend, most_pixels) -> dict:
     def serving_default(images):
         logits = graph(images)
         return {
-            "labels": _labels(logits),
+            "labels": labels_of(logits),
             "scores": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
         }
 
@@ -184,14 +150,14 @@ def _signatures(graph, legend, most_pixels) -> dict:
 
         def together():
             images = tf.map_fn(decode_image, bytes, fn_output_signature=_IMAGE)
-            labels = _labels(graph(images))[..., None]
+            labels = labels_of(graph(images))[..., None]
             return tf.map_fn(tf.io.encode_png, labels, fn_output_signature=tf.string)
 
         # Padding the smaller ones to the largest would make a batch, too; but then an image's
         # labels near its borders would depend on the images that happen to come with it.
         def one_by_one():
             def label(encoded):
-                labels = _labels(graph(decode_image(encoded)[None]))
+                labels = labels_of(graph(decode_image(encoded)[None]))
                 return tf.io.encode_png(labels[0, :, :, None])
 
             # Each takes all cores already, and together they would take memory.

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gcn_keras.inference.padding import STRIDE
+from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.tflite_model import quiet_stderr
 from pipelines.base import extras
 from pipelines.base.errors import UserError
@@ -31,20 +31,21 @@ def make_converter(
     import tensorflow as tf
 
     from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
-    from gcn_keras.deployment.graphs import pad_to_stride
+    from gcn_keras.deployment.graphs import pad
     from gcn_keras.deployment.xnnpack import for_xnnpack
 
     extras.check("TFLite needs", "ai_edge_litert")
-    _check_size(model, size)
+    fixed, size = model.input.shape[1:3], (int(size[0]), int(size[1]))
+    _check_size(fixed, size)
     if any(layer.compute_dtype != "float32" for layer in model.layers):
         model = fold_batch_norm(model)  # a copy that computes in float32
 
     def segment(image):
         with tf.name_scope(PIXELS):
-            image = tf.cast(pad_to_stride(image, (1, *size)), tf.float32)
+            image = tf.cast(pad(image, (1, *size), fixed), tf.float32)
         logits = model(image, training=False)
         labels = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
-        if any(side % STRIDE for side in size):
+        if size != padded_size(size, fixed):
             labels = tf.slice(labels, (0, 0, 0), (1, *size))
         return {"labels": labels}
 
@@ -57,14 +58,14 @@ def make_converter(
     return converter
 
 
-def _check_size(model, size) -> None:
+def _check_size(fixed, size) -> None:
     height, width = size
     if min(size) < 1:
         raise UserError(f"the size must be at least 1x1, got {height}x{width}")
-    taken = model.input.shape[1:3]
-    if any(want not in (None, s + -s % STRIDE) for want, s in zip(taken, size, strict=True)):
+    most = padded_size(size, fixed)
+    if height > most[0] or width > most[1]:
         raise UserError(
-            f"the model takes images of {taken[0]}x{taken[1]} only, so it cannot be converted "
+            f"the model takes images of at most {most[0]}x{most[1]}, so it cannot be converted "
             f"for {height}x{width}"
         )
 

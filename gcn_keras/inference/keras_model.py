@@ -12,7 +12,7 @@ import numpy as np
 
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.failures import naming_failed_model
-from gcn_keras.inference.padding import pad_to_stride, pad_with_mean
+from gcn_keras.inference.padding import pad_with_mean, padded_size
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE
@@ -189,8 +189,7 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     height, width = images.shape[1:3]
     fixed = getattr(model, "input_shape", (None,) * 4)[1:3]
-    strided = pad_to_stride(images).shape[1:3]
-    sides = tuple(own or side for own, side in zip(fixed, strided, strict=True))
+    sides = padded_size((height, width), fixed)
     if height > sides[0] or width > sides[1]:
         raise UserError.naming(
             f"{model.name} takes images of at most {sides[0]}x{sides[1]}, got {height}x{width}: "

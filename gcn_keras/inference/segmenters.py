@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -91,9 +91,10 @@ class SavedModelSegmenter:
             raise UserError(f"{folder} cannot be loaded as a SavedModel: {error}") from error
         outputs = self._serve.structured_outputs
         inputs = self._serve.structured_input_signature[1]
-        given = {name: _form(each) for name, each in (inputs | outputs).items() if name in _SERVED}
-        if set(inputs) != {"images"} or given != _SERVED:
-            found = ", ".join(f"{name} ({_form(spec)})" for name, spec in (inputs | outputs).items())
+        given = {name: _form(spec) for name, spec in (inputs | outputs).items()}
+        served = {name: form for name, form in given.items() if name in _SERVED}
+        if set(inputs) != {"images"} or served != _SERVED:
+            found = ", ".join(f"{name} ({form})" for name, form in given.items())
             wanted = ", ".join(f"{name} ({form})" for name, form in _SERVED.items())
             raise UserError(
                 f"{folder} is no segmentation model of this project: its serving_default has "
@@ -109,7 +110,7 @@ class SavedModelSegmenter:
     def segment(self, images: np.ndarray) -> np.ndarray:
         return self._output(self._serve, "labels", images)
 
-    def _signature(self, name: str) -> Callable | None:
+    def _signature(self, name: str) -> Any:
         """A signature of this project; None where there is none, or another one of its name."""
         inputs, outputs = _OTHERS[name]
         found = self._saved.signatures.get(name)

@@ -20,7 +20,7 @@ import numpy as np
 
 from gcn_keras.inference.encoded_images import EncodedImage, GarbageError, decode_labels, encode
 from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.padding import STRIDE
+from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.serving_transports import (
     LABELS,
     LEGEND,
@@ -201,4 +201,4 @@ def _bytes_of(encoded: EncodedImage) -> int:
 
 def _pixels_of(encoded: EncodedImage) -> int:
     """As the network sees the image."""
-    return math.prod(-(-side // STRIDE) * STRIDE for side in (encoded.height, encoded.width))
+    return math.prod(padded_size((encoded.height, encoded.width)))

@@ -7,10 +7,10 @@ import keras
 
 
 def set_weights(layer: keras.Layer, values: Sequence[Any]) -> None:
-    """Gives a layer, or a model, its weights, and lets its layers derive what they keep beside them.
+    """Gives a layer, or a model, its weights, and what its layers derive from them.
 
-    Keras' own method leaves that out: a `Normalization` that has been adapted would go on with the
-    mean and the variance that it had before.
+    Keras' own method leaves the latter out: a `Normalization` that has been adapted would go on
+    with the mean and the variance that it had before.
 
     Args:
         layer: a built layer, or a model.

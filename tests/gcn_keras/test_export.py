@@ -1,6 +1,7 @@
 """The command `export`: what it refuses, what it writes, what it measures."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -178,12 +179,68 @@ class TestRefuses:
             export(models / "three.keras", tmp_path / "out", json_file=json_file)
         assert str(caught.value) == f"--json {json_file}: there is no folder {json_file.parent}"
 
+    @pytest.mark.parametrize("place", ["three.keras", "out/out.json", "out/out.tflite"])
+    def test_figures_over_what_is_needed(self, models, tmp_path, place):
+        model, json_file = tmp_path / "three.keras", tmp_path / place
+        shutil.copy(models / "three.keras", model)
+        with pytest.raises(UsageError) as caught:
+            export(model, tmp_path / "out", ("tflite",), (32, 40), json_file=json_file)
+        assert str(caught.value) == f"--json {json_file} would be written over: name another file"
+        assert names(tmp_path) == {"three.keras"}
+
+    def test_a_limit_of_pixels_is_a_servers(self, models, tmp_path):
+        with pytest.raises(UsageError, match="--most-pixels is about a server: add savedmodel"):
+            export(models / "three.keras", tmp_path / "out", ("tflite",), (8, 8), most_pixels=9999)
+
+    def test_a_size_beyond_the_models(self, models, tmp_path):
+        with pytest.raises(UsageError) as caught:
+            export(models / "fixed.keras", tmp_path / "out", size=(32, 65))
+        assert str(caught.value) == (
+            "--size 32 65 is beyond what the model takes, images of at most 32x64"
+        )
+
+    def test_scores_of_another_size(self, tmp_path):
+        x = keras.Input((None, None, 3))
+        model = tmp_path / "coarse.keras"
+        keras.Model(x, keras.layers.AveragePooling2D(4)(x)).save(model)
+        with pytest.raises(UserError) as caught:
+            export(model, tmp_path / "out", size=(60, 64))
+        assert str(caught.value) == (
+            f"{model} gives 16x16 scores for an image of 64x64: a segmentation model has one for "
+            "each pixel"
+        )
+        assert names(tmp_path) == {"coarse.keras"}
+
+    def test_a_model_that_fails_on_the_size(self, tmp_path):
+        """Its coarsest map, of stride 64, does not fit to what it is added to."""
+        x = keras.Input((None, None, 3))
+        y = keras.layers.UpSampling2D(64)(keras.layers.Conv2D(3, 1, 64, padding="same")(x))
+        model = tmp_path / "deep.keras"
+        keras.Model(x, keras.layers.Add()([x, y])).save(model)
+        with pytest.raises(UserError, match=f"^{model} fails on an image of 96x64: "):
+            export(model, tmp_path / "out", size=(96, 64))
+
+    def test_another_legend_beside_an_older_file(self, models, tmp_path):
+        out = tmp_path / "two"
+        out.mkdir()
+        (out / "two.tflite").write_bytes(b"older")
+        Legend.unnamed(4).write(out / "two.json")
+        pytest.importorskip("tf2onnx")
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", out, ("onnx",))
+        assert str(caught.value) == (
+            f"{out / 'two.json'} has the classes of {out / 'two.tflite'}, and this model has "
+            "others: give another --out"
+        )
+        assert names(out) == {"two.tflite", "two.json"}
+
     @pytest.mark.slow
     def test_a_folder_that_is_a_file(self, models, tmp_path):
         (tmp_path / "file").write_text("mine")
         with pytest.raises(UserError) as caught:
             export(models / "three.keras", tmp_path / "file")
-        assert str(caught.value) == f"cannot export to {tmp_path / 'file'}: File exists"
+        file = tmp_path / "file"
+        assert str(caught.value) == f"cannot write to {file}: {file}: Not a directory"
         assert (tmp_path / "file").read_text() == "mine"
 
     @pytest.mark.slow
@@ -405,6 +462,39 @@ class TestParts:
         np.testing.assert_array_equal(
             session.run(["labels"], {"images": image})[0], image.argmax(axis=-1)
         )
+
+    @pytest.mark.parametrize(
+        ("last", "options", "says"),
+        [
+            (keras.layers.Conv2D, {"kernel_size": 3, "groups": 2}, "ONNX Runtime says '"),
+            # Its last row and its last column are the bias alone: 159 of 6,144 pixels.
+            (
+                keras.layers.Conv2DTranspose,
+                {"kernel_size": 1, "strides": 2},
+                "ONNX Runtime labels 2.6 % of an image otherwise than TensorFlow",
+            ),
+        ],
+        ids=["groups", "transposed"],
+    )
+    def test_what_onnx_cannot(self, tmp_path, last, options, says):
+        """Nothing is written, and what is there stays."""
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+        x = keras.Input((None, None, 3))
+        strides = options.get("strides", 1)
+        y = keras.layers.Conv2D(4, 3, strides=strides, padding="same")(x)
+        layer = last(4, padding="same", **options)
+        model = tmp_path / "model.keras"
+        network = keras.Model(x, layer(y))
+        layer.bias.assign([0, 1, 0, 0])
+        network.save(model)
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "out.onnx").write_bytes(b"older")
+        with pytest.raises(UserError) as caught:
+            export(model, out, ("savedmodel", "onnx"))
+        assert str(caught.value).startswith(f"onnx cannot be made: {says}")
+        assert names(out) == {"out.onnx"}
 
     def test_onnx_is_measured(self, models, data_dir, tmp_path, capsys):
         pytest.importorskip("tf2onnx")

@@ -290,3 +290,27 @@ def test_needs_no_tensorflow():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_model_that_is_a_layer_is_folded_too(kind):
+    """A convolution with its batch norm, twice: inside and outside."""
+    parts = [layers.Conv2D(4, 3, padding="same", use_bias=False), layers.BatchNormalization()]
+    if kind == "sequential":
+        inner = keras.Sequential([keras.Input((None, None, 3)), *parts])
+    else:
+        x = keras.Input((None, None, 3))
+        inner = keras.Model(x, parts[1](parts[0](x)))
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, layers.BatchNormalization()(layers.Conv2D(2, 1)(inner(x))))
+    statistics = np.random.default_rng(0).uniform(0.5, 1.5, (4, 4))
+    parts[1].set_weights(statistics)
+    model.layers[-1].set_weights(statistics[:, :2])
+    folded = fold_batch_norm(model)
+    [copy] = [layer for layer in folded.layers if isinstance(layer, keras.Model)]
+    assert batch_norms(folded) == batch_norms(copy) == []
+    np.testing.assert_allclose(
+        outputs(folded, image(1, 8, 8)), outputs(model, image(1, 8, 8)), rtol=1e-4, atol=1e-3
+    )
+    shorter = fold_batch_norm(model, "bfloat16")
+    assert {weight.dtype for weight in shorter.weights} == {"bfloat16"}

@@ -10,7 +10,8 @@ import tensorflow as tf
 from gcn_keras import gcn, segment
 from gcn_keras.deployment import batch_norm_folding, forms, graphs, tflite
 from gcn_keras.deployment.deployable import Deployable
-from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
+from gcn_keras.deployment.onnx_file import export_onnx
+from gcn_keras.deployment.saved_model import export_saved_model
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines.base.errors import UserError

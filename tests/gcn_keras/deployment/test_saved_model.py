@@ -24,8 +24,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 from gcn_keras import gcn, load_image, segment
 from gcn_keras.deployment import saved_model
 from gcn_keras.deployment.deployable import Deployable
-from gcn_keras.deployment.saved_model import export_onnx, export_saved_model
+from gcn_keras.deployment.onnx_file import export_onnx
+from gcn_keras.deployment.saved_model import export_saved_model
 from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.inference.keras_model import predict_logits
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.onnx_model import OnnxSegmenter
 from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
@@ -607,3 +609,41 @@ class TestOnnx:
             images = picture(*shape)
             [labels] = session.run(["labels"], {"images": images})
             np.testing.assert_array_equal(labels, segment(network, images))
+
+
+class TestFixedSize:
+    """A model of 48×64, whose scores hang on what it is padded to."""
+
+    @pytest.fixture(scope="class")
+    def model(self):
+        keras.utils.set_random_seed(0)
+        x = keras.Input((48, 64, 3))
+        return keras.Model(x, keras.layers.Conv2D(3, 31, padding="same")(x))
+
+    @pytest.fixture(scope="class")
+    def segmenter(self, model, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("fixed")
+        export_saved_model(Deployable(model, LEGEND), folder, (48, 64))
+        return open_segmenter(folder)
+
+    @pytest.mark.parametrize("size", [(48, 64), (30, 64), (33, 5)])
+    def test_smaller_images_are_padded_to_it(self, model, segmenter, size):
+        images = picture(1, *size)
+        np.testing.assert_allclose(
+            segmenter.logits(images), predict_logits(model, images), rtol=1e-3, atol=1e-2
+        )
+
+    def test_larger_ones_are_refused(self, segmenter):
+        with pytest.raises(UserError, match="fails on an image of 48x65: .*at most 48x64, and one"):
+            segmenter.segment(picture(1, 48, 65))
+
+    def test_its_warm_up_requests_are_answered(self, segmenter, model):
+        from gcn_keras.deployment.saved_model import _warm_up_requests
+
+        pytest.importorskip("tensorflow_serving")
+        signatures = segmenter._saved.signatures
+        for log in _warm_up_requests((48, 64)):
+            request = log.predict_log.request
+            [(name, value)] = request.inputs.items()
+            answer = signatures[request.model_spec.signature_name]
+            assert answer(**{name: tf.constant(tf.make_ndarray(value))})

@@ -1,0 +1,44 @@
+"""Measurements in processes of their own, so that none finds what another has left in memory."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.base.errors import UserError
+
+_CHILD = "--child"
+
+
+def in_child(task: str, environment: dict[str, str] | None = None, **arguments: Any) -> Any:
+    """Runs a task of the script that is running in a fresh interpreter, and gives its result.
+
+    Args:
+        task: one of those that the script gives to `answered`.
+        environment: variables for it, beside those of this process.
+        arguments: of the task; what JSON does not know is passed as a string.
+
+    Raises:
+        UserError: the task failed; with the end of its messages.
+    """
+    child = subprocess.run(
+        [sys.executable, sys.argv[0], _CHILD, task, json.dumps(arguments, default=str)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})},
+    )
+    if child.returncode:
+        raise UserError(f"{task} {arguments} failed: {child.stderr.strip()[-1500:]}")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def answered(**tasks: Callable) -> bool:
+    """Whether this process is a child of `in_child`; then its task has been done."""
+    if sys.argv[1:2] != [_CHILD]:
+        return False
+    task, arguments = sys.argv[2:]
+    result = tasks[task](**json.loads(arguments))
+    print("\n" + json.dumps(result))  # whatever the task has printed, a line of its own
+    return True

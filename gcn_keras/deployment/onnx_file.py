@@ -1,0 +1,78 @@
+"""ONNX files, by tf2onnx (extras group `onnx`)."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from gcn_keras.deployment.deployable import Deployable, check_precision
+from gcn_keras.deployment.graphs import IMAGES, labels_of, logits_graph, noise
+from gcn_keras.inference.legend import FILE
+from pipelines.base import extras
+from pipelines.base.damage import reason_of
+from pipelines.base.errors import UserError
+from pipelines.base.files import replacing
+
+OPSET = 17
+_CHECKED_SIZE = (64, 96)
+_TOLERANCE = 0.005  # of the labels: scores that nearly agree are few, a wrong row is more
+
+
+def export_onnx(deployable: Deployable, path: str | Path) -> None:
+    """Writes an ONNX file, see `onnx_content`; a UserError if it cannot be written."""
+    content = onnx_content(deployable)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def onnx_content(deployable: Deployable) -> bytes:
+    """An ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8 `[B, H, W]`;
+    its metadata have the legend as JSON under labels.json.
+
+    ONNX Runtime labels an image with it, as the converter does not tell of all that it cannot.
+
+    Raises:
+        ArgumentError: the model is to be in bfloat16.
+        UserError: it cannot be converted, ONNX Runtime gives other labels than TensorFlow, or one
+            of both converters is not installed.
+    """
+    check_precision(deployable.precision, ("onnx",))
+    tf2onnx = extras.require("onnx needs", "tf2onnx")
+    graph = logits_graph(deployable.folded)
+    # tf2onnx makes inputs of what a graph has taken from outside and is no variable.
+    frozen = convert_variables_to_constants_v2(graph)
+
+    @tf.function(input_signature=[IMAGES])
+    def labels(images):
+        [logits] = frozen(images)
+        return {"labels": labels_of(tf.ensure_shape(logits, graph.outputs[0].shape))}
+
+    try:
+        model, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=OPSET)
+    except Exception as error:  # tf2onnx's have no common base
+        raise UserError(f"onnx cannot be made: tf2onnx says {reason_of(error)!r}") from error
+    model.metadata_props.add(key=FILE, value=deployable.legend.json)
+    content = model.SerializeToString()
+    _check(content, deployable)
+    return content
+
+
+def _check(content: bytes, deployable: Deployable) -> None:
+    onnxruntime = extras.require("onnx needs", "onnxruntime")
+    fixed = deployable.network.input_shape[1:3]
+    images = noise(*(own or side for own, side in zip(fixed, _CHECKED_SIZE, strict=True)))
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        [found] = session.run(["labels"], {"images": images})
+    except Exception as error:  # nor have ONNX Runtime's
+        raise UserError(f"onnx cannot be made: ONNX Runtime says {reason_of(error)!r}") from error
+    expected = labels_of(deployable.graph(tf.constant(images))).numpy()
+    wrong = float(np.mean(found != expected))
+    if wrong > _TOLERANCE:
+        raise UserError(
+            f"onnx cannot be made: ONNX Runtime labels {100 * wrong:.1f} % of an image otherwise "
+            "than TensorFlow; a layer of the model is converted wrongly"
+        )
