@@ -105,10 +105,21 @@ def build(backbone: Backbone, x: keras.KerasTensor, weights: str | None = None) 
         max(i for i, layer in enumerate(layers) if layer.name.startswith(beginning))
         for beginning in network.stages
     ]
-    pyramid = {f"P{level}": layers[end].output for level, end in enumerate(ends, 2)}
+    pyramid = {f"P{level}": _output(model, layers[end]) for level, end in enumerate(ends, 2)}
     if not backbone.blocks:
         _name_by_stage(layers, ends)
     return pyramid
+
+
+def _output(model: keras.Model, layer: keras.layers.Layer) -> keras.KerasTensor:
+    """What a stage gives that ends with a layer, and with the operations after it that are none:
+    ConvNeXt adds what comes into a block to what the block's last layer gives."""
+    output = layer.output
+    for operation in model.operations[model.operations.index(layer) + 1 :]:
+        if isinstance(operation, keras.layers.Layer):
+            break
+        output = operation.output
+    return output
 
 
 def _own_layers(model: keras.Model) -> list[keras.layers.Layer]:

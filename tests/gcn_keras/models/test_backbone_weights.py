@@ -17,14 +17,33 @@ from pipelines.base.errors import UserError, as_options
 PAGE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 RESNET = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 slow = pytest.mark.slow
+# Of each: where it lies, and the layers that P2, P3 and P4 go into in Keras' network.
 FAMILIES = [
-    pytest.param("resnet50", "ResNet50", "resnet", marks=slow),
-    ("mobilenet_v2", "MobileNetV2", "mobilenet_v2"),
-    ("mobilenet_v3_large", "MobileNetV3Large", "mobilenet_v3"),
-    ("mobilenet_v3_small", "MobileNetV3Small", "mobilenet_v3"),
-    pytest.param("efficientnet_v2_b0", "EfficientNetV2B0", "efficientnet_v2", marks=slow),
-    pytest.param("efficientnet_v2_b3", "EfficientNetV2B3", "efficientnet_v2", marks=slow),
-    pytest.param("convnext_tiny", "ConvNeXtTiny", "convnext", marks=slow),
+    pytest.param("resnet50", "ResNet50", "resnet", "conv{}_block1_1_conv", "345", marks=slow),
+    ("mobilenet_v2", "MobileNetV2", "mobilenet_v2", "block_{}_expand", ("3", "6", "13")),
+    (
+        *("mobilenet_v3_large", "MobileNetV3Large", "mobilenet_v3"),
+        *("expanded_conv_{}_expand", ("3", "6", "12")),
+    ),
+    (
+        *("mobilenet_v3_small", "MobileNetV3Small", "mobilenet_v3"),
+        *("expanded_conv_{}_expand", "138"),
+    ),
+    pytest.param(
+        *("efficientnet_v2_b0", "EfficientNetV2B0", "efficientnet_v2"),
+        *("block{}a_expand_conv", "346"),
+        marks=slow,
+    ),
+    pytest.param(
+        *("efficientnet_v2_b3", "EfficientNetV2B3", "efficientnet_v2"),
+        *("block{}a_expand_conv", "346"),
+        marks=slow,
+    ),
+    pytest.param(
+        *("convnext_tiny", "ConvNeXtTiny", "convnext"),
+        *("convnext_tiny_downsampling_block_{}", "012"),
+        marks=slow,
+    ),
 ]
 
 
@@ -62,18 +81,24 @@ def features(model, images) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
-@pytest.mark.parametrize("name, constructor, module", FAMILIES)
-def test_the_network_computes_what_it_did_on_imagenet(name, constructor, module, tmp_path):
+@pytest.mark.parametrize("name, constructor, module, following, numbers", FAMILIES)
+def test_the_network_computes_what_it_did_on_imagenet(
+    name, constructor, module, following, numbers, tmp_path
+):
     network = randomised(getattr(keras.applications, constructor))
     write(network, tmp_path / "notop.h5")
     image = keras.Input((None, None, 3), name="image")
     pyramid, stride = backbones.on_image(name, image, str(tmp_path / "notop.h5"))
-    ours = keras.Model(image, pyramid["P5"])
     images = pictures(64, 64, batch=2)
     prepared = getattr(keras.applications, module).preprocess_input(images.astype(np.float32))
-    expected = features(network, prepared)
-    error = np.abs(features(ours, images) - expected).max()
-    assert stride == 4 and error < 1e-4 * np.abs(expected).max()
+    layers = [network.get_layer(following.format(number)) for number in numbers]
+    maps = [layer._inbound_nodes[0].input_tensors[0] for layer in layers]
+    expected = keras.Model(network.input, [*maps, network.output])(prepared, training=False)
+    found = keras.Model(image, list(pyramid.values()))(images, training=False)
+    assert stride == 4 and list(pyramid) == ["P2", "P3", "P4", "P5"]
+    for ours, theirs in zip(found, expected, strict=True):
+        error = np.abs(ours - theirs).max()
+        assert error < 1e-4 * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v2"])
