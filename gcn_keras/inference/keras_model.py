@@ -197,6 +197,8 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         )
     with naming_failed_model(model.name, *sides):
         logits = model.predict_on_batch(pad_with_mean(images, *sides))
+    # Of a model that was built for several replicas each of them gives the whole batch.
+    logits = logits[: len(images)]
     if logits.shape[1:3] != sides:
         given = "x".join(map(str, logits.shape[1:3]))
         raise UserError(

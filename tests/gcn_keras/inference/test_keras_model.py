@@ -64,6 +64,16 @@ def test_a_batch_goes_through_the_model_together():
     assert [batch.shape for batch in model.batches] == [(3, 32, 32, 3)]
 
 
+def test_a_batch_comes_back_once_from_several_replicas():
+    """As Keras does with a model of a MirroredStrategy: each replica answers it all."""
+    model, images = RedModel(), picture(3, 5, 6)
+    alone = segment(model, images)
+    of_one = model.predict_on_batch
+    model.predict_on_batch = lambda images: np.concatenate([of_one(images)] * 2)
+    assert segment(model, images).shape == (3, 5, 6)
+    np.testing.assert_array_equal(segment(model, images), alone)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_padding_is_the_mean_pixel_below_and_right(dtype):
     images = picture(2, 33, 40).astype(dtype)
