@@ -327,9 +327,23 @@ MUTANTS = (
         "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_by_hand",
     ),
     Mutant(
-        "gcn_keras/deployment/saved_model.py", "output_type=tf.int32), tf.uint8)",
+        "gcn_keras/deployment/graphs.py", "output_type=tf.int32), tf.uint8)",
         "output_type=tf.int32), tf.int32)",
         "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_what_they_take_and_give",
+    ),
+    Mutant(
+        "gcn_keras/deployment/graphs.py", "own - sizes[axis] if own else", "0 if own else",
+        "gcn_keras/deployment/test_saved_model.py::TestFixedSize::"
+        "test_smaller_images_are_padded_to_it",
+    ),
+    Mutant(
+        "gcn_keras/models/weights.py", "layer.finalize_state()", "pass",
+        "gcn_keras/models/test_weights.py::test_a_model_as_backbone_keeps_its_statistics",
+    ),
+    Mutant(
+        "gcn_keras/inference/keras_model.py", "logits[: len(images)]", "logits",
+        "gcn_keras/inference/test_keras_model.py::"
+        "test_a_batch_comes_back_once_from_several_replicas",
     ),
     Mutant(
         "pipelines/base/bfloat16.py", "and not has_gpu and", "and",
