@@ -512,6 +512,9 @@ def main(words: Sequence[str]) -> int:
         ]
     )
     chosen = [m for m in MUTANTS if not words or any(w in m.file + m.tests for w in words)]
+    if not chosen:
+        print(f"no mutant's file or test has any of these in its name: {', '.join(words)}")
+        return 2
     survivors = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder, output = Path(temporary, "copy"), Path(temporary, "output")
