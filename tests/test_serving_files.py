@@ -146,7 +146,7 @@ def test_the_server_may_do_no_more_than_it_must(service):
     assert service["read_only"] is True and service["tmpfs"] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"] and "cap_add" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert (service["mem_limit"], service["cpus"], service["pids_limit"]) == ("4g", 4, 512)
+    assert (service["mem_limit"], service["cpus"], service["pids_limit"]) == ("10g", 4, 512)
     assert "privileged" not in service and "network_mode" not in service
 
 

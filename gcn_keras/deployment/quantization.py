@@ -142,7 +142,8 @@ def fit_budget(
 
     Raises:
         ArgumentError: a negative budget.
-        UserError: no model fits; the conversion fails.
+        UserError: no model fits, or not even the file in float does, as it pads smaller images;
+            the conversion fails.
     """
     from gcn_keras.deployment import tflite, tflite_int8
 
@@ -168,6 +169,7 @@ def fit_budget(
             return Fitted(content, tuple(layers), mean_iou)
         if not ranking:
             float_model = tflite.convert(model, "tflite", size)
+            _check_size(size, 100 * (reference - _with_file(float_model, evaluate)), budget)
             ranking = _by_sensitivity(calibrated, blocks, float_model, images[:_COMPARED], say)
         if len(kept) == min(most, len(ranking)):
             break
@@ -177,6 +179,15 @@ def fit_budget(
         f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(best)}, "
         f"loses {loss:.2f}; raise {{budget}} or leave tflite-int8 out"
     )
+
+
+def _check_size(size, loss: float, budget: float) -> None:
+    if loss > budget:
+        raise UserError.naming(
+            f"no int8 model keeps within {budget:g} points of mean IoU: in float a file of "
+            f"{size[0]}x{size[1]} loses {loss:.2f} already, as smaller images are padded to it; "
+            "give {size} of the images, or of the crops that the model was trained on"
+        )
 
 
 def _in_float(blocks) -> str:

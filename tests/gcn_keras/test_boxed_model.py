@@ -1,7 +1,10 @@
 """The models in the box: all of their forms, and what their cards say of them."""
 
+import struct
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from places import REPOSITORY
 
 from gcn_keras.evaluation.metrics import ConfusionMatrix
@@ -68,6 +71,16 @@ def test_forms_of_camvid_agree_with_keras(form, least, mosaic):
     assert other.legend.class_names[:3] == ("sky", "building", "pole")
     assert np.mean(other.segment(mosaic) == keras_model.segment(mosaic)) > least
     assert form in (STREETS / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", [BOX, STREETS], ids=lambda folder: folder.name)
+def test_a_server_finds_what_the_page_on_deployment_says(folder):
+    """All four signatures, and a limit for all images of a request together."""
+    signatures = tf.saved_model.load(str(folder / "1")).signatures
+    assert set(signatures) == {"serving_default", "logits", "legend", "serve_bytes"}
+    head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 6000, 6000) + b"\x08\x02\0\0\0"
+    with pytest.raises(tf.errors.InvalidArgumentError, match="images of a request have.*72384512"):
+        signatures["serve_bytes"](bytes=tf.constant([head, head]))
 
 
 @pytest.mark.parametrize(
