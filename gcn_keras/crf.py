@@ -20,6 +20,7 @@ from gcn_keras.inference.segmenters import (
     check_exists,
     check_gives_logits,
     check_same_classes,
+    files_of,
     logits_of,
     open_segmenter,
 )
@@ -78,7 +79,7 @@ def search(
     require()
     check_exists(model)
     check_gives_logits(model)
-    check_target(json_file, "--json")
+    check_target(json_file, "--json", *files_of(model))
     import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)

@@ -10,7 +10,7 @@ from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare, r
 from gcn_keras.evaluation.measure import measure
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
-from gcn_keras.inference.segmenters import check_exists
+from gcn_keras.inference.segmenters import check_exists, files_of
 from pipelines import datasets
 from pipelines.base.errors import printable, run_command
 from pipelines.base.files import check_target, write_json
@@ -38,11 +38,13 @@ def evaluate(
     """
     datasets.parse_name(dataset)
     models = comparison.check(model, options)
+    taken = [options.submission] if options.submission else []
     for each in models:
         for path in runs_of(each) if comparison.compare else [each]:
             options.check_for(path)
             check_exists(path)
-    check_target(json_file, "--json")
+            taken += files_of(path)
+    check_target(json_file, "--json", *taken)
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(options.split)
     content = {"dataset": dataset, "split": split}

@@ -15,6 +15,7 @@ from gcn_keras.deployment.deployable import (
     check_precision,
 )
 from gcn_keras.deployment.forms import Format, export_model, path_of
+from gcn_keras.inference.segmenters import files_of
 from pipelines import datasets
 from pipelines.base import extras
 from pipelines.base.errors import UsageError, UserError, as_options, run_command
@@ -70,7 +71,9 @@ def export(
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
     check_folder(out)
-    _check_json(json_file, model, out, formats)
+    written = [path_of(kind, out) for kind in formats if kind != "savedmodel"]
+    written += [path.with_suffix(".json") for path in written]
+    check_target(json_file, "--json", *files_of(model), *written, made=out)
     if dataset:
         datasets.check_prepared(dataset, data_dir)
     prepared = datasets.load(dataset, data_dir) if dataset else None
@@ -109,19 +112,6 @@ def _check_options(formats, size, dataset, split, budget) -> None:
         extras.check("onnx needs", "tf2onnx", "onnxruntime")
     if any(kind.startswith("tflite") for kind in formats):
         extras.check("TFLite needs", "ai_edge_litert")
-
-
-def _check_json(json_file, model, out, formats) -> None:
-    """Refuses figures over the model, or over what is to be written."""
-    if json_file is None:
-        return
-    file = json_file.resolve()
-    written = [path_of(kind, out).resolve() for kind in formats if kind != "savedmodel"]
-    written += [path.with_suffix(".json") for path in written]
-    if file in (model.resolve(), *written):
-        raise UsageError(f"--json {json_file} would be written over: name another file")
-    if file.parent != out.resolve():  # which the export makes
-        check_target(json_file, "--json")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from gcn_keras.experiments.receptive_fields.valid import check_noise, patch_and_
 from gcn_keras.inference.images import find_images, load_image
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.inference.legend import Legend, legend_of_keras
+from gcn_keras.inference.segmenters import files_of
 from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import check_target, make_folder, write_json
 
@@ -60,14 +61,16 @@ def receptive_field(
         raise UsageError("name at least one image or folder of images")
     if not model.is_file() or model.suffix != ".keras":
         raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
-    check_target(json_file, "--json")
     points = _points(find_images(images, out), [_parse_point(text) for text in at])
     for path, image, point in points:
         height, width, _ = image.shape
         check_point(point, (height, width), str(path))
         patch_and_stride(height, width, patch, stride)
-    from gcn_keras.experiments.receptive_fields.report import measure_points
+    from gcn_keras.experiments.receptive_fields.report import drawings, measure_points
 
+    paths = [path for path, _, _ in points]
+    taken = (*files_of(model), *paths, *drawings(paths, out))
+    check_target(json_file, "--json", *taken, made=out)
     network = load_model(model)
     num_classes = network.output.shape[-1]
     legend = legend_of_keras(model, num_classes)

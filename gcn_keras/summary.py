@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from gcn_keras.inference.padding import padded_size
+from gcn_keras.inference.segmenters import files_of
 from gcn_keras.models import backbones
 from gcn_keras.recipes.checks import check_block
 from pipelines.base.errors import ArgumentError, UserError, as_options, run_command
@@ -48,7 +49,7 @@ def summary(
     given = {name: value for name, value in options.items() if value is not None}
     with as_options():
         _check(model, given, size)
-    check_target(json_file, "--json")
+    check_target(json_file, "--json", *(files_of(model) if model else ()))
     from gcn_keras.inference.keras_model import load_any_model
     from gcn_keras.models import costs
     from gcn_keras.models.gcn import gcn

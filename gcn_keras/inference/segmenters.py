@@ -180,6 +180,19 @@ def check_exists(address: str | Path) -> None:
         raise UserError(f"there is no model at {address}: expected {FORMS}")
 
 
+def files_of(address: str | Path) -> list[Path]:
+    """The files that a model is read from, and the one beside it that may name its classes.
+
+    None of a server's.
+    """
+    path = Path(address)
+    if is_server(str(address)):
+        return []
+    if path.is_dir():
+        return list(newest_version(path).rglob("*"))
+    return [path, path.with_name(FILE) if path.suffix == ".keras" else path.with_suffix(".json")]
+
+
 def logits_of(segmenter: Segmenter, address: str | Path) -> Callable:
     """`segmenter.logits`; a UserError, which names its address, if its form gives none."""
     logits = getattr(segmenter, "logits", None)

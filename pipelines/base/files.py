@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UsageError, UserError
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
@@ -156,21 +156,26 @@ def check_folder(path: Path) -> None:
         raise UserError(f"cannot write to {path}: {there}: {error.strerror}") from error
 
 
-def check_target(path: Path | None, option: str) -> None:
+def check_target(path: Path | None, option: str, *taken: Path, made: Path | None = None) -> None:
     """Refuses a file that could not be written, before there is anything to write.
 
     Args:
         path: what the option was given; None passes.
         option: its name, for the message; of an argument in braces: "{submission}".
+        taken: files that the command itself reads or writes.
+        made: a folder that the command makes.
 
     Raises:
+        UsageError: it is one of `taken`.
         UserError: there is no such folder, or it is itself one.
     """
     if path is None:
         return
+    if path.resolve() in (file.resolve() for file in taken):
+        raise UsageError.naming(f"{option} {path} would be written over: name another file")
     if path.is_dir():
         raise UserError.naming(f"{option} {path} is a folder: name a file")
-    if not path.parent.is_dir():
+    if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
         raise UserError.naming(f"{option} {path}: there is no folder {path.parent}")
 
 

@@ -225,6 +225,14 @@ def test_an_invalid_search(arguments, message, monkeypatch):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("name", ["model.keras", "labels.json"])
+def test_a_table_over_the_model(tmp_path, name):
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(UsageError) as caught:
+        crf.search(str(tmp_path / "model.keras"), "shapes", json_file=tmp_path / name)
+    assert str(caught.value) == f"--json {tmp_path / name} would be written over: name another file"
+
+
 @pytest.mark.slow
 def test_search_by_the_command(tmp_path):
     from small_runs import prepare_halves, run

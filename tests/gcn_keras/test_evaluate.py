@@ -11,9 +11,11 @@ from gcn_keras import probabilities, segment
 from gcn_keras.crf import search
 from gcn_keras.deployment.quantization import report
 from gcn_keras.evaluate import evaluate
+from gcn_keras.evaluation.comparison import ComparisonOptions
+from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.inference.legend import Legend
 from pipelines import datasets
-from pipelines.base.errors import UserError, in_options
+from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import palette
 
 NAMES = ("red", "green", "blue")
@@ -114,3 +116,35 @@ def test_unknown_names_are_told(model, data_dir, capsys):
         "red, green, blue\n"
     ) in printed.err
     assert "mean IoU         100.0" in printed.out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.keras",
+        "labels.json",
+        "b.tflite",
+        "b.json",
+        "c/1/saved_model.pb",
+        "c/1/assets/labels.json",
+    ],
+)
+def test_figures_over_a_model(tmp_path, name):
+    """Or over the names of its classes, whichever of the compared models it is."""
+    (tmp_path / "c" / "1" / "assets").mkdir(parents=True)
+    for file in ("a.keras", "b.tflite", "c/1/saved_model.pb", "c/1/assets/labels.json"):
+        (tmp_path / file).touch()
+    models = tuple(str(tmp_path / each) for each in ("[a].keras", "b.tflite", "c"))
+    json_file = tmp_path / name
+    with pytest.raises(UsageError) as caught:
+        evaluate(None, "shapes", json_file=json_file, comparison=ComparisonOptions(models))
+    assert str(caught.value) == f"--json {json_file} would be written over: name another file"
+
+
+def test_figures_over_the_submission(tmp_path):
+    (tmp_path / "a.keras").touch()
+    file = tmp_path / "city.tar.gz"
+    options = EvaluationOptions(submission=file)
+    with pytest.raises(UsageError) as caught:
+        evaluate(str(tmp_path / "a.keras"), "shapes", options=options, json_file=file)
+    assert str(caught.value) == f"--json {file} would be written over: name another file"

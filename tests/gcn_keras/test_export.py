@@ -179,7 +179,9 @@ class TestRefuses:
             export(models / "three.keras", tmp_path / "out", json_file=json_file)
         assert str(caught.value) == f"--json {json_file}: there is no folder {json_file.parent}"
 
-    @pytest.mark.parametrize("place", ["three.keras", "out/out.json", "out/out.tflite"])
+    @pytest.mark.parametrize(
+        "place", ["three.keras", "labels.json", "out/out.json", "out/out.tflite"]
+    )
     def test_figures_over_what_is_needed(self, models, tmp_path, place):
         model, json_file = tmp_path / "three.keras", tmp_path / place
         shutil.copy(models / "three.keras", model)

@@ -73,6 +73,14 @@ def folder(tmp_path) -> Path:
             1,
             "--json {}/none/x.json: there is no folder {}/none",
         ),
+        *(
+            (
+                ["model.keras", "photo.png", "--out", "out", "--json", file],
+                2,
+                f"--json {{}}/{file} would be written over: name another file",
+            )
+            for file in ("model.keras", "labels.json", "photo.png", "out/photo_receptive_field.png")
+        ),
         (
             ["model.keras", "photo.png", "copy.png", "third.png", "--at", "1,1", "--at", "2,2"],
             2,
@@ -84,7 +92,7 @@ def test_bad_arguments(folder, arguments, status, message):
     save_png(IMAGE, folder / "copy.png")
     save_png(IMAGE, folder / "third.png")
     files = (".keras", ".png", ".json")
-    done = command(*(folder / a if a.endswith(files) else a for a in arguments))
+    done = command(*(folder / a if a.endswith(files) or a == "out" else a for a in arguments))
     assert done.returncode == status
     assert done.stderr == f"error: {message.replace('{}', str(folder))}\n"
 
@@ -94,7 +102,8 @@ def test_end_to_end(folder):
     model = gcn(num_classes=2, backbone="resnet14_tiny", kernel_size=3)
     model.save(folder / "model.keras")
     Legend(("ground", "sky"), voc_colour_map()).write(folder / "labels.json")
-    options = ["--patch", "9", "--stride", "9", "--json", folder / "fields.json"]
+    fields = folder / "out" / "fields.json"
+    options = ["--patch", "9", "--stride", "9", "--json", fields]
     done = command(
         folder / "model.keras", folder / "photo.png", *options,
         "--at", "16,12", "--at", "3,30", "--class", "sky", "--out", folder / "out",
@@ -102,12 +111,12 @@ def test_end_to_end(folder):
     assert done.returncode == 0, done.stderr
     assert "photo-2: 100%" in done.stderr  # a bar for each point
     files = {"photo", "photo-2", "mean"}
-    assert {p.name for p in (folder / "out").iterdir()} == {
+    assert {p.name for p in (folder / "out").glob("*.png")} == {
         f"{name}_receptive_field.png" for name in files
     }
     assert load_image(folder / "out" / "mean_receptive_field.png").shape[2] == 3
 
-    summary = json.loads((folder / "fields.json").read_text())
+    summary = json.loads(fields.read_text())
     first, second = summary["points"]
     assert first["at"] == [16, 12] and second["at"] == [3, 30]
     assert (first["class"], first["patch"], first["stride"]) == ("sky", 9, 9)

@@ -129,6 +129,14 @@ def test_no_model(tmp_path):
     assert str(caught.value) == f"--json {path}/costs.json: there is no folder {path}"
 
 
+@pytest.mark.parametrize("name", ["model.keras", "labels.json"])
+def test_costs_over_the_model(tmp_path, name):
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(UsageError) as caught:
+        summary(tmp_path / "model.keras", json_file=tmp_path / name)
+    assert str(caught.value) == f"--json {tmp_path / name} would be written over: name another file"
+
+
 @pytest.mark.slow
 class TestProcess:
     def test_a_table(self):

@@ -19,6 +19,14 @@ from pipelines.base.errors import UserError
 if TYPE_CHECKING:
     import keras
 
+_MEAN = "mean"  # the name of the drawing of all points together
+
+
+def drawings(paths: Sequence[Path], out: Path) -> list[Path]:
+    """The files that `measure_points` draws for the points on some images; the last, their mean."""
+    names = result_names(paths, FIELD_ENDING, [_MEAN])
+    return [out / f"{name}{FIELD_ENDING}" for name in (*names, _MEAN)]
+
 
 def measure_points(
     model: "keras.Model",
@@ -48,19 +56,19 @@ def measure_points(
         UserError: a field is 0 everywhere or not finite; a file cannot be written.
     """
     summaries, rows, measured = [], [], []
-    # mean_receptive_field.png is that of all of them.
-    names = result_names([path for path, _, _ in points], FIELD_ENDING, ["mean"])
-    for name, (path, image, at) in zip(names, points, strict=True):
+    *files, mean_file = drawings([path for path, _, _ in points], out)
+    for file, (path, image, at) in zip(files, points, strict=True):
         index = scored_class(model, image, at, class_index)
         score = float(scores(model, image[None], at)[0, index])
         height, width, _ = image.shape
         patch, stride = patch_and_stride(height, width, noise["patch"], noise["stride"])
         options = {**noise, "patch": patch, "stride": stride}
+        name = file.name.removesuffix(FIELD_ENDING)
         fields = measure(model, image, at, index, path, **options, description=name)
         del options["batch"]  # changes no result
         caption = f"at {at[0]},{at[1]}: {class_names[index]}, logit {score:.2f}"
         figure = receptive_field_figure(image, fields, at, path.name, caption)
-        save_figure(figure, out / f"{name}{FIELD_ENDING}")
+        save_figure(figure, file)
         measured.append(fields)
         rows.append((f"{path.name} {caption}", sides_of(fields, at)))
         scored = {"class": class_names[index], "score": score}
@@ -73,7 +81,7 @@ def measure_points(
             each = [fields_of_one[name] for fields_of_one in measured]
             fields[name], at = recentred_mean(each, [at for _, _, at in points])
         titled = {f"{name}, {title}": field for name, field in fields.items()}
-        save_figure(receptive_field_figure(None, titled, at), out / "mean_receptive_field.png")
+        save_figure(receptive_field_figure(None, titled, at), mean_file)
         rows.append((title, sides_of(fields, at)))
         summary["mean"] = rows[-1][1]
     return summary, rows

@@ -10,8 +10,8 @@ import tempfile
 import numpy as np
 import pytest
 
-from pipelines.base.errors import UserError
-from pipelines.base.files import check_folder, remove_leftovers, replacing, write_json
+from pipelines.base.errors import UsageError, UserError
+from pipelines.base.files import check_folder, check_target, remove_leftovers, replacing, write_json
 
 HOST = socket.gethostname().replace(".", "_")
 DEAD = 2**22 + 1  # more than Linux counts to
@@ -101,6 +101,27 @@ def test_a_file_system_that_takes_nothing(tmp_path, monkeypatch):
     assert str(caught.value) == (
         f"cannot write to {tmp_path}/run: {tmp_path}: Read-only file system"
     )
+
+
+def test_a_file_that_the_command_needs(tmp_path):
+    """By whatever path it is named, and before it is there."""
+    model = tmp_path / "model.keras"
+    for file in (model, tmp_path / "none" / ".." / "model.keras", tmp_path / "link"):
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(model)
+        with pytest.raises(UsageError) as caught:
+            check_target(file, "--json", tmp_path / "other", model)
+        assert str(caught.value) == f"--json {file} would be written over: name another file"
+    check_target(tmp_path / "figures.json", "--json", model)
+    check_target(None, "--json", model)
+
+
+def test_a_folder_that_the_command_makes(tmp_path):
+    out = tmp_path / "out"
+    check_target(out / "figures.json", "--json", made=out)
+    with pytest.raises(UserError) as caught:
+        check_target(out / "deep" / "figures.json", "--json", made=out)
+    assert str(caught.value) == (f"--json {out}/deep/figures.json: there is no folder {out}/deep")
 
 
 def test_json_has_no_nan(tmp_path):
