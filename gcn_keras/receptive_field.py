@@ -52,7 +52,8 @@ def receptive_field(
             side.
         stride: Pixels from one position of the patch to the next; by default a third of the patch.
         draws: Draws of noise at each position of the patch.
-        batch: Occluded images at a time; by default as many as have 2^20 pixels.
+        batch: Occluded images at a time; by default as many as have 2^20 pixels once
+            they are padded to multiples of 32.
         seed: Seed of the noise.
         json_file: JSON file for the figures.
     """

@@ -1,18 +1,21 @@
 """The valid receptive field: how the score moves under a patch of noise."""
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.experiments.receptive_fields.score import scored_class, scores
+from gcn_keras.inference.padding import padded_size
 from pipelines.base.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
 
-# Occluded images go through the model together: at most so many pixels, unless a batch is given.
+# Occluded images go through the model together: at most so many pixels, what they are padded with
+# included, unless a batch is given.
 BATCH_PIXELS = 2**20
 
 
@@ -46,7 +49,8 @@ def valid_receptive_field(
             rounded down: Zhou et al. took 3 for 11, which makes about 5,000 positions.
         draws: of noise, at each position.
         seed: of the noise, which does not depend on `batch`.
-        batch: images at a time; None for as many as have BATCH_PIXELS.
+        batch: images at a time; None for as many as have BATCH_PIXELS once they are
+            padded; never more than there are positions.
         description: shows a progress bar with this text on standard error; None shows none.
 
     Returns:
@@ -60,11 +64,13 @@ def valid_receptive_field(
     check_noise(draws, seed, batch)
     height, width, _ = image.shape
     patch, stride = patch_and_stride(height, width, patch, stride)
-    batch = max(1, BATCH_PIXELS // (height * width)) if batch is None else batch
 
     rows = patch_centres(height, at[0], patch, stride)
     columns = patch_centres(width, at[1], patch, stride)
     positions = list(itertools.product(range(draws), rows, columns))
+    if batch is None:
+        batch = max(1, BATCH_PIXELS // math.prod(padded_size((height, width))))
+    batch = min(batch, len(positions))
     # Patches reach over the border by all but one of their pixels.
     margin = patch - 1
     padded = np.zeros((batch, height + 2 * margin, width + 2 * margin, 3), np.uint8)

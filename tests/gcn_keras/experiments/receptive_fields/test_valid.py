@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from known_fields import AT, IMAGE, convolution, window
 
+from gcn_keras.experiments.receptive_fields import valid
 from gcn_keras.experiments.receptive_fields.valid import (
     patch_and_stride,
     patch_centres,
@@ -30,6 +31,29 @@ class TestPatches:
         assert patch_and_stride(1, 3) == (1, 1)
         assert patch_and_stride(128, 128, patch=21) == (21, 7)
         assert patch_and_stride(128, 128, stride=5) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "options", "batch"),
+    [
+        (33, 5, {}, 3),  # padded to 64×32
+        (33, 5, {"batch": 7}, 7),
+        (1, 2, {}, 2),  # as many as there are positions
+        (1, 2, {"draws": 2, "batch": 7}, 4),
+    ],
+)
+def test_images_at_a_time(monkeypatch, height, width, options, batch):
+    sizes = []
+
+    def scores(model, images, at):
+        sizes.append(len(images))
+        return np.zeros((len(images), 2))
+
+    monkeypatch.setattr(valid, "scores", scores)
+    monkeypatch.setattr(valid, "BATCH_PIXELS", 3 * 64 * 32 + 1)
+    image = IMAGE.repeat(2, axis=0)[:height, :width]
+    valid_receptive_field(convolution(1), image, (0, 0), 0, patch=1, stride=1, **options)
+    assert set(sizes) == {batch}
 
 
 class TestValid:
