@@ -37,23 +37,23 @@ class MultiScale:
         """Raises an ArgumentError that names a field, its value and what it can be."""
         tile, overlap, largest = self.tile, self.overlap, LARGEST_SCALE
         if not self.scales or not all(0 < scale <= largest for scale in self.scales):
-            given = shown(self.scales) or "none"
+            given = shown(*self.scales) or "none"
             raise ArgumentError("scales", f"must be above 0 and at most {largest}, got {given}")
         if tile is None and overlap:
             raise ArgumentError("overlap", f"needs {{tile}} H W, got {{overlap}} {overlap} alone")
         if tile and min(tile) < 1:
-            raise ArgumentError("tile", f"must be at least 1 pixel, got {shown(tile)}")
+            raise ArgumentError("tile", f"must be at least 1 pixel, got {shown(*tile)}")
         if tile and not 0 <= overlap < min(tile):
-            reason = f"must be at least 0 and below the tile's sides {shown(tile)}, got {overlap}"
+            reason = f"must be at least 0 and below the tile's sides {shown(*tile)}, got {overlap}"
             raise ArgumentError("overlap", reason)
 
 
 ONE_VIEW = MultiScale()
 
 
-def shown(values: tuple[float, ...]) -> str:
-    """Numbers as a command takes them."""
-    return " ".join(f"{value:g}" for value in values)
+def shown(*values: float) -> str:
+    """Numbers as a command takes them, exactly: 1 for 1.0."""
+    return " ".join(str(value).removesuffix(".0") for value in values)
 
 
 def probabilities(logits: Callable, image: np.ndarray, views: MultiScale = ONE_VIEW) -> np.ndarray:

@@ -10,6 +10,7 @@ import tyro
 
 from gcn_keras.inference import dense_crf as crf
 from gcn_keras.inference import multi_scale
+from gcn_keras.inference.multi_scale import shown
 from gcn_keras.inference.segmenters import Segment, Segmenter, check_gives_logits, logits_of
 from pipelines.base.errors import ArgumentError
 
@@ -47,7 +48,9 @@ class InferenceOptions(multi_scale.MultiScale):
             default = dataclasses.asdict(crf.DEEPLAB).items()
             given = dataclasses.asdict(self.crf_parameters).items()
             name, value = next(pair for pair in given if pair not in default)
-            raise ArgumentError(f"crf.{name}", f"{value:g} is about the dense CRF: add {{crf}}")
+            raise ArgumentError(
+                f"crf.{name}", f"{shown(value)} is about the dense CRF: add {{crf}}"
+            )
         if not self.is_default:
             check_gives_logits(model)
 
@@ -55,17 +58,19 @@ class InferenceOptions(multi_scale.MultiScale):
         """The options of `evaluate` and `predict` that give these; "" for the default."""
         words = []
         if self.scales != multi_scale.ONE_VIEW.scales:
-            words.append(f"--scales {multi_scale.shown(self.scales)}")
+            words.append(f"--scales {shown(*self.scales)}")
         if self.flip:
             words.append("--flip")
         if self.tile:
-            words.append(f"--tile {multi_scale.shown(self.tile)}")
+            words.append(f"--tile {shown(*self.tile)}")
         if self.overlap:
             words.append(f"--overlap {self.overlap}")
         if self.dense_crf:
             words.append("--crf")
             parameters = dataclasses.asdict(self.crf_parameters).items()
-            words += [f"--crf.{name.replace('_', '-')} {value:g}" for name, value in parameters]
+            words += [
+                f"--crf.{name.replace('_', '-')} {shown(value)}" for name, value in parameters
+            ]
         return " ".join(words)
 
 

@@ -75,12 +75,20 @@ def test_forms_that_never_give_logits_are_not_opened(address):
     [
         (InferenceOptions(scales=(0,)), "--scales must be above 0 and at most 8, got 0"),
         (
+            InferenceOptions(scales=(1.0, 8.0000001)),
+            "--scales must be above 0 and at most 8, got 1 8.0000001",
+        ),
+        (
             InferenceOptions(crf_parameters=dense_crf.Parameters(sigma=0)),
             "--crf.sigma must be positive, got 0",
         ),
         (
             InferenceOptions(crf_parameters=dense_crf.Parameters(bilateral_xy=49)),
             "--crf.bilateral-xy 49 is about the dense CRF: add --crf",
+        ),
+        (
+            InferenceOptions(crf_parameters=dense_crf.Parameters(sigma=1.00000001)),
+            "--crf.sigma 1.00000001 is about the dense CRF: add --crf",
         ),
     ],
 )
@@ -97,6 +105,17 @@ def test_options():
     assert InferenceOptions(scales=(0.5, 1), dense_crf=True).command_line() == (
         "--scales 0.5 1 --crf --crf.weight 3 --crf.sigma 1 --crf.bilateral-weight 4 "
         "--crf.bilateral-xy 67 --crf.bilateral-rgb 3 --crf.iterations 10"
+    )
+
+
+def test_options_are_exact():
+    """Those of two results that differ are two."""
+    parameters = dense_crf.Parameters(1234567.0, 1.00000001, 0.1, 1e-05, np.float64(49), 7)
+    given = InferenceOptions(scales=(1.0000001,), dense_crf=True, crf_parameters=parameters)
+    assert given.command_line() == (
+        "--scales 1.0000001 --crf --crf.weight 1234567 --crf.sigma 1.00000001 "
+        "--crf.bilateral-weight 0.1 --crf.bilateral-xy 1e-05 --crf.bilateral-rgb 49 "
+        "--crf.iterations 7"
     )
 
 
