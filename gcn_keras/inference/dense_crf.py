@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gcn_keras.inference.multi_scale import shown
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError
 
 _LEAST = 1e-8  # of a probability, whose logarithm the CRF takes
+# pydensecrf computes in float32, and ends the process where a place over a reach exceeds integers.
+_LEAST_REACH, _LARGEST_WEIGHT = 0.01, 1e6
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,15 @@ class Parameters:
     """Two Potts terms. The defaults are DeepLab v2's on VOC (our choice)."""
 
     weight: float = 3.0
-    """Weight of the term that makes labels smooth."""
+    """Weight of the term that makes labels smooth, 0…1,000,000."""
     sigma: float = 1.0
-    """Reach of that term in pixels."""
+    """Reach of that term in pixels, at least 0.01."""
     bilateral_weight: float = 4.0
-    """Weight of the term that makes pixels of one colour agree."""
+    """Weight of the term that makes pixels of one colour agree, 0…1,000,000."""
     bilateral_xy: float = 67.0
-    """Reach of that term in pixels."""
+    """Reach of that term in pixels, at least 0.01."""
     bilateral_rgb: float = 3.0
-    """Reach of that term in steps of colour, 0…255."""
+    """Reach of that term in steps of colour, 0…255; at least 0.01."""
     iterations: int = 10
     """Iterations of the mean field."""
 
@@ -39,11 +42,12 @@ class Parameters:
             if name == "iterations":
                 valid, wanted = value >= 1, "at least 1"
             elif "weight" in name:
-                valid, wanted = 0 <= value < math.inf, "at least 0"
+                valid, wanted = 0 <= value <= _LARGEST_WEIGHT, f"in 0…{_LARGEST_WEIGHT:,.0f}"
             else:
-                valid, wanted = 0 < value < math.inf, "positive"
+                valid = _LEAST_REACH <= value < math.inf
+                wanted = f"a number of at least {_LEAST_REACH}"
             if not valid:
-                raise ArgumentError(prefix + name, f"must be {wanted}, got {value:g}")
+                raise ArgumentError(prefix + name, f"must be {wanted}, got {shown(value)}")
 
 
 DEEPLAB = Parameters()
@@ -73,7 +77,7 @@ def refine(
         Probabilities of the mean field, float32 `[H, W, C]`; their argmax is the label map.
 
     Raises:
-        ValueError: arrays of other shapes or types.
+        ValueError: arrays of other shapes or types, or invalid parameters.
         UserError: pydensecrf is not installed.
     """
     is_image = image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3
@@ -82,6 +86,7 @@ def refine(
             f"the CRF takes an image, uint8 [H, W, 3], and probabilities [H, W, C], received "
             f"{image.dtype} {image.shape} and {probabilities.shape}"
         )
+    parameters.check()
     height, width, classes = probabilities.shape
     field = require()(width, height, classes)
     energy = -np.log(np.maximum(probabilities, _LEAST)).astype(np.float32)

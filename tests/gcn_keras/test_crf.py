@@ -127,15 +127,42 @@ def test_without_weights_nothing_changes():
     ("fields", "message"),
     [
         ({"iterations": 0}, "--crf.iterations must be at least 1, got 0"),
-        ({"weight": -1.0}, "--crf.weight must be at least 0, got -1"),
-        ({"bilateral_rgb": 0.0}, "--crf.bilateral-rgb must be positive, got 0"),
-        ({"sigma": float("inf")}, "--crf.sigma must be positive, got inf"),
+        ({"weight": -1.0}, "--crf.weight must be in 0…1,000,000, got -1"),
+        (
+            {"bilateral_weight": 1000000.1},
+            "--crf.bilateral-weight must be in 0…1,000,000, got 1000000.1",
+        ),
+        ({"weight": 1e39}, "--crf.weight must be in 0…1,000,000, got 1e+39"),
+        ({"bilateral_rgb": 0.0}, "--crf.bilateral-rgb must be a number of at least 0.01, got 0"),
+        (
+            {"bilateral_xy": 0.009999999},
+            "--crf.bilateral-xy must be a number of at least 0.01, got 0.009999999",
+        ),
+        ({"sigma": 1e-30}, "--crf.sigma must be a number of at least 0.01, got 1e-30"),
+        ({"sigma": float("inf")}, "--crf.sigma must be a number of at least 0.01, got inf"),
     ],
 )
 def test_invalid_values(fields, message):
     with pytest.raises(UsageError) as caught, as_options():
         Parameters(**fields).check("crf.")
     assert str(caught.value) == message
+
+
+def test_the_least_reach_and_the_largest_weight():
+    """Each pixel by itself, and labels that follow from their neighbours alone."""
+    image, probabilities, _ = scene()
+    alone = dense_crf.refine(image, probabilities, Parameters(1e6, 0.01, 1e6, 0.01, 0.01))
+    np.testing.assert_array_equal(alone.argmax(-1), probabilities.argmax(-1))
+    together = dense_crf.refine(image, probabilities, Parameters(weight=1e6))
+    assert np.isfinite(together).all() and len(np.unique(together.argmax(-1))) > 1
+
+
+def test_a_reach_that_would_end_the_process(monkeypatch):
+    monkeypatch.setattr(dense_crf, "require", lambda: pytest.fail("begun"))
+    image, probabilities, _ = scene()
+    with pytest.raises(ValueError) as caught:
+        dense_crf.refine(image, probabilities, Parameters(sigma=1e-30))
+    assert str(caught.value) == "sigma must be a number of at least 0.01, got 1e-30"
 
 
 def test_a_missing_package(monkeypatch):
@@ -212,7 +239,10 @@ def test_the_search_takes_several_views(monkeypatch):
     ("arguments", "message"),
     [
         (["--sigma"], "--sigma needs at least one value to try, got none"),
-        (["--bilateral-rgb", "3", "-1"], "--bilateral-rgb must be positive, got -1"),
+        (
+            ["--bilateral-rgb", "3", "-1"],
+            "--bilateral-rgb must be a number of at least 0.01, got -1",
+        ),
         (["--limit", "0"], "--limit must be at least 1, got 0"),
         (["--overlap", "3"], "--overlap needs --tile H W, got --overlap 3 alone"),
     ],

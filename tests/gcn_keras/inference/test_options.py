@@ -80,7 +80,7 @@ def test_forms_that_never_give_logits_are_not_opened(address):
         ),
         (
             InferenceOptions(crf_parameters=dense_crf.Parameters(sigma=0)),
-            "--crf.sigma must be positive, got 0",
+            "--crf.sigma must be a number of at least 0.01, got 0",
         ),
         (
             InferenceOptions(crf_parameters=dense_crf.Parameters(bilateral_xy=49)),
