@@ -49,7 +49,8 @@ def reproduce(
     measured = split_options("evaluation", evaluation)
     recipe = f"{experiment}-stage1"
     experiments = Experiments(recipe, out, out / "runs.csv", extra, measured)
-    table = paper_tables.table(name, command_line.parse(["--recipe", recipe, *extra]))
+    base = command_line.parse(["--recipe", recipe, *extra], unchecked=True)
+    table = paper_tables.table(name, base)
     run_table(name, table, experiments, rows, (seed,), out)
 
 

@@ -85,7 +85,7 @@ class Experiments:
         """Which one a row trains; None where it trains nothing."""
         if row.measures_only:
             return None
-        return command_line.parse(self.options_of_fit(row, 0, None)).backbone
+        return command_line.parse(self.options_of_fit(row, 0, None), unchecked=True).backbone
 
     def known(self, row: Row) -> list[dict]:
         """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
@@ -184,7 +184,7 @@ class Experiments:
         if start:
             options += ["--weights", str(start)]
         elif self.weights:
-            backbone = command_line.parse(options).backbone
+            backbone = command_line.parse(options, unchecked=True).backbone
             options += ["--weights", self.weights[backbone]] if backbone in self.weights else []
         options += ["--no-export", "--seed", str(seed)]
         return [*options, "--out", str(self._folder(row, seed)), "--resume"]
@@ -196,7 +196,8 @@ class Experiments:
         if row.measures_only:
             content |= {"of": start}
         else:
-            recipe = command_line.parse(self.options_of_fit(row, seed, None))
+            # Of any row that has results: other options may be impossible for it.
+            recipe = command_line.parse(self.options_of_fit(row, seed, None), unchecked=True)
             content |= {"fit": _not_default(recipe), "start": start}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -250,6 +250,19 @@ def test_options_are_refused_before_the_first_run(tmp_path, given, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_kernels_of_other_rows_are_not_judged(tmp_path, commands):
+    """On crops of 96, P5 is too small for the recipe's k of 15, but not for 3."""
+    small = ("--crop", "96", "96")
+    finish(tmp_path / "gcn15-seed0", 0.5)
+    finish(tmp_path / "gcn3-seed0", 0.2, extra=small)
+    rows = {"seeds": 1, "runs": tmp_path}
+    ablate.ablate("table1", rows=("gcn15",), **rows)
+    ablate.ablate("table1", rows=("gcn3",), options=" ".join(small), **rows)
+    assert "| GCN k = 3 | 20.0 | 70.1 | 1 |" in (tmp_path / "table1.md").read_text()
+    with pytest.raises(UsageError, match="^--kernel-size 15 is too large for P5"), as_options():
+        ablate.ablate("table1", rows=("gcn15",), options=" ".join(small), **rows)
+
+
 def test_stages_have_the_papers_learning_rates(tmp_path):
     with pytest.raises(UsageError) as caught, as_options():
         ablate.ablate("table7", out=tmp_path / "out", learning_rates=(0.1, 0.2))
