@@ -28,8 +28,8 @@ from pipelines.base.files import make_folder
 TUNING_SEED = 1000
 
 # Options of fit and evaluate that the experiments themselves give.
-_OF_FIT = ("recipe", "seed", "out", "resume", "export")
-_OF_EVALUATE = ("dataset", "data_dir", "json")
+_OF_FIT = ("recipe", "seed", "out", "resume", "export", "show_batch")
+_OF_EVALUATE = ("dataset", "data_dir", "json", "submission")
 
 # Options of the commands whose values are options.
 _OF_TEXTS = ("--options", "--evaluation", "--tuning")

@@ -205,6 +205,14 @@ def test_backbones_start_from_their_own_files(tmp_path):
             "--evaluation cannot hold --json, which is given for every row",
         ),
         (
+            {"options": "--show-batch first.png"},
+            "--options cannot hold --show-batch, which is given for every run",
+        ),
+        (
+            {"evaluation": "--submission a.tgz"},
+            "--evaluation cannot hold --submission, which is given for every row",
+        ),
+        (
             {"learning_rates": (0.01,)},
             "--learning-rates must be two or more, none twice, got 0.01",
         ),
