@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gcn_keras.evaluation.measure import check_labels
 from gcn_keras.evaluation.options import parse_options
 from gcn_keras.experiments.child_processes import run_logged
 from gcn_keras.experiments.paper_tables import Row
@@ -20,6 +21,7 @@ from gcn_keras.experiments.results import COLUMNS, KEYS, TRAINED, Curve, Key, Re
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.run_folder import OtherRun, RunFolder, find_run, read_json
+from pipelines import datasets
 from pipelines.base.environment import environment_of_tensorflow
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import make_folder
@@ -77,9 +79,12 @@ class Experiments:
             for name in _names(given):
                 if name in reserved:
                     raise ArgumentError(argument, f"cannot hold {{{name}}}, {why}")
-        parse_options(["--boundaries", *row.procedure, *self.evaluation]).check_for("any.keras")
-        if not row.measures_only:
-            command_line.parse(self.options_of_fit(row, 0, None))
+        measured = parse_options(["--boundaries", *row.procedure, *self.evaluation])
+        measured.check_for("any.keras")
+        recipe = command_line.parse(self.options_of_fit(_trained(row), 0, None))
+        if measured.split is not None and datasets.is_prepared(recipe.dataset, recipe.data_dir):
+            prepared = datasets.load(recipe.dataset, recipe.data_dir)
+            check_labels(prepared, prepared.validation_split(measured.split), measured)
 
     def backbone(self, row: Row) -> str | None:
         """Which one a row trains; None where it trains nothing."""
@@ -124,7 +129,7 @@ class Experiments:
         """
         make_folder(self.results.parent)
         key, known = self._key(row, seed), self._results.known
-        trained = row.start if row.measures_only and row.start else row
+        trained = _trained(row)
         there = not self.models or RunFolder(self._folder(trained, seed)).finished
         if key in known and there:
             return known[key], False
@@ -201,6 +206,76 @@ class Experiments:
             content |= {"fit": _not_default(recipe), "start": start}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _trained(self, row: Row, seed: int) -> RunFolder:
+        """The folder of a row's finished run."""
+        start = self._trained(row.start, seed).best if row.start else None
+        options = self.options_of_fit(row, seed, start)
+        try:
+            run = find_run(command_line.parse(options))
+        except OtherRun as error:  # what fit advises is about its own options
+            raise UsageError(
+                f"{error.found}: give the options that it was made with, or name another folder "
+                "for the runs"
+            ) from error
+        if not run.finished:
+            log = _beside(run.path, ".log")
+            print(f"trains {row.label}, seed {seed}: {log} shows how it goes on", flush=True)
+            self._call("gcn_keras.fit", options, log)
+        return run
+
+    def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:
+        recipe = command_line.parse(self.options_of_fit(trained, seed, None))
+        log = _beside(self._folder(row, seed), ".evaluation.log")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "measured.json")
+            options = [str(run.best), "--dataset", recipe.dataset, "--data-dir", recipe.data_dir]
+            options += ["--split", recipe.val_split] if recipe.val_split else []
+            options += ["--boundaries", *row.procedure, *self.evaluation, "--json", str(file)]
+            self._call("gcn_keras.evaluate", options, log, environment_of_tensorflow())
+            return read_json(file)
+
+    def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
+        former = log.stat().st_size if log.is_file() else 0
+        status = run_logged([sys.executable, "-m", module, *options], log, environment)
+        if status:
+            command = shlex.join([module.rpartition(".")[2], *options])
+            reason = _reason(log, former)
+            raise UserError(f"{command} failed with status {status}: {reason}see {log}")
+
+    def _folder(self, row: Row, seed: int) -> Path:
+        return self.runs / f"{row.name}-seed{seed}"
+
+    def options_of_fit(self, row: Row, seed: int, start: Path | None) -> list[str]:
+        """The command line that trains a row's model, from `start` if that is given."""
+        options = ["--recipe", row.recipe or self.recipe, *row.options]
+        options += [*self.options, *self.tuning]
+        if start:
+            options += ["--weights", str(start)]
+        elif self.weights:
+            backbone = command_line.parse(options, unchecked=True).backbone
+            options += ["--weights", self.weights[backbone]] if backbone in self.weights else []
+        options += ["--no-export", "--seed", str(seed)]
+        return [*options, "--out", str(self._folder(row, seed)), "--resume"]
+
+    def _digest(self, row: Row, seed: int) -> str:
+        """Of all that a result follows from, so that results of other settings are not taken."""
+        content: dict = {"evaluation": [*row.procedure, *self.evaluation]}
+        start = self._digest(row.start, seed) if row.start else None
+        if row.measures_only:
+            content |= {"of": start}
+        else:
+            # Of any row that has results: other options may be impossible for it.
+            recipe = command_line.parse(self.options_of_fit(row, seed, None), unchecked=True)
+            content |= {"fit": _not_default(recipe), "start": start}
+        text = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _trained(row: Row) -> Row:
+    """The row whose model a row measures."""
+    return row.start if row.measures_only and row.start else row
 
 
 def _beside(folder: Path, ending: str) -> Path:

@@ -103,7 +103,10 @@ def prepared_folder(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
 def is_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> bool:
     """Whether `load` would find the data set; imports nothing heavy."""
     # Not by pathlib, which raises where a folder may not be entered.
-    return os.path.isfile(prepared_folder(name, data_dir) / "dataset_info.json")
+    return all(
+        os.path.isfile(prepared_folder(part, data_dir) / "dataset_info.json")
+        for part in parts_of(name) or (name,)
+    )
 
 
 def preparing(name: str, data_dir: str | Path) -> str:

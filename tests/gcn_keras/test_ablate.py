@@ -10,12 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from miniatures import write_cityscapes
 
 from gcn_keras import ablate
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.runs import COLUMNS, Experiments
 from gcn_keras.recipes import catalogue, command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
+from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
 
 RECIPE = catalogue.RECIPES["shapes-ablation"]
@@ -269,6 +271,37 @@ def test_kernels_of_other_rows_are_not_judged(tmp_path, commands):
     assert "| GCN k = 3 | 20.0 | 70.1 | 1 |" in (tmp_path / "table1.md").read_text()
     with pytest.raises(UsageError, match="^--kernel-size 15 is too large for P5"), as_options():
         ablate.ablate("table1", rows=("gcn15",), options=" ".join(small), **rows)
+
+
+@pytest.fixture(scope="module")
+def cityscapes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cityscapes")
+    datasets.prepare("cityscapes19", write_cityscapes(folder / "source"), folder / "data")
+    return folder / "data"
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            "nosuch",
+            "'cityscapes19' has no split 'nosuch'; it has: train, val, test, coarse, train_coarse",
+        ),
+        (
+            "test",
+            "--boundaries and --trimap measure by labels, and 'cityscapes19' has none for split "
+            "'test'",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be_measured_on(cityscapes, tmp_path, split, message):
+    options = f"--dataset cityscapes19 --data-dir {cityscapes}"
+    with pytest.raises(UsageError) as caught, as_options():
+        ablate.ablate(
+            "table1", out=tmp_path / "out", options=options, evaluation=f"--split {split}"
+        )
+    assert str(caught.value) == message
+    assert not (tmp_path / "out").exists()
 
 
 def test_stages_have_the_papers_learning_rates(tmp_path):

@@ -44,6 +44,15 @@ def test_validation_split():
         prepared("test").validation_split()
 
 
+def test_a_mixture_is_prepared_with_all_its_parts(tmp_path):
+    for part in ("coco_voc", "voc2012_sbd"):
+        assert not datasets.is_prepared("stage1", tmp_path)
+        folder = datasets.prepared_folder(part, tmp_path)
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").touch()
+    assert datasets.is_prepared("stage1", tmp_path)
+
+
 def test_image_folder_round_trip(source, data_dir):
     save(source / "images" / "e.png", noise(5, 9, 9))
     label = np.array([[0, 1, 2, 255, 0, 1, 2, 255, 0]] * 5, np.uint8)
