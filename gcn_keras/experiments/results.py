@@ -15,13 +15,11 @@ from pipelines.base.files import replacing
 
 KEYS = ("run", "seed", "configuration")
 MEASURED = ("mean_iou", "pixel_accuracy")
+_SHARES = (*MEASURED, "boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
 TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
 COLUMNS = (
     *KEYS,
-    *MEASURED,
-    "boundary_accuracy",
-    "internal_accuracy",
-    "mean_boundary_iou",
+    *_SHARES,
     *TRAINED,
 )
 CURVE_COLUMNS = (*KEYS, "epoch", "mean_iou")
@@ -105,7 +103,7 @@ def _lines(
     """Keys and numbers of a table's lines; none if the file is not there.
 
     Raises:
-        UserError: it is no such file.
+        UserError: it is no such file, or contradicts itself.
     """
     try:
         with open(path, newline="") as file:
@@ -114,7 +112,9 @@ def _lines(
         if tuple(reader.fieldnames or ()) != tuple(columns):
             names = ", ".join(reader.fieldnames or ())
             raise ValueError(f"its columns are {names}, not {', '.join(columns)}")
-        return [_line(number, row, needed) for number, row in enumerate(rows, start=2)]
+        lines = [_line(number, row, needed) for number, row in enumerate(rows, start=2)]
+        _check_agreement(lines)
+        return lines
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
@@ -127,18 +127,35 @@ def _line(number: int, row: dict, needed: Sequence[str]) -> tuple[Key, dict]:
     if None in row:
         raise ValueError(f"line {number} has more cells than there are columns")
     if not row["seed"].isdecimal():
-        raise ValueError(f"seed is {row['seed']!r}, no number")
+        raise ValueError(f"line {number}: seed is {row['seed']!r}, no number")
     key = tuple(row.pop(name) for name in KEYS)
-    return key, {name: _number(name, text, name in needed) for name, text in row.items()}
+    place = f"line {number}"
+    return key, {name: _number(place, name, text, name in needed) for name, text in row.items()}
 
 
-def _number(name: str, text: str, needed: bool) -> float | int | None:
+def _check_agreement(lines: Sequence[tuple[Key, dict]]) -> None:
+    """Refuses two lines of the same run, of a curve at the same epoch, that differ."""
+    places: dict[tuple, int] = {}
+    for number, (key, values) in enumerate(lines, start=2):
+        place = places.setdefault((*key, values.get("epoch")), number)
+        for name, other in lines[place - 2][1].items():
+            if repr(values[name]) != repr(other):  # NaN is no equal of itself
+                raise ValueError(
+                    f"line {number}: {name} is {values[name]!r}, and {other!r} in line {place} of "
+                    "the same run: keep one of them"
+                )
+
+
+def _number(place: str, name: str, text: str, needed: bool) -> float | int | None:
     if not text and not needed:
         return None
     try:
-        return int(text) if text.isdecimal() else float(text)
+        value = int(text) if text.isdecimal() else float(text)
     except ValueError as error:
-        raise ValueError(f"{name} is {text!r}, no number") from error
+        raise ValueError(f"{place}: {name} is {text!r}, no number") from error
+    if name in _SHARES and (value < 0 or value > 1):
+        raise ValueError(f"{place}: {name} is {text!r}, no share in 0…1")
+    return value
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Iterable]) -> None:

@@ -44,10 +44,10 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
             on_line = [row for row in rows if row.series == line]
             style = {"color": colour, "linewidth": 1.8, "marker": "o", "markersize": 5}
             seeds = {
-                row.x: [100 * run[name] for run in results[row]]
+                row.x: [100 * run[name] for run in results.get(row, ()) if run[name] is not None]
                 for row in on_line
-                if row in results and results[row][0][name] is not None
             }
+            seeds = {x: values for x, values in seeds.items() if values}
             if seeds:
                 means = [statistics.mean(values) for values in seeds.values()]
                 bars = [statistics.stdev(v) if len(v) > 1 else 0 for v in seeds.values()]

@@ -394,7 +394,7 @@ class TestLearningRates:
         self.finish(tmp_path)
         finish(tmp_path / "base-0.001-seed0", 0.5, rate="0.001")
         finish(tmp_path / "gcn3-0.01-seed0", 0.6, rate="0.01")
-        finish(tmp_path / "gcn5-seed0", 0.9)  # of another rate: no row of this table
+        finish(tmp_path / "gcn5-seed0", 0.65)  # of another rate: no row of this table
         ablate.ablate("table1", rows=("gcn5",), seeds=1, runs=tmp_path)
         capsys.readouterr()
         for _ in range(2):
@@ -530,10 +530,13 @@ def test_a_run_that_fails_says_why(tmp_path, commands):
     ("content", "reason"),
     [
         ("run,seed\na,b\n", "its columns are run, seed, not run, seed, configuration, "),
-        (f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n", "mean_iou is 'much', no number"),
-        (f"{','.join(COLUMNS)}\na,0,c,,1,1,1,1,1,1,1,1\n", "mean_iou is '', no number"),
+        (
+            f"{','.join(COLUMNS)}\na,0,c,much,1,1,1,1,1,1,1,1\n",
+            "line 2: mean_iou is 'much', no number",
+        ),
+        (f"{','.join(COLUMNS)}\na,0,c,,1,1,1,1,1,1,1,1\n", "line 2: mean_iou is '', no number"),
         (f"{','.join(COLUMNS)}\na,0,c,0.5\n", "line 2 is cut off"),
-        (f"{','.join(COLUMNS)}\na,x,c,1,1,1,1,1,1,1,1,1\n", "seed is 'x', no number"),
+        (f"{','.join(COLUMNS)}\na,x,c,1,1,1,1,1,1,1,1,1\n", "line 2: seed is 'x', no number"),
     ],
 )
 def test_results_that_are_none(tmp_path, content, reason):

@@ -1,5 +1,6 @@
 """runs.csv and curves.csv, written and read; and whether a curve still rises at its end."""
 
+import math
 import re
 
 import pytest
@@ -46,8 +47,22 @@ def test_what_others_have_written_meanwhile_stays(tmp_path):
             "run,seed,configuration,epoch,mean_iou\nbase,0,a,1,0.5,\n",
             "line 2 has more cells than there are columns",
         ),
-        ("run,seed,configuration,epoch,mean_iou\nbase,0,a,,0.5\n", "epoch is '', no number"),
-        ("run,seed,configuration,epoch,mean_iou\nbase,0,a,1,x\n", "mean_iou is 'x', no number"),
+        (
+            "run,seed,configuration,epoch,mean_iou\nbase,0,a,,0.5\n",
+            "line 2: epoch is '', no number",
+        ),
+        (
+            "run,seed,configuration,epoch,mean_iou\nbase,0,a,1,x\n",
+            "line 2: mean_iou is 'x', no number",
+        ),
+        (
+            "run,seed,configuration,epoch,mean_iou\nbase,0,a,1,0.5\nbase,0,a,2,90\n",
+            "line 3: mean_iou is '90', no share in 0…1",
+        ),
+        (
+            "run,seed,configuration,epoch,mean_iou\nbase,0,a,1,0.5\nbase,0,a,2,0.5\nbase,0,a,1,0\n",
+            "line 4: mean_iou is 0, and 0.5 in line 2 of the same run: keep one of them",
+        ),
     ],
 )
 def test_damaged_curves(tmp_path, content, reason):
@@ -55,6 +70,41 @@ def test_damaged_curves(tmp_path, content, reason):
     path.write_text(content)
     with pytest.raises(UserError, match=f"^{re.escape(f'{path} cannot be read: {reason}')}$"):
         Results(tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"mean_iou": 90}, "line 2: mean_iou is '90', no share in 0…1"),
+        ({"pixel_accuracy": 1.0001}, "line 2: pixel_accuracy is '1.0001', no share in 0…1"),
+        ({"mean_boundary_iou": -math.inf}, "line 2: mean_boundary_iou is '-inf', no share in 0…1"),
+    ],
+)
+def test_what_is_no_share(tmp_path, cells, reason):
+    path = tmp_path / "runs.csv"
+    Results(path).add(KEY, RESULT | cells, {})
+    with pytest.raises(UserError) as caught:
+        Results(path)
+    assert str(caught.value) == f"{path} cannot be read: {reason}"
+
+
+def test_a_run_that_is_there_twice(tmp_path):
+    """As files that were merged by hand have it."""
+    path = tmp_path / "runs.csv"
+    same = RESULT | {"mean_iou": math.nan, "pixel_accuracy": 1}
+    Results(path).add(KEY, same, {})
+    text = path.read_text()
+    line = text.splitlines(keepends=True)[1]
+    path.write_text(text + line)
+    [found] = Results(path).known.values()
+    assert math.isnan(found["mean_iou"]) and found["pixel_accuracy"] == 1
+    path.write_text(text + line + line.replace(",1000,", ",1001,"))
+    with pytest.raises(UserError) as caught:
+        Results(path)
+    assert str(caught.value) == (
+        f"{path} cannot be read: line 4: parameters is 1001, and 1000 in line 2 of the same run: "
+        "keep one of them"
+    )
 
 
 def test_the_curve_of_a_run(tmp_path):

@@ -1,0 +1,21 @@
+"""What a table's image shows of our runs."""
+
+from gcn_keras.experiments.paper_tables import table
+from gcn_keras.experiments.table_plot import table_figure
+from gcn_keras.recipes.catalogue import RECIPES
+
+
+def test_cells_that_are_empty():
+    """Of some seeds of a row, or of all, as the Markdown leaves them out."""
+    table5 = table("table5", RECIPES["shapes-ablation"])
+    base, gcn, refined = table5.rows
+    cells = {"boundary_accuracy": 0.5, "internal_accuracy": 0.75, "mean_iou": 0.25}
+    empty = cells | {"boundary_accuracy": None}
+    results = {
+        base: [cells, empty, cells | {"boundary_accuracy": 0.25}],
+        gcn: [empty, cells],
+        refined: [empty],
+    }
+    near, _, inside, *_ = table_figure(table5, results).get_axes()
+    assert near.lines[0].get_xydata().tolist() == [[0, 37.5], [1, 50]]
+    assert inside.lines[0].get_xydata().tolist() == [[0, 75], [1, 75], [2, 75]]
