@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import itertools
 import math
@@ -26,12 +27,15 @@ from gcn_keras.evaluation.measure import check_labels, measure, open_for
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.evaluation.options import EvaluationOptions
 from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.progress import note
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
 
 # What models are called beside each other: their paths are too long for a table.
 LETTERS = string.ascii_uppercase
+# Of the runs by which a row of a table chooses its learning rate: they count nowhere.
+TUNING_SEED = 1000
 # Fewer have no tails from which an interval of 95 % could be read.
 FEWEST_RESAMPLES = 100
 
@@ -44,7 +48,7 @@ class ComparisonOptions:
     """Models to be measured side by side, two or more, in the place of MODEL: each one's figures,
     differences by class, and how far the images alone may have moved the difference of mean IoU, a
     95 % interval of the paired bootstrap. A quoted pattern, such as 'runs/gcn15-seed*/best.keras',
-    stands for runs of one kind, which are drawn, too."""
+    stands for runs of one kind, which are drawn, too; not for one that chose a learning rate."""
     resamples: int = RESAMPLES
     """Number of times that the bootstrap draws the images."""
     seed: int = 0
@@ -96,6 +100,8 @@ ALONE = ComparisonOptions()
 def runs_of(model: str) -> list[str]:
     """What a pattern stands for, sorted; or the path or address itself, if it is none.
 
+    Runs with `TUNING_SEED` are left out where there are others, and a note says so.
+
     Raises:
         ArgumentError: nothing matches the pattern.
     """
@@ -105,7 +111,15 @@ def runs_of(model: str) -> list[str]:
     found = sorted(glob.glob(model))
     if not found:
         raise ArgumentError("compare", f"{model}: there is no such model")
-    return found
+    tuning = [path for path in found if Path(path).parent.name.endswith(f"-seed{TUNING_SEED}")]
+    if len(tuning) == len(found):  # which are asked for
+        return found
+    for path in tuning:
+        _note_once(f"note: {path} is left out: it chose a learning rate")
+    return [path for path in found if path not in tuning]
+
+
+_note_once = functools.cache(note)
 
 
 class Measured(NamedTuple):

@@ -7,8 +7,9 @@ table is measured on (our choice: the data sets here have no third one).
 import dataclasses
 import math
 
+from gcn_keras.evaluation.comparison import TUNING_SEED
 from gcn_keras.experiments.paper_tables import Row
-from gcn_keras.experiments.runs import TUNING_SEED, Experiments
+from gcn_keras.experiments.runs import Experiments
 from pipelines.base.errors import ArgumentError
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gcn_keras.evaluation.comparison import TUNING_SEED
 from gcn_keras.evaluation.measure import check_labels
 from gcn_keras.evaluation.options import parse_options
 from gcn_keras.experiments.child_processes import run_logged
@@ -25,9 +26,6 @@ from pipelines import datasets
 from pipelines.base.environment import environment_of_tensorflow
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import make_folder
-
-# Of the runs that choose a row's learning rate, which no table counts.
-TUNING_SEED = 1000
 
 # Options of fit and evaluate that the experiments themselves give.
 _OF_FIT = ("recipe", "seed", "out", "resume", "export", "show_batch")

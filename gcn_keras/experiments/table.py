@@ -5,10 +5,11 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from gcn_keras.evaluation.comparison import TUNING_SEED
 from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
 from gcn_keras.experiments.results import Curve, last_quarter
-from gcn_keras.experiments.runs import TUNING_SEED, Experiments
+from gcn_keras.experiments.runs import Experiments
 from pipelines.base.errors import UsageError
 from pipelines.base.files import replacing
 

@@ -195,6 +195,20 @@ class TestRuns:
         assert str(caught.value) == f"--compare {pattern}x: there is no such model"
 
 
+def test_runs_that_chose_a_learning_rate(tmp_path, capsys):
+    """As `ablate` leaves them beside those that a table counts."""
+    paths = [tmp_path / f"base-0.01-seed{seed}" / "best.keras" for seed in (0, 1, 1000)]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+    first, second, chose = map(str, paths)
+    for _ in range(2):
+        assert runs_of(f"{tmp_path}/base-0.01-seed*/best.keras") == [first, second]
+    assert capsys.readouterr().err == f"note: {chose} is left out: it chose a learning rate\n"
+    assert runs_of(f"{tmp_path}/*-seed1000/*.keras") == [chose]
+    assert runs_of(chose) == [chose]
+
+
 def test_the_command(models, data_dir, tmp_path, capsys):
     options = EvaluationOptions(boundaries=True, boundary_width=2, trimap=(1,))
     comparison = ComparisonOptions((models.sky, models.halves, models.car), 200, 5)
