@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from gcn_keras.evaluation.comparison import TUNING_SEED
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.runs import Experiments, join_options, split_options
@@ -84,8 +85,8 @@ def ablate(
             schedule: --tuning="--epochs 4".
     """
     recipe = recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
-    if seeds < 1:
-        raise UsageError(f"--seeds must be at least 1, got {seeds}")
+    if not 1 <= seeds <= TUNING_SEED:  # which is the first that no table counts
+        raise UsageError(f"--seeds must be in 1…{TUNING_SEED}, got {seeds}")
     extra = split_options("options", options)
     # Its kernels are no row's, and each row is checked below.
     base = command_line.parse(["--recipe", recipe, *extra], unchecked=True)
@@ -108,8 +109,8 @@ def ablate(
         raise UsageError(f"--tuning is about --learning-rates, which is not given; got {tuning!r}")
     rates = None
     if learning_rates:
-        shorter = (*extra, *split_options("tuning", tuning))
-        rates = LearningRates(learning_rates, dataclasses.replace(experiments, options=shorter))
+        shorter = dataclasses.replace(experiments, tuning=split_options("tuning", tuning))
+        rates = LearningRates(learning_rates, shorter)
     run_table(table, chosen, experiments, kept, range(seeds), out, rates)
 
 

@@ -48,6 +48,7 @@ class Experiments:
         weights: of the backbones that start from a file: {"resnet50": "FILE"}.
         models: whether the models are wanted, too, and not the results alone: a run whose result
             is known is trained where its folder is missing.
+        tuning: of fit, too, after `options`; for the runs that choose a learning rate.
     """
 
     recipe: str
@@ -57,6 +58,7 @@ class Experiments:
     evaluation: tuple[str, ...] = ()
     weights: dict[str, str] = field(default_factory=dict)
     models: bool = False
+    tuning: tuple[str, ...] = ()
 
     def __post_init__(self):
         self._results = Results(self.results)
@@ -66,12 +68,15 @@ class Experiments:
 
         Raises:
             ArgumentError: naming one.
-            UsageError: naming one of fit, as the words in `options` do.
+            UsageError: naming one of fit, as the words in `options` and `tuning` do.
             SystemExit: from tyro, status 2, for an unknown option.
         """
+        made = f"by which row {row.name} is made"
         for argument, given, reserved, why in (
             ("options", self.options, _OF_FIT, "which is given for every run"),
-            ("options", self.options, _names(row.options), f"by which row {row.name} is made"),
+            ("options", self.options, _names(row.options), made),
+            ("tuning", self.tuning, _OF_FIT, "which is given for every run"),
+            ("tuning", self.tuning, _names(row.options), made),
             ("evaluation", self.evaluation, _OF_EVALUATE, "which is given for every row"),
         ):
             for name in _names(given):
@@ -143,70 +148,6 @@ class Experiments:
         return result, True
 
     def _trained(self, row: Row, seed: int) -> RunFolder:
-        """The folder of a row's finished run."""
-        start = self._trained(row.start, seed).best if row.start else None
-        options = self.options_of_fit(row, seed, start)
-        try:
-            run = find_run(command_line.parse(options))
-        except OtherRun as error:  # what fit advises is about its own options
-            raise UsageError(
-                f"{error.found}: give the options that it was made with, or name another folder "
-                "for the runs"
-            ) from error
-        if not run.finished:
-            log = _beside(run.path, ".log")
-            print(f"trains {row.label}, seed {seed}: {log} shows how it goes on", flush=True)
-            self._call("gcn_keras.fit", options, log)
-        return run
-
-    def _measure(self, row: Row, trained: Row, seed: int, run: RunFolder) -> dict:
-        recipe = command_line.parse(self.options_of_fit(trained, seed, None))
-        log = _beside(self._folder(row, seed), ".evaluation.log")
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "measured.json")
-            options = [str(run.best), "--dataset", recipe.dataset, "--data-dir", recipe.data_dir]
-            options += ["--split", recipe.val_split] if recipe.val_split else []
-            options += ["--boundaries", *row.procedure, *self.evaluation, "--json", str(file)]
-            self._call("gcn_keras.evaluate", options, log, environment_of_tensorflow())
-            return read_json(file)
-
-    def _call(self, module: str, options: list[str], log: Path, environment=None) -> None:
-        former = log.stat().st_size if log.is_file() else 0
-        status = run_logged([sys.executable, "-m", module, *options], log, environment)
-        if status:
-            command = shlex.join([module.rpartition(".")[2], *options])
-            reason = _reason(log, former)
-            raise UserError(f"{command} failed with status {status}: {reason}see {log}")
-
-    def _folder(self, row: Row, seed: int) -> Path:
-        return self.runs / f"{row.name}-seed{seed}"
-
-    def options_of_fit(self, row: Row, seed: int, start: Path | None) -> list[str]:
-        """The command line that trains a row's model, from `start` if that is given."""
-        options = ["--recipe", row.recipe or self.recipe, *row.options, *self.options]
-        if start:
-            options += ["--weights", str(start)]
-        elif self.weights:
-            backbone = command_line.parse(options, unchecked=True).backbone
-            options += ["--weights", self.weights[backbone]] if backbone in self.weights else []
-        options += ["--no-export", "--seed", str(seed)]
-        return [*options, "--out", str(self._folder(row, seed)), "--resume"]
-
-    def _digest(self, row: Row, seed: int) -> str:
-        """Of all that a result follows from, so that results of other settings are not taken."""
-        content: dict = {"evaluation": [*row.procedure, *self.evaluation]}
-        start = self._digest(row.start, seed) if row.start else None
-        if row.measures_only:
-            content |= {"of": start}
-        else:
-            # Of any row that has results: other options may be impossible for it.
-            recipe = command_line.parse(self.options_of_fit(row, seed, None), unchecked=True)
-            content |= {"fit": _not_default(recipe), "start": start}
-        text = json.dumps(content, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _trained(self, row: Row, seed: int) -> RunFolder:
         """The folder of a row's finished run."""
         start = self._trained(row.start, seed).best if row.start else None
         options = self.options_of_fit(row, seed, start)

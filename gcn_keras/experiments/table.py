@@ -18,9 +18,11 @@ def rows_of(table: Table, names: Sequence[str] | None) -> tuple[Row, ...]:
     """The rows of a table, or those of some names, in the table's order.
 
     Raises:
-        UsageError: the table has no row of a name.
+        UsageError: the table has no row of a name, or there is no name.
     """
     known = [row.name for row in table.rows]
+    if names is not None and not names:
+        raise UsageError.naming(f"{{rows}} needs at least one name; there are: {', '.join(known)}")
     for name in names or ():
         if name not in known:
             raise UsageError.naming(

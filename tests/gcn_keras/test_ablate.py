@@ -231,6 +231,21 @@ def test_backbones_start_from_their_own_files(tmp_path):
             "--options cannot hold --learning-rate, by which row base-0.1 is made",
         ),
         (
+            {"learning_rates": (0.1, 0.2), "tuning": "--seed 3"},
+            "--tuning cannot hold --seed, which is given for every run",
+        ),
+        (
+            {"learning_rates": (0.1, 0.2), "tuning": "--learning-rate 0.3"},
+            "--tuning cannot hold --learning-rate, by which row base-0.1 is made",
+        ),
+        ({"seeds": 0}, "--seeds must be in 1…1000, got 0"),
+        ({"seeds": 1001}, "--seeds must be in 1…1000, got 1001"),
+        (
+            {"rows": ()},
+            "--rows needs at least one name; there are: base, gcn3, gcn5, gcn7, gcn9, gcn11, "
+            "gcn13, gcn15",
+        ),
+        (
             {"tuning": "--epochs 2"},
             "--tuning is about --learning-rates, which is not given; got '--epochs 2'",
         ),
