@@ -174,6 +174,8 @@ def check_exists(address: str | Path) -> None:
     path = Path(address)
     if is_server(str(address)):
         parse_address(str(address))
+    elif not str(address):  # which Path takes for the current folder
+        raise UserError(f"there is no model at '': expected {FORMS}")
     elif os.path.isdir(path):
         newest_version(path)
     elif not os.path.isfile(path) or path.suffix not in _FILES:

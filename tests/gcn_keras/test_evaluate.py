@@ -14,6 +14,7 @@ from gcn_keras.evaluate import evaluate
 from gcn_keras.evaluation.comparison import ComparisonOptions
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.segmenters import FORMS
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import palette
@@ -148,3 +149,12 @@ def test_figures_over_the_submission(tmp_path):
     with pytest.raises(UsageError) as caught:
         evaluate(str(tmp_path / "a.keras"), "shapes", options=options, json_file=file)
     assert str(caught.value) == f"--json {file} would be written over: name another file"
+
+
+@pytest.mark.parametrize("compared", [None, ("a.keras", "")])
+def test_an_empty_name(monkeypatch, tmp_path, compared):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.keras").touch()
+    with pytest.raises(UserError) as caught:
+        evaluate(None if compared else "", "shapes", comparison=ComparisonOptions(compared))
+    assert str(caught.value) == f"there is no model at '': expected {FORMS}"
