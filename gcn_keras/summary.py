@@ -89,6 +89,10 @@ def _check(model, given, size) -> None:
     check_block(given.get("block", "gcn"), given.get("kernel_size", (15,)))
     if not 2 <= given.get("num_classes", 2) <= IGNORE:
         raise ArgumentError("num_classes", f"must be in 2…{IGNORE}, got {given['num_classes']}")
+    block = given.get("block", "gcn")
+    for name, blocks in (("stack_width", ("stack",)), ("kernel_size", ("gcn", "conv", "stack"))):
+        if name in given and block not in blocks:
+            raise ArgumentError(name, f"means nothing for {{block}} {block}: leave it out")
     if given.get("stack_width", 1) < 1:
         raise ArgumentError("stack_width", f"must be at least 1, got {given['stack_width']}")
     if min(size) < 1:

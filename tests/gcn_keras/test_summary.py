@@ -97,7 +97,12 @@ def test_a_file_of_something_else(tmp_path):
             "--block stack needs a --kernel-size of at least 3, got 1",
         ),
         (dict(num_classes=1), "--num-classes must be in 2…255, got 1"),
-        (dict(stack_width=0), "--stack-width must be at least 1, got 0"),
+        (dict(stack_width=0, block="stack"), "--stack-width must be at least 1, got 0"),
+        (dict(stack_width=3), "--stack-width means nothing for --block gcn: leave it out"),
+        (
+            dict(kernel_size=(3,), block="conv1x1"),
+            "--kernel-size means nothing for --block conv1x1: leave it out",
+        ),
         (dict(size=(0, 64)), "--size must be at least 1 1, got 0 64"),
     ],
 )
