@@ -89,6 +89,9 @@ def trimap_figure(
     """
     if not 1 <= len(curves) <= len(_LINES):
         raise ValueError(f"there must be 1 to {len(_LINES)} curves, not {len(curves)}.")
+    for name, (widths, _) in curves.items():
+        if not len(widths):
+            raise ValueError(f"{name} has no widths: a curve needs one or more.")
     figure = _figure(1)
     axes = figure.subplots()
     everywhere = np.unique(np.concatenate([widths for widths, _ in curves.values()]))
