@@ -61,11 +61,12 @@ def evaluate(
         content = {"model": model, **content}
         matrix, report = measure(model, prepared, split, options)
         _print_head(model, dataset, split, procedure)
-        if split not in prepared.unlabelled_splits:
+        if matrix.counts.any():
             print(printable(matrix.table(prepared.class_names)))
             content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
         else:
-            print("no score: this split has no labels")
+            none = "labels" if split in prepared.unlabelled_splits else "label but void"
+            print(f"no score: this split has no {none}")
         if report.measures:
             print(report.table())
         if options.submission:

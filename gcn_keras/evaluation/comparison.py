@@ -288,7 +288,7 @@ def compare(
         comparison: number of resamples, and the seed; which models it names is not read.
 
     Raises:
-        UsageError, UserError: as of `measure`; fewer than two images; no label but void.
+        UsageError, UserError: as of `measure`; fewer than two images.
     """
     images = min(options.limit or math.inf, dataset.splits[split])
     if images < 2:
@@ -310,7 +310,5 @@ def compare(
             of_runs.append(by_image.counts)
         measured.append(runs)
         counts.append(of_runs)
-    if not measured[0][0].matrix.counts.any():
-        raise UserError(f"split {split!r} of {dataset.name!r} has no label but void: no score")
     differences = paired_bootstrap(counts, resamples=comparison.resamples, seed=comparison.seed)
     return Comparison(models, measured, len(counts[0][0]), differences, comparison)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from gcn_keras.evaluation.measure import check_scored
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.dense_crf import Parameters, refine
 from gcn_keras.inference.memory import naming_large_image
@@ -41,6 +42,9 @@ def measure(
         logits, views: as of `multi_scale.probabilities`.
         dataset, split, limit: as of `measure.evaluate_model`.
         candidates: parameters to try.
+
+    Raises:
+        UserError: there is no label but void.
     """
     from pipelines.stream.evaluation import evaluation_examples
 
@@ -56,4 +60,5 @@ def measure(
                 refined = scores if parameters is None else refine(image, scores, parameters)
                 matrix.update(label, np.argmax(refined, axis=-1).astype(np.uint8))
                 bar.update()
+    check_scored(matrices[None], dataset, split)
     return {key: matrix.mean_iou for key, matrix in matrices.items()}

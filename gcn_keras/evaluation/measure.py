@@ -57,7 +57,7 @@ def measure(
     Raises:
         UsageError: the options do not fit the data set.
         UserError: the model cannot be used, or does not belong to the data set; that cannot be
-            read; the submission cannot be written.
+            read, or has no label but void, and there is no submission; that cannot be written.
     """
     import tensorflow as tf
 
@@ -82,7 +82,19 @@ def measure(
         raise UserError(f"{dataset.name!r} cannot be read: {error.message}") from error
     except ValueError as error:  # a form that does not carry how many classes it knows
         raise UserError(f"{model} and {dataset.name!r} do not belong together: {error}") from error
+    if not file:
+        check_scored(matrix, dataset, split)
     return matrix, report
+
+
+def check_scored(matrix: ConfusionMatrix, dataset: PreparedDataset, split: str) -> None:
+    """Refuses what was measured where no label is but void.
+
+    Raises:
+        UserError: naming the split.
+    """
+    if not matrix.counts.any():
+        raise UserError(f"split {split!r} of {dataset.name!r} has no label but void: no score")
 
 
 def check_labels(dataset: PreparedDataset, split: str, options: EvaluationOptions) -> None:

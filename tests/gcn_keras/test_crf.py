@@ -214,6 +214,19 @@ def test_each_image_meets_every_candidate(monkeypatch):
     assert scores[None] == scores[idle] < scores[COLOURED] == 1
 
 
+def test_a_search_where_all_is_void(monkeypatch):
+    image, probabilities, label = scene()
+    examples = [{"image": image, "label": np.full_like(label, 255, np.uint8), "image_id": b"a"}]
+    monkeypatch.setattr(
+        "pipelines.stream.evaluation.evaluation_examples",
+        lambda *_: SimpleNamespace(as_numpy_iterator=lambda: iter(examples)),
+    )
+    dataset = SimpleNamespace(name="noise", num_classes=3, splits={"val": 1})
+    with pytest.raises(UserError) as caught:
+        measure(lambda images: np.log(probabilities)[None], dataset, "val", None, [COLOURED])
+    assert str(caught.value) == "split 'val' of 'noise' has no label but void: no score"
+
+
 def test_the_search_takes_several_views(monkeypatch):
     image, probabilities, label = scene()
     monkeypatch.setattr(

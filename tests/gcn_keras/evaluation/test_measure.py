@@ -115,6 +115,16 @@ def test_records_that_are_damaged(split, monkeypatch):
     assert str(caught.value) == "'noise' cannot be read: corrupted record at 7"
 
 
+def test_nothing_but_void(split, monkeypatch):
+    for label in split().labels:
+        label.fill(255)
+    segmenter = SimpleNamespace(segment=red, num_classes=3, legend=None)
+    monkeypatch.setattr(measure, "open_segmenter", lambda address: segmenter)
+    with pytest.raises(UserError) as caught:
+        measure.measure("model.tflite", DATASET, "val", DEFAULT)
+    assert str(caught.value) == "split 'val' of 'noise' has no label but void: no score"
+
+
 @pytest.mark.parametrize("error", [UserError("the server is down"), KeyboardInterrupt()])
 def test_an_error_of_the_model(split, error):
     split()

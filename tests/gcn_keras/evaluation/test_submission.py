@@ -144,6 +144,19 @@ class TestFiles:
         assert lines[-1].startswith("3 label maps for the server of PASCAL VOC 2012: ")
         assert 0 < json.loads((tmp_path / "report.json").read_text())["mean_iou"] < 0.2
 
+    def test_of_labels_that_are_all_void_there_is_no_score(
+        self, evaluate, tmp_path, capsys, monkeypatch
+    ):
+        batch = np.zeros((1, 4, 6, 3), np.uint8), np.full((1, 4, 6), 255, np.uint8), ["a_1_2"]
+        monkeypatch.setattr(measure, "evaluation_batches", lambda *_, **__: [batch])
+        options = {"submission": tmp_path / "a.zip", "json_file": tmp_path / "report.json"}
+        evaluate(guess_streets, "cityscapes19", **options)
+        assert list(unpack(tmp_path / "a.zip")) == ["a_1_2_pred_labelIds.png"]
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1] == "no score: this split has no label but void"
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report.keys() == {"model", "dataset", "split"}
+
     @pytest.mark.parametrize("name", ["a.tgz", "a.zip"])
     def test_the_same_label_maps_make_the_same_bytes(self, monkeypatch, tmp_path, name):
         now, contents = time.time, []
