@@ -74,7 +74,8 @@ def ablate(
         seeds: Runs of each row, with the seeds 0, 1, …
         runs: Folder of the run folders; runs/RECIPE-tables if not given.
         out: Folder of the results; that of the runs if not given.
-        weights: Initial weights of backbones: resnet50=FILE resnet50_gcn=FILE.
+        weights: Initial weights of backbones: resnet50=FILE resnet50_gcn=FILE. Results of another
+            file under the same path want another --out: runs.csv knows the path alone.
         models: Also models of runs whose results are known: what is missing is trained.
         options: More options of fit for every run, in one string: --options="--epochs 2". Results
             of other data, --data-dir, want another --out: runs.csv does not know data apart.
