@@ -79,19 +79,27 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         these pixels make, wherever the others are."""
         losses, weights = self.call(ops.cast(y_true, "int32"), y_pred), self.weights(y_true)
         if self.hardest < 1:
-            weights *= ops.cast(self._is_hard(y_true, losses), "float32")
+            weights *= self._taken(y_true, losses)
         return ops.sum(losses * weights)
 
-    def _is_hard(self, y_true: Any, losses: Any) -> Any:
-        """Whether a pixel is one of the hardest of its image: bool `[B, H, W]`."""
+    def _taken(self, y_true: Any, losses: Any) -> Any:
+        """How much of a pixel is among the hardest of its image: float32 `[B, H, W]`, in 0…1.
+
+        The sum over an image is the share of its valid pixels, to a fraction of one. Pixels whose
+        equal losses are the least of the hardest share what is left, so that no order decides.
+        """
         valid = ops.not_equal(ops.cast(y_true, "int32"), IGNORE)
-        count = ops.sum(ops.cast(valid, "float32"), axis=(1, 2))
-        taken = ops.cast(ops.ceil(self.hardest * count), "int32")
+        number = self.hardest * ops.sum(ops.cast(valid, "float32"), axis=(1, 2), keepdims=True)
         known = ops.reshape(ops.where(valid, losses, -1.0), (ops.shape(losses)[0], -1))
         ascending = ops.sort(known, axis=1)
-        place = ops.shape(known)[1] - ops.maximum(taken, 1)
-        least = ops.take_along_axis(ascending, place[:, None], axis=1)
-        return ops.logical_and(valid, losses >= least[:, :, None])
+        whole = ops.maximum(ops.cast(ops.ceil(number[:, 0]), "int32"), 1)
+        least = ops.take_along_axis(ascending, ops.shape(known)[1] - whole, axis=1)[:, :, None]
+        harder, equal = (
+            ops.cast(ops.logical_and(valid, chosen), "float32")
+            for chosen in (losses > least, losses == least)
+        )
+        left = number - ops.sum(harder, axis=(1, 2), keepdims=True)
+        return harder + equal * left / ops.maximum(ops.sum(equal, axis=(1, 2), keepdims=True), 1.0)
 
     def total_weight(self, y_true: Any) -> Any:
         """Σ w[y], of the hardest pixels only their share of it."""

@@ -95,9 +95,14 @@ def test_focal(labels, weights, expected):
     "labels, weights, share, expected",
     [
         ([[[0, 1]]], None, 0.5, WRONG),
-        ([[[0, 0, 0, 1]]], None, 0.5, (3 * RIGHT + WRONG) / 2),  # equal losses stay together
+        # Two pixels: the hardest, and one of three equal ones.
+        ([[[0, 0, 0, 1]]], None, 0.5, (RIGHT + WRONG) / 2),
+        ([[[0, 0, 0, 1]]], [1, 3], 0.5, (RIGHT + 3 * WRONG) / 3),
+        # One and a half of three.
+        ([[[0, 1, 0]]], None, 0.5, (WRONG + RIGHT / 2) / 1.5),
         # Of each image the hardest half: none of the second image's void.
-        ([[[0, 1, 255]], [[1, 255, 255]]], None, 0.5, 2 * WRONG / 1.5),
+        ([[[0, 1, 255]], [[1, 255, 255]]], None, 0.5, WRONG),
+        ([[[0, 1, 255]], [[0, 255, 255]]], None, 0.5, (WRONG + RIGHT / 2) / 1.5),
         ([[[0, 1]]], [1, 3], 0.5, 3 * WRONG / 2),
         ([[[255, 255]]], None, 0.5, 0.0),
     ],
@@ -105,6 +110,22 @@ def test_focal(labels, weights, expected):
 def test_the_hardest_pixels(labels, weights, share, expected):
     loss = PixelCrossentropy(weights, hardest=share)
     assert value(loss, labels, everywhere(THREE_TO_ONE, labels)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
+@pytest.mark.parametrize("labels", [[[[0, 1], [2, 0]]], [[[255, 255], [1, 255]]], [[[1]]]])
+def test_the_mean_of_equal_losses_is_theirs(labels, share):
+    loss = PixelCrossentropy(hardest=share)
+    assert value(loss, labels, everywhere([0.5] * 3, labels)) == pytest.approx(math.log(3))
+
+
+def test_the_hardest_pixels_are_those_of_an_image_wherever_the_others_are():
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 1, 255], (3, 2, 3))
+    logits = rng.integers(0, 2, (3, 2, 3, 2)).astype(np.float32)  # with losses that tie
+    loss = PixelCrossentropy([1, 3], hardest=0.3)
+    parts = [loss.weighted_sum(labels[i : i + 1], logits[i : i + 1]) for i in range(3)]
+    assert float(sum(parts)) == pytest.approx(float(loss.weighted_sum(labels, logits)))
 
 
 def test_a_sum_is_the_sum_of_its_means():
