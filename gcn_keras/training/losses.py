@@ -4,6 +4,9 @@ All are Keras losses and work in `compile` and `fit`. Besides, each has `weighte
 `total_weight`, whose quotient it is: so a training step can divide a batch over devices and over
 time, and still take the mean over all of it, which `fit` cannot (see `tensorflow_step`). Losses
 that are not made pixel by pixel (`Dice`, `Lovasz`, the hardest pixels) are made image by image.
+
+As Keras' own losses, they take labels with a last axis of 1, too; any other shape than that of the
+scores without their classes is a ValueError.
 """
 
 from collections.abc import Sequence
@@ -51,6 +54,7 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         self.focus, self.hardest = focus, hardest
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        y_true = _labels(y_true, y_pred)
         if self.focus or self.hardest < 1:  # Keras would lose sight of the void
             return _quotient(self, y_true, y_pred, sample_weight)
         if self.class_weights is not None:
@@ -77,7 +81,8 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
         """Σ w[y]·loss. Divided by `total_weight` of a batch it is the part of the batch's loss that
         these pixels make, wherever the others are."""
-        losses, weights = self.call(ops.cast(y_true, "int32"), y_pred), self.weights(y_true)
+        y_true = _labels(y_true, y_pred)
+        losses, weights = self.call(y_true, y_pred), self.weights(y_true)
         if self.hardest < 1:
             weights *= self._taken(y_true, losses)
         return ops.sum(losses * weights)
@@ -125,7 +130,7 @@ class _OfImages(keras.losses.Loss):
 
         It is the mean over the classes that occur in the image's labels.
         """
-        labels = ops.cast(y_true, "int32")
+        labels = _labels(y_true, y_pred)
         valid = ops.not_equal(labels, IGNORE)[..., None]
         truth = ops.one_hot(ops.where(valid[..., 0], labels, -1), y_pred.shape[-1])
         shares = ops.where(valid, ops.softmax(ops.cast(y_pred, "float32")), 0.0)
@@ -224,8 +229,23 @@ class SumOfLosses(keras.losses.Loss):
 def _quotient(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
     if sample_weight is not None:
         raise ValueError(f"{type(loss).__name__} takes no sample weights of single pixels")
-    total = ops.maximum(loss.total_weight(y_true), keras.config.epsilon())
-    return loss.weighted_sum(y_true, y_pred) / total
+    weighted_sum = loss.weighted_sum(y_true, y_pred)
+    return weighted_sum / ops.maximum(loss.total_weight(y_true), keras.config.epsilon())
+
+
+def _labels(y_true: Any, y_pred: Any) -> Any:
+    """int32, a label for each place of the scores."""
+    labels = ops.cast(y_true, "int32")
+    given, scores = tuple(labels.shape), tuple(y_pred.shape)
+    if len(given) == len(scores) and given[-1] == 1:
+        labels = ops.squeeze(labels, -1)
+    sides = zip(labels.shape, scores, strict=False)
+    if len(labels.shape) != len(scores) - 1 or any(a != b for a, b in sides if a and b):
+        raise ValueError(
+            "labels must have the shape of the scores without the last axis, received "
+            f"{given} for scores {scores}"
+        )
+    return labels
 
 
 @keras.saving.register_keras_serializable(package="gcn_keras")
@@ -246,7 +266,7 @@ class ImageCrossentropy(keras.losses.CategoricalCrossentropy):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        labels = ops.cast(y_true, "int32")
+        labels = _labels(y_true, y_pred)
         return super().call(ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype), y_pred)
 
     def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:

@@ -132,6 +132,14 @@ class TestImages:
         found = float(ImageCrossentropy(0.2)(np.array([1]), logits))
         assert found == pytest.approx(expected, rel=1e-6)
 
+    def test_labels_may_have_a_last_axis_of_1(self):
+        logits, labels = np.log([[1.0, 3.0], [1.0, 3.0]]).astype("float32"), np.array([[1], [0]])
+        loss, expected = ImageCrossentropy(), (np.log(4 / 3) + np.log(4)) / 2
+        assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-6)
+        assert float(loss.weighted_sum(labels, logits)) == pytest.approx(2 * expected, rel=1e-6)
+        with pytest.raises(ValueError, match=r"received \(1, 2\) for scores \(2, 2\)$"):
+            loss(labels.T, logits)
+
     def test_class_255_is_no_void(self):
         logits = np.zeros((2, 260), "float32")
         loss, labels = ImageCrossentropy(), np.array([255, 3])

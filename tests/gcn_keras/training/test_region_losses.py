@@ -1,6 +1,7 @@
 """Losses of regions, of hard pixels and their sums, against values computed by hand."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -164,3 +165,37 @@ def test_they_reload_from_a_compiled_model_and_learn(loss, tmp_path):
 def test_weights_of_single_pixels_are_refused(loss):
     with pytest.raises(ValueError, match="takes no sample weights of single pixels"):
         loss(np.zeros((1, 2, 2)), np.zeros((1, 2, 2, 3)), np.ones((1, 2, 2)))
+
+
+LOSSES = (
+    PixelCrossentropy(),
+    PixelCrossentropy([1, 2, 3]),
+    PixelCrossentropy(focus=2.0),
+    PixelCrossentropy(hardest=0.5),
+    Dice(),
+    Lovasz(),
+    SumOfLosses([PixelCrossentropy(), Dice()]),
+)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("images", [1, 3])  # as many as rows: shapes that NumPy would spread
+def test_labels_may_have_a_last_axis_of_1(loss, images):
+    rng = np.random.default_rng(0)
+    labels = rng.choice([0, 1, 2, 255], (images, 3, 3))
+    logits = rng.normal(size=(images, 3, 3, 3)).astype(np.float32)
+    expected = value(loss, labels, logits)
+    assert value(loss, labels[..., None], logits) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("shape", [(1, 3, 3, 3), (1, 3, 2), (3, 3)])
+def test_labels_of_another_shape_are_refused(loss, shape):
+    sentence = re.escape(
+        "labels must have the shape of the scores without the last axis, received "
+        f"{shape} for scores (1, 3, 3, 3)"
+    )
+    labels, logits = np.zeros(shape, np.uint8), np.zeros((1, 3, 3, 3), np.float32)
+    for of in (loss, loss.weighted_sum):
+        with pytest.raises(ValueError, match=f"^{sentence}$"):
+            of(labels, logits)
