@@ -6,9 +6,12 @@ time, and still take the mean over all of it, which `fit` cannot (see `tensorflo
 that are not made pixel by pixel (`Dice`, `Lovasz`, the hardest pixels) are made image by image.
 
 As Keras' own losses, they take labels with a last axis of 1, too; any other shape than that of the
-scores without their classes is a ValueError.
+scores without their classes is a ValueError. A label that is neither a class nor 255 cannot be
+refused in a graph: cross-entropy fails on it, or comes out wrong, as the device has it, and to
+`Dice` and `Lovasz` its pixel is one of no class.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,16 +31,20 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     that counts the loss is 0.
 
     Args:
-        class_weights: one float a class, or None for equal weights.
-        focus: γ of the focal loss (Lin et al. 2017), whose pixels count (1 - p[y])^γ times; 0 is
-            cross-entropy.
-        hardest: share of each image's valid pixels, those with the highest loss, that are learnt
-            from (Shrivastava et al. 2016). The mean is over as many: Σ w[y] is multiplied by it.
+        class_weights: one float a class, finite and at least 0, or None for equal weights.
+        focus: γ of the focal loss (Lin et al. 2017), finite and at least 0, whose pixels count
+            (1 - p[y])^γ times; 0 is cross-entropy.
+        hardest: share of each image's valid pixels, above 0 and at most 1, those with the highest
+            loss, that are learnt from (Shrivastava et al. 2016). The mean is over as many: Σ w[y]
+            is multiplied by it.
         name: the loss's name.
 
     Call arguments:
         y_true: labels `[B, H, W]`, integers, 255 for void.
         y_pred: logits `[B, H, W, C]`.
+
+    Raises:
+        ValueError: an argument that cannot be, or class weights of another number than C.
     """
 
     def __init__(
@@ -51,10 +58,18 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
             ignore_class=IGNORE, from_logits=True, reduction="mean_with_sample_weight", name=name
         )
         self.class_weights = None if class_weights is None else list(map(float, class_weights))
+        if not all(0 <= weight < math.inf for weight in self.class_weights or ()):
+            raise ValueError(
+                f"class_weights must be finite and at least 0, received {self.class_weights}"
+            )
+        if not 0 <= focus < math.inf:
+            raise ValueError(f"focus must be finite and at least 0, received {focus}")
+        if not 0 < hardest <= 1:
+            raise ValueError(f"hardest must be above 0 and at most 1, received {hardest}")
         self.focus, self.hardest = focus, hardest
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        y_true = _labels(y_true, y_pred)
+        y_true = self._labels(y_true, y_pred)
         if self.focus or self.hardest < 1:  # Keras would lose sight of the void
             return _quotient(self, y_true, y_pred, sample_weight)
         if self.class_weights is not None:
@@ -62,6 +77,15 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
             given = 1.0 if sample_weight is None else ops.cast(sample_weight, "float32")
             sample_weight = weights * given
         return super().__call__(y_true, y_pred, sample_weight)
+
+    def _labels(self, y_true: Any, y_pred: Any) -> Any:
+        """As of `_labels`, where there is a weight for each class."""
+        weights, classes = self.class_weights, y_pred.shape[-1]
+        if weights is not None and len(weights) != classes:
+            raise ValueError(
+                f"class_weights must be one for each of {classes} classes, received {weights}"
+            )
+        return _labels(y_true, y_pred)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         losses = super().call(y_true, y_pred)
@@ -81,7 +105,7 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
         """Σ w[y]·loss. Divided by `total_weight` of a batch it is the part of the batch's loss that
         these pixels make, wherever the others are."""
-        y_true = _labels(y_true, y_pred)
+        y_true = self._labels(y_true, y_pred)
         losses, weights = self.call(y_true, y_pred), self.weights(y_true)
         if self.hardest < 1:
             weights *= self._taken(y_true, losses)

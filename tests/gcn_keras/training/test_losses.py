@@ -1,6 +1,7 @@
 """The loss against values computed by hand."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -101,6 +102,42 @@ def test_config_brings_the_loss_back():
         original = PixelCrossentropy(weights, name="mine")
         copy = PixelCrossentropy.from_config(original.get_config())
         assert (copy.class_weights, copy.name) == (weights, "mine")
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        *(
+            ({"hardest": value}, f"hardest must be above 0 and at most 1, received {value}")
+            for value in (0, -1, 2, math.nan)
+        ),
+        *(
+            ({"focus": value}, f"focus must be finite and at least 0, received {value}")
+            for value in (-2, math.nan, math.inf)
+        ),
+        *(
+            (
+                {"class_weights": [1, value]},
+                f"class_weights must be finite and at least 0, received [1.0, {float(value)}]",
+            )
+            for value in (-1, math.nan, math.inf)
+        ),
+    ],
+)
+def test_arguments_that_cannot_be(arguments, sentence):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        PixelCrossentropy(**arguments)
+
+
+@pytest.mark.parametrize("focus", [0.0, 2.0])
+@pytest.mark.parametrize("weights", [[], [1.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
+def test_weights_of_another_number_of_classes_are_refused(weights, focus):
+    labels, logits = np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2, 3), np.float32)
+    loss = PixelCrossentropy(weights, focus)
+    sentence = f"class_weights must be one for each of 3 classes, received {weights}"
+    for of in (loss, loss.weighted_sum):
+        with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+            of(labels, logits)
 
 
 @pytest.mark.parametrize(
