@@ -10,6 +10,7 @@ import numpy as np
 
 from gcn_keras.models import backbones, blocks
 from gcn_keras.models.backbones import any_model
+from gcn_keras.models.weights import every_layer
 from pipelines.base.labels import IGNORE
 
 LEVELS = ("P2", "P3", "P4", "P5")
@@ -154,8 +155,8 @@ def _refine(score, boundary_refinement, name):
 def set_batch_norms(
     model: keras.Model, freeze: bool = False, momentum: float | None = None
 ) -> None:
-    """Freezes all batch norms of a model, sets their momentum, or both."""
-    for layer in model.layers:
+    """Freezes all batch norms of a model and of models within it, sets their momentum, or both."""
+    for layer in every_layer(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             if freeze:
                 layer.trainable = False  # Keras then uses the moving statistics in training too.

@@ -1,6 +1,6 @@
-"""Weights from one model to another."""
+"""The layers that have weights, and weights from one model to another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -20,11 +20,13 @@ def set_weights(layer: keras.Layer, values: Sequence[Any]) -> None:
         ValueError: their number or their shapes are not those of its weights.
     """
     layer.set_weights(values)
-    _finalize(layer)
+    for inner in every_layer(layer):
+        if hasattr(inner, "finalize_state"):
+            inner.finalize_state()
 
 
-def _finalize(layer) -> None:
-    if hasattr(layer, "finalize_state"):
-        layer.finalize_state()
+def every_layer(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """A layer, or a model, and what it is made of: those within models that are its layers, too."""
+    yield layer
     for inner in getattr(layer, "layers", ()):
-        _finalize(inner)
+        yield from every_layer(inner)

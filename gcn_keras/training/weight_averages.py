@@ -18,6 +18,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from gcn_keras.models.weights import every_layer
+
 
 class WarmAverage:
     """For an optimizer of Keras: the momentum of its averages begins low."""
@@ -36,9 +38,10 @@ class WarmAverage:
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Those that are not frozen."""
+    """Those that are not frozen, each once, also of models within the model."""
     kind = keras.layers.BatchNormalization
-    return [layer for layer in model.layers if isinstance(layer, kind) and layer.trainable]
+    layers = dict.fromkeys(every_layer(model))
+    return [layer for layer in layers if isinstance(layer, kind) and layer.trainable]
 
 
 def moving_statistics(model: keras.Model) -> list[keras.Variable]:

@@ -205,6 +205,20 @@ def test_any_model_as_backbone(names):
     assert not model.get_layer("p2_br_p0").trainable and network.get_layer("br_p0").trainable
 
 
+def within(network):
+    """The network as a layer of another one."""
+    image = keras.Input((None, None, 3))
+    return keras.Model(image, network(image), name="outer")
+
+
+def test_batch_norms_within_a_model_of_models():
+    network = within(within(small_network(names=None)))
+    model = gcn(3, network, 3, freeze_batch_norm=True, batch_norm_momentum=0.5)
+    outer = model.get_layer("p2_outer").get_layer("mine")
+    norms = [outer.get_layer(f"br_p{i}") for i in range(4)]
+    assert [(norm.trainable, norm.momentum) for norm in norms] == [(False, 0.5)] * 4
+
+
 def test_a_stem_of_stride_two():
     model = gcn(3, small_network(strides=(2, 2, 2, 2)), 3)
     assert features(model, pictures(32, 32, 1)).shape == (1, 32, 32, 3)

@@ -16,7 +16,7 @@ from small_steps import RECIPE, arrays, batch, make_step, run_alone, state, take
 from gcn_keras.training.loop import Loop
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.training_state import TrainingState
-from gcn_keras.training.weight_averages import averaged_weights
+from gcn_keras.training.weight_averages import averaged_weights, moving_statistics
 from pipelines.base.errors import Interrupted
 
 same = np.testing.assert_array_equal
@@ -49,6 +49,14 @@ def assert_averages(accumulate: int = 1, replicas: int = 1, **fields):
     step.push()
     for own, expected in zip(arrays(step.model.weights), seen[-1], strict=True):
         same(own, expected)
+
+
+def test_statistics_of_models_within_the_model():
+    norm, frozen = (keras.layers.BatchNormalization(trainable=bool(i)) for i in (1, 0))
+    inner = keras.Sequential([keras.Input((4, 4, 3)), norm, frozen])
+    x = keras.Input((4, 4, 3))
+    model = keras.Model(x, [inner(x), norm(x)])  # which is called twice
+    assert moving_statistics(model) == [norm.moving_mean, norm.moving_variance]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
