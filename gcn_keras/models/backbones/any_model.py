@@ -14,8 +14,8 @@ def on_image(
     """Copies a model, layer by layer and with its weights, onto an image.
 
     Args:
-        network: takes RGB images, 0…255, and gives P2, P3, P4 and P5, by these names or in this
-            order. What it needs of preprocessing it does itself.
+        network: a functional model that takes RGB images, 0…255, and gives P2, P3, P4 and P5, by
+            these names or in this order. What it needs of preprocessing it does itself.
         image: `[B, H, W, 3]`, an input.
         weights: None; the model has its own.
 
@@ -24,22 +24,23 @@ def on_image(
         they lead to: "p3_…".
 
     Raises:
-        ValueError: the model gives something else, or `weights` are given.
+        ValueError: the model takes or gives something else, or `weights` are given.
     """
     if weights is not None:
         raise ValueError(f"a model as backbone has its weights, received weights={weights!r}")
-    maps = _maps(network)
+    own_image, maps = _input(network), _maps(network)
     level_of: dict[str, str] = {}
     for level, output in maps.items():
-        for layer in keras.Model(network.input, output).layers:
+        for layer in keras.Model(own_image, output).layers:
             level_of.setdefault(layer.name, level)
 
     def renamed(layer):
         config = layer.get_config()
-        config["name"] = f"{level_of[layer.name].lower()}_{layer.name}"
+        if isinstance(layer, keras.Layer):  # and no operation between layers, such as a sum
+            config["name"] = f"{level_of[layer.name].lower()}_{layer.name}"
         return type(layer).from_config(config)
 
-    source = keras.Model(network.input, list(maps.values()), name=network.name)
+    source = keras.Model(own_image, list(maps.values()), name=network.name)
     copy = keras.models.clone_model(source, input_tensors=image, clone_function=renamed)
     set_weights(copy, source.get_weights())
     return dict(zip(maps, copy.outputs, strict=True)), _p2_stride(source)
@@ -49,16 +50,39 @@ def _p2_stride(source: keras.Model) -> int:
     _, height, width, _ = source.input_shape
     size = height or _SIDE, width or _SIDE
     shapes = source.compute_output_shape((1, *size, 3))
-    strides = [size[0] / shape[1] for shape in shapes]
-    if strides[0] not in (1, 2, 4) or any(
-        stride != strides[0] * 2**i for i, stride in enumerate(strides)
+    strides = [
+        tuple(side / own for side, own in zip(size, shape[1:-1], strict=False)) for shape in shapes
+    ]
+    p2_stride = size[0] / shapes[0][1]
+    if p2_stride not in (1, 2, 4) or any(
+        stride != (p2_stride * 2**i,) * 2 for i, stride in enumerate(strides)
     ):
         raise ValueError(
             "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its doubles; "
-            f"those of {source.name!r} have "
-            f"{', '.join(f'{stride:g}' for stride in strides)}"
+            f"those of {source.name!r} have {', '.join(map(_shown, strides))}"
         )
-    return int(strides[0])
+    return int(p2_stride)
+
+
+def _shown(stride: tuple[float, ...]) -> str:
+    """Of height and width, where they differ."""
+    return "x".join(f"{side:g}" for side in dict.fromkeys(stride)) or "none"
+
+
+def _input(network: keras.Model) -> keras.KerasTensor:
+    # A Sequential has no `input` and `output`; those of other classes know none at all.
+    if isinstance(network, keras.Sequential) or not getattr(network, "inputs", None):
+        raise ValueError(
+            f"a model as backbone is a functional one, received {network.name!r}, a "
+            f"{type(network).__name__}"
+        )
+    shapes = [tuple(tensor.shape) for tensor in network.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
+        raise ValueError(
+            f"a model as backbone takes one RGB image, (None, H, W, 3); {network.name!r} takes "
+            f"{', '.join(map(str, shapes))}"
+        )
+    return network.inputs[0]
 
 
 def _maps(network: keras.Model) -> Pyramid:

@@ -219,6 +219,29 @@ def test_batch_norms_within_a_model_of_models():
     assert [(norm.trainable, norm.momentum) for norm in norms] == [(False, 0.5)] * 4
 
 
+def test_operations_between_layers():
+    network = small_network(names=None)
+    x, (p2, *others) = network.input, network.outputs
+    network = keras.Model({x.name: x}, [p2 + 2 * p2, *others], name="mine")
+    model = gcn(3, network, 3)
+    images = pictures(64, 64, 1)
+    ours = keras.Model(model.input, model.get_layer("gcn_p2_left_1").input)
+    theirs = keras.Model(x, network.outputs[0])
+    np.testing.assert_array_equal(features(ours, images), features(theirs, images))
+
+
+class Subclassed(keras.Model):
+    def call(self, images):
+        return [images] * 4
+
+
+def merged(*shapes):
+    """A model of several inputs."""
+    inputs = [keras.Input(shape) for shape in shapes]
+    mixed = keras.layers.Conv2D(3, 1)(keras.layers.Concatenate()(inputs))
+    return keras.Model(inputs, small_network(names=None)(mixed), name="mine")
+
+
 def test_a_stem_of_stride_two():
     model = gcn(3, small_network(strides=(2, 2, 2, 2)), 3)
     assert features(model, pictures(32, 32, 1)).shape == (1, 32, 32, 3)
@@ -246,6 +269,29 @@ def test_a_stem_of_stride_two():
             lambda: small_network(names=("C2", "C3", "C4", "C5")),
             "a model as backbone gives the maps P2, P3, P4 and P5, by these names or in this "
             "order; 'mine' has 4 outputs",
+        ),
+        (
+            lambda: small_network(strides=((4, 2), 2, 2, 2)),
+            "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its "
+            "doubles; those of 'mine' have 4x2, 8x4, 16x8, 32x16",
+        ),
+        (
+            lambda: Subclassed(name="mine"),
+            "a model as backbone is a functional one, received 'mine', a Subclassed",
+        ),
+        (
+            lambda: keras.Sequential([keras.Input((None, None, 3))], name="mine"),
+            "a model as backbone is a functional one, received 'mine', a Sequential",
+        ),
+        (
+            lambda: merged((None, None, 3), (None, None, 1)),
+            "a model as backbone takes one RGB image, (None, H, W, 3); 'mine' takes "
+            "(None, None, None, 3), (None, None, None, 1)",
+        ),
+        (
+            lambda: small_network(shape=(64, 64, 1)),
+            "a model as backbone takes one RGB image, (None, H, W, 3); 'mine' takes "
+            "(None, 64, 64, 1)",
         ),
     ],
 )
