@@ -72,7 +72,7 @@ def convolution_stack(
     k = odd_kernel_size(kernel_size)
     if k < 3:
         raise ValueError(f"a stack of 3x3 convolutions reaches at least 3 pixels: kernel_size={k}")
-    channels = [width or x.shape[-1]] * ((k - 3) // 2) + [filters]
+    channels = [x.shape[-1] if width is None else width] * ((k - 3) // 2) + [filters]
     for i, size in enumerate(channels, 1):
         x = _convolution(size, (3, 3), f"{name}_conv{i}")(x)
     return x

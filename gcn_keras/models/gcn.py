@@ -65,6 +65,8 @@ def gcn(
             f"num_classes must be an integer in 2…{IGNORE} (label {IGNORE} is void), "
             f"received {num_classes!r}"
         )
+    if stack_width is not None and (type(stack_width) is not int or stack_width < 1):
+        raise ValueError(f"stack_width must be a positive integer, received {stack_width!r}")
     if len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape must be (H, W, 3), received {input_shape}")
 
@@ -156,6 +158,10 @@ def set_batch_norms(
     model: keras.Model, freeze: bool = False, momentum: float | None = None
 ) -> None:
     """Freezes all batch norms of a model and of models within it, sets their momentum, or both."""
+    if momentum is not None and not (isinstance(momentum, int | float) and 0 <= momentum < 1):
+        raise ValueError(
+            f"batch_norm_momentum must be at least 0 and below 1, received {momentum!r}"
+        )
     for layer in every_layer(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             if freeze:

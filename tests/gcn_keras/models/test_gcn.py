@@ -4,6 +4,7 @@ import ast
 import functools
 import gc
 import json
+import math
 import os
 import subprocess
 import sys
@@ -320,6 +321,20 @@ class TestOptions:
             (dict(num_classes=2.5), "num_classes must be an integer in 2…255 .*received 2.5"),
             (dict(kernel_size=7.0), "kernel_size must be a positive odd integer.*received 7.0"),
             (dict(kernel_size=True), "kernel_size must be a positive odd integer.*received True"),
+            *(
+                (
+                    dict(block="stack", stack_width=width),
+                    f"^stack_width must be a positive integer, received {width!r}$",
+                )
+                for width in (0, -1, 2.5, "8")
+            ),
+            *(
+                (
+                    dict(backbone=TINY, batch_norm_momentum=momentum),
+                    f"^batch_norm_momentum must be at least 0 and below 1, received {momentum!r}$",
+                )
+                for momentum in (1, 2.0, -0.1, math.nan, "0.9")
+            ),
             (dict(input_shape=(32, 32, 1)), r"input_shape must be \(H, W, 3\), received"),
             (
                 dict(backbone="resnet18", weights="imagenet"),

@@ -80,6 +80,12 @@ class TestClassifier:
         kind = keras.layers.BatchNormalization
         assert {x.momentum for x in model.layers if isinstance(x, kind)} == {0.5}
 
+    @pytest.mark.parametrize("momentum", [2.0, "0.9"])
+    def test_a_momentum_that_cannot_be(self, momentum):
+        sentence = f"batch_norm_momentum must be at least 0 and below 1, received {momentum!r}"
+        with pytest.raises(ValueError, match=f"^{sentence}$"):
+            classifier(5, TINY, batch_norm_momentum=momentum)
+
     @pytest.mark.parametrize("num_classes", [1, 2.5])
     def test_what_cannot_be_meant(self, num_classes):
         with pytest.raises(ValueError) as caught:
