@@ -26,7 +26,7 @@ def classifier(
         `[B, num_classes]`.
 
     Raises:
-        ValueError: an invalid argument, with the value received.
+        ValueError: an invalid argument, with the value received; Keras is set to channels_first.
     """
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, received {num_classes!r}")

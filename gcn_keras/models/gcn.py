@@ -45,7 +45,7 @@ def gcn(
         weights: of the backbone: None, "imagenet" or a path, see `backbones.build`.
         freeze_batch_norm: True keeps the batch norms at their stored statistics, scale and shift
             (our choice for the paper's batch size of 1).
-        input_shape: `(H, W, 3)`; None leaves a side free.
+        input_shape: `(H, W, 3)`, multiples of P5's stride; None leaves a side free.
         name: the model's name.
         stack_width: channels inside "stack", m in Table 4; None keeps the stage's channels.
         batch_norm_momentum: of the moving statistics; None leaves Keras' 0.99.
@@ -55,7 +55,7 @@ def gcn(
         of P5's stride (32 for a ResNet), to float32 logits `[B, H, W, num_classes]`.
 
     Raises:
-        ValueError: an invalid argument, with the value received.
+        ValueError: an invalid argument, with the value received; Keras is set to channels_first.
     """
     sizes = kernel_sizes(kernel_size)
     if block not in BLOCKS:
@@ -67,8 +67,13 @@ def gcn(
         )
     if stack_width is not None and (type(stack_width) is not int or stack_width < 1):
         raise ValueError(f"stack_width must be a positive integer, received {stack_width!r}")
-    if len(input_shape) != 3 or input_shape[-1] != 3:
-        raise ValueError(f"input_shape must be (H, W, 3), received {input_shape}")
+    if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(f"input_shape must be (H, W, 3), received {input_shape!r}")
+    if any(side is not None and (type(side) is not int or side < 1) for side in input_shape):
+        raise ValueError(
+            "input_shape must have sides that are positive integers or None, received "
+            f"{input_shape!r}"
+        )
 
     # === Image ===
     image = keras.Input(input_shape, name="image")

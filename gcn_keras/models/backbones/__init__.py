@@ -17,6 +17,7 @@ at half the resolution of the one before. What is known of each without building
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.base import extras
@@ -108,14 +109,36 @@ def on_image(
         The maps, and pixels of the image to a pixel of P2.
 
     Raises:
-        ValueError: as of `build`.
+        ValueError: as of `build` and `check_image`.
     """
     import keras
 
     backbone = _named(name)
+    check_image(image, backbone.p5_stride)
     variance = [value * value for value in backbone.std]
     x = keras.layers.Normalization(mean=backbone.mean, variance=variance, name="normalization")
     return build(name, x(image), weights), backbone.p2_stride
+
+
+def check_image(image: "keras.KerasTensor", p5_stride: int) -> None:
+    """Refuses an image that no network can be built on.
+
+    Raises:
+        ValueError: a side is no multiple of P5's stride, or Keras is set to channels_first.
+    """
+    import keras
+
+    if keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "images must have their channels last, received Keras' image_data_format "
+            "'channels_first': call keras.config.set_image_data_format('channels_last')"
+        )
+    shape = tuple(image.shape[1:])
+    if any(side is not None and side % p5_stride for side in shape[:2]):
+        raise ValueError(
+            f"input_shape must have sides that are multiples of {p5_stride} or None, received "
+            f"{shape}"
+        )
 
 
 def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyramid:
@@ -131,6 +154,8 @@ def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyra
         ValueError: unknown name, weights that this backbone has not, or a package that is missing.
     """
     backbone = _named(name)
+    if weights is not None and not isinstance(weights, str | Path):
+        raise ValueError(f'weights must be None, "imagenet" or a path, received {weights!r}')
     if weights is not None and not backbone.has_imagenet_weights:
         raise ValueError(
             f"there are no published weights for backbone {name!r}, received weights={weights!r}: "
@@ -153,6 +178,6 @@ def check_installed(name: str) -> None:
 
 
 def _named(name: str) -> Backbone:
-    if name not in BACKBONES:
+    if not isinstance(name, str) or name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(NAMES)}")
     return BACKBONES[name]

@@ -2,7 +2,7 @@
 
 import keras
 
-from gcn_keras.models.backbones import Pyramid
+from gcn_keras.models.backbones import Pyramid, check_image
 from gcn_keras.models.weights import set_weights
 
 _SIDE = 256  # of an image on which strides are measured
@@ -24,7 +24,8 @@ def on_image(
         they lead to: "p3_…".
 
     Raises:
-        ValueError: the model takes or gives something else, or `weights` are given.
+        ValueError: the model takes or gives something else, or `weights` are given; as of
+            `backbones.check_image`.
     """
     if weights is not None:
         raise ValueError(f"a model as backbone has its weights, received weights={weights!r}")
@@ -41,9 +42,11 @@ def on_image(
         return type(layer).from_config(config)
 
     source = keras.Model(own_image, list(maps.values()), name=network.name)
+    p2_stride = _p2_stride(source)
+    check_image(image, 8 * p2_stride)
     copy = keras.models.clone_model(source, input_tensors=image, clone_function=renamed)
     set_weights(copy, source.get_weights())
-    return dict(zip(maps, copy.outputs, strict=True)), _p2_stride(source)
+    return dict(zip(maps, copy.outputs, strict=True)), p2_stride
 
 
 def _p2_stride(source: keras.Model) -> int:

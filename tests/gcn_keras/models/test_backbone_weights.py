@@ -301,6 +301,14 @@ def test_a_model_that_is_no_backbone(network, message):
     assert str(caught.value) == message
 
 
+def test_an_image_that_is_no_multiple_of_a_models_stride():
+    with pytest.raises(ValueError) as caught:
+        gcn(3, small_network(strides=(1, 2, 2, 2)), 3, input_shape=(8, 12, 3))
+    assert str(caught.value) == (
+        "input_shape must have sides that are multiples of 8 or None, received (8, 12, 3)"
+    )
+
+
 def test_a_model_takes_no_weights():
     with pytest.raises(ValueError, match="a model as backbone has its weights, received weights='"):
         gcn(3, small_network(), 3, weights="imagenet")

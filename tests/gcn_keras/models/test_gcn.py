@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from shapes_alone import without_values
 
 from gcn_keras import gcn
 from gcn_keras.models import backbones, blocks
+from gcn_keras.models.classifier import classifier
 from gcn_keras.models.gcn import bilinear_kernel, upsampling_deconvolution
 from pipelines.base.errors import ArgumentError
 
@@ -335,7 +337,36 @@ class TestOptions:
                 )
                 for momentum in (1, 2.0, -0.1, math.nan, "0.9")
             ),
-            (dict(input_shape=(32, 32, 1)), r"input_shape must be \(H, W, 3\), received"),
+            *(
+                (
+                    dict(input_shape=shape),
+                    f"^{re.escape(f'input_shape must be (H, W, 3), received {shape}')}$",
+                )
+                for shape in ((32, 32, 1), (32, 32), None, 64)
+            ),
+            *(
+                (
+                    dict(input_shape=shape),
+                    "^input_shape must have sides that are positive integers or None, received "
+                    f"{re.escape(str(shape))}$",
+                )
+                for shape in ((0, 0, 3), (-32, 32, 3), (32.0, None, 3))
+            ),
+            *(
+                (
+                    dict(backbone=backbone, input_shape=shape),
+                    f"^input_shape must have sides that are multiples of {stride} or None, "
+                    f"received {re.escape(str(shape))}$",
+                )
+                for backbone, shape, stride in (
+                    ("resnet50", (50, 50, 3), 32),
+                    (TINY, (48, None, 3), 32),
+                    ("resnet50", (16, 16, 3), 32),
+                    ("resnet_nearsighted", (None, 40, 3), 16),
+                )
+            ),
+            (dict(backbone=[TINY]), rf"^unknown backbone \['{TINY}'\]: choose one of resnet50"),
+            (dict(weights=True), '^weights must be None, "imagenet" or a path, received True$'),
             (
                 dict(backbone="resnet18", weights="imagenet"),
                 "no published weights for backbone 'resnet18', received weights='imagenet'",
@@ -345,6 +376,19 @@ class TestOptions:
     def test_invalid_arguments(self, options, message):
         with pytest.raises(ValueError, match=message):
             gcn(**options)
+
+    @pytest.mark.parametrize("build", [gcn, classifier])
+    def test_channels_first_are_refused(self, build):
+        keras.config.set_image_data_format("channels_first")
+        try:
+            with pytest.raises(ValueError) as caught:
+                build(3, TINY)
+        finally:
+            keras.config.set_image_data_format("channels_last")
+        assert str(caught.value) == (
+            "images must have their channels last, received Keras' image_data_format "
+            "'channels_first': call keras.config.set_image_data_format('channels_last')"
+        )
 
     @pytest.mark.parametrize("backbone", ["resnet18", "resnet34"])
     def test_a_backbone_whose_package_is_missing(self, backbone, monkeypatch):
