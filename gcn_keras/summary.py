@@ -60,7 +60,7 @@ def summary(
     try:
         blocks = costs.blocks(network, height, width)
     except ValueError as error:
-        raise UserError(f"{model} cannot be taken apart: {error}") from error
+        raise UserError(f"{model or network.name} cannot be taken apart: {error}") from error
     padded = f", padded to {height}×{width}" if (height, width) != size else ""
     print(f"{model or network.name} at {size[0]}×{size[1]}{padded}")
     print(costs.table(blocks))

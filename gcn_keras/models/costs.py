@@ -60,7 +60,8 @@ def multiply_adds(layer: keras.Layer, input_shape: tuple, output_shape: tuple) -
 def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     """What each block of a model costs.
 
-    A layer whose name is none of Figure 2, and that costs something, is a block of its own.
+    A layer whose name is none of Figure 2, and that costs something, is a block of its own; so is
+    a model that is a layer.
 
     Args:
         model: a functional model from images, of built-in layers.
@@ -71,14 +72,13 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
         other layers.
 
     Raises:
-        ValueError: the model takes no images of this size, or holds other models.
+        ValueError: the model takes no images of this size, or a model within it has no known inputs
+            and outputs.
     """
-    nested = [layer.name for layer in model.layers if isinstance(layer, keras.Model)]
-    if nested:
-        raise ValueError(f"it is made of whole models ({', '.join(nested)}), not of layers")
     members: dict[Place, list[tuple]] = {place: [] for place in FIGURE}
-    for layer, source, output in _calls(model, height, width):
-        cost = multiply_adds(layer, source, output)
+    with keras.StatelessScope(initialize_variables=False):
+        calls = _calls(model, [(1, height, width, 3)])
+    for layer, output, cost in calls:
         place = block_of(layer.name)
         if place or cost or layer.count_params():
             place = place._replace(part="") if place else Place(layer.name, "")
@@ -86,26 +86,36 @@ def blocks(model: keras.Model, height: int, width: int) -> list[Block]:
     return [_block(place, calls) for place, calls in members.items() if calls]
 
 
-def _calls(model, height, width) -> list[tuple[keras.Layer, tuple, tuple]]:
-    """Each call of a layer: a copy of it, and the shapes that go in and come out.
+def _calls(model, shapes: list[tuple]) -> list[tuple[keras.Layer, tuple, int]]:
+    """Each call of a layer: a copy of it, the shape that comes out, and multiply-adds.
 
-    A layer may be called several times, and plain operations may stand between layers. The copies
-    have no values, and nothing is computed.
+    A layer may be called several times, and plain operations may stand between layers. A model that
+    is a layer is one call, of all that is within it. The copies have no values, and nothing is
+    computed.
     """
     calls = []
 
     def call(layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
         if isinstance(layer, keras.Layer):
-            first = (keras.tree.flatten(tensors)[0] for tensors in ((args, kwargs), outputs))
-            calls.append((layer, *(tuple(tensor.shape) for tensor in first)))
+            given, output = _shapes((args, kwargs)), _shapes(outputs)[0]
+            if isinstance(layer, keras.Model):
+                if not getattr(layer, "inputs", None):
+                    raise ValueError(f"{layer.name} is a model without known inputs and outputs")
+                cost = sum(cost for *_, cost in _calls(layer, given))
+            else:
+                cost = multiply_adds(layer, given[0], output)
+            calls.append((layer, output, cost))
         return outputs
 
     graph = keras.Model(model.inputs, model.outputs)  # of a keras.Sequential, too
-    image = keras.Input((height, width, 3), batch_size=1)
-    with keras.StatelessScope(initialize_variables=False):
-        keras.models.clone_model(graph, input_tensors=[image], call_function=call)
+    inputs = [keras.Input(batch_shape=shape) for shape in shapes]
+    keras.models.clone_model(graph, input_tensors=inputs, call_function=call)
     return calls
+
+
+def _shapes(tensors) -> list[tuple]:
+    return [tuple(x.shape) for x in keras.tree.flatten(tensors) if hasattr(x, "shape")]
 
 
 def _block(place: Place, calls: list[tuple]) -> Block:

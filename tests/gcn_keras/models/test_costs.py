@@ -159,11 +159,43 @@ def test_a_sequential_model():
 
 
 def test_a_model_of_models():
+    """Each is a block, called twice or not; what is within it counts."""
     x = keras.Input((None, None, 3))
-    inner = keras.Sequential([keras.layers.Conv2D(4, 1)], name="inner")
-    with pytest.raises(ValueError) as caught:
-        blocks(keras.Model(x, inner(x)), 8, 8)
-    assert str(caught.value) == "it is made of whole models (inner), not of layers"
+    innermost = keras.Sequential([keras.layers.Conv2D(3, 1)], name="innermost")
+    y = keras.Input((None, None, 3))
+    z = keras.layers.Conv2D(3, 3, strides=2, padding="same")(innermost(y))
+    inner = keras.Model(y, keras.layers.MaxPooling2D()(z + 1), name="inner")
+    y = keras.layers.Conv2D(2, 1, name="last")(inner(inner(x)))
+    assert [tuple(block) for block in blocks(keras.Model(x, y), 16, 32)] == [
+        # The first call has 16×32 pixels and 8×16, the second one 4×8 and 2×4.
+        ("inner", False, (1, 2, 3), 12 + 84, (16 * 32 + 4 * 8) * 9 + (8 * 16 + 2 * 4) * 81),
+        ("last", False, (1, 2, 2), 8, 2 * 6),
+    ]
+
+
+def test_a_model_within_whose_layers_are_not_known():
+    class Subclassed(keras.Model):
+        def call(self, images):
+            return images
+
+    x = keras.Input((None, None, 3))
+    model = keras.Model(x, Subclassed(name="kept")(x))
+    with pytest.raises(ValueError, match="^kept is a model without known inputs and outputs$"):
+        blocks(model, 8, 8)
+
+
+def test_a_backbone_that_has_models_within():
+    """Keras' stem of it is 4×4 from 3 to 96 channels, and 2×2 to twice as many between stages."""
+    model = gcn(3, "convnext_tiny", 3)
+    found = {block.name: block for block in blocks(model, 64, 64)}
+    assert sum(block.parameters for block in found.values()) == model.count_params()
+    # A block of C channels: depthwise 7×7, and two dense layers by way of 4·C.
+    stages = ((3, 96, 16), (3, 192, 8), (9, 384, 4), (3, 768, 2))
+    for level, (number, channels, side) in enumerate(stages, 2):
+        pixels = side**2
+        expected = number * pixels * (49 * channels + 8 * channels**2)
+        expected += pixels * (4 * 4 * 3 * 96 if level == 2 else 2 * 2 * channels**2 // 2)
+        assert found[f"res-{level}"].multiply_adds == expected
 
 
 @pytest.fixture(scope="module")
