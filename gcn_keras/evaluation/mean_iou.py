@@ -15,7 +15,7 @@ class MeanIoU(keras.metrics.Metric):
     """Mean IoU of all pixels since the last reset, from one confusion matrix.
 
     The definition is that of `ConfusionMatrix`, except that labels that are no class are left out
-    as void is, since a graph cannot refuse them.
+    as void is, since a graph cannot refuse them, and that a pixel with a score of NaN is a miss.
 
     Args:
         num_classes: C.
@@ -26,7 +26,7 @@ class MeanIoU(keras.metrics.Metric):
         super().__init__(name=name)
         self.num_classes = num_classes
         # "int" is int64 under TensorFlow and int32 under JAX.
-        shape = (num_classes, num_classes)
+        shape = (num_classes, num_classes + 1)  # the last column is for what has no prediction
         self._units = self.add_variable(shape, "zeros", dtype="int", name="units")
         self._rest = self.add_variable(shape, "zeros", dtype="int", name="rest")
 
@@ -47,11 +47,13 @@ class MeanIoU(keras.metrics.Metric):
         if y_pred.shape[-1] != size:
             raise ValueError(f"y_pred must be [B, H, W, {size}], received {y_pred.shape}")
         labels = ops.reshape(ops.cast(y_true, "int32"), [-1])
-        predictions = ops.reshape(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), [-1])
+        known = ops.all(ops.equal(y_pred, y_pred), axis=-1)  # NaN is not equal to itself
+        predictions = ops.where(known, ops.cast(ops.argmax(y_pred, axis=-1), "int32"), size)
+        predictions = ops.reshape(predictions, [-1])
         valid = ops.logical_and(labels >= 0, labels < size)
-        pairs = ops.where(valid, labels * size + predictions, 0)
-        counts = ops.segment_sum(ops.cast(valid, "int32"), pairs, num_segments=size * size)
-        total = self._rest + ops.cast(ops.reshape(counts, (size, size)), self._rest.dtype)
+        pairs = ops.where(valid, labels * (size + 1) + predictions, 0)
+        counts = ops.segment_sum(ops.cast(valid, "int32"), pairs, num_segments=size * (size + 1))
+        total = self._rest + ops.cast(ops.reshape(counts, (size, size + 1)), self._rest.dtype)
         self._units.assign(self._units + total // _UNIT)
         self._rest.assign(total % _UNIT)
 
@@ -59,7 +61,7 @@ class MeanIoU(keras.metrics.Metric):
         """Share in 0…1, float32; NaN without a valid pixel."""
         counts = ops.cast(self._units, "float32") * _UNIT + ops.cast(self._rest, "float32")
         hits = ops.diagonal(counts)
-        union = ops.sum(counts, axis=0) + ops.sum(counts, axis=1) - hits
+        union = ops.sum(counts[:, :-1], axis=0) + ops.sum(counts, axis=1) - hits
         return ops.sum(ops.divide_no_nan(hits, union)) / ops.sum(ops.cast(union > 0, "float32"))
 
     def get_config(self) -> dict:

@@ -38,11 +38,20 @@ class ConfusionMatrix(Counts):
         num_classes: C.
         counts: int64 `[C, C]`, rows are labels, columns are predictions, to which images are added
             in place; None for zeros.
+
+    Raises:
+        ValueError: counts of another shape or dtype.
     """
 
     def __init__(self, num_classes: int, counts: np.ndarray | None = None):
-        zeros = np.zeros((num_classes, num_classes), np.int64)
-        super().__init__(zeros if counts is None else counts)
+        if counts is None:
+            counts = np.zeros((num_classes, num_classes), np.int64)
+        if counts.shape != (num_classes, num_classes) or counts.dtype != np.int64:
+            raise ValueError(
+                f"counts must be int64 {(num_classes, num_classes)}, received {counts.dtype} "
+                f"{counts.shape}"
+            )
+        super().__init__(counts)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Adds images.
@@ -52,8 +61,12 @@ class ConfusionMatrix(Counts):
             predictions: integers of the same shape, below C.
 
         Raises:
-            ValueError: shapes that differ, or a value that is no class.
+            ValueError: shapes that differ, no integers, or a value that is no class.
         """
+        labels, predictions = np.asarray(labels), np.asarray(predictions)
+        for name, values in (("labels", labels), ("predictions", predictions)):
+            if values.dtype.kind not in "bui":
+                raise ValueError(f"{name} must be integers, received {values.dtype}")
         if labels.shape != predictions.shape:
             raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} differ")
         valid = labels != IGNORE

@@ -29,6 +29,28 @@ def test_by_hand():
     assert found.absent == []
 
 
+def test_lists_are_counted():
+    found = ConfusionMatrix(3)
+    found.update(LABELS, PREDICTIONS)
+    np.testing.assert_array_equal(found.counts, matrix((LABELS, PREDICTIONS)).counts)
+
+
+@pytest.mark.parametrize("name", ["labels", "predictions"])
+def test_what_is_no_integer_is_refused(name):
+    arguments = {"labels": [0, 1], "predictions": [0, 1], name: np.array([0.9, 1.2])}
+    with pytest.raises(ValueError, match=f"^{name} must be integers, received float64$"):
+        ConfusionMatrix(3).update(**arguments)
+
+
+@pytest.mark.parametrize(
+    "counts, received",
+    [(np.zeros((2, 2), np.int64), r"int64 \(2, 2\)"), (np.zeros((3, 3)), r"float64 \(3, 3\)")],
+)
+def test_counts_of_another_kind_are_refused(counts, received):
+    with pytest.raises(ValueError, match=rf"^counts must be int64 \(3, 3\), received {received}$"):
+        ConfusionMatrix(3, counts)
+
+
 def test_a_prediction_under_void_does_not_count():
     for prediction in (0, 1, 2, 255):
         found = matrix(([[0, 255]], [[0, prediction]]))
