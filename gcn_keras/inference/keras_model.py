@@ -12,7 +12,7 @@ import numpy as np
 
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.failures import naming_failed_model
-from gcn_keras.inference.padding import pad_with_mean, padded_size
+from gcn_keras.inference.padding import check_images, pad_with_mean, padded_size
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE
@@ -148,29 +148,10 @@ def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
     if isinstance(images, Sequence) and not isinstance(images, str):
         return [_as_given(image, of_batch) for image in images]
     images = np.asarray(images)
-    _check(images)
+    check_images(images, "[H, W, 3], [B, H, W, 3] or a list of images")
     if images.dtype != np.uint8:
         images = images.astype(np.float32, copy=False)  # TensorFlow does not know all floats
     return of_batch(images) if images.ndim == 4 else of_batch(images[None])[0]
-
-
-def _check(images: np.ndarray) -> None:
-    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
-        fault = f"shape {images.shape}"
-    elif images.dtype == np.uint8:
-        return
-    elif not np.issubdtype(images.dtype, np.floating):
-        fault = f"dtype {images.dtype}"
-    elif not (images.min() >= 0 and images.max() <= 255):  # nor NaN
-        fault = f"values from {images.min()} to {images.max()}"
-    elif np.any((0 < (highest := images.max(axis=(-3, -2, -1)))) & (highest <= 1)):
-        fault = "an image that never exceeds 1: multiply images of 0…1 by 255"
-    else:
-        return
-    raise ValueError(
-        "images must be [H, W, 3], [B, H, W, 3] or a list of images, uint8 or float in 0…255, "
-        f"received {fault}"
-    )
 
 
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -35,5 +35,39 @@ def pad_with_mean(images: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def pad_to_stride(images: np.ndarray) -> np.ndarray:
-    """Pads `[…, H, W, 3]` as `pad_with_mean` does, to multiples of `STRIDE`."""
+    """Pads `[H, W, 3]` or `[B, H, W, 3]` as `pad_with_mean` does, to multiples of `STRIDE`.
+
+    Raises:
+        ValueError: another shape, dtype or range; floats of 0…1 among them.
+    """
+    forms = "[H, W, 3] or [B, H, W, 3]"
+    if isinstance(images, Sequence):
+        raise ValueError(f"images must be an array {forms}, received a {type(images).__name__}")
+    images = np.asarray(images)
+    check_images(images, forms)
     return pad_with_mean(images, *padded_size(images.shape[-3:-1]))
+
+
+def check_images(images: np.ndarray, forms: str) -> None:
+    """Refuses what are no images, uint8 or float in 0…255; uint8 are not read.
+
+    Args:
+        images: `[H, W, 3]` or `[B, H, W, 3]`.
+        forms: in which they may come, for the message.
+
+    Raises:
+        ValueError: another shape, dtype or range; floats of 0…1 among them.
+    """
+    if images.ndim not in (3, 4) or images.shape[-1] != 3 or 0 in images.shape:
+        fault = f"shape {images.shape}"
+    elif images.dtype == np.uint8:
+        return
+    elif not np.issubdtype(images.dtype, np.floating):
+        fault = f"dtype {images.dtype}"
+    elif not (images.min() >= 0 and images.max() <= 255):  # nor NaN
+        fault = f"values from {images.min()} to {images.max()}"
+    elif np.any((0 < (highest := images.max(axis=(-3, -2, -1)))) & (highest <= 1)):
+        fault = "an image that never exceeds 1: multiply images of 0…1 by 255"
+    else:
+        return
+    raise ValueError(f"images must be {forms}, uint8 or float in 0…255, received {fault}")

@@ -295,7 +295,7 @@ MUTANTS = (
         "gcn_keras/inference/test_legend.py::test_both_lists_are_shown",
     ),
     Mutant(
-        "gcn_keras/inference/keras_model.py", "(highest <= 1)", "(highest < 0)",
+        "gcn_keras/inference/padding.py", "(highest <= 1)", "(highest < 0)",
         "gcn_keras/inference/test_keras_model.py::test_what_is_no_image",
     ),
     # === The page ===

@@ -86,6 +86,32 @@ def test_padding_is_the_mean_pixel_below_and_right(dtype):
     assert tuple(np.rint(MEAN_RGB)) == MEAN_PIXEL
 
 
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        (np.zeros((5, 5), np.uint8), "shape (5, 5)"),
+        (np.zeros((5, 5, 4), np.uint8), "shape (5, 5, 4)"),
+        (np.zeros((5, 5, 3), np.int8), "dtype int8"),
+        (np.zeros((5, 5, 3), bool), "dtype bool"),
+        (np.full((5, 5, 3), 0.5), "an image that never exceeds 1: multiply images of 0…1 by 255"),
+    ],
+)
+def test_what_is_no_image_is_not_padded(images, received):
+    with pytest.raises(ValueError) as caught:
+        pad_to_stride(images)
+    assert str(caught.value) == (
+        f"images must be [H, W, 3] or [B, H, W, 3], uint8 or float in 0…255, received {received}"
+    )
+
+
+def test_a_list_is_not_padded():
+    with pytest.raises(ValueError) as caught:
+        pad_to_stride([picture(5, 5), picture(6, 6)])
+    assert str(caught.value) == (
+        "images must be an array [H, W, 3] or [B, H, W, 3], received a list"
+    )
+
+
 def test_multiples_of_the_stride_are_not_padded():
     images = picture(1, 32, 96)
     assert pad_to_stride(images) is images
