@@ -125,12 +125,16 @@ def probabilities(
         ValueError: as of `segment`; invalid scales, an invalid tile or overlap.
     """
     try:
+        if isinstance(scales, str):  # whose characters would be numbers
+            raise TypeError
         sides: Any = tile if tile is None else tuple(map(operator.index, tile))
-        views = multi_scale.MultiScale(tuple(map(float, scales)), flip, sides, overlap)
+        views = multi_scale.MultiScale(
+            tuple(map(float, scales)), flip, sides, operator.index(overlap)
+        )
     except TypeError as error:
         raise ValueError(
-            f"scales must be a sequence of numbers and tile two integers, received scales="
-            f"{scales!r}, tile={tile!r}"
+            "scales must be a sequence of numbers, tile two integers and overlap an integer, "
+            f"received scales={scales!r}, tile={tile!r}, overlap={overlap!r}"
         ) from error
     if sides is not None and len(sides) != 2:
         raise ValueError(f"tile must be two integers, height and width, received {tile!r}")

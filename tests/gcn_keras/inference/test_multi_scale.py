@@ -266,10 +266,12 @@ def test_images_come_back_as_they_came(model, image):
 @pytest.mark.parametrize(
     ("views", "message"),
     [
-        ({"scales": 1.0}, "scales must be a sequence of numbers and tile two integers, received "
-                          "scales=1.0, tile=None"),
-        ({"tile": (64.5, 64)}, "scales must be a sequence of numbers and tile two integers, "
-                               "received scales=(1.0,), tile=(64.5, 64)"),
+        *((views, "scales must be a sequence of numbers, tile two integers and overlap an "
+                  f"integer, received scales={views.get('scales', (1.0,))!r}, "
+                  f"tile={views.get('tile')!r}, overlap={views.get('overlap', 0)!r}")
+          for views in ({"scales": 1.0}, {"scales": "12"}, {"tile": (64.5, 64)},
+                        {"tile": (64, 64), "overlap": 2.5}, {"tile": (64, 64), "overlap": "2"},
+                        {"overlap": None})),
         ({"tile": (64, 64, 3)}, "tile must be two integers, height and width, received "
                                 "(64, 64, 3)"),
         ({"overlap": 4}, "overlap needs tile H W, got overlap 4 alone"),
