@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gcn_keras import RECIPES
-from gcn_keras.training.optimizers import clip, compile_model, learning_rate
+from gcn_keras.training.optimizers import WarmUp, clip, compile_model, learning_rate
 
 
 def recipe(**fields):
@@ -154,3 +154,10 @@ class TestClip:
         clipped = clip([*self.GRADIENTS, np.array([number], "float32")], 2.5)
         for gradient in clipped:
             assert np.isnan(keras.ops.convert_to_numpy(gradient)).all()
+
+
+def test_a_configuration_gives_a_warm_up_twice():
+    config = WarmUp(keras.optimizers.schedules.PolynomialDecay(0.4, 10, 0.0), 4).get_config()
+    for _ in range(2):
+        schedule = WarmUp.from_config(config)
+        assert [float(schedule(step)) for step in (0, 2, 4, 9)] == pytest.approx([0, 0.2, 0.4, 0.2])
