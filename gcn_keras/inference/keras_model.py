@@ -81,13 +81,16 @@ def segment(model, images):
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
         images: RGB, uint8, or float in 0…255: one image `[H, W, 3]`, a batch `[B, H, W, 3]`, or a
-            sequence of images of different sizes. Any height and width.
+            sequence of images of different sizes. Any height and width, up to those of a model
+            whose input has a fixed size.
 
     Returns:
         Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the images came.
 
     Raises:
         ValueError: another shape, dtype or range; floats of 0…1 among them.
+        UserError: as of `predict_logits`. What is larger than a model takes goes through
+            `probabilities(tile=…)`.
     """
 
     def of_batch(batch: np.ndarray) -> np.ndarray:
@@ -123,6 +126,7 @@ def probabilities(
 
     Raises:
         ValueError: as of `segment`; invalid scales, an invalid tile or overlap.
+        UserError: as of `predict_logits`.
     """
     try:
         if isinstance(scales, str):  # whose characters would be numbers

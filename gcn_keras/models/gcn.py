@@ -48,7 +48,8 @@ def gcn(
         input_shape: `(H, W, 3)`, multiples of P5's stride; None leaves a side free.
         name: the model's name.
         stack_width: channels inside "stack", m in Table 4; None keeps the stage's channels.
-        batch_norm_momentum: of the moving statistics; None leaves Keras' 0.99.
+        batch_norm_momentum: of the moving statistics, at least 0 and below 1; None leaves the
+            backbone's own.
 
     Returns:
         A model from RGB images `[B, H, W, 3]`, 0…255, float or uint8, whose sides are multiples

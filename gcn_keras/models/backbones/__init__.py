@@ -146,7 +146,7 @@ def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyra
 
     Args:
         name: one of `NAMES`.
-        x: image `[B, H, W, 3]`, as `gcn_keras.models.gcn.normalised` gives it.
+        x: image `[B, H, W, 3]`, normalised as `on_image` does it.
         weights: None for random weights; for backbones with ImageNet weights also "imagenet",
             or the path of the `*_notop.h5` file that Keras publishes.
 
