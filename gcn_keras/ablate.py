@@ -61,8 +61,8 @@ def ablate(
 ) -> None:
     """Train what a table of the paper needs, and write it beside the paper's own figures.
 
-    Writes TABLE.md, TABLE.png and TABLE-curves.png; runs.csv, a line for each run of any table, and
-    curves.csv, a line for each of its validations. Runs in runs.csv are not repeated, and the table
+    Writes TABLE.md, TABLE.png and TABLE-curves.png; runs.csv, a line for each measurement of a run
+    of any table, and curves.csv, a line for each of its validations. Runs in runs.csv are not repeated, and the table
     shows all of its rows and seeds that are there, asked for or not.
 
     Args:
@@ -72,7 +72,8 @@ def ablate(
         rows: Names of the rows that are run, such as base, gcn3, conv3 or gcn15-br; by default
             all.
         seeds: Runs of each row, with the seeds 0, 1, …
-        runs: Folder of the run folders; runs/RECIPE-tables if not given.
+        runs: Folder of the run folders; runs/RECIPE-tables if not given, and of Tables 7 and 9
+            runs/table7 and runs/table9.
         out: Folder of the results; that of the runs if not given.
         weights: Initial weights of backbones: resnet50=FILE resnet50_gcn=FILE. Results of another
             file under the same path want another --out: runs.csv knows the path alone.
@@ -93,7 +94,8 @@ def ablate(
     base = command_line.parse(["--recipe", recipe, *extra], unchecked=True)
     chosen = paper_tables.table(table, base)
     kept = rows_of(chosen, rows)
-    runs = runs or Path("runs", f"{recipe}-tables")
+    has_own = any(row.recipe for row in chosen.rows)
+    runs = runs or Path("runs", table if has_own else f"{recipe}-tables")
     out = out or runs
     experiments = Experiments(
         recipe, runs, out / "runs.csv", extra, split_options("evaluation", evaluation),

@@ -319,6 +319,24 @@ def test_a_split_that_cannot_be_measured_on(cityscapes, tmp_path, split, message
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("table", "folder"),
+    [
+        ("table1", "shapes-ablation-tables"),
+        ("table6", "voc-ablation-tables"),
+        ("table7", "table7"),
+        ("table9", "table9"),
+    ],
+)
+def test_where_runs_lie(table, folder, monkeypatch):
+    """Those of other data sets not among those of shapes."""
+    found = []
+    monkeypatch.setattr(ablate, "run_table", lambda *arguments: found.extend(arguments))
+    ablate.ablate(table)
+    experiments, out = found[2], found[5]
+    assert experiments.runs == out == Path("runs", folder)
+
+
 def test_stages_have_the_papers_learning_rates(tmp_path):
     with pytest.raises(UsageError) as caught, as_options():
         ablate.ablate("table7", out=tmp_path / "out", learning_rates=(0.1, 0.2))
