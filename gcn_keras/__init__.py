@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from gcn_keras.recipes.recipe import SegmentationRecipe as SegmentationRecipe
     from gcn_keras.training.losses import PixelCrossentropy as PixelCrossentropy
     from pipelines import datasets
+    from pipelines.stream.evaluation import evaluation_examples as evaluation_examples
     from pipelines.stream.segmentation import training_batches as training_batches
 
     load_dataset = datasets.load
@@ -47,6 +48,7 @@ _HOMES = {
     "Recipe": "gcn_keras.recipes.recipe:Recipe",
     "SegmentationRecipe": "gcn_keras.recipes.recipe:SegmentationRecipe",
     "blocks": "gcn_keras.models.blocks:",
+    "evaluation_examples": "pipelines.stream.evaluation:evaluation_examples",
     "gcn": "gcn_keras.models.gcn:gcn",
     "load_dataset": "pipelines.datasets:load",
     "load_image": "gcn_keras.inference.images:load_image",
