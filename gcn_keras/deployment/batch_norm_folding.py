@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from gcn_keras.models.weights import set_weights
+from gcn_keras.models.weights import every_layer, set_weights
 
 
 def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
@@ -50,6 +50,12 @@ def fold_batch_norm(model: keras.Model, dtype: str = "float32") -> keras.Model:
         if layer.name in values:
             set_weights(layer, values[layer.name])
     return folded
+
+
+def is_float32(model: keras.Model) -> bool:
+    """Whether all layers compute in float32, those of models within the model, too."""
+    layers = (layer for layer in every_layer(model) if not isinstance(layer, keras.Model))
+    return all(layer.compute_dtype == "float32" for layer in layers)
 
 
 def _is_functional(layer: keras.Layer) -> bool:

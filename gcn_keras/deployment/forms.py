@@ -217,8 +217,9 @@ def _check_scores(deployable, height, width) -> None:
 
 def _check_same(deployable, expected: np.ndarray, found: np.ndarray) -> None:
     """Refuses a deployed graph whose scores are not the model's, where both are in float32."""
-    models = deployable.network, deployable.folded
-    if any(layer.compute_dtype != "float32" for model in models for layer in model.layers):
+    from gcn_keras.deployment.batch_norm_folding import is_float32
+
+    if not is_float32(deployable.network) or not is_float32(deployable.folded):
         return
     difference, scale = np.abs(found - expected).max(), np.abs(expected).max()
     if not difference <= _TOLERANCE * scale:

@@ -30,14 +30,14 @@ def make_converter(
     """
     import tensorflow as tf
 
-    from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
+    from gcn_keras.deployment.batch_norm_folding import fold_batch_norm, is_float32
     from gcn_keras.deployment.graphs import pad
     from gcn_keras.deployment.xnnpack import for_xnnpack
 
     extras.check("TFLite needs", "ai_edge_litert")
     fixed, size = model.input.shape[1:3], (int(size[0]), int(size[1]))
     _check_size(fixed, size)
-    if any(layer.compute_dtype != "float32" for layer in model.layers):
+    if not is_float32(model):
         model = fold_batch_norm(model)  # a copy that computes in float32
 
     def segment(image):

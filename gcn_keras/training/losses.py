@@ -40,7 +40,7 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         name: the loss's name.
 
     Call arguments:
-        y_true: labels `[B, H, W]`, integers, 255 for void.
+        y_true: labels `[B, H, W]` or `[B, H, W, 1]`, integers, 255 for void.
         y_pred: logits `[B, H, W, C]`.
 
     Raises:
@@ -181,7 +181,7 @@ class Dice(_OfImages):
     """1 - 2·|A∩B| / (|A| + |B|) of soft label maps, over each image's classes (Milletari 2016).
 
     Call arguments:
-        y_true: labels `[B, H, W]`, integers, 255 for void.
+        y_true: labels `[B, H, W]` or `[B, H, W, 1]`, integers, 255 for void.
         y_pred: logits `[B, H, W, C]`.
     """
 
@@ -194,7 +194,7 @@ class Lovasz(_OfImages):
     """The Lovász extension of 1 - IoU, over each image's classes (Berman et al. 2018).
 
     Call arguments:
-        y_true: labels `[B, H, W]`, integers, 255 for void.
+        y_true: labels `[B, H, W]` or `[B, H, W, 1]`, integers, 255 for void.
         y_pred: logits `[B, H, W, C]`.
     """
 

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from gcn_keras import gcn
-from gcn_keras.deployment.batch_norm_folding import fold_batch_norm
+from gcn_keras.deployment.batch_norm_folding import fold_batch_norm, is_float32
 
 
 def give_trained_statistics(model, seed=0) -> None:
@@ -314,3 +314,10 @@ def test_a_model_that_is_a_layer_is_folded_too(kind):
     )
     shorter = fold_batch_norm(model, "bfloat16")
     assert {weight.dtype for weight in shorter.weights} == {"bfloat16"}
+    assert is_float32(model) and is_float32(folded) and not is_float32(shorter)
+
+
+def test_the_number_type_of_a_model_within_counts():
+    x = keras.Input((None, None, 3))
+    inner = keras.Model(x, layers.Conv2D(2, 1, dtype="mixed_bfloat16")(x))
+    assert not is_float32(keras.Model(x, layers.Conv2D(2, 1)(inner(x))))
