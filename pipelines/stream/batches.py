@@ -82,7 +82,9 @@ def batches_of(
 
     if options.skip_errors:
         name = f"{dataset.name} {split}"
-        examples = mapped_intact(records, made, name, sum(dataset.lengths[split]))
+        # Rounded up, as a part of an epoch may be an example longer than another.
+        epoch = -(-sum(dataset.lengths[split]) // count)
+        examples = mapped_intact(records, made, name, epoch)
     else:
         examples = mapped(records, made)
     batches = examples.batch(part_size, drop_remainder=True)

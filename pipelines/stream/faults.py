@@ -94,7 +94,7 @@ def mapped_intact(
         (seen, skipped), (number, value) = state, element
         total = skipped + number - seen  # numbers that are missing in between
         is_first = (skipped == 0) & (total > 0)
-        is_due = (total > 0) & (number // epoch > seen // epoch)
+        is_due = (total > 0) & ((number + 1) // epoch > seen // epoch)
 
         def say():
             text = ": damaged examples skipped so far:"

@@ -245,6 +245,15 @@ def test_a_stream_that_goes_on_after_skipped_examples(damaged):
     assert same(take(training_batches(damaged, "train", start=5, **options), 4), whole[5:])
 
 
+def test_a_part_of_the_batches_tells_once_an_epoch_of_its_own_what_is_skipped(damaged, capfd):
+    """Twelve examples are six for each of two processes."""
+    options = {"crop": (9, 9), "batch_size": 2, "skip_errors": True, "batch_part": (1, 2)}
+    take(training_batches(damaged, "train", **options), 40)
+    told = re.findall("skipped so far: [0-9]+ of ([0-9]+)$", capfd.readouterr().err, re.M)
+    epochs = [int(number) // 6 for number in told[1:]]
+    assert len(epochs) >= 4 and epochs == list(range(epochs[0], epochs[0] + len(epochs)))
+
+
 SHARED = {"crop": (9, 9), "batch_size": 6, "seed": 5, "scale": (0.6, 1.5), "start": 1}
 
 
