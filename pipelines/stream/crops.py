@@ -213,7 +213,6 @@ def pad(
 def fitting(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> tf.Tensor:
     """`size`, int32 `[2]`, if it is within the crop's; else a DecodeError that names the image."""
     height, width = tf.unstack(tf.strings.as_string(size))
-    # Without quotes, which TensorFlow would show as \'.
     message = tf.strings.join(
         [
             *("image ", image_id, " is ", height, " x ", width, " pixels (height x width), "),

@@ -36,8 +36,10 @@ def describe_fault(error: tf.errors.OpError) -> str | None:
     """
     if not re.search("IteratorGetNext|ReduceDataset", error.message):
         return None
-    if said := re.search(r"assertion failed: \[(.+?)\]", error.message):
-        return said[1]
+    # To the last bracket of the line: names of images may hold some. What cannot be printed is
+    # escaped by TensorFlow, and stays so; so are quotes and backslashes, which are put back.
+    if said := re.search(r"assertion failed: \[(.+)\]$", error.message, re.MULTILINE):
+        return re.sub(r"\\(['\"\\])", r"\1", said[1])
     lines = re.sub(_PLACES, "", error.message).splitlines()
     reason = next((line.strip() for line in lines if line.strip()), "no reason is known")
     reason = "".join(c if c.isprintable() else "?" for c in reason)[:200]

@@ -1,4 +1,4 @@
-"""What is skipped is told at the first, then once an epoch."""
+"""What is skipped is told once an epoch; an image that does not fit is named as it is."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.base.checked import checked
-from pipelines.stream import faults
+from pipelines.stream import crops, faults
 
 
 def told(capfd, broken, records, epoch):
@@ -39,3 +39,27 @@ def told(capfd, broken, records, epoch):
 )
 def test_what_is_skipped_is_told_at_the_first_and_once_an_epoch(capfd, broken, records, expected):
     assert told(capfd, list(broken) or [-1], records, epoch=10) == expected
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("s0", "s0"),
+        ("scan [1]", "scan [1]"),
+        ("] [[x]] y", "] [[x]] y"),
+        ("it's", "it's"),
+        ('"a" \\ b', '"a" \\ b'),
+        ("Stra\u00dfe ]", "Stra\u00dfe ]"),
+        ("two\nlines", r"two\nlines"),
+    ],
+)
+def test_an_image_that_does_not_fit_is_named_as_it_is(name, shown):
+    records = tf.data.Dataset.from_tensors((tf.constant([9, 7]), name))
+    fitted = faults.mapped(records, lambda size, image_id: crops.fitting(size, (4, 6), image_id))
+    for use in (lambda: list(fitted), lambda: fitted.reduce(0, lambda total, _: total)):
+        with pytest.raises(faults.DATA_ERRORS) as caught:
+            use()
+        assert faults.describe_fault(caught.value) == (
+            f"image {shown} is 9 x 7 pixels (height x width), larger than the crop of 4 x 6; mode "
+            "pad cuts nothing: give a larger crop, or mode crop"
+        )
