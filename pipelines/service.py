@@ -35,7 +35,7 @@ def dispatcher(
             reach this one, without login or encryption.
         work_dir: Folder of the state, with which a dispatcher that is started again goes on.
     """
-    port = addresses.free_port(port)
+    port = _own_port(host, port)
     if work_dir:
         check_folder(work_dir)
     stopped = _stop_signals()
@@ -62,8 +62,7 @@ def worker(
             and the port is open as that of a dispatcher is.
     """
     dispatcher_host, _ = addresses.check_address(dispatcher, "dispatcher")
-    port = addresses.free_port(port)
-    addresses.check_address(f"{host}:{port}", "{host} and {port}")
+    port = _own_port(host, port)
     if addresses.is_loopback(host) and not addresses.is_loopback(dispatcher_host):
         reason = f"must be this machine as {dispatcher_host} and training see it, got {host}"
         raise ArgumentError("host", reason)
@@ -77,6 +76,13 @@ def worker(
         heartbeat_interval_ms=5_000,
     )
     _serve(_service().WorkerServer, config, host, stopped)
+
+
+def _own_port(host: str, port: int) -> int:
+    """The port, or a free one for 0; ArgumentError where host and port are no address."""
+    port = addresses.free_port(port)
+    addresses.check_address(f"{host}:{port}", "{host} and {port}")
+    return port
 
 
 def _service() -> Any:

@@ -146,7 +146,7 @@ def watch_workers(address: str, is_wanted: Callable[[], object]) -> None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host's name stands for this machine as seen from itself alone."""
-    return host == "localhost" or host.startswith("127.")
+    return host.lower() == "localhost" or host.startswith("127.")
 
 
 def restrict(port: int, host: str) -> None:

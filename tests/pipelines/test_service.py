@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from miniatures import REPOSITORY, prepare_in_files, write_pairs
 
-from pipelines import datasets
+from pipelines import datasets, service
 from pipelines.base import addresses
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.stream import crops, record_order
@@ -107,6 +108,7 @@ def test_a_stream_without_a_dispatcher_is_refused_at_once(ten):
         ("127.0.0.1", True),
         ("127.1.2.3", True),
         ("localhost", True),
+        ("LOCALHOST", True),
         ("0.0.0.0", False),
         ("10.0.0.7", False),
         ("data-1", False),
@@ -114,6 +116,14 @@ def test_a_stream_without_a_dispatcher_is_refused_at_once(ten):
 )
 def test_which_hosts_are_this_machine_alone(host, expected):
     assert addresses.is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("host", ["", "::1", "no such host", "-"])
+@pytest.mark.parametrize("command", [service.dispatcher, partial(service.worker, "localhost:1")])
+def test_a_host_that_is_none_opens_no_port(host, command):
+    message = "^--host and --port must be HOST:PORT with a port in 1…65535, got "
+    with pytest.raises(UsageError, match=f"{message}'{host}:[0-9]+'$"), as_options():
+        command(port=0, host=host)
 
 
 @pytest.fixture
