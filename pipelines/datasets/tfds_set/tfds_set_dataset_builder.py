@@ -36,10 +36,11 @@ class Builder(SegmentationBuilder):
 
     def _split_generators(self, dl_manager):
         folder = dl_manager._manual_dir  # TFDS' own data directory, where a source was given
-        given = folder and Path(folder).is_dir()
-        source = open_source(
-            self.source, Path(folder) if given else dl_manager.download_dir.parent / "tfds"
-        )
+        self.first_label = self.options.first_label
+        if folder and Path(folder).is_dir():
+            source = open_prepared_source(self.source, Path(folder))
+        else:
+            source = open_source(self.source, dl_manager.download_dir.parent / "tfds")
         features = pick_features(self.source, source.info.features, self.options)
         read = partial(Items, source, features)
         splits = list(source.info.splits)
@@ -84,12 +85,7 @@ def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
         UsageError: TFDS has no such set.
         UserError: it could not be downloaded or prepared.
     """
-    try:
-        builder = tfds.builder(name, data_dir=str(data_dir))
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
-        raise UsageError(
-            f"TFDS has no data set {name!r}; https://www.tensorflow.org/datasets lists them"
-        ) from error
+    builder = _builder(name, data_dir, "")
     try:
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(try_download_gcs=False)
@@ -101,6 +97,31 @@ def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
             f"TFDS elsewhere and give its data directory as {{source}} DIR"
         ) from error
     return builder
+
+
+def open_prepared_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
+    """Opens a TFDS set that lies in a data directory of TFDS; nothing is downloaded into it.
+
+    Raises:
+        UsageError: TFDS has no such set, and the folder holds none.
+        UserError: the folder does not hold it.
+    """
+    builder = _builder(name, data_dir, f", and {data_dir} holds none")
+    if not builder.is_prepared():
+        raise UserError.naming(
+            f"{data_dir} holds no prepared {name!r}: leave {{source}} away to have TFDS download it"
+        )
+    return builder
+
+
+def _builder(name: str, data_dir: Path, searched: str) -> tfds.core.DatasetBuilder:
+    try:
+        return tfds.builder(name, data_dir=str(data_dir))
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        raise UsageError(
+            f"TFDS has no data set {name!r}{searched}; https://www.tensorflow.org/datasets lists "
+            "them"
+        ) from error
 
 
 def pick_features(name: str, features: Mapping, options: TfdsOptions) -> tuple[str, str]:

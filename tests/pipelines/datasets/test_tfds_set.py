@@ -102,6 +102,33 @@ def test_from_takes_the_data_directory_of_tfds(source, tmp_path):
     assert datasets.is_prepared("tfds:oxford_iiit_pet", tmp_path / "other")
 
 
+def test_from_downloads_nothing(source, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError
+
+    folder = source / "tfds"
+    before = sorted(folder.rglob("*"))
+    monkeypatch.setattr(tfds_set, "open_source", fail)
+    for name, kind, message in (
+        (
+            "scene_parse150",
+            UserError,
+            f"{folder} holds no prepared 'scene_parse150': leave --from away to have TFDS "
+            "download it",
+        ),
+        (
+            "no_such_set",
+            UsageError,
+            f"TFDS has no data set 'no_such_set', and {folder} holds none; "
+            "https://www.tensorflow.org/datasets lists them",
+        ),
+    ):
+        with pytest.raises(kind) as caught, as_options(source="from"):
+            datasets.prepare(f"tfds:{name}", folder, tmp_path / "other")
+        assert str(caught.value) == message
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_ids_that_repeat_get_a_number(data_dir):
     examples = pets([np.full((2, 3), number, np.uint8) for number in range(5)])
     names = ("a.jpg", "x/a.jpg", "a-2.jpg", "a.png", "b.jpg")
