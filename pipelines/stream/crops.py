@@ -91,7 +91,10 @@ def draw_window(
     low, high = scale
     factor = low + draws[0] * (high - low)
     # Height and width together: for a small crop the number of operations counts.
-    wanted = tf.maximum(1, tf.cast(tf.round(tf.constant(crop, tf.float32) / factor), tf.int32))
+    # At a tiny scale it is cut: beyond 2^31 pixels it would be no int32.
+    wanted = tf.round(tf.constant(crop, tf.float32) / factor)
+    wanted = tf.raw_ops.ClipByValue(t=wanted, clip_value_min=1.0, clip_value_max=2.0**30)
+    wanted = tf.cast(wanted, tf.int32)
     shown = tf.minimum(wanted, size)
     start = _uniform_integers(draws[1:3], size - shown)
     # The same ratio as that of the full window to the crop; exact where nothing is padded.

@@ -1,8 +1,10 @@
 """What can be asked of a training stream; imports nothing heavy."""
 
+import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError
@@ -57,10 +59,19 @@ class StreamOptions:
         Raises:
             ArgumentError: one of them is invalid.
         """
-        if len(self.crop) != 2 or min(self.crop) < 1:
+        if not _are(Integral, self.crop, 2):
+            raise ArgumentError(
+                "crop", f"must be two integers, height and width, got {self.crop!r}"
+            )
+        if min(self.crop) < 1:
             raise ArgumentError(
                 "crop", f"must be height and width of at least 1 pixel, got {self.crop}"
             )
+        for name in ("batch_size", "shuffle_mib", "start", "seed"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ArgumentError(name, f"must be an integer, got {getattr(self, name)!r}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ArgumentError("seed", f"must be an integer of 64 bits, got {self.seed}")
         for name, least in (("batch_size", 1), ("shuffle_mib", 1), ("start", 0)):
             if getattr(self, name) < least:
                 raise ArgumentError(name, f"must be at least {least}, got {getattr(self, name)}")
@@ -68,11 +79,12 @@ class StreamOptions:
             raise ArgumentError("jitter", f"must be in 0…1, got {self.jitter}")
         if self.cache is not None and (not self.cache or Path(self.cache).is_file()):
             raise ArgumentError("cache", f"must be 'memory' or a folder, got {str(self.cache)!r}")
-        index, count = self.batch_part
+        index, count = self.batch_part if _are(Integral, self.batch_part, 2) else (0, 0)
         if not 0 <= index < count:
             raise ArgumentError(
                 "batch_part",
-                f"must be (index, count) with index in 0…count - 1, got {self.batch_part}",
+                "must be integers (index, count) with index in 0…count - 1, got "
+                f"{self.batch_part!r}",
             )
         if self.batch_size % count:
             raise ArgumentError(
@@ -126,9 +138,11 @@ class SegmentationOptions(StreamOptions):
         super().check()
         if self.mode not in ("crop", "pad"):
             raise ArgumentError("mode", f"must be 'crop' or 'pad', got {self.mode!r}")
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
+        if not _are(Real, self.scale, 2) or not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise ArgumentError(
-                "scale", f"must be smallest and largest factor, both positive, got {self.scale}"
+                "scale",
+                "must be smallest and largest factor, both positive and finite, got "
+                f"{self.scale!r}",
             )
         for name, most in (("rotate", 180), ("hue", 0.5), ("sharpness", 1), ("erase", 1)):
             if not 0 <= getattr(self, name) <= most:
@@ -161,7 +175,16 @@ class ClassificationOptions(StreamOptions):
     def check(self) -> None:
         """Checks the values, as `StreamOptions.check` does."""
         super().check()
-        if len(self.area) != 2 or not 0 < self.area[0] <= self.area[1] <= 1:
+        if not _are(Real, self.area, 2) or not 0 < self.area[0] <= self.area[1] <= 1:
             raise ArgumentError(
-                "area", f"must be smallest and largest share, above 0 and up to 1, got {self.area}"
+                "area",
+                f"must be smallest and largest share, above 0 and up to 1, got {self.area!r}",
             )
+
+
+def _are(kind: type, values: Any, count: int) -> bool:
+    """Whether `values` are so many numbers of a kind, NumPy's among them."""
+    try:
+        return len(values) == count and all(isinstance(value, kind) for value in values)
+    except TypeError:  # a single number
+        return False

@@ -34,6 +34,9 @@ def drawn(draws, size, crop, scale=(1.0, 1.0)):
         # Scale 0.5 wants 20 x 40, the source has 16 x 20: all of it, 8 x 10 in the crop,
         # with 2 rows and 10 columns of freedom.
         ([0.0, 0.7, 0.7, 0.999, 0.5], (16, 20), (10, 20), (0.5, 2.0), (0, 0, 16, 20, 8, 10, 2, 5)),
+        # A tiny scale wants more pixels than there are numbers: all is one pixel of the crop.
+        ([0.0, 0, 0, 0.0, 0.5], (40, 50), (10, 20), (1e-9, 1e-9), (0, 0, 40, 50, 1, 1, 0, 10)),
+        ([0.0, 0, 0, 0.0, 0.5], (40, 50), (10, 20), (1e-50, 1.0), (0, 0, 40, 50, 1, 1, 0, 10)),
         # One side padded, the other cropped.
         ([0.0, 0.0, 0.5, 0.0, 0.0], (4, 50), (10, 20), (1.0, 1.0), (0, 15, 4, 20, 4, 20, 0, 0)),
     ],

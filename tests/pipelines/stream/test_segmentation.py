@@ -344,7 +344,13 @@ def test_parts_of_an_evaluation_together_are_the_whole(twelve, run):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_part": (2, 2)}, r"batch_part .* got \(2, 2\)"),
+        (
+            {"batch_part": (2, 2)},
+            r"^batch_part must be integers \(index, count\) with index in 0…count - 1, got "
+            r"\(2, 2\)$",
+        ),
+        ({"batch_part": (0, 2.0)}, r"^batch_part must be integers .*, got \(0, 2\.0\)$"),
+        ({"batch_part": 2}, "^batch_part must be integers .*, got 2$"),
         ({"batch_part": (0, 4)}, "batch_size must be a multiple of 4 parts, got 6"),
         ({"start": -1}, "start must be at least 0, got -1"),
         ({"batch_part": (0, 2), "data_service": "localhost:1"}, "data_service excludes batch_part"),
@@ -525,6 +531,20 @@ def test_impossible_values_are_refused_by_name(ten, options):
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"crop": 64}, "^crop must be two integers, height and width, got 64$"),
+        ({"crop": (4.0, 4.0)}, r"^crop must be two integers, .*, got \(4\.0, 4\.0\)$"),
+        ({"crop": "ab"}, "^crop must be two integers, height and width, got 'ab'$"),
+        ({"batch_size": 2.5}, r"^batch_size must be an integer, got 2\.5$"),
+        ({"start": 1.5}, r"^start must be an integer, got 1\.5$"),
+        ({"shuffle_mib": 1.5}, r"^shuffle_mib must be an integer, got 1\.5$"),
+        ({"seed": None}, "^seed must be an integer, got None$"),
+        ({"seed": 2**63}, "^seed must be an integer of 64 bits, got 9223372036854775808$"),
+        ({"scale": 1.0}, r"^scale must be smallest and largest factor, .*, got 1\.0$"),
+        (
+            {"scale": (1, float("inf"))},
+            "^scale must be smallest and largest factor, both positive and finite, got "
+            r"\(1, inf\)$",
+        ),
         ({"mode": "whole"}, "mode must be 'crop' or 'pad', got 'whole'"),
         ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
         ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
@@ -538,7 +558,15 @@ def test_impossible_values_are_refused_by_name(ten, options):
 )
 def test_invalid_options_of_the_source(ten, options, message):
     with pytest.raises(UsageError, match=message):
-        training_batches(ten, "train", crop=(4, 4), batch_size=1, **options)
+        training_batches(ten, "train", **({"crop": (4, 4), "batch_size": 1} | options))
+
+
+def test_numbers_of_numpy_are_taken(ten):
+    plain = {"crop": (4, 5), "batch_size": 2, "seed": 3, "scale": (0.5, 2.0)}
+    of_numpy = {name: np.array(value) for name, value in plain.items() if name in ("crop", "scale")}
+    of_numpy |= {"batch_size": np.int64(2), "seed": np.int32(3)}
+    stream = training_batches(ten, "train", **plain)
+    assert same(take(training_batches(ten, "train", **of_numpy), 3), take(stream, 3))
 
 
 def test_options_are_one_object_or_fields_or_both(ten):
