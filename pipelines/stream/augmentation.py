@@ -25,20 +25,34 @@ _RATIO = math.log(3.0)  # of a rectangle's sides, at most, as a logarithm
 def augment(
     image: tf.Tensor, label: tf.Tensor, seeds: tf.Tensor, options: SegmentationOptions
 ) -> Pair:
-    """What `options` ask for of a pair alone: rotation, vertical flip, hue, sharpness.
+    """What `options` ask for of a pair alone: rotation and vertical flip.
 
     What is drawn follows from `seeds`, integers `[2]`; one option does not shift another's draws.
     """
-    draws = tf.random.stateless_uniform([4], folded(seeds, 0))
+    draws = _draws(seeds)
     if options.rotate:
         image, label = rotate(image, label, draws[0], options.rotate)
     if options.flip_vertical:
         image, label = flip_up_down(image, label, draws[1])
+    return image, label
+
+
+def recolour(image: tf.Tensor, seeds: tf.Tensor, options: SegmentationOptions) -> tf.Tensor:
+    """What `options` ask for of an image without its padding: hue and sharpness.
+
+    What is drawn follows from `seeds`, as in `augment`.
+    """
+    draws = _draws(seeds)
     if options.hue:
         image = shift_hue(image, draws[2], options.hue)
     if options.sharpness:
         image = sharpen(image, draws[3], options.sharpness)
-    return image, label
+    return image
+
+
+def _draws(seeds: tf.Tensor) -> tf.Tensor:
+    """One each for rotation, vertical flip, hue and sharpness."""
+    return tf.random.stateless_uniform([4], folded(seeds, 0))
 
 
 def mix(pair: Pair, other: Callable[[], Pair], seeds: tf.Tensor, kind: str) -> Pair:
@@ -118,12 +132,21 @@ def sharpen(image: tf.Tensor, draw: tf.Tensor, strength: float) -> tf.Tensor:
     """
     factor = (2.0 * draw - 1.0) * strength
     line = tf.constant([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
-    pixels = tf.cast(image, tf.float32)[None]
-    blurred = tf.pad(pixels, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="SYMMETRIC")
+    pixels = tf.cast(image, tf.float32)
+    blurred = pixels[None]
+    for axis in 1, 2:
+        blurred = tf.gather(blurred, _mirrored(tf.shape(blurred)[axis]), axis=axis)
     for shape in [5, 1, 1, 1], [1, 5, 1, 1]:
         kernel = tf.tile(tf.reshape(line, shape), [1, 1, 3, 1])
         blurred = tf.nn.depthwise_conv2d(blurred, kernel, [1, 1, 1, 1], "VALID")
-    return to_uint8((pixels + factor * (pixels - blurred))[0])
+    return to_uint8(pixels + factor * (pixels - blurred[0]))
+
+
+def _mirrored(size: tf.Tensor) -> tf.Tensor:
+    """The indices of an axis, and of two mirrored pixels beyond each end; one pixel is repeated."""
+    index = tf.range(-2, size + 2)  # tf.pad mirrors no more than there is
+    mirrored = tf.minimum(tf.maximum(index, -1 - index), 2 * size - 1 - index)
+    return tf.clip_by_value(mirrored, 0, size - 1)
 
 
 def erase(pair: Pair, draws: tf.Tensor, probability: float) -> Pair:

@@ -8,6 +8,7 @@ pixels. Image and labels are cut alike and then resized, so the two cannot come 
 JPEG nothing but the window is decoded.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import tensorflow as tf
@@ -236,9 +237,10 @@ def random_crop(
     scale: tuple[float, float] = (1.0, 1.0),
     flip: bool = True,
     jitter: float = 0.0,
+    recolour: Callable[[tf.Tensor], tf.Tensor] | None = None,
     image_id: tf.Tensor | str = "",
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes a training example: window, resize, jitter, flip, pad.
+    """Makes a training example: window, resize, jitter, recolour, flip, pad.
 
     Of a JPEG only the window is decoded, a PNG whole. Nothing is resized at a scale of (1, 1).
 
@@ -248,6 +250,7 @@ def random_crop(
         seed: integers `[2]`; the same seed gives the same example.
         crop: height and width of the result.
         mode, scale, flip, jitter: as of `pipelines.stream.options.SegmentationOptions`.
+        recolour: what else changes the image alone, uint8 `[h, w, 3]`; padding stays as it is.
         image_id: names the image in errors, scalar string.
 
     Returns:
@@ -272,6 +275,8 @@ def random_crop(
     if jitter:
         image = jitter_colours(image, draws[5:8], jitter)
     image = to_uint8(image)
+    if recolour:
+        image = recolour(image)
     if flip:
         image, label = flip_left_right(image, label, draws[8])
     return pad(image, label, window.out_top, window.out_left, crop)

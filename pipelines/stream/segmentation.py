@@ -70,6 +70,7 @@ def training_batches(
         check_some_usable(dataset, split, size, f"{doctor} tells why")
 
     def pair(seeds, parsed):
+        recolour = functools.partial(augmentation.recolour, seeds=seeds, options=given)
         image, label = crops.random_crop(
             parsed["image"],
             parsed["label"],
@@ -79,6 +80,7 @@ def training_batches(
             scale=scale,
             flip=given.flip,
             jitter=given.jitter,
+            recolour=recolour if given.hue or given.sharpness else None,
             image_id=parsed["image_id"],
         )
         return augmentation.augment(image, label, seeds, given)

@@ -65,6 +65,18 @@ def test_blur_and_sharpness_of_an_edge():
     assert half[0, :, 0].tolist() == [0, 5, 25, 135, 155, 160]
 
 
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 5), (2, 1), (2, 3)])
+def test_blur_of_images_with_few_pixels(height, width):
+    """Beyond its edges an image is mirrored, again and again where it is small."""
+    image = pair(height, width)[0]
+    line = np.array([1, 4, 6, 4, 1]) / 16
+    blurred = np.pad(image.astype(float), [(2, 2), (2, 2), (0, 0)], mode="symmetric")
+    blurred = sum(weight * blurred[i : i + height] for i, weight in enumerate(line))
+    blurred = sum(weight * blurred[:, i : i + width] for i, weight in enumerate(line))
+    got = augmentation.sharpen(image, tf.constant(0.0), 1.0).numpy()
+    np.testing.assert_array_equal(got, np.floor(blurred + 0.5))
+
+
 def test_erasing():
     image, label = pair(20, 20)
     # Area 0.02 + 0.5 · 0.18 = 0.11, ratio 1: a side of sqrt(0.11) · 20 = 6.6, rounded 7; free

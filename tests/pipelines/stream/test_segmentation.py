@@ -569,6 +569,29 @@ def test_numbers_of_numpy_are_taken(ten):
     assert same(take(training_batches(ten, "train", **of_numpy), 3), take(stream, 3))
 
 
+PADDED = {"crop": (8, 10), "batch_size": 10, "mode": "pad", "seed": 2}
+
+
+@pytest.mark.parametrize(
+    "options", [{"hue": 0.5}, {"sharpness": 1.0}, {"rotate": 20.0, "hue": 0.5}]
+)
+def test_padding_is_the_mean_pixel_whatever_the_colours(ten, options):
+    ((images, labels),) = take(training_batches(ten, "train", **PADDED, **options), 1)
+    geometry = {name: value for name, value in options.items() if name == "rotate"}
+    ((plain, same_labels),) = take(training_batches(ten, "train", **PADDED, **geometry), 1)
+    assert np.array_equal(labels, same_labels) and not np.array_equal(images, plain)
+    # Between image and padding a rotation mixes the two.
+    outside = (labels == 255) & (plain == (124, 117, 104)).all(axis=-1)
+    assert outside.sum(axis=(1, 2)).min() > 10
+    assert (images[outside] == (124, 117, 104)).all()
+
+
+def test_a_crop_of_one_row_can_be_sharpened(ten):
+    options = {"crop": (1, 8), "batch_size": 10, "sharpness": 1.0}
+    ((images, _),) = take(training_batches(ten, "train", **options), 1)
+    assert images.shape == (10, 1, 8, 3)
+
+
 def test_options_are_one_object_or_fields_or_both(ten):
     options = SegmentationOptions(crop=(4, 4), batch_size=2, scale=(0.5, 2.0), seed=3)
     expected = take(training_batches(ten, "train", options, jitter=0.2), 6)
