@@ -12,6 +12,7 @@ from pipelines.base.files import replacing
 from pipelines.datasets import PreparedDataset, classification
 from pipelines.examination.contact_sheet import contact_sheet
 from pipelines.examination.examine import some_samples
+from pipelines.examination.judgement import is_held_out
 from pipelines.stream.evaluation import class_pixel_counts
 
 CONTACT_SHEET = "contact_sheet.png"
@@ -68,9 +69,17 @@ def next_steps(name: str, splits: list[str], data_dir: str | Path) -> Iterator[s
     command = ["python", "-m", "gcn_keras.fit", "--recipe", recipe, "--dataset", dataset]
     if str(data_dir) != datasets.DEFAULT_DATA_DIR:
         command += ["--data-dir", str(data_dir)]
-    held_out = [split for split in splits if split != "train"]
-    if held_out and not {"val", "validation"} & set(held_out):
-        command += ["--val-split", held_out[0]]
+    # Held out by its name, or else any other.
+    train = min(splits, key=lambda split: (split != "train", is_held_out(split)), default="")
+    others = sorted((split for split in splits if split != train), key=is_held_out, reverse=True)
+    if not others:
+        has = f"{train!r} alone" if train else "none"
+        yield f"next: add a split with labels, to measure on; {name} has {has}"
+        return
+    if train != "train":
+        command += ["--train-split", train]
+    if not {"val", "validation"} & set(others):
+        command += ["--val-split", others[0]]
     yield f"next: {shlex.join(command)}"
     yield "  (--show-batch FILE.png draws what it trains on, and ends)"
 

@@ -61,7 +61,22 @@ def test_a_file_that_ends_too_soon(ten, tmp_path):
             ["test", "train"],
             "--recipe finetune --dataset tfds:oxford_iiit_pet --val-split test",
         ),
-        ("image_folder", ["train"], "--recipe finetune --dataset image_folder"),
+        (
+            "tfds:a",
+            ["train", "extra", "test"],
+            "--recipe finetune --dataset tfds:a --val-split test",
+        ),
+        ("tfds:a", ["train", "valid"], "--recipe finetune --dataset tfds:a --val-split valid"),
+        (
+            "tfds:a",
+            ["test", "part_1", "part_2"],
+            "--recipe finetune --dataset tfds:a --train-split part_1 --val-split test",
+        ),
+        (
+            "tfds:a",
+            ["validation", "all"],
+            "--recipe finetune --dataset tfds:a --train-split all",
+        ),
         ("shapes", ["train", "val", "test"], "--recipe shapes --dataset shapes"),
         ("camvid", ["train", "val"], "--recipe camvid --dataset camvid"),
         ("coco_voc/2014", ["train", "val"], "--recipe voc-stage1 --dataset stage1/2014"),
@@ -80,6 +95,15 @@ def test_what_to_run_next(name, splits, options):
     ]
     elsewhere = next(summary.next_steps(name, splits, Path("my data")))
     assert elsewhere.startswith("next: ") and "--data-dir 'my data'" in elsewhere
+
+
+@pytest.mark.parametrize(
+    ("splits", "has"), [(["train"], "'train' alone"), (["test"], "'test' alone"), ([], "none")]
+)
+def test_nothing_can_be_run_where_nothing_is_left_to_measure_on(splits, has):
+    assert list(summary.next_steps("image_folder", splits, "data")) == [
+        f"next: add a split with labels, to measure on; image_folder has {has}"
+    ]
 
 
 def test_a_folder_that_cannot_be_written(ten, tmp_path, monkeypatch):
