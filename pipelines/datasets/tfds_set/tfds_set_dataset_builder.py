@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,12 @@ from pipelines.base.progress import progress
 from pipelines.building import encoding, image_label
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.examples import all_faults
+from pipelines.building.folders import IMAGE_SUFFIXES
 from pipelines.datasets.image_folder.classes import read_classes
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
+
+_FILES = ("file_name", "filename")  # features that name an image's file
 
 
 class Item(NamedTuple):
@@ -170,7 +173,7 @@ class Items:
     def __init__(self, source, features: tuple[str, str], split: str):
         self._source, self._features, self._split = source, features, split
         known = dict(source.info.features)
-        names = ("file_name", "filename", "image_id", "name")
+        names = (*_FILES, "image_id", "name")
         texts = (key for key in names if isinstance(known.get(key), tfds.features.Text))
         self._name = next(texts, None)
 
@@ -184,7 +187,11 @@ class Items:
         for index, example in enumerate(examples):
             name = f"{self._split}_{index:06}"
             if self._name:
-                name = Path(example[self._name].numpy().decode(errors="replace")).stem
+                name = example[self._name].numpy().decode(errors="replace")
+                # Of ids and of other files' names what follows a dot tells images apart.
+                path = PurePosixPath(name)
+                if self._name in _FILES and path.suffix.lower() in IMAGE_SUFFIXES:
+                    name = str(path.with_suffix(""))
             yield Item(name, example[image].numpy(), example[label].numpy())
 
 

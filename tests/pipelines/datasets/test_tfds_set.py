@@ -129,9 +129,26 @@ def test_from_downloads_nothing(source, tmp_path, monkeypatch):
     assert sorted(folder.rglob("*")) == before
 
 
+def test_an_id_is_a_files_path_without_the_ending_of_an_image(data_dir):
+    names = {
+        "img_0.5x": "img_0.5x",
+        "img_0.7x": "img_0.7x",
+        "left/a.v2.JPG": "left/a.v2",
+        "right/a.v2.png": "right/a.v2",
+        ".jpg": ".jpg",
+    }
+    examples = pets([TRIMAP] * len(names))
+    for example, name in zip(examples, names, strict=True):
+        example["file_name"] = name
+    write_set("oxford_iiit_pet", data_dir / "tfds", {"train": examples, "test": examples[:1]})
+    prepared = datasets.prepare("tfds:oxford_iiit_pet", None, data_dir)
+    found = evaluation.evaluation_examples(prepared, "train")
+    assert sorted(e["image_id"].numpy().decode() for e in found) == sorted(names.values())
+
+
 def test_ids_that_repeat_get_a_number(data_dir):
     examples = pets([np.full((2, 3), number, np.uint8) for number in range(5)])
-    names = ("a.jpg", "x/a.jpg", "a-2.jpg", "a.png", "b.jpg")
+    names = ("a.jpg", "a.webp", "a-2.jpg", "a.png", "b.jpg")
     for example, name in zip(examples, names, strict=True):
         example["file_name"] = name
     write_set("oxford_iiit_pet", data_dir / "tfds", {"train": examples, "test": examples[:1]})
