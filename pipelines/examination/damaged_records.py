@@ -63,13 +63,17 @@ def read_some(path: str | Path, numbers: Collection[int]) -> Iterator[Record]:
     path, number = Path(path), 0
     try:
         with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             for number in range(max(numbers) + 1):
                 length = struct.unpack("<Q", file.read(_HEAD)[:8])[0]
+                # A damaged length may be more than there is memory.
+                if file.tell() + length + _TAIL > size:
+                    raise EOFError(f"record {number} goes beyond its end at byte {size:,}")
                 if number in numbers:
                     yield Record(path, number, file.read(length))
                     length = 0
                 file.seek(length + _TAIL, os.SEEK_CUR)
-    except (OSError, struct.error, OverflowError) as error:
+    except (OSError, struct.error, EOFError) as error:
         yield Record(path, number, None, f"the file cannot be read: {error}")
 
 

@@ -52,6 +52,23 @@ def test_a_file_that_ends_too_soon(ten, tmp_path):
     assert missing.data is None and missing.fault.startswith("the file cannot be read: ")
 
 
+def test_a_damaged_length_is_no_number_of_bytes_to_read(ten, tmp_path):
+    (path,) = ten.files["train"]
+    data = bytearray(Path(path).read_bytes())
+    first = len(next(read_records(path)).data)
+    data[12 + first + 4 + 5] ^= 1  # the second length is 2^40 more
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(data)
+    for numbers in ({1}, {2}):
+        (found,) = read_some(damaged, numbers)
+        assert found == (
+            damaged,
+            1,
+            None,
+            f"the file cannot be read: record 1 goes beyond its end at byte {len(data):,}",
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "splits", "options"),
     [
