@@ -11,6 +11,7 @@ import tyro
 from pipelines import datasets
 from pipelines.base.errors import UsageError, printable, run_command
 from pipelines.base.files import check_folder, make_folder, replacing
+from pipelines.datasets import classification
 from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
 
@@ -39,7 +40,12 @@ def doctor(
     """
     if show < 1:
         raise UsageError(f"--show must be at least 1, got {show}")
+    if name == classification.IMAGENET:
+        raise UsageError(f"{name!r} has no label maps, which are what this command examines")
     datasets.check_prepared(name, data_dir)
+    beside = Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
+    if page is not None and page.resolve() == (sheet or beside).resolve():
+        raise UsageError(f"--html and --sheet are both {page}: give two files")
     for option, file in (("--sheet", sheet), ("--html", page)):
         if file is not None:
             check_folder(file.parent)
@@ -52,7 +58,7 @@ def doctor(
     print(printable(text_report(result, show)))
     png = contact_sheet(result.samples, result.class_names, result.palette, name)
     if sheet is None and os.access(data_dir, os.W_OK):
-        sheet = Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
+        sheet = beside
     if sheet is None:
         print(f"contact sheet: none, as {data_dir} cannot be written; --sheet FILE makes one")
     else:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from miniatures import REPOSITORY, encoded, noise, write_pairs
 from PIL import Image
 
-from pipelines import datasets
+from pipelines import datasets, doctor
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.building import encoding
@@ -434,6 +434,28 @@ def test_a_data_directory_that_cannot_be_written(prepared, data_dir, tmp_path):
     finally:
         for folder in folders:
             folder.chmod(0o755)
+
+
+def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):
+    file = tmp_path / "a.png"
+    with pytest.raises(UsageError) as caught:
+        doctor.doctor(
+            "image_folder/small", data_dir, page=file, sheet=tmp_path / "b" / ".." / "a.png"
+        )
+    assert str(caught.value) == f"--html and --sheet are both {file}: give two files"
+    beside = data_dir / "image_folder-small-doctor.png"
+    with pytest.raises(UsageError) as caught:
+        doctor.doctor("image_folder/small", data_dir, page=beside)
+    assert str(caught.value) == f"--html and --sheet are both {beside}: give two files"
+    assert not file.exists() and not beside.exists()
+
+
+def test_a_set_of_classified_images_is_none_to_examine(data_dir):
+    with pytest.raises(UsageError) as caught:
+        doctor.doctor("imagenet2012", data_dir)
+    assert str(caught.value) == (
+        "'imagenet2012' has no label maps, which are what this command examines"
+    )
 
 
 @pytest.mark.slow
