@@ -128,13 +128,16 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
     return colours
 
 
-def label_fault(split: str, pixels: np.ndarray, class_names: Sequence[str]) -> str | None:
+def label_fault(
+    split: str, pixels: np.ndarray, class_names: Sequence[str], first_label: int = 0
+) -> str | None:
     """What is wrong with the labels of a whole split, as far as their values tell.
 
     Args:
         split: its name.
         pixels: int `[256]`, the pixels of each value in all labels of the split.
         class_names: one a label, from 0.
+        first_label: the value that class 0 had in the masks, where that is known.
 
     Returns:
         A sentence, or None: every pixel is void, or none but class 0 and void occur, which are
@@ -144,6 +147,11 @@ def label_fault(split: str, pixels: np.ndarray, class_names: Sequence[str]) -> s
     if not classes.any():
         return f"{split}: every pixel is void ({IGNORE})"
     if classes[0] == classes.sum() and pixels[IGNORE]:
+        if first_label:
+            return (
+                f"{split}: the masks hold no value but {first_label} from {first_label} on; lower "
+                "ones became void"
+            )
         return (
             f"{split}: all labels hold only 0 and {IGNORE}: masks of 0 and {IGNORE} were taken for "
             f"index masks, in which {IGNORE} is void and {class_names[1]!r} is 1"

@@ -25,6 +25,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         TAKES_BINARY: whether its options know black and white masks.
         INDEX_MASKS: whether label files hold the classes' own values, so that masks of 0 and 255
             could be taken for them.
+        first_label: the value of class 0 in the masks; lower ones become void.
         beam: whether to prepare with Apache Beam; set by `prepare`.
         skipped: as of `examples.examples`; set by `prepare`.
         accept_findings: whether to keep labels that `label_fault` finds fault with; set by
@@ -36,6 +37,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
     HOMEPAGE: str | None = None
     TAKES_BINARY = False
     INDEX_MASKS = True
+    first_label = 0
     beam = False
     skipped: dict[str, int] | None = None
     accept_findings = False
@@ -100,15 +102,16 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         names = self.info.metadata["class_names"]
         recorded = [*pixels[: len(names)].tolist(), int(pixels[IGNORE])]
         self.info.metadata.setdefault("label_pixels", {})[split] = recorded
-        fault = label_fault(split, pixels, names)
+        first = self.first_label
+        fault = label_fault(split, pixels, names, first)
         # Nothing is learnt from a split to measure on: it may be void throughout.
         is_refused = self.INDEX_MASKS if recorded[0] else split.startswith("train")
         if fault and is_refused and not self.accept_findings:
-            binary = self.TAKES_BINARY and len(names) == 2
+            binary = self.TAKES_BINARY and len(names) == 2 and not first
             raise UserError.naming(
                 f"{fault}; {'give {binary} if white is class 1, ' if binary else ''}write "
-                f"{names[0]!r} as 0, {names[1]!r} as 1 and so on, or give {{accept_findings}} to "
-                "keep these labels as they are"
+                f"{names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on, or give "
+                "{accept_findings} to keep these labels as they are"
             )
 
 

@@ -30,6 +30,7 @@ class Builder(SegmentationBuilder):
         note(f"found {source.words}")
         note_passed_over(source.passed_over)
         names = source.classes.names
+        self.first_label = self.options.first_label
         # TFDS writes the metadata when all examples are made: the counts are complete then.
         self.info.metadata.update(
             class_names=list(names),

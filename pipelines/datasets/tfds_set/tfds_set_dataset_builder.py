@@ -49,8 +49,7 @@ class Builder(SegmentationBuilder):
         splits = list(source.info.splits)
         class_names = self._class_names(read, splits)
         self.info.metadata["class_names"] = list(class_names)
-        first_label = self.options.first_label
-        make = partial(make_example, first_label=first_label, num_classes=len(class_names))
+        make = partial(make_example, first_label=self.first_label, num_classes=len(class_names))
         return self.generators(splits, read, make, title=self.source)
 
     def _class_names(self, read, splits) -> tuple[str, ...]:
@@ -68,14 +67,14 @@ class Builder(SegmentationBuilder):
                     continue
                 largest = max([largest, *values[values != IGNORE].tolist()])
                 has_void |= IGNORE in values
-        count = largest - self.options.first_label + 1
+        count = largest - self.first_label + 1
         if count < 2 and faults:
             raise all_faults(faults)
         if count < 2:
             void = f", and {IGNORE} is void: write class 1 as 1, or give {{class_names}}"
             raise UserError.naming(
                 f"the masks of tfds:{self.source} hold no two classes from {{first_label}} "
-                f"{self.options.first_label} on; their largest value is {largest}"
+                f"{self.first_label} on; their largest value is {largest}"
                 f"{void if has_void else ''}"
             )
         return tuple(f"class {index}" for index in range(count))

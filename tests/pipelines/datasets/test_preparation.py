@@ -69,6 +69,17 @@ def test_black_and_white_masks_of_two_classes(write, data_dir):
     assert prepared.label_pixels["train"] == (12, 12, 0)
 
 
+def test_masks_of_0_and_1_whose_first_label_is_1(write, data_dir):
+    source = write([np.where(BINARY, 1, 0).astype(np.uint8), 1], [1])
+    (source / "classes.txt").write_text("sky\nroad")
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("image_folder", source, data_dir, options=FolderOptions(first_label=1))
+    assert str(caught.value) == (
+        "train: the masks hold no value but 1 from 1 on; lower ones became void; write 'sky' as 1, "
+        f"'road' as 2 and so on, {ADVICE}"
+    )
+
+
 def test_class_0_and_void_may_be_meant(write, data_dir):
     source = write([BINARY, BINARY], [255])
     prepared = datasets.prepare("image_folder", source, data_dir, accept_findings=True)

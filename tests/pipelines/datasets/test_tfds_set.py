@@ -208,6 +208,22 @@ def test_masks_of_0_and_255(data_dir, tmp_path):
     assert prepared.label_pixels == {"train": (4, 0, 8), "test": (2, 0, 4)}
 
 
+def test_masks_of_0_and_1_whose_first_label_is_1(data_dir, tmp_path):
+    """What became void may not be told from what was."""
+    binary = np.array([[0, 1, 1]] * 2, np.uint8)
+    examples = {"train": pets([binary] * 2), "test": pets([binary])}
+    write_set("oxford_iiit_pet", data_dir / "tfds", examples)
+    names = tmp_path / "names.txt"
+    names.write_text("pet\nbackground\n")
+    options = TfdsOptions(first_label=1, class_names=names)
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("tfds:oxford_iiit_pet", None, data_dir, None, options)
+    assert str(caught.value) == (
+        "train: the masks hold no value but 1 from 1 on; lower ones became void; write 'pet' as 1, "
+        "'background' as 2 and so on, or give --accept-findings to keep these labels as they are"
+    )
+
+
 @pytest.mark.parametrize("name", ["oxford_iiit_pet", "scene_parse150"])
 def test_mock_data_of_tfds(name, data_dir):
     write_set(name, data_dir / "tfds", mocked(name))
