@@ -156,7 +156,7 @@ def check_beam(options: str) -> None:
     if importlib.util.find_spec("apache_beam") is None:
         raise UserError.naming(
             "Apache Beam is not installed: leave {beam_options} away to prepare in this process, "
-            "or make an environment with it as README.md describes"
+            "or make an environment with it as docs/beyond-one-machine.md describes"
         )
 
 

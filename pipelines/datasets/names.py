@@ -69,10 +69,11 @@ def parse_name(name: str) -> tuple[str, str | None]:
             raise UsageError(f"{base!r} is a single data set, got {name!r}")
         return base, None
     pattern, default, words = _CONFIGS[base]
+    after = "the slash" if base != "tfds_set" else f"{TFDS!r}"
     if len(config) > 255:
-        raise UsageError(f"{name[:40]!r}… cannot name a data set: 255 characters after the slash")
+        raise UsageError(f"{name[:40]!r}… cannot name a data set: 255 characters after {after}")
     if slash and not pattern.fullmatch(config):
-        raise UsageError(f"{name!r} cannot name a data set: {words} after the slash")
+        raise UsageError(f"{name!r} cannot name a data set: {words} after {after}")
     return base, config or default
 
 

@@ -316,6 +316,13 @@ def test_names(data_dir):
     for name in ("tfds:", "tfds:../x", "tfds:A b"):
         with pytest.raises(UsageError, match="cannot name a data set: the name of a set that TFDS"):
             datasets.parse_name(name)
+    with pytest.raises(UsageError) as caught:
+        datasets.parse_name("tfds:Oxford")
+    assert str(caught.value) == (
+        "'tfds:Oxford' cannot name a data set: the name of a set that TFDS has after 'tfds:'"
+    )
+    with pytest.raises(UsageError, match="^'tfds:aaa.*….*: 255 characters after 'tfds:'$"):
+        datasets.parse_name(f"tfds:{'a' * 300}")
     with pytest.raises(UsageError, match="^there is no data set 'tfds_set/x'.*tfds:NAME"):
         datasets.parse_name("tfds_set/x")
     with pytest.raises(UsageError, match="^TFDS has no data set 'no_such_set'; https://"):
