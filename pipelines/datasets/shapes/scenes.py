@@ -14,7 +14,8 @@ VOID = 255
 # its density grows linearly with it, because the question is about large objects.
 DIAMETERS = (0.1, 0.95)
 OBJECT_COUNTS, OBJECT_COUNT_SHARES = (1, 2, 3), (0.6, 0.3, 0.1)
-# An object of which less than this share stays visible could not be told by its outline.
+# An object of which less than this share stays visible could not be told by its outline. Each cover
+# is compared with it alone: of three objects, two together may leave less of the one below.
 MIN_VISIBLE = 0.7
 # Two touching regions differ at least this much in colour (Euclidean, RGB 0…255), so that the
 # outline can be seen; textures and noise stay well below it.
