@@ -18,7 +18,7 @@ _PLAIN = FolderOptions()
 
 def prepare(
     name: tyro.conf.Positional[str],
-    source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="DIR")] = None,
+    source: Annotated[str | None, tyro.conf.arg(name="from", metavar="DIR")] = None,
     data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path(datasets.DEFAULT_DATA_DIR),
     beam_options: Annotated[str | None, tyro.conf.arg(metavar="K=V,...")] = None,
     image_feature: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None,
@@ -84,8 +84,8 @@ def prepare(
         print(printable(line), flush=True)
 
 
-def _prepare_imagenet(source: Path | None, data_dir: Path) -> None:
-    if source is None:
+def _prepare_imagenet(source: str | None, data_dir: Path) -> None:
+    if not source:
         raise UsageError(
             f"{classification.IMAGENET!r} needs the folder of its archives: --from DIR"
         )

@@ -71,6 +71,8 @@ def check_source(
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
         return
+    if source == "":  # as a path it would be the current folder
+        raise ArgumentError("source", "must be a folder, got ''")
     if source is None and base in DOWNLOADED:
         return
     if source is None:

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from miniatures import REPOSITORY, write_pairs
 
 from pipelines import datasets
-from pipelines.base.errors import UserError, as_options
+from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.stream.evaluation import class_pixel_counts
 
@@ -242,3 +242,10 @@ assert not {{"tensorflow", "tensorflow_datasets", "keras"}} & set(sys.modules)
     )
     assert done.returncode == 0, done.stderr
     assert f"cannot write to {tmp_path}/file" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["camvid", "tfds:oxford_iiit_pet"])
+def test_an_empty_source_is_not_the_current_folder(name):
+    with pytest.raises(UsageError) as caught, as_options(source="from"):
+        datasets.check_source(name, "")
+    assert str(caught.value) == "--from must be a folder, got ''"
