@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.base import decoding
+from pipelines.base.errors import ArgumentError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.batches import PREFETCHED_BATCHES
 from pipelines.stream.faults import mapped
@@ -31,12 +32,14 @@ def evaluation_examples(
         void; `image_id`, string.
 
     Raises:
-        UsageError: no such split.
+        UsageError: no such split, or a negative limit.
         DATA_ERRORS: while iterating, as from `training_batches`.
     """
     dataset.check_split(split)
     records = all_records(dataset, split)
     if limit is not None:
+        if limit < 0:
+            raise ArgumentError("limit", f"must be at least 0, or None for all, got {limit}")
         records = records.take(limit)
     index, count, run = part
     if count > 1:

@@ -1,4 +1,4 @@
-"""The sizes of a split's images."""
+"""The sizes of a split's images, and how many examples are wanted."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 from miniatures import noise, prepare_in_files, save
 
 from pipelines.base.errors import UsageError
-from pipelines.stream.evaluation import image_sizes
+from pipelines.stream.evaluation import evaluation_examples, image_sizes
 
 SIZES = {"a.jpg": (6, 8), "b.png": (9, 5), "c.jpg": (7, 7)}
 
@@ -41,3 +41,10 @@ def test_damaged_examples_are_left_out_on_request(dataset):
         image_sizes(dataset, "train", most=3)
     assert len(image_sizes(dataset, "train", most=3, skip_errors=True)) == 2
     assert len(image_sizes(dataset, "train", most=1)) == 1
+
+
+def test_a_limit_is_no_negative_number(dataset):
+    assert [len(list(evaluation_examples(dataset, "train", limit))) for limit in (0, 2)] == [0, 2]
+    with pytest.raises(ValueError) as caught:
+        evaluation_examples(dataset, "train", limit=-1)
+    assert str(caught.value) == "limit must be at least 0, or None for all, got -1"
