@@ -29,7 +29,7 @@ from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.task import Task
 from gcn_keras.training.training_state import Progress
 from pipelines import datasets
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import class_pixel_counts, whole_example
@@ -91,6 +91,11 @@ class Segmentation(Task[SegmentationRecipe]):
                 )
             return recipe.class_weights
         counts = class_pixel_counts(self.dataset, recipe.train_split, recipe.skip_errors)
+        if not counts.any():
+            raise UserError(
+                f"there is nothing to train on: every pixel of {self.dataset.name!r}, split "
+                f"{recipe.train_split!r}, is void"
+            )
         weights = median_frequency_weights(counts)
         return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 

@@ -77,6 +77,17 @@ def test_nothing_to_validate_on_and_many_classes(dataset, capsys, monkeypatch):
     assert warnings(dataset, capsys)[0].endswith("has no label: sky, road, dog")
 
 
+@pytest.mark.parametrize("kind", ["sqrt", "median-frequency"])
+def test_weights_of_classes_where_everything_is_void(dataset, monkeypatch, kind):
+    monkeypatch.setattr(segmentation, "class_pixel_counts", lambda *_: np.zeros(3, np.int64))
+    recipe = dataclasses.replace(RECIPES["shapes"], class_weights=kind)
+    with pytest.raises(UserError) as caught:
+        Segmentation(recipe, dataset).loss()
+    assert str(caught.value) == (
+        "there is nothing to train on: every pixel of 'image_folder', split 'train', is void"
+    )
+
+
 def test_sound_labels_are_not_spoken_of(dataset, capsys):
     two = dataclasses.replace(dataset, class_names=NAMES[:2])
     assert warnings(two, capsys, val_split="train") == []
