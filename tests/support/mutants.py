@@ -337,7 +337,7 @@ MUTANTS = (
         "test_smaller_images_are_padded_to_it",
     ),
     Mutant(
-        "gcn_keras/models/weights.py", "layer.finalize_state()", "pass",
+        "gcn_keras/models/weights.py", "inner.finalize_state()", "pass",
         "gcn_keras/models/test_weights.py::test_a_model_as_backbone_keeps_its_statistics",
     ),
     Mutant(
