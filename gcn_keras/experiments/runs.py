@@ -84,7 +84,7 @@ class Experiments:
                     raise ArgumentError(argument, f"cannot hold {{{name}}}, {why}")
         measured = parse_options(["--boundaries", *row.procedure, *self.evaluation])
         measured.check_for("any.keras")
-        recipe = command_line.parse(self.options_of_fit(_trained(row), 0, None))
+        recipe = command_line.parse(self.options_of_fit(_trained_row(row), 0, None))
         if measured.split is not None and datasets.is_prepared(recipe.dataset, recipe.data_dir):
             prepared = datasets.load(recipe.dataset, recipe.data_dir)
             check_labels(prepared, prepared.validation_split(measured.split), measured)
@@ -132,7 +132,7 @@ class Experiments:
         """
         make_folder(self.results.parent)
         key, known = self._key(row, seed), self._results.known
-        trained = _trained(row)
+        trained = _trained_row(row)
         there = not self.models or RunFolder(self._folder(trained, seed)).finished
         if key in known and there:
             return known[key], False
@@ -212,7 +212,7 @@ class Experiments:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _trained(row: Row) -> Row:
+def _trained_row(row: Row) -> Row:
     """The row whose model a row measures."""
     return row.start if row.measures_only and row.start else row
 
