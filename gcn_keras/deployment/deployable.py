@@ -121,9 +121,10 @@ class Deployable:
 
     @functools.cached_property
     def graph(self) -> tf.types.experimental.ConcreteFunction:
-        """`graphs.logits_graph` of the folded network, long convolutions line by line."""
-        from gcn_keras.deployment.graphs import logits_graph
+        """`graphs.logits_graph` of the folded network, long convolutions line by line, and biases
+        as constants: each variable costs kilobytes in a SavedModel, and time while it is loaded."""
+        from gcn_keras.deployment.graphs import logits_graph, vectors_as_constants
         from gcn_keras.models.line_convolutions import by_lines
 
-        with by_lines(self.folded):
+        with by_lines(self.folded), vectors_as_constants(self.folded):
             return logits_graph(self.folded)

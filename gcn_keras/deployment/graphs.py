@@ -1,6 +1,7 @@
 """TensorFlow graphs around a network: padding to its stride and back."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -37,6 +38,14 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
         return tf.cast(logits, tf.float32)
 
     return logits.get_concrete_function()
+
+
+def vectors_as_constants(model: keras.Model) -> AbstractContextManager:
+    """Within it, a graph of the model holds its weights of one axis, which are small, as constants;
+    kernels stay variables, of which TensorFlow makes no copies when it loads the graph."""
+    vectors = [variable for variable in model.variables if len(variable.shape) == 1]
+    values = [(v, keras.ops.convert_to_numpy(v)) for v in vectors]
+    return keras.StatelessScope([(v, tf.constant(value, v.dtype)) for v, value in values])
 
 
 def labels_of(logits: tf.Tensor) -> tf.Tensor:

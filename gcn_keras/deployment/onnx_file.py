@@ -1,5 +1,6 @@
 """ONNX files, by tf2onnx (extras group `onnx`)."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,20 +57,19 @@ def onnx_content(deployable: Deployable) -> bytes:
         raise UserError(f"onnx cannot be made: tf2onnx says {reason_of(error)!r}") from error
     model.metadata_props.add(key=FILE, value=deployable.legend.json)
     content = model.SerializeToString()
-    _check(content, deployable)
+    _check(content, graph, deployable.network.input_shape[1:3])
     return content
 
 
-def _check(content: bytes, deployable: Deployable) -> None:
+def _check(content: bytes, graph: Callable, fixed: Sequence[int | None]) -> None:
     onnxruntime = extras.require("onnx needs", "onnxruntime")
-    fixed = deployable.network.input_shape[1:3]
     images = noise(*(own or side for own, side in zip(fixed, _CHECKED_SIZE, strict=True)))
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         [found] = session.run(["labels"], {"images": images})
     except Exception as error:  # nor have ONNX Runtime's
         raise UserError(f"onnx cannot be made: ONNX Runtime says {reason_of(error)!r}") from error
-    expected = labels_of(deployable.graph(tf.constant(images))).numpy()
+    expected = labels_of(graph(tf.constant(images))).numpy()
     wrong = float(np.mean(found != expected))
     if wrong > _TOLERANCE:
         raise UserError(

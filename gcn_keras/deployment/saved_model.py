@@ -95,9 +95,9 @@ def _write(deployable, size, most_pixels, folder) -> None:
         deployable.legend.write(file)
         module = tf.Module()
         module.legend = tf.saved_model.Asset(str(file))
-        # As variables, not as constants of the graph: TensorFlow copies a graph a dozen times
-        # while it loads and optimises it. All signatures read the same ones.
-        module.weights = [variable.value for variable in deployable.folded.variables]
+        # Kernels as variables, not as constants of the graph: TensorFlow copies a graph a dozen
+        # times while it loads and optimises it. All signatures read the same ones.
+        module.weights = list(deployable.graph.variables)
         signatures = _signatures(deployable.graph, deployable.legend, most_pixels)
         tf.saved_model.save(module, str(folder), signatures)
     if sentence := extras.missing("they need", "tensorflow_serving"):
@@ -208,17 +208,19 @@ def _warm_up_requests(size):
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     height, width = size
-    image = np.full((height, width, 3), np.rint(MEAN_RGB), np.uint8)
+    gray = np.uint8(round(sum(MEAN_RGB) / 3))
+    image = np.full((height, width, 3), gray)
     jpeg = tf.io.encode_jpeg(image).numpy()
     png = tf.io.encode_png(image[: height // 2 + 1]).numpy()
     # `check_most_pixels` knows what they have.
     for signature, name, value in (
-        ("serving_default", "images", image[None]),
-        ("serve_bytes", "bytes", [jpeg]),
-        ("serve_bytes", "bytes", [jpeg, png]),
+        # A message holds a value once that is the same throughout.
+        ("serving_default", "images", tf.make_tensor_proto(gray, shape=(1, *image.shape))),
+        ("serve_bytes", "bytes", tf.make_tensor_proto([jpeg])),
+        ("serve_bytes", "bytes", tf.make_tensor_proto([jpeg, png])),
     ):
         request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = signature
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        request.inputs[name].CopyFrom(value)
         predict_log = prediction_log_pb2.PredictLog(request=request)
         yield prediction_log_pb2.PredictionLog(predict_log=predict_log)

@@ -611,37 +611,38 @@ class TestOnnx:
             np.testing.assert_array_equal(labels, segment(network, images))
 
 
+@pytest.fixture(scope="module")
+def of_48_by_64():
+    """A model whose scores hang on what its images are padded to."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((48, 64, 3))
+    return keras.Model(x, keras.layers.Conv2D(3, 31, padding="same")(x))
+
+
+@pytest.fixture(scope="module")
+def fixed(of_48_by_64, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fixed")
+    export_saved_model(Deployable(of_48_by_64, LEGEND), folder, (48, 64))
+    return open_segmenter(folder)
+
+
 class TestFixedSize:
-    """A model of 48×64, whose scores hang on what it is padded to."""
-
-    @pytest.fixture(scope="class")
-    def model(self):
-        keras.utils.set_random_seed(0)
-        x = keras.Input((48, 64, 3))
-        return keras.Model(x, keras.layers.Conv2D(3, 31, padding="same")(x))
-
-    @pytest.fixture(scope="class")
-    def segmenter(self, model, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("fixed")
-        export_saved_model(Deployable(model, LEGEND), folder, (48, 64))
-        return open_segmenter(folder)
-
     @pytest.mark.parametrize("size", [(48, 64), (30, 64), (33, 5)])
-    def test_smaller_images_are_padded_to_it(self, model, segmenter, size):
+    def test_smaller_images_are_padded_to_it(self, of_48_by_64, fixed, size):
         images = picture(1, *size)
         np.testing.assert_allclose(
-            segmenter.logits(images), predict_logits(model, images), rtol=1e-3, atol=1e-2
+            fixed.logits(images), predict_logits(of_48_by_64, images), rtol=1e-3, atol=1e-2
         )
 
-    def test_larger_ones_are_refused(self, segmenter):
+    def test_larger_ones_are_refused(self, fixed):
         with pytest.raises(UserError, match="fails on an image of 48x65: .*at most 48x64, and one"):
-            segmenter.segment(picture(1, 48, 65))
+            fixed.segment(picture(1, 48, 65))
 
-    def test_its_warm_up_requests_are_answered(self, segmenter, model):
+    def test_its_warm_up_requests_are_answered(self, fixed):
         from gcn_keras.deployment.saved_model import _warm_up_requests
 
         pytest.importorskip("tensorflow_serving")
-        signatures = segmenter._saved.signatures
+        signatures = fixed._saved.signatures
         for log in _warm_up_requests((48, 64)):
             request = log.predict_log.request
             [(name, value)] = request.inputs.items()
