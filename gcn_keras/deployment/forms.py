@@ -15,7 +15,8 @@ from gcn_keras.deployment.deployable import (
     Deployable,
     check_precision,
 )
-from gcn_keras.inference.failures import naming_failed_model
+from gcn_keras.inference.failures import check_scores, naming_failed_model
+from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import pad_with_mean, padded_size
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, printable
@@ -149,7 +150,9 @@ def _check_neighbours(deployable, out, formats) -> None:
         if kind not in formats or other in formats or not path.is_file():
             continue
         legend = path.with_suffix(".json")
-        if legend.is_file() and legend.read_text() != deployable.legend.json:
+        if not legend.is_file():
+            continue
+        if Legend.read(legend).class_names != deployable.legend.class_names:
             raise UserError.naming(
                 f"{legend} has the classes of {path}, and this model has others: give another "
                 "{out}"
@@ -208,11 +211,7 @@ def _check_scores(deployable, height, width) -> None:
     sides = padded_size((height, width), deployable.network.input_shape[1:3])
     image = keras.KerasTensor((1, *sides, 3))
     given = deployable.network.compute_output_spec(image).shape[1:3]
-    if given != sides:
-        raise UserError(
-            f"{deployable.file} gives {given[0]}x{given[1]} scores for an image of "
-            f"{sides[0]}x{sides[1]}: a segmentation model has one for each pixel"
-        )
+    check_scores(deployable.file, given, sides)
 
 
 def _check_same(deployable, expected: np.ndarray, found: np.ndarray) -> None:

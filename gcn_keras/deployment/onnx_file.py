@@ -30,15 +30,15 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
 
 
 def onnx_content(deployable: Deployable) -> bytes:
-    """An ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, to `labels`, uint8 `[B, H, W]`;
-    its metadata have the legend as JSON under labels.json.
+    """An ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, or up to a model's fixed one, to
+    `labels`, uint8 `[B, H, W]`; its metadata have the legend as JSON under labels.json.
 
     ONNX Runtime labels an image with it, as the converter does not tell of all that it cannot.
 
     Raises:
         ArgumentError: the model is to be in bfloat16.
-        UserError: it cannot be converted, ONNX Runtime gives other labels than TensorFlow, or one
-            of both converters is not installed.
+        UserError: it cannot be converted, ONNX Runtime gives other labels than TensorFlow, or
+            tf2onnx or ONNX Runtime is not installed.
     """
     check_precision(deployable.precision, ("onnx",))
     tf2onnx = extras.require("onnx needs", "tf2onnx")

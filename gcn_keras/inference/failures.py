@@ -1,4 +1,4 @@
-"""What is said where a model of somebody else fails on an image."""
+"""What is said where a model of somebody else fails on an image, or gives no map of its size."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,3 +23,13 @@ def naming_failed_model(model: object, height: int, width: int) -> Iterator[None
         raise UserError(
             f"{model} fails on an image of {height}x{width}: {reason_of(error)}"
         ) from error
+
+
+def check_scores(model: object, given: tuple[int, ...], sides: tuple[int, int]) -> None:
+    """Refuses a model, named by its path or otherwise, whose map of scores has not the sides of
+    the image, with a UserError."""
+    if tuple(given) != sides:
+        raise UserError(
+            f"{model} gives {'x'.join(map(str, given))} scores for an image of "
+            f"{sides[0]}x{sides[1]}: a segmentation model has one for each pixel"
+        )

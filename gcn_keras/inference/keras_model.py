@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from gcn_keras.inference import multi_scale
-from gcn_keras.inference.failures import naming_failed_model
+from gcn_keras.inference.failures import check_scores, naming_failed_model
 from gcn_keras.inference.padding import check_images, pad_with_mean, padded_size
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
@@ -188,10 +188,5 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         logits = model.predict_on_batch(pad_with_mean(images, *sides))
     # Of a model that was built for several replicas each of them gives the whole batch.
     logits = logits[: len(images)]
-    if logits.shape[1:3] != sides:
-        given = "x".join(map(str, logits.shape[1:3]))
-        raise UserError(
-            f"{model.name} gives {given} scores for an image of {sides[0]}x{sides[1]}: a "
-            "segmentation model has one for each pixel"
-        )
+    check_scores(model.name, logits.shape[1:3], sides)
     return logits[:, :height, :width].astype(np.float32, copy=False)

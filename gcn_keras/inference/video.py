@@ -128,8 +128,9 @@ def _replacing_maps(folder: str | Path | None) -> Iterator[Path | None]:
     try:
         yield temporary
         count = len(os.listdir(temporary))
-        if count:
-            make_folder(target)
+        if count == 0:  # no video: what is there stays
+            return
+        make_folder(target)
         for name in map(label_map_name, range(count)):
             os.replace(temporary / name, target / name)
         for number in itertools.count(count):

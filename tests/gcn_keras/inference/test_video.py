@@ -138,6 +138,17 @@ def test_label_maps_of_a_longer_video_do_not_stay(tmp_path):
         assert sorted(path.name for path in labels.iterdir()) == [*names, *others]
 
 
+def test_a_video_without_a_frame_leaves_the_label_maps(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "clip.avi", 3, "MJPG")
+    labels, target = tmp_path / "labels", tmp_path / "overlay.mp4"
+    video.segment_video(bright, clip, target, COLOURS, 0.5, labels)
+    before = sorted(path.name for path in labels.iterdir())
+    monkeypatch.setattr(video, "read_frames", lambda capture, path: iter(()))
+    with pytest.raises(UserError, match="has no frame that can be read"):
+        video.segment_video(bright, clip, target, COLOURS, 0.5, labels)
+    assert sorted(path.name for path in labels.iterdir()) == before and len(before) == 3
+
+
 def test_label_maps_of_an_unfinished_run_replace_none(tmp_path):
     """Label 1 once; then the model ends, after one batch, with label 2."""
     clip = write_clip(tmp_path / "clip.avi", video.BATCH_FRAMES + 2, "MJPG")
