@@ -27,12 +27,13 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     @tf.function(input_signature=[IMAGES])
     def logits(images):
         shape = tf.shape(images)
+        if any(fixed):
+            most = [own or tf.int32.max for own in fixed]
+            limit = "x".join(str(own or "any") for own in fixed)
+            message = f"the model takes images of at most {limit}, and one is of"
+            # All that is padded and cut follows from the shape: nothing else can fail first.
+            shape = checked(shape, tf.reduce_all(shape[1:3] <= most), message, shape[1:3])
         sizes = tf.unstack(shape[:3])
-        for side, most in zip(sizes[1:], fixed, strict=True):
-            if most is not None:
-                limit = "x".join(str(own or "any") for own in fixed)
-                message = f"the model takes images of at most {limit}, and one has a side of"
-                images = checked(images, side <= most, message, side)
         padded = pad(images, sizes, fixed)
         logits = model(padded, training=False)[:, : shape[1], : shape[2]]
         return tf.cast(logits, tf.float32)

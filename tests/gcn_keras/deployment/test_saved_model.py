@@ -24,6 +24,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from gcn_keras import gcn, load_image, segment
 from gcn_keras.deployment import saved_model
 from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.graphs import logits_graph
 from gcn_keras.deployment.onnx_file import export_onnx
 from gcn_keras.deployment.saved_model import export_saved_model
 from gcn_keras.evaluation.metrics import ConfusionMatrix
@@ -634,9 +635,24 @@ class TestFixedSize:
             fixed.logits(images), predict_logits(of_48_by_64, images), rtol=1e-3, atol=1e-2
         )
 
-    def test_larger_ones_are_refused(self, fixed):
-        with pytest.raises(UserError, match="fails on an image of 48x65: .*at most 48x64, and one"):
-            fixed.segment(picture(1, 48, 65))
+    @pytest.mark.parametrize("size", [(48, 65), (49, 64), (49, 65)])
+    def test_larger_ones_are_refused(self, fixed, size):
+        wrong = f"{size[0]}x{size[1]}: .*at most 48x64, and one is of.*{size[0]} {size[1]}"
+        with pytest.raises(UserError, match=f"fails on an image of {wrong}"):
+            fixed.segment(picture(1, *size))
+
+    def test_nothing_is_padded_before_the_size_is_known_to_fit(self, of_48_by_64):
+        """Whatever else can fail then waits: which of two does so first is chance."""
+        graph = logits_graph(of_48_by_64).graph
+        [check] = [op for op in graph.get_operations() if op.type == "Assert"]
+        behind = {check.name}
+        for op in graph.get_operations():  # in an order in which inputs come first
+            before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+            if behind & {own.name for own in before}:
+                behind.add(op.name)
+        padding = [op for op in graph.get_operations() if op.type in ("BroadcastTo", "ConcatV2")]
+        assert padding
+        assert {op.name for op in padding} <= behind
 
     def test_its_warm_up_requests_are_answered(self, fixed):
         from gcn_keras.deployment.saved_model import _warm_up_requests
