@@ -54,16 +54,12 @@ TORCH = {
 }
 
 
-def write_forms(name: str, folder: str) -> None:
-    """Makes every form of a model in a folder."""
-    forms = Path(folder)
+def make_deployable(name: str):
+    """A model of `MODELS`, as a `Deployable`."""
     import keras
 
     from gcn_keras import gcn
-    from gcn_keras.deployment import tflite
     from gcn_keras.deployment.deployable import Deployable
-    from gcn_keras.deployment.onnx_file import export_onnx
-    from gcn_keras.deployment.saved_model import export_saved_model
     from gcn_keras.inference.keras_model import load_model
     from gcn_keras.inference.legend import Legend
 
@@ -73,19 +69,37 @@ def write_forms(name: str, folder: str) -> None:
         keras.utils.set_random_seed(0)
         model = gcn(num_classes=21, backbone=name.removeprefix("gcn_"), kernel_size=15)
         draw_statistics(model)
+    return Deployable(model, Legend.unnamed(model.output.shape[-1]))
+
+
+def int8_file(name: str, deployable) -> bytes:
+    """The content of a model's int8 file."""
+    from gcn_keras.deployment import tflite
+
+    representative = [image[None] for image in pictures(name, 8)]
     size = (MODELS[name],) * 2
+    return tflite.convert(deployable.folded, "tflite-int8", size, representative=representative)
+
+
+def write_forms(name: str, folder: str) -> None:
+    """Makes every form of a model in a folder."""
+    forms = Path(folder)
+    from gcn_keras.deployment import tflite
+    from gcn_keras.deployment.deployable import Deployable
+    from gcn_keras.deployment.onnx_file import export_onnx
+    from gcn_keras.deployment.saved_model import export_saved_model
+
+    deployable = make_deployable(name)
+    model, size = deployable.network, (MODELS[name],) * 2
     model.save(forms / EXPORTED["Keras predict"])
     model.export(forms / EXPORTED["SavedModel of model.export"], verbose=False)
-    deployable = Deployable(model, Legend.unnamed(model.output.shape[-1]))
     export_saved_model(deployable, forms / "versions")
     if not emulates_bfloat16():
         shorter = Deployable(model, deployable.legend, precision="bfloat16")
         export_saved_model(shorter, forms / "bfloat16")
     for kind, path in (("tflite", "model.tflite"), ("tflite-fp16", "model-fp16.tflite")):
         (forms / path).write_bytes(tflite.convert(deployable.folded, kind, size))
-    representative = [image[None] for image in pictures(name, 8)]
-    int8 = tflite.convert(deployable.folded, "tflite-int8", size, representative=representative)
-    (forms / EXPORTED["TFLite int8"]).write_bytes(int8)
+    (forms / EXPORTED["TFLite int8"]).write_bytes(int8_file(name, deployable))
     if has("tf2onnx") and has("onnxruntime"):
         export_onnx(deployable, forms / EXPORTED["ONNX Runtime"])
 

@@ -256,8 +256,12 @@ def overlay(
     _check("palette", palette, (256, 3))
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be between 0 and 1, not {opacity}.")
-    mixed = (1 - opacity) * image.astype(np.float32) + opacity * palette.astype(np.float32)[labels]
-    return np.where((labels == IGNORE)[:, :, None], image, np.rint(mixed).astype(np.uint8))
+    # In place, as an image may be large.
+    mixed = image * np.float32(1 - opacity)
+    mixed += np.take(np.float32(opacity) * palette, labels, axis=0)
+    mixed = np.rint(mixed, out=mixed).astype(np.uint8)
+    np.copyto(mixed, image, where=(labels == IGNORE)[:, :, None])
+    return mixed
 
 
 def checked_batch(images: np.ndarray) -> np.ndarray:
