@@ -37,7 +37,7 @@ def stage_html(
     """The photo, right of a line that can be moved the colours of its classes over it, a caption,
     and the label map to save.
 
-    Each class is an image of its own, `#layer-INDEX`, so that the legend can hide it.
+    Each class is an image of its own, `#layer-INDEX`, so that the legend can fade and hide it.
 
     Args:
         image: uint8 `[H, W, 3]`, RGB.
@@ -49,7 +49,8 @@ def stage_html(
     height, width = labels.shape
     size = "small" if max(height, width) < 280 else "large"
     layers = "".join(
-        f'<img id="layer-{index}" alt="" src="{_layer_uri(labels == index, palette[index])}">'
+        f'<img id="layer-{index}" alt="" style="opacity: var(--class-{index}, 1)" '
+        f'src="{_layer_uri(labels == index, palette[index])}">'
         for index in class_shares(labels)
     )
     return (
@@ -68,8 +69,8 @@ def stage_html(
 def legend_html(shares: dict[int, float], legend: Legend) -> str:
     """The classes with their colours.
 
-    Those of an image come first, with their share of its area and a box each that shows or hides
-    them on the stage; no script is needed for that, and none can disagree with the boxes.
+    Those of an image come first, each with its share of the area, a box that shows or hides it on
+    the stage, and a slider for its opacity there.
 
     Args:
         shares: as of `class_shares`; empty before there is an image.
@@ -114,13 +115,16 @@ def to_html(text: str) -> str:
 
 
 def _shown(legend: Legend, index: int, share: float) -> str:
-    """A class in the image: a box of its colour that hides it, its name, its share of the area."""
+    """A class in the image: a box of its colour that hides it, its name, its share of the area,
+    and a slider that fades it."""
     percent = "&lt; 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+    fade = f"document.documentElement.style.setProperty('--class-{index}', this.value)"
     return (
         f"<li style='--colour: {_css_colour(legend, index)}'><label>"
         f"<input type='checkbox' checked id='class-{index}'>{_name(legend, index)}"
-        f"<span class='share'>{percent}</span>"
-        f"<span class='bar'><i style='width: {100 * share:.2f}%'></i></span></label>"
+        f"<span class='share'>{percent}</span></label>"
+        f'<input type="range" min="0" max="1" step="any" value="1" oninput="{fade}" '
+        f'title="Opacity of this class" aria-label="Opacity of {_name_of(legend, index)}">'
         f"<style>body:has(#class-{index}:not(:checked)) #layer-{index} {{ display: none }}</style>"
         "</li>"
     )
@@ -133,10 +137,13 @@ def _absent(legend: Legend, index: int) -> str:
 
 
 def _name(legend: Legend, index: int) -> str:
-    """A class's name, or its number beyond the legend."""
+    return f"<span class='name'>{_name_of(legend, index)}</span>"
+
+
+def _name_of(legend: Legend, index: int) -> str:
+    """A class's name as HTML, or its number beyond the legend."""
     names = legend.class_names
-    name = names[index] if index < len(names) else f"class {index}"
-    return f"<span class='name'>{to_html(name)}</span>"
+    return to_html(names[index] if index < len(names) else f"class {index}")
 
 
 def _css_colour(legend: Legend, index: int) -> str:

@@ -23,17 +23,18 @@ STYLE = Path(__file__).with_name("style.css")
 SET_OPACITY = (
     "(percent) => { document.documentElement.style.setProperty('--overlay', percent / 100); }"
 )
-# Gradio keeps the elements of the answer before, and with them where line and boxes stood.
+# Gradio keeps the elements of the answer before, and with them where sliders and boxes stood.
 RESET = """
 watch('value', () => element.querySelectorAll('input').forEach((input) => {
   input.value = input.defaultValue;
   input.checked = input.defaultChecked;
+  input.dispatchEvent(new Event('input'));
 }));
 """
 SHOW_ALL = """
 element.addEventListener('change', ({target}) => {
   const all = element.querySelector('.all');
-  const boxes = [...element.querySelectorAll('.present input')];
+  const boxes = [...element.querySelectorAll('.present input[type=checkbox]')];
   if (target === all) boxes.forEach((box) => { box.checked = all.checked; });
   else all.checked = boxes.every((box) => box.checked);
 });

@@ -189,6 +189,19 @@ class TestInABrowser:
         page.wait_for_selector("#class-1", state="detached")
         assert layers_shown(page) == [0] and page.locator("#legend .all").is_checked()
 
+    def test_a_slider_for_each_class_fades_it_alone(self, page):
+        def opacity(index):
+            return page.locator(f"#layer-{index}").evaluate("e => getComputedStyle(e).opacity")
+
+        assert (opacity(0), opacity(1)) == ("1", "1")
+        page.locator("#legend [aria-label='Opacity of ground']").fill("0.25")
+        assert (opacity(0), opacity(1)) == ("0.25", "1")
+        assert layers_shown(page) == [0, 1] and page.locator("#legend .all").is_checked()
+        choose_example(page, 1)  # all of it is ground
+        page.wait_for_selector("#class-1", state="detached")
+        assert opacity(0) == "1"
+        assert page.locator("#legend input[type=range]").input_value() == "1"
+
     def test_the_slider_sets_the_opacity(self, page):
         opacity = "getComputedStyle(document.querySelector('#stage .classes')).opacity"
         assert page.evaluate(opacity) == "0.5"

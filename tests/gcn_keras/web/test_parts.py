@@ -27,7 +27,7 @@ def stage(name="street"):
 
 
 def test_each_class_is_a_layer_in_its_colour():
-    layers = dict(re.findall(r'id="layer-(\d+)" alt="" src="([^"]+)"', stage()))
+    layers = dict(re.findall(r'id="layer-(\d+)" [^>]*src="([^"]+)"', stage()))
     assert list(layers) == ["1", "0", "2"]  # void has none, and shows the photo
     for index, uri in layers.items():
         pixels = np.asarray(decode(uri).convert("RGBA"))
@@ -55,6 +55,9 @@ def test_a_box_for_each_class_in_the_image_hides_its_layer():
         "a &lt;b&gt;sky&lt;/b&gt;", "tree", "ground"
     ]  # fmt: skip
     assert re.findall(r"class='share'>([^<]+)<", shown)[1:] == ["75.0 %", "&lt; 0.1 %"]
+    assert re.findall(r'aria-label="Opacity of ([^"]+)"', shown) == [
+        "a &lt;b&gt;sky&lt;/b&gt;", "tree"
+    ]  # fmt: skip
     assert "Not in this image" in shown
 
 
