@@ -26,7 +26,7 @@ from pipelines.datasets.image_folder.classes import (
 )
 from pipelines.datasets.image_folder.masks import MaskReader
 from pipelines.datasets.image_folder.options import FolderOptions
-from pipelines.datasets.image_folder.survey import describe_masks, shows_colours
+from pipelines.datasets.image_folder.survey import check_palettes, describe_masks, shows_colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +76,13 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     path = find_classes(folder)
     items = [item for items in found.splits.values() for item in items]
     masks = [item.label for item in items if isinstance(item, folders.Pair) and item.label]
-    if path is not None:
-        classes = read_classes(path)
-    elif options.binary:
-        classes = plain(("background", "foreground"))
-    else:
-        raise UserError.naming(f"there is no {folder / NAME}: {describe_masks(masks, folder)}")
-    if masks and not (classes.coloured or options.binary) and shows_colours(masks[0]):
-        raise UserError.naming(f"{path} gives no colours: {describe_masks(masks, folder)}")
+    classes = read_classes(path) if path else plain(("background", "foreground"))
+    if not (classes.coloured or options.binary):
+        check_palettes(masks)
+        if path is None:
+            raise UserError.naming(f"there is no {folder / NAME}: {describe_masks(masks, folder)}")
+        if masks and shows_colours(masks[0]):
+            raise UserError.naming(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
     make_example = functools.partial(
         image_label.make_example,
@@ -110,11 +109,12 @@ def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
         return otherwise
     try:
         image = image_label.open_image(mask, read_regular(mask))
+        if image.mode != "P":
+            return otherwise
+        with image_label.naming_damage(mask):
+            colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     except UserError:
         return otherwise  # said when the example is made
-    if image.mode != "P":
-        return otherwise
-    colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
     if len(np.unique(colours[:count], axis=0)) < count:
         return otherwise
     return np.concatenate([colours[:count], otherwise[count:]])

@@ -10,6 +10,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import image_label
+from pipelines.building.examples import futures
 
 # Masks that are looked at, and colours or values that are shown.
 _LOOKED_AT, _SHOWN = 50, 12
@@ -58,6 +59,46 @@ def shows_colours(mask: Path) -> bool:
         return _pixels(mask).ndim == 3
     except UserError:
         return False  # said when the mask is read
+
+
+def check_palettes(masks: Sequence[Path]) -> None:
+    """Refuses palettes that give an index two colours in masks that use it.
+
+    Such indices are no classes: each file was reduced to colours of its own.
+
+    Raises:
+        UserError: naming the first two masks that differ.
+    """
+    first: dict[int, tuple[str, Path]] = {}
+    used = futures(_colours_of_indices, masks)
+    for path, colours in zip(masks, used, strict=True):
+        for index, colour in colours.result().items():
+            former, other = first.setdefault(index, (colour, path))
+            if former != colour:
+                raise UserError(
+                    f"{other} and {path} show index {index} in different colours, {former} and "
+                    f"{colour}: give the classes their colours in classes.txt, or save the masks "
+                    "in gray if their indices are the classes"
+                )
+
+
+def _colours_of_indices(path: Path) -> dict[int, str]:
+    """The colour of each index that a mask uses; none where its palette tells nothing."""
+    try:
+        image = image_label.open_image(path, read_regular(path))
+        if image.mode != "P":
+            return {}
+        with image_label.naming_damage(path):
+            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            used = np.flatnonzero(image.histogram())
+    except (UserError, OSError):
+        return {}  # said when the mask is read
+    # Programs that write indices put in grays that are the indices, or nothing but black.
+    if len(palette) > 1 and (
+        (palette == palette[0]).all() or (palette == np.arange(len(palette))[:, None]).all()
+    ):
+        return {}
+    return {int(index): f"#{palette[index].tobytes().hex()}" for index in used[used < len(palette)]}
 
 
 def _pixels(path: Path) -> np.ndarray:

@@ -84,6 +84,20 @@ def test_palette_masks(copy, expected):
     assert palette[: len(COLOURS)].tolist() == [list(colour) for colour in COLOURS]
 
 
+@pytest.mark.parametrize("has_names", [True, False])
+def test_palettes_of_each_file_its_own(copy, expected, has_names):
+    """What reduces images to palettes numbers colours anew in each file."""
+    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(NAMES, COLOURS, strict=True)]
+    for path in (copy / "labels").iterdir():
+        in_colours(np.array(Image.open(path))).quantize().save(path)
+    if not has_names:
+        (copy / "classes.txt").unlink()
+    with pytest.raises(UserError, match=r"/s0.png and .*/s1.png show index 0 in different colours"):
+        open_source(copy, FolderOptions())
+    (copy / "classes.txt").write_text("\n".join(lines))
+    assert records(copy, void=("224,224,192",)) == expected
+
+
 def test_side_by_side_with_suffixes(copy, expected):
     for path in (copy / "labels").iterdir():
         path.rename(copy / f"{path.stem}_mask.png")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.base.errors import in_options
-from pipelines.datasets.image_folder.survey import describe_masks, shows_colours
+from pipelines.base.errors import UserError, in_options
+from pipelines.datasets.image_folder.survey import check_palettes, describe_masks, shows_colours
 
-RED, BLUE = (255, 0, 0), (0, 0, 255)
+RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
+RAMP = [(index,) * 3 for index in range(256)]
 NAMES = "name the classes in classes.txt"
 
 
@@ -49,3 +50,57 @@ def test_damaged_masks_are_passed_over(tmp_path):
     path.write_bytes(b"damaged")
     assert describe_masks([path], tmp_path) == f"{tmp_path.name}/ holds no mask that can be read"
     assert not shows_colours(path)
+
+
+def palette_masks(folder, ending, *masks):
+    """Files of one row of indices with a palette each."""
+    paths = [folder / f"{number}.{ending}" for number in range(len(masks))]
+    for path, (indices, colours) in zip(paths, masks, strict=True):
+        image = Image.frombytes("P", (len(indices), 1), bytes(indices))
+        image.putpalette([part for colour in colours for part in colour])
+        image.save(path)
+    return paths
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "bmp"])
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (
+            [
+                ([0, 1], [RED, GREEN, BLUE]),
+                ([1, 2], [GREEN, GREEN, RED]),
+                ([0, 2], [RED, BLACK, RED]),
+            ],
+            None,  # what is not used does not count
+        ),
+        (
+            [([1], [BLACK, BLUE]), ([0, 1], [RED, BLUE]), ([0, 1], [RED, GREEN])],
+            "{0} and {2} show index 1 in different colours, #0000ff and #00ff00",
+        ),
+        (
+            [([0, 0], [RED]), ([0, 1], [BLACK, RED])],
+            "{0} and {1} show index 0 in different colours, #ff0000 and #000000",
+        ),
+        ([([0, 1], [RED, GREEN]), ([0, 1], RAMP)], None),
+        ([([0, 1], [RED, GREEN]), ([0, 1], [BLACK] * 256)], None),
+    ],
+)
+def test_palettes_that_differ(tmp_path, ending, masks, message):
+    paths = palette_masks(tmp_path, ending, *masks)
+    if message is None:
+        check_palettes(paths)
+        return
+    with pytest.raises(UserError) as caught:
+        check_palettes(paths)
+    assert str(caught.value) == message.format(*paths) + (
+        ": give the classes their colours in classes.txt, or save the masks in gray if their "
+        "indices are the classes"
+    )
+
+
+def test_palettes_of_damaged_and_gray_masks_are_passed_over(tmp_path):
+    paths = palette_masks(tmp_path, "png", ([0, 1], [RED, GREEN]), ([0, 1], [GREEN, RED]))
+    paths[0].write_bytes(paths[0].read_bytes()[:-25])
+    Image.new("L", (2, 1)).save(tmp_path / "gray.png")
+    check_palettes([*paths, tmp_path / "gray.png", tmp_path / "missing.png"])
