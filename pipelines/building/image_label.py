@@ -81,6 +81,11 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
     return pixels
 
 
+def is_jpeg(image: Image.Image) -> bool:
+    """Whether compression has changed values: JPEG's, in a TIFF file, too."""
+    return "jpeg" in (image.format or "").lower() + str(image.info.get("compression"))
+
+
 def upright(image: Image.Image) -> Image.Image:
     """An image as its EXIF orientation wants it shown, of the same `format`.
 

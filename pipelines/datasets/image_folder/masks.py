@@ -88,7 +88,7 @@ class MaskReader:
 
         A gray mask holds values. One with a palette or with three channels holds colours where
         the classes have some; otherwise a palette's indices count, and the three channels must be
-        equal.
+        equal. One of JPEG, gray or not, holds colours: its values are no longer those of classes.
 
         Returns:
             uint8 `[H, W]`, labels and 255 for void.
@@ -108,11 +108,12 @@ class MaskReader:
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
         """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
         image = image_label.open_image(path, data)
-        if image.format == "JPEG" and not self.nearest:
+        of_jpeg = image_label.is_jpeg(image)
+        if of_jpeg and not self.nearest:
             colours = "" if self.colours else "give classes colours and "
             raise UserError.naming(
-                f"{path} is a JPEG file, whose compression changes values: save the masks as PNG, "
-                f"or {colours}use {{nearest_colour}}"
+                f"{path} is compressed as JPEG, which changes values: save the masks as PNG, or "
+                f"{colours}use {{nearest_colour}}"
             )
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
@@ -124,7 +125,7 @@ class MaskReader:
         image_label.check_intact(path, data)
         gray = image.mode in ("1", "L", "LA")
         with image_label.naming_damage(path):
-            if self.binary or (self.colours and not gray):
+            if self.binary or (self.colours and (of_jpeg or not gray)):
                 return np.array(image.convert("RGB"))
             if not gray and image.mode != "P":
                 return self._equal_channels(path, np.array(image.convert("RGB")))

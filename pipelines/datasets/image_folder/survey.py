@@ -28,19 +28,21 @@ def describe_masks(masks: Sequence[Path], folder: Path) -> str:
     words = _place(masks, folder)
     colours, values = Counter[int](), Counter[int]()
     of_colour = of_values = 0
+    has_jpeg = False
     for path in masks[:: max(1, len(masks) // _LOOKED_AT)]:
         try:
-            pixels = _pixels(path)
+            pixels, of_jpeg = _pixels(path)
         except UserError:
             continue  # said when the mask is read
         if pixels.ndim == 3:
             of_colour += 1
+            has_jpeg |= of_jpeg
             colours.update(_counted(pixels.astype(np.int32) @ [1 << 16, 1 << 8, 1]))
         else:
             of_values += 1
             values.update(_counted(pixels))
     if of_colour > of_values:
-        return f"{words} holds {of_colour} masks with {_of_colours(colours)}"
+        return f"{words} holds {of_colour} masks with {_of_colours(colours, has_jpeg)}"
     if not values:
         return f"{words} holds no mask that can be read"
     return f"{words} holds {of_values} masks with {_of_values(values)}"
@@ -54,9 +56,9 @@ def _place(masks: Sequence[Path], folder: Path) -> str:
 
 
 def shows_colours(mask: Path) -> bool:
-    """Whether a mask has three channels that differ; False where it cannot be read."""
+    """Whether a mask has three channels that differ, or is of JPEG; False if it is damaged."""
     try:
-        return _pixels(mask).ndim == 3
+        return _pixels(mask)[0].ndim == 3
     except UserError:
         return False  # said when the mask is read
 
@@ -101,14 +103,18 @@ def _colours_of_indices(path: Path) -> dict[int, str]:
     return {int(index): f"#{palette[index].tobytes().hex()}" for index in used[used < len(palette)]}
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """Colours `[H, W, 3]`; or values `[H, W]` where channels are equal or there is one."""
+def _pixels(path: Path) -> tuple[np.ndarray, bool]:
+    """Colours `[H, W, 3]`; or values `[H, W]` where channels are equal or there is one. Whether it
+    is of JPEG, which holds colours."""
     image = image_label.open_image(path, read_regular(path))
+    of_jpeg = image_label.is_jpeg(image)
     with image_label.naming_damage(path):
-        if image.mode in ("L", "LA", "P", "1") or image.mode.startswith("I"):
-            return np.array(image.getchannel(0) if image.mode == "LA" else image).astype(np.int64)
+        if not of_jpeg and (image.mode in ("L", "LA", "P", "1") or image.mode.startswith("I")):
+            image = image.getchannel(0) if image.mode == "LA" else image
+            return np.array(image).astype(np.int64), False
         pixels = np.array(image.convert("RGB"))
-    return pixels if (pixels != pixels[..., :1]).any() else pixels[..., 0]
+    has_colours = of_jpeg or (pixels != pixels[..., :1]).any()
+    return (pixels if has_colours else pixels[..., 0]), of_jpeg
 
 
 def _counted(pixels: np.ndarray) -> dict[int, int]:
@@ -116,8 +122,8 @@ def _counted(pixels: np.ndarray) -> dict[int, int]:
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _of_colours(colours: Counter[int]) -> str:
-    if len(colours) > _TOO_MANY:
+def _of_colours(colours: Counter[int], has_jpeg: bool) -> str:
+    if has_jpeg or len(colours) > _TOO_MANY:
         return (
             f"{len(colours):,} colours: if they are soft edges or of JPEG files, name the classes "
             'in classes.txt with their colours, as in "road 128 64 128", and give {nearest_colour}'

@@ -113,6 +113,23 @@ def test_jpeg_masks_by_the_nearest_colour():
 
 
 @pytest.mark.parametrize(
+    ("form", "options"), [("JPEG", {"quality": 60}), ("TIFF", {"compression": "jpeg"})]
+)
+def test_gray_jpeg_masks_hold_colours(form, options):
+    """Not labels: compression changes 0 and 2 next to others, and 100 may be a class's colour."""
+    data = encoded(np.full((8, 16), [0] * 8 + [2] * 8), form, **options)
+    classes = Classes(("green", "black"), ((0x00FF00,), (0x000000,)))
+    labels, decided = read(classes, data, nearest_colour=True)
+    assert (labels == 1).all() and decided > 0  # as 2 is nearly black
+    classes = Classes(("white", "dark", "red"), ((0xFFFFFF,), (0x646464,), (0xFF0000,)))
+    data = encoded(np.full((8, 16), [255] * 8 + [100] * 8), form, **options)
+    labels, _ = read(classes, data, nearest_colour=True)
+    assert (labels == [[0] * 8 + [1] * 8] * 8).all()
+    with pytest.raises(UserError, match=r"^m\.png is compressed as JPEG, which changes values: "):
+        read(PLAIN, data)
+
+
+@pytest.mark.parametrize(
     ("classes", "options", "data", "message"),
     [
         (
@@ -141,14 +158,14 @@ def test_jpeg_masks_by_the_nearest_colour():
             COLOURED,
             {},
             encoded([[RED]], "JPEG"),
-            "m.png is a JPEG file, whose compression changes values: save the masks as PNG, or use "
+            "m.png is compressed as JPEG, which changes values: save the masks as PNG, or use "
             "--nearest-colour",
         ),
         (
             PLAIN,
             {},
             encoded([[1]], "JPEG"),
-            "m.png is a JPEG file, whose compression changes values: save the masks as PNG, or "
+            "m.png is compressed as JPEG, which changes values: save the masks as PNG, or "
             "give classes colours and use --nearest-colour",
         ),
         (

@@ -45,6 +45,16 @@ def test_what_masks_hold(tmp_path, pixels, text):
     assert shows_colours(paths[0]) is ("colours" in text)
 
 
+def test_gray_jpeg_masks_hold_colours(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("L", (8, 8), 128).save(path)
+    assert in_options(describe_masks([path], tmp_path)) == (
+        f"{tmp_path.name}/ holds 1 masks with 1 colours: if they are soft edges or of JPEG files, "
+        f'{NAMES} with their colours, as in "road 128 64 128", and give --nearest-colour'
+    )
+    assert shows_colours(path)
+
+
 def test_damaged_masks_are_passed_over(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"damaged")
