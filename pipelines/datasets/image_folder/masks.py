@@ -1,7 +1,9 @@
 """Masks in the forms that people have: indices, palettes, colours, black and white."""
 
+import contextlib
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.building import image_label
 from pipelines.datasets.image_folder.classes import Classes
@@ -74,14 +77,47 @@ class MaskReader:
         colours = {colour: label for label, own in enumerate(classes.colours) for colour in own}
         if options.binary:
             colours = {0: 0, _WHITE: 1}
-            if not options.nearest_colour:  # next to it, 1 is nearly black
-                colours[_ONE] = 1
-        if options.nearest_colour and not colours:
+        if not colours and (given := options.of_colours()):
             raise UserError.naming(
-                "{nearest_colour} needs colours: classes.txt names none, and {binary} is not given"
+                f"{given} need{'' if ' and ' in given else 's'} colours: classes.txt names none, "
+                "and {binary} is not given"
             )
+        if twice := void_colours & colours.keys():
+            name = classes.names[colours[min(twice)]]
+            raise UserError.naming(
+                f"{{void}} #{min(twice):06x} is the colour of the class {name!r}: leave it away, "
+                "or give the class another one"
+            )
+        if options.binary and not options.nearest_colour:  # next to it, 1 is nearly black
+            colours[_ONE] = 1
         colours |= dict.fromkeys(void_colours, IGNORE)
         return cls(classes, values, colours, options.binary, options.nearest_colour)
+
+    def check_options(self, masks: Iterable[Path], options: FolderOptions) -> None:
+        """Raises UserError for options of values where all masks hold colours, or the reverse."""
+        given = {False: options.of_values(), True: options.of_colours()}
+        wanted = {by_colour for by_colour, names in given.items() if names}
+        seen: dict[bool, Path] = {}
+        for path in masks:
+            if wanted <= seen.keys():
+                return
+            with contextlib.suppress(UserError, OSError):  # said when the mask is read
+                image = image_label.open_image(path, read_regular(path))
+                seen.setdefault(self._holds_colours(image), path)
+        for by_colour in wanted - seen.keys() if seen else ():
+            names, other = given[by_colour], seen[not by_colour]
+            verb, them = ("are", "them") if " and " in names else ("is", "it")
+            kinds = ("colours", "values") if by_colour else ("values", "colours")
+            raise UserError.naming(
+                f"{names} {verb} for masks that hold {kinds[0]}, and all hold {kinds[1]}, such as "
+                f"{other}: leave {them} away"
+            )
+
+    def _holds_colours(self, image: Image.Image) -> bool:
+        """Whether a mask is read by its colours: if it is black and white all are, and otherwise
+        what is not gray, where classes have colours."""
+        is_gray = image.mode in ("1", "L", "LA") or image.mode[0] in "IF"
+        return self.binary or (bool(self.colours) and (image_label.is_jpeg(image) or not is_gray))
 
     def read(self, path: Path, data: bytes) -> np.ndarray:
         """Decodes a mask.
@@ -108,8 +144,7 @@ class MaskReader:
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
         """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
         image = image_label.open_image(path, data)
-        of_jpeg = image_label.is_jpeg(image)
-        if of_jpeg and not self.nearest:
+        if image_label.is_jpeg(image) and not self.nearest:
             colours = "" if self.colours else "give classes colours and "
             raise UserError.naming(
                 f"{path} is compressed as JPEG, which changes values: save the masks as PNG, or "
@@ -117,6 +152,7 @@ class MaskReader:
             )
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
+        holds_colours = self._holds_colours(image)
         with image_label.naming_damage(path):
             image = image_label.upright(image)
         if image.mode[0] in "IF":
@@ -125,7 +161,7 @@ class MaskReader:
         image_label.check_intact(path, data)
         gray = image.mode in ("1", "L", "LA")
         with image_label.naming_damage(path):
-            if self.binary or (self.colours and (of_jpeg or not gray)):
+            if holds_colours:
                 return np.array(image.convert("RGB"))
             if not gray and image.mode != "P":
                 return self._equal_channels(path, np.array(image.convert("RGB")))

@@ -35,7 +35,7 @@ class FolderOptions:
     binary: bool = False
     """Whether masks are black and white: class 0 and class 1."""
     void: tuple[str, ...] = ()
-    """Values, or colours as `#rrggbb` or `r,g,b`, that are void."""
+    """Values, those of classes, too, or colours as `#rrggbb` or `r,g,b`, that are void."""
     map: tuple[str, ...] = ()
     """VALUE=CLASS …: the class of each value in the masks; other values are errors."""
     first_label: int = 0
@@ -58,8 +58,18 @@ class FolderOptions:
 
     def check(self) -> None:
         """Raises ArgumentError for values that are invalid, alone or together."""
-        self.void_values()
-        self.value_map()
+        void_values, _ = self.void_values()
+        if twice := void_values & self.value_map().keys():
+            raise ArgumentError(
+                "map", f"and {{void}} both name the value {min(twice)}: leave it out of one of them"
+            )
+        if self.binary and void_values:
+            value = min(void_values)
+            raise ArgumentError(
+                "void",
+                f"takes colours next to {{binary}}, got {value}: write it as "
+                f"{value},{value},{value}",
+            )
         if bool(self.image_folder) != bool(self.label_folder):
             raise ArgumentError("image_folder", "and {label_folder} go together: give both")
         if not 0 <= self.first_label < IGNORE:
@@ -115,6 +125,16 @@ class FolderOptions:
             f"{{{name}}}" for name in names if getattr(self, name) != getattr(default, name)
         )
 
+    def of_values(self) -> str:
+        """Those that are given and say what values stand for: "{void} 2 and {map}"."""
+        values = [entry for entry in self.void if parse_colour(entry) is None]
+        return _joined("void", values, self.given("map", "first_label"))
+
+    def of_colours(self) -> str:
+        """Those that are given and say what colours stand for: "{void} #ffffff"."""
+        colours = [entry for entry in self.void if parse_colour(entry) is not None]
+        return _joined("void", colours, self.given("nearest_colour"))
+
     def void_values(self) -> tuple[set[int], set[int]]:
         """The values and the colours (as 0xRRGGBB) that are void besides 255.
 
@@ -149,6 +169,11 @@ class FolderOptions:
             if classes.setdefault(value, label) != label:
                 raise ArgumentError("map", f"gives value {value} to two classes")
         return classes
+
+
+def _joined(name: str, entries: list[str], others: str) -> str:
+    own = f"{{{name}}} {' '.join(entries)}" if entries else ""
+    return " and ".join(filter(None, (own, others)))
 
 
 def parse_colour(text: str) -> int | None:

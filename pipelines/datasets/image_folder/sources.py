@@ -84,6 +84,7 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
         if masks and shows_colours(masks[0]):
             raise UserError.naming(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
+    reader.check_options(masks, options)
     make_example = functools.partial(
         image_label.make_example,
         class_names=classes.names,

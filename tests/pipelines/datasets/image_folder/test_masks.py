@@ -233,6 +233,26 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             b"",
             "--nearest-colour needs colours: classes.txt names none, and --binary is not given",
         ),
+        (
+            PLAIN,
+            {"void": ("#ffffff",)},
+            b"",
+            "--void #ffffff needs colours: classes.txt names none, and --binary is not given",
+        ),
+        (
+            COLOURED,
+            {"void": ("#0000ff", "0,255,0")},
+            b"",
+            "--void #00ff00 is the colour of the class 'green': leave it away, or give the class "
+            "another one",
+        ),
+        (
+            plain(("no", "yes")),
+            {"binary": True, "void": ("#ffffff",)},
+            b"",
+            "--void #ffffff is the colour of the class 'yes': leave it away, or give the class "
+            "another one",
+        ),
     ],
 )
 def test_refused(classes, options, data, message):
@@ -240,6 +260,55 @@ def test_refused(classes, options, data, message):
         read(classes, data, **options)
     error = caught.value
     assert (in_options(error.template) if error.template else str(error)) == message
+
+
+GRAY, RGB, DEEP = encoded([[0, 1]]), encoded([[RED]]), encoded(Image.new("I;16", (1, 1)))
+IN_PALETTE, OF_JPEG = palette_png([[0]], RED), encoded([[9]], "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "masks", "message"),
+    [
+        (PLAIN, {"void": ("2",), "first_label": 1}, [GRAY, IN_PALETTE, RGB], None),
+        (COLOURED, {"void": ("2", "#ffffff")}, [RGB, b"damaged", GRAY], None),
+        (COLOURED, {"nearest_colour": True}, [GRAY, OF_JPEG], None),
+        (COLOURED, {"map": ("0=1",)}, [RGB, DEEP], None),
+        (COLOURED, {"map": ("0=1",)}, [b"damaged"], None),
+        (
+            COLOURED,
+            {"first_label": 1},
+            [b"damaged", RGB, IN_PALETTE],
+            "--first-label is for masks that hold values, and all hold colours, such as {}/1: "
+            "leave it away",
+        ),
+        (
+            COLOURED,
+            {"void": ("2", "#ffffff"), "map": ("0=1",), "nearest_colour": True},
+            [OF_JPEG],
+            "--void 2 and --map are for masks that hold values, and all hold colours, such as "
+            "{}/0: leave them away",
+        ),
+        (
+            COLOURED,
+            {"void": ("#ffffff",)},
+            [GRAY, DEEP],
+            "--void #ffffff is for masks that hold colours, and all hold values, such as {}/0: "
+            "leave it away",
+        ),
+    ],
+)
+def test_options_that_no_mask_takes(tmp_path, classes, options, masks, message):
+    options = FolderOptions(**options)
+    paths = [tmp_path / str(number) for number in range(len(masks))]
+    for path, data in zip(paths, masks, strict=True):
+        path.write_bytes(data)
+    reader = MaskReader.of(classes, options)
+    if message is None:
+        reader.check_options(paths, options)
+        return
+    with pytest.raises(UserError) as caught:
+        reader.check_options(paths, options)
+    assert in_options(caught.value.template) == message.format(tmp_path)
 
 
 def test_gray_values_that_are_colours_of_classes():

@@ -20,6 +20,21 @@ def test_void_and_map():
 
 
 @pytest.mark.parametrize(
+    ("options", "of_values", "of_colours"),
+    [
+        ({}, "", ""),
+        ({"binary": True, "val_share": 0.5}, "", ""),
+        ({"void": ("2", "#ffffff", "3", "1,2,3")}, "{void} 2 3", "{void} #ffffff 1,2,3"),
+        ({"void": ("2",), "map": ("7=0",)}, "{void} 2 and {map}", ""),
+        ({"first_label": 1, "nearest_colour": True}, "{first_label}", "{nearest_colour}"),
+    ],
+)
+def test_what_is_for_values_and_what_for_colours(options, of_values, of_colours):
+    options = FolderOptions(**options)
+    assert (options.of_values(), options.of_colours()) == (of_values, of_colours)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"void": ("256",)}, "void takes values 0…255 and colours #rrggbb or r,g,b, got '256'"),
@@ -27,6 +42,14 @@ def test_void_and_map():
         ({"map": ("7",)}, "map takes VALUE=CLASS, such as 7=0, got '7'"),
         ({"map": ("7=255",)}, "map takes VALUE=CLASS, such as 7=0, got '7=255'"),
         ({"map": ("7=0", "7=1")}, "map gives value 7 to two classes"),
+        (
+            {"map": ("7=0", "8=1"), "void": ("#ff0000", "8")},
+            "map and void both name the value 8: leave it out of one of them",
+        ),
+        (
+            {"binary": True, "void": ("128",)},
+            "void takes colours next to binary, got 128: write it as 128,128,128",
+        ),
         ({"image_folder": "x"}, "image_folder and label_folder go together: give both"),
         ({"first_label": 255}, "first_label must be in 0…254, got 255"),
         (

@@ -333,6 +333,19 @@ def test_the_painting_order_means_nothing_for_masks(copy):
     )
 
 
+def test_values_mean_nothing_for_colours(copy):
+    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(NAMES, COLOURS, strict=True)]
+    (copy / "classes.txt").write_text("\n".join(lines))
+    for path in (copy / "labels").iterdir():
+        in_colours(np.array(Image.open(path))).save(path)
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions(void=("2", "224,224,192")))
+    assert in_options(caught.value.template) == (
+        "--void 2 is for masks that hold values, and all hold colours, such as "
+        f"{copy}/labels/s0.png: leave it away"
+    )
+
+
 def test_json_files_beside_masks_are_not_read(copy, expected):
     (copy / "labels" / "notes.json").write_text("{damaged")
     assert records(copy) == expected
