@@ -16,7 +16,7 @@ from pipelines.building import folders, regions
 from pipelines.datasets.image_folder.classes import Classes, check_names, plain
 from pipelines.datasets.image_folder.options import PaintOrder
 
-# What annotators call pixels without a class, and pixels that are to be left out.
+# What annotators call pixels without a class, and pixels that are to be left out, in any case.
 _BACKGROUND, _IGNORED = ("background", "_background_"), ("void", "ignore", "__ignore__")
 _DAMAGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError, OSError)
 
@@ -68,12 +68,12 @@ class AnnotatedImage:
                 f"{self.image} is {size[1]}x{size[0]} pixels, but {self.file} says "
                 f"{self.size[1]}x{self.size[0]}"
             )
-        label_of = {name: label for label, name in enumerate(classes.names)}
+        label_of = {_key(name): label for label, name in enumerate(classes.names)}
         background = next((label_of[name] for name in _BACKGROUND if name in label_of), IGNORE)
         painted = []
         for number, (name, shape) in enumerate(self.shapes, 1):
-            label = label_of.get(name, IGNORE if name in _IGNORED else None)
-            if label is None and name in _BACKGROUND:
+            label = label_of.get(_key(name), IGNORE if _key(name) in _IGNORED else None)
+            if label is None and _key(name) in _BACKGROUND:
                 label = background
             if label is None:
                 raise UserError(
@@ -132,11 +132,17 @@ def classes_of(file: Path, names: Iterable[str]) -> Classes:
     Raises:
         UserError: they name none, one twice, one without a name, or too many.
     """
-    known = [name for name in names if name not in (*_BACKGROUND, *_IGNORED)]
+    known = [name for name in names if _key(name) not in (*_BACKGROUND, *_IGNORED)]
     if not known:
         raise UserError("the annotation files name no class")
     check_names(file, [_BACKGROUND[0], *known])
     return plain((_BACKGROUND[0], *known))
+
+
+def _key(name: str) -> str:
+    """A class's name; that of background and void in small letters."""
+    small = name.casefold()
+    return small if small in (*_BACKGROUND, *_IGNORED) else name
 
 
 def _read(path: Path) -> dict:

@@ -233,6 +233,54 @@ def test_rectangles_of_labelme(tmp_path):
     assert painted["classes"].tolist() == car_on_top
 
 
+@pytest.mark.parametrize(
+    ("names", "background", "void"),
+    [
+        ("", 0, 255),
+        ("Car\nBackground\n", 1, 255),
+        ("Car\nBus\n", 255, 255),
+        ("Car\nVoid\n", 255, 1),
+    ],
+)
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_background_and_void_in_any_case(tmp_path, names, background, void, form):
+    boxes = {"BACKGROUND": (0, 1), "IGNORE" if void == 255 else "VOID": (2, 3), "Car": (4, 5)}
+    for name in "ab":
+        Image.new("RGB", (8, 1)).save(tmp_path / f"{name}.png")
+        shapes = [
+            {"label": label, "shape_type": "rectangle", "points": [[left, 0], [right, 1]]}
+            for label, (left, right) in boxes.items()
+        ]
+        content = {"shapes": shapes, "imagePath": f"{name}.png"}
+        if form == "labelme":
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    if form == "coco":
+        content = {
+            "images": [
+                {"id": number, "file_name": f"{name}.png", "height": 1, "width": 8}
+                for number, name in enumerate("ab")
+            ],
+            "annotations": [
+                {
+                    "id": 10 * image + number, "image_id": image, "category_id": number,
+                    "segmentation": {"size": [1, 8], "counts": [left, 2, 6 - left]},
+                }
+                for image in range(2)
+                for number, (left, _) in enumerate(boxes.values())
+            ],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(boxes)],
+        }  # fmt: skip
+        (tmp_path / "instances.json").write_text(json.dumps(content))
+    if names:
+        (tmp_path / "classes.txt").write_text(names)
+    source = open_source(tmp_path, FolderOptions())
+    assert source.classes.names == (tuple(names.split()) or ("background", "Car"))
+    (item, *_) = source.splits["train"]
+    label = np.array(Image.open(io.BytesIO(source.make_example(item)[1]["label"])))
+    car = source.classes.names.index("Car")
+    assert label.tolist() == [[background] * 2 + [void] * 2 + [car] * 2 + [background] * 2]
+
+
 @pytest.mark.parametrize(("form", "ending"), [("WEBP", "webp"), ("TIFF", "tif"), ("BMP", "bmp")])
 def test_other_images_become_png(copy, form, ending):
     path = copy / "images" / "s0.jpg"
