@@ -18,7 +18,8 @@ from pipelines.building import image_label
 from pipelines.datasets.image_folder.classes import Classes
 from pipelines.datasets.image_folder.options import FolderOptions
 
-_WHITE, _ONE, _WHITE_OF_16_BITS = 0xFFFFFF, 0x010101, 65535
+WHITE_OF_16_BITS = 65535
+_WHITE, _ONE = 0xFFFFFF, 0x010101
 _NONE = -1
 
 
@@ -182,7 +183,7 @@ class MaskReader:
         if (pixels != np.rint(pixels)).any():
             raise UserError(f"{path} has values that are no whole numbers")
         if self.binary:
-            pixels[pixels == _WHITE_OF_16_BITS] = IGNORE
+            pixels[pixels == WHITE_OF_16_BITS] = IGNORE
         if not 0 <= pixels.min() <= pixels.max() <= IGNORE:
             raise UserError(
                 f"{path} has values from {pixels.min()} to {pixels.max()}, and those of masks are "

@@ -11,6 +11,7 @@ from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import image_label
 from pipelines.building.examples import futures
+from pipelines.datasets.image_folder.masks import WHITE_OF_16_BITS
 
 # Masks that are looked at, and colours or values that are shown.
 _LOOKED_AT, _SHOWN = 50, 12
@@ -144,6 +145,10 @@ def _of_values(values: Counter[int]) -> str:
     found = sorted(values)
     shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
     text = f"the value{'s' if len(found) > 1 else ''} {shown}"
+    if set(found) == {0, WHITE_OF_16_BITS}:
+        return f"{text}: give {{binary}}"
+    if not 0 <= found[0] <= found[-1] <= IGNORE:
+        return f"{text}, and those of masks are in 0…{IGNORE}: give their classes such values"
     if set(found) in ({0, 1}, {0, IGNORE}):
         return f"{text}: give {{binary}}, or name the classes in classes.txt"
     if len(found) == 2:

@@ -10,6 +10,7 @@ from pipelines.datasets.image_folder.survey import check_palettes, describe_mask
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 RAMP = [(index,) * 3 for index in range(256)]
 NAMES = "name the classes in classes.txt"
+TWO = "name the two classes in classes.txt, and give"
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ NAMES = "name the classes in classes.txt"
     [
         ([[0, 1]], f"the values 0, 1: give --binary, or {NAMES}"),
         ([[0, 255]], f"the values 0, 255: give --binary, or {NAMES}"),
-        ([[4, 9]], "the values 4, 9: name the two classes in classes.txt, and give --map 4=0 9=1"),
+        ([[4, 9]], f"the values 4, 9: {TWO} --map 4=0 9=1"),
         ([[0, 1, 2]], f"the values 0, 1, 2: {NAMES}, one a line, label 0 first"),
         (
             [[1, 2, 3]],
@@ -43,6 +44,30 @@ def test_what_masks_hold(tmp_path, pixels, text):
         Image.fromarray(np.array(pixels, np.uint8)).save(path)
     assert in_options(describe_masks(paths, tmp_path)) == f"labels/ holds 2 masks with {text}"
     assert shows_colours(paths[0]) is ("colours" in text)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "text"),
+    [
+        (np.array([[0, 65535]], np.uint16), "0, 65535: give --binary"),
+        (
+            np.array([[0, 300]], np.uint16),
+            "0, 300, and those of masks are in 0…255: give their classes such values",
+        ),
+        (
+            np.array([[-1, 1, 2]], np.int32),
+            "-1, 1, 2, and those of masks are in 0…255: give their classes such values",
+        ),
+        (np.array([[4, 255]], np.uint16), f"4, 255: {TWO} --map 4=0 255=1"),
+    ],
+)
+def test_values_of_more_than_8_bits(tmp_path, pixels, text):
+    """What is advised is taken."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels).save(path)
+    assert in_options(describe_masks([path], tmp_path)) == (
+        f"{tmp_path.name}/ holds 1 masks with the values {text}"
+    )
 
 
 def test_gray_jpeg_masks_hold_colours(tmp_path):
