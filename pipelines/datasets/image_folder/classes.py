@@ -16,7 +16,7 @@ from pipelines.datasets.image_folder.options import parse_colour
 
 NAME = "classes.txt"
 # A name and what follows it: colours "#804080" or "128 64 128", any number of them.
-_COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}[ ,]\s*\d{1,3}[ ,]\s*\d{1,3})"
+_COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}(?:(?:\s*[,;]\s*|\s+)\d{1,3}){2})"
 _LINE = re.compile(rf"(?P<name>.+?)(?P<colours>(?:\s*[\s:,;]\s*{_COLOUR})*)\s*")
 _NUMBERED = re.compile(r"(\d+)\s*[:.)\t= ]\s*(.+)")
 _HOW = "it names the classes, one a line, label 0 first"
@@ -84,7 +84,8 @@ def read_classes(path: Path) -> Classes:
 
     Raises:
         UserError: missing, not UTF-8, empty, a blank line between names, a name or a colour
-            twice, colours for some classes only, or more names than there are label values.
+            twice, colours for some classes only or of another form, or more names than there are
+            label values.
     """
     path = Path(path)
     try:
@@ -127,6 +128,19 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
     for number, line in found:
         match = _LINE.fullmatch(line)
         assert match is not None  # as there is a character
+        if parse_colour(match["name"]) is not None:
+            raise UserError(
+                f"{path} line {number} has a colour and no name, {line!r}: put the class's name "
+                "before it"
+            )
+        # Of four numbers the first may be the name's, or the last one the opacity.
+        is_number = re.match(r"[\s:,;]+\d", match["colours"])
+        stray = r"#[0-9a-fA-F]{3,8}|\d{1,3}" if is_number else r"#[0-9a-fA-F]{3,8}"
+        if re.search(rf"[\s:,;]({stray})$", match["name"]):
+            raise UserError(
+                f"{path} line {number} is {line!r}, and a colour is three numbers or #rrggbb, as "
+                'in "road 128 64 128" or "road #804080": write it so'
+            )
         names.append(match["name"])
         colours.append(_colours(path, number, line, match["colours"]))
     return names, colours
@@ -140,26 +154,67 @@ def _colours(path: Path, number: int, line: str, text: str) -> tuple[int, ...]:
 
 
 def _labelmap_txt(path: Path, lines: list[str]) -> Parsed:
-    """CVAT's: name:r,g,b:parts:actions."""
+    """CVAT's: name:r,g,b:parts:actions. Or label:name, as classes.txt may have it."""
+    rows = [
+        (number, line, [part.strip() for part in line.split(":")])
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if all(len(row) == 2 and row[0].isdigit() and not _is_colour(row[1]) for *_, row in rows):
+        return _classes_txt(path, lines)
     names, colours = [], []
-    for number, line in enumerate(lines, 1):
-        if line.startswith("#") or not line.strip():
-            continue
-        name, _, rest = line.strip().partition(":")
-        names.append(name.strip())
-        colours.append(_colours(path, number, line, rest.split(":")[0]))
+    for number, line, (name, *rest) in rows:
+        colour = rest[0] if rest else ""
+        if colour and not _is_colour(colour):
+            raise UserError(
+                f"{path} line {number} is {line!r}, and name:r,g,b:parts:actions is expected: "
+                f"write it so, or name the classes in {NAME}"
+            )
+        names.append(name)
+        colours.append(_colours(path, number, line, colour))
     return names, colours
 
 
 def _class_dict_csv(path: Path, lines: list[str]) -> Parsed:
-    """Lines of name, r, g, b, after their headings."""
+    """Lines of name, r, g, b; or of the columns that a heading names, in any order."""
+    delimiter = max(",;\t", key="".join(lines[:1]).count)
+    rows = [
+        (number, [cell.strip() for cell in row])
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1)
+        if any(row)
+    ]
+    columns = [0, 1, 2, 3]
+    if rows and not any(cell.isdigit() for cell in rows[0][1]):
+        columns = _columns(path, rows.pop(0)[1])
     names, colours = [], []
-    for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
-        if not row or (number == 1 and not row[-1].strip().isdigit()):
-            continue
-        names.append(row[0].strip())
-        colours.append(_colours(path, number, lines[number - 1], ",".join(row[1:4])))
+    for number, row in rows:
+        name, *parts = (row[column] if column < len(row) else "" for column in columns)
+        if not _is_colour(",".join(parts)):
+            raise UserError(
+                f"{path} line {number} is {lines[number - 1]!r}, and name, r, g, b are expected: "
+                f"write it so, or name the classes in {NAME}"
+            )
+        names.append(name)
+        colours.append(_colours(path, number, lines[number - 1], ",".join(parts)))
     return names, colours
+
+
+def _columns(path: Path, heading: list[str]) -> list[int]:
+    """Where a heading has name, r, g and b."""
+    words = [{"red": "r", "green": "g", "blue": "b"}.get(w := word.lower(), w) for word in heading]
+    others = [number for number, word in enumerate(words) if word not in ("r", "g", "b")]
+    names = [number for number in others if "name" in words[number]] or others
+    if len(names) != 1 or not {"r", "g", "b"} <= set(words):
+        raise UserError(
+            f"{path} has the columns {', '.join(heading)}, and name, r, g, b are expected: call "
+            f"them so, or name the classes in {NAME}"
+        )
+    return [names[0], *map(words.index, "rgb")]
+
+
+def _is_colour(text: str) -> bool:
+    """Whether a text is a colour, perhaps one beyond 255."""
+    return re.fullmatch(_COLOUR, text) is not None
 
 
 def _roboflow_csv(path: Path, lines: list[str]) -> Parsed:

@@ -177,10 +177,10 @@ def _joined(name: str, entries: list[str], others: str) -> str:
 
 
 def parse_colour(text: str) -> int | None:
-    """0xRRGGBB of "#804080", "128,64,128" or "128 64 128"; None for anything else."""
+    """0xRRGGBB of "#804080", "128,64,128", "128;64;128" or "128 64 128"; None otherwise."""
     if match := re.fullmatch(r"#([0-9a-fA-F]{6})", text):
         return int(match[1], 16)
-    match = re.fullmatch(r"(\d{1,3})[ ,]\s*(\d{1,3})[ ,]\s*(\d{1,3})", text)
+    match = re.fullmatch(r"(\d{1,3})(?:\s*[,;]\s*|\s+)(\d{1,3})(?:\s*[,;]\s*|\s+)(\d{1,3})", text)
     if not match or max(parts := [int(part) for part in match.groups()]) > 255:
         return None
     red, green, blue = parts

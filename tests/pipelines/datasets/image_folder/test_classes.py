@@ -31,7 +31,11 @@ def written(tmp_path):
         ("traffic light 250 170 30", "traffic light", (0xFAAA1E,)),
         ("lane 1", "lane 1", ()),
         ("lane 1 2", "lane 1 2", ()),
-        ("lane 7 128 64 128", "lane 7", (0x804080,)),
+        ("lane 7 #804080", "lane 7", (0x804080,)),
+        ("road;128;64;128", "road", (0x804080,)),
+        ("road\t128\t64\t128", "road", (0x804080,)),
+        ("shape 128 0 0 0 128 0", "shape", (0x800000, 0x008000)),
+        ("bus #1", "bus #1", ()),
         ("Straße #000000", "Straße", (0,)),
     ],
 )
@@ -60,7 +64,13 @@ def test_forms_of_the_file(written, text):
     ("name", "text"),
     [
         ("labelmap.txt", "# label:color_rgb:parts:actions\nno:0,0,0::\nmy road:128,64,128:a,b:\n"),
+        ("labelmap.txt", "no:0,0,0\nmy road:128,64,128\n"),
         ("class_dict.csv", "name,r,g,b\nno,0,0,0\nmy road, 128, 64, 128\n"),
+        ("class_dict.csv", "no,0,0,0\n\nmy road,128,64,128\n"),
+        ("class_dict.csv", "r,g,b,name\n0,0,0,no\n128,64,128,my road\n"),
+        ("class_dict.csv", "Class_Name;Red;Green;Blue\nno;0;0;0\nmy road;128;64;128\n"),
+        ("class_dict.csv", ",name,b,g,r\n0,no,0,0,0\n1,my road,128,64,128\n"),
+        ("class_dict.csv", "no;0;0;0\nmy road;128;64;128\n"),
         ("Classes.TXT", "no 0 0 0\nmy road #804080\n"),
     ],
 )
@@ -69,6 +79,55 @@ def test_files_of_other_programs(tmp_path, name, text):
     found = find_classes(tmp_path)
     assert found == tmp_path / name
     assert read_classes(found) == Classes(("no", "my road"), ((0,), (0x804080,)))
+
+
+def test_labels_and_names_in_labelmap_txt(tmp_path):
+    path = tmp_path / "labelmap.txt"
+    path.write_text("# mine\n0:no\n1: my road\n")
+    assert read_classes(path) == plain(("no", "my road"))
+    path.write_text("0:0,0,0::\n1:128,64,128::\n")  # CVAT's, and classes called so
+    assert read_classes(path) == Classes(("0", "1"), ((0,), (0x804080,)))
+    path.write_text("1:no\n2:my road\n")
+    with pytest.raises(UserError, match=r"labelmap.txt numbers its lines 1, 2, …, and label 0 is "):
+        read_classes(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "labelmap.txt",
+            "no:0,0,0::\n0:road\n",
+            "line 2 is '0:road', and name:r,g,b:parts:actions is expected: write it so, or name "
+            "the classes in classes.txt",
+        ),
+        (
+            "class_dict.csv",
+            "128,64,128,road\n0,0,0,no\n",
+            "line 1 is '128,64,128,road', and name, r, g, b are expected: write it so, or name the "
+            "classes in classes.txt",
+        ),
+        (
+            "class_dict.csv",
+            "id,class,r,g,b\n0,no,0,0,0\n",
+            "has the columns id, class, r, g, b, and name, r, g, b are expected: call them so, or "
+            "name the classes in classes.txt",
+        ),
+        (
+            "class_dict.csv",
+            "road\ncar\n",
+            "has the columns road, and name, r, g, b are expected: call them so, or name the "
+            "classes in classes.txt",
+        ),
+        ("class_dict.csv", "", "is empty: it names the classes, one a line, label 0 first"),
+    ],
+)
+def test_files_of_other_programs_that_would_be_misread(tmp_path, name, text, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_classes(path)
+    assert str(caught.value) == f"{path} {message}"
 
 
 def test_the_file_of_roboflow_lies_in_each_split(tmp_path):
@@ -127,6 +186,24 @@ def test_default_colours_are_far_from_black_and_from_each_other():
         (b"\xff\n", "{} is not UTF-8 text: save it in UTF-8 (invalid start byte)"),
         ("\n".join(map(str, range(256))), "{} has 256 classes; 8-bit masks can hold 255"),
         ("a 1 2 300\nb 1 2 3\n", "{} line 1 has a colour beyond 255: 'a 1 2 300'"),
+        *(
+            (
+                f"b #000000\n{line}\n",
+                f"{{}} line 2 is {line!r}, and a colour is three numbers or #rrggbb, as in "
+                '"road 128 64 128" or "road #804080": write it so',
+            )
+            for line in (
+                "a 0 0 0 255",
+                "a,1,2,3,4,5",
+                "a #fff",
+                "a #ffffffff",
+                "a 7 1 2 3 #ffffff",
+            )
+        ),
+        (
+            "0 0 0 0\n1 128 64 128\n",
+            "{} line 1 has a colour and no name, '0 0 0': put the class's name before it",
+        ),
         (
             "a 1 2 3\nb\nc\n",
             "{} gives colours to some classes but none to 'b', 'c': give each class its colour, "

@@ -9,6 +9,7 @@ from pipelines.datasets.image_folder.options import FolderOptions, parse_colour
 def test_colours():
     assert parse_colour("#804080") == parse_colour("128,64,128") == 0x804080
     assert parse_colour("128 64 128") == parse_colour("128, 64, 128") == 0x804080
+    assert parse_colour("128;64;128") == parse_colour("128\t64\t128") == 0x804080
     assert parse_colour("#80408") is parse_colour("1,2") is parse_colour("1,2,256") is None
 
 
