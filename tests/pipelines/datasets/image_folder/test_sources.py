@@ -98,6 +98,14 @@ def test_palettes_of_each_file_its_own(copy, expected, has_names):
     assert records(copy, void=("224,224,192",)) == expected
 
 
+def test_a_damaged_palette_mask_is_told_with_all_faults(copy):
+    path = copy / "labels" / "s0.png"
+    Image.open(path).convert("P").save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"/s0\.png cannot be decoded: it is truncated or damaged$"):
+        records(copy)
+
+
 def test_side_by_side_with_suffixes(copy, expected):
     for path in (copy / "labels").iterdir():
         path.rename(copy / f"{path.stem}_mask.png")
