@@ -2,18 +2,37 @@
 
 import io
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL.PngImagePlugin import PngImageFile
+from tensorflow_datasets.core.writer import ExampleWriter
+from tensorflow_datasets.proto import tf_example_pb2
 
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE, label_fault
 from pipelines.base.progress import note
 from pipelines.building import encoding, examples
+
+
+class CanonicalWriter(ExampleWriter):
+    """Writes the same examples as the same bytes in every process.
+
+    TFDS serialises the features of an example in an order that differs from process to process.
+    The order of the records, by the hashes of their keys, does not.
+    """
+
+    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
+        """As of `ExampleWriter`; works on Beam's workers, too."""
+        return super().write(path, ((key, _canonical(record)) for key, record in examples))
+
+
+def _canonical(record: bytes) -> bytes:
+    example = tf_example_pb2.Example.FromString(record)
+    return example.SerializeToString(deterministic=True)
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
@@ -48,6 +67,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(self.METADATA),
             homepage=self.HOMEPAGE,
         )
+
+    def _example_writer(self):
+        return CanonicalWriter(file_format=self.info.file_format)
 
     def generators(
         self,

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from pipelines.building import archives
@@ -34,3 +35,32 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
         patcher = pytest.MonkeyPatch()
         patcher.setattr(archives, "_source", lambda dl_manager: self.dummy_data)
         self.addCleanup(patcher.undo)
+
+    def _assertAsDataset(self, builder):  # noqa: N802, TFDS calls it when all is written
+        super()._assertAsDataset(builder)
+        for path in Path(builder.data_dir).glob("*.tfrecord*"):
+            for record in records(path):
+                assert record == in_order(tf.train.Example.FromString(record))
+
+    def test_an_example_is_the_same_bytes_in_every_process(self):
+        path = Path(self.tmp_dir, "a.tfrecord")
+        # Serialised messages one after the other are one message: the order of TFDS on a bad day.
+        parts = [example(image=b"i"), example(label=b"l"), example(image_id=b"n")]
+        shuffled = b"".join(part.SerializeToString() for part in reversed(parts))
+        self._make_builder()._example_writer().write(path, [(0, shuffled)])
+        whole = example(image=b"i", label=b"l", image_id=b"n")
+        assert records(path) == [in_order(whole)] != [shuffled]
+
+
+def example(**features):
+    lists = {name: tf.train.BytesList(value=[value]) for name, value in features.items()}
+    features = {name: tf.train.Feature(bytes_list=each) for name, each in lists.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def in_order(message):
+    return message.SerializeToString(deterministic=True)
+
+
+def records(path):
+    return [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
