@@ -47,7 +47,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         first_label: the value of class 0 in the masks; lower ones become void.
         beam: whether to prepare with Apache Beam; set by `prepare`.
         skipped: as of `examples.examples`; set by `prepare`.
-        accept_findings: whether to keep labels that `label_fault` finds fault with; set by
+        accept_findings: whether to keep labels that `fault_of` finds fault with; set by
             `prepare`.
     """
 
@@ -114,7 +114,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         """Records the pixels of the labels' values, and refuses a split of which none is usable.
 
         Raises:
-            UserError: as `label_fault` says; before anything of the set gets its name.
+            UserError: as `fault_of` says; before anything of the set gets its name.
         """
         pixels = np.zeros(256, np.int64)
         times: Counter[str] = Counter()
@@ -124,17 +124,32 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         names = self.info.metadata["class_names"]
         recorded = [*pixels[: len(names)].tolist(), int(pixels[IGNORE])]
         self.info.metadata.setdefault("label_pixels", {})[split] = recorded
-        first = self.first_label
+        fault = self.fault_of(split, pixels)
+        if fault and not self.accept_findings:
+            raise UserError.naming(
+                f"{fault}, or give {{accept_findings}} to keep these labels as they are"
+            )
+
+    def fault_of(self, split: str, pixels: np.ndarray) -> str | None:
+        """Why the labels of a whole split are refused, and what to do; None if they are not.
+
+        Args:
+            split: its name.
+            pixels: int `[256]`, the pixels of each value in all of them.
+
+        Returns:
+            A sentence with names of arguments in braces, as of `UserError.naming`.
+        """
+        names, first = self.info.metadata["class_names"], self.first_label
         fault = label_fault(split, pixels, names, first)
         # Nothing is learnt from a split to measure on: it may be void throughout.
-        is_refused = self.INDEX_MASKS if recorded[0] else split.startswith("train")
-        if fault and is_refused and not self.accept_findings:
-            binary = self.TAKES_BINARY and len(names) == 2 and not first
-            raise UserError.naming(
-                f"{fault}; {'give {binary} if white is class 1, ' if binary else ''}write "
-                f"{names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on, or give "
-                "{accept_findings} to keep these labels as they are"
-            )
+        if not fault or not (self.INDEX_MASKS if pixels[0] else split.startswith("train")):
+            return None
+        binary = self.TAKES_BINARY and len(names) == 2 and not first
+        return (
+            f"{fault}; {'give {binary} if white is class 1, ' if binary else ''}write "
+            f"{names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on"
+        )
 
 
 def _with_unique_key(key, example, times) -> tuple[str, dict]:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class AnnotatedImage:
                 f"{self.size[1]}x{self.size[0]}"
             )
         label_of = {_key(name): label for label, name in enumerate(classes.names)}
-        background = next((label_of[name] for name in _BACKGROUND if name in label_of), IGNORE)
+        background = background_of(classes.names)
         painted = []
         for number, (name, shape) in enumerate(self.shapes, 1):
             label = label_of.get(_key(name), IGNORE if _key(name) in _IGNORED else None)
@@ -137,6 +137,12 @@ def classes_of(file: Path, names: Iterable[str]) -> Classes:
         raise UserError("the annotation files name no class")
     check_names(file, [_BACKGROUND[0], *known])
     return plain((_BACKGROUND[0], *known))
+
+
+def background_of(names: Sequence[str]) -> int:
+    """The label of pixels without a region: that of the class called background, or void."""
+    keys = [_key(name) for name in names]
+    return next((keys.index(name) for name in _BACKGROUND if name in keys), IGNORE)
 
 
 def _key(name: str) -> str:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 
+from pipelines.base.labels import IGNORE
 from pipelines.base.progress import note, note_passed_over
 from pipelines.building.builder import SegmentationBuilder
+from pipelines.datasets.image_folder.annotations import background_of
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.image_folder.sources import open_source
 from pipelines.datasets.names import VERSIONS
@@ -18,12 +21,14 @@ class Builder(SegmentationBuilder):
 
     Attributes:
         options: how the folder is read; set by `prepare`.
+        is_annotated: whether annotation files take the place of masks.
     """
 
     VERSION = tfds.core.Version(VERSIONS["image_folder"])
     MANUAL_DOWNLOAD_INSTRUCTIONS = "manual_dir is the folder; see docs/your-own-data.md."
     TAKES_BINARY = True
     options = FolderOptions()
+    is_annotated = False
 
     def _split_generators(self, dl_manager):
         source = open_source(Path(dl_manager.manual_dir), self.options)
@@ -31,6 +36,7 @@ class Builder(SegmentationBuilder):
         note_passed_over(source.passed_over)
         names = source.classes.names
         self.first_label = self.options.first_label
+        self.is_annotated = source.is_annotated
         # TFDS writes the metadata when all examples are made: the counts are complete then.
         self.info.metadata.update(
             class_names=list(names),
@@ -43,3 +49,20 @@ class Builder(SegmentationBuilder):
             source.make_example,
             title=self.builder_config.name,
         )
+
+    def fault_of(self, split: str, pixels: np.ndarray) -> str | None:
+        """As of `SegmentationBuilder`; of annotation files, what nothing can be learnt from."""
+        if not self.is_annotated:
+            return super().fault_of(split, pixels)
+        names = self.info.metadata["class_names"]
+        has_background = background_of(names) != IGNORE
+        seen = [name for name, count in zip(names, pixels, strict=False) if count]
+        is_learnt = len(seen) > 1 or (seen and (has_background or not pixels[IGNORE]))
+        if is_learnt or not split.startswith("train"):
+            return None
+        what = "".join(f"{name!r} or " for name in seen)
+        if has_background:
+            advice = "annotate regions of a class"
+        else:
+            advice = "name background in classes.txt, for pixels without a region"
+        return f"{split}: every pixel is {what}void ({IGNORE}); {advice}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
+from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotations import AnnotatedImage
@@ -41,6 +42,7 @@ class Source:
         words: what was found, for people.
         passed_over: files that are not used.
         counts: of pixels, as of `MaskReader`; filled while examples are made.
+        is_annotated: whether annotation files take the place of masks.
     """
 
     classes: Classes
@@ -50,6 +52,7 @@ class Source:
     words: str
     passed_over: list[Path]
     counts: Counter = field(default_factory=Counter)
+    is_annotated: bool = False
 
 
 def open_source(folder: Path, options: FolderOptions) -> Source:
@@ -203,11 +206,15 @@ def _of_annotations(
         words += f", {inside:,} of them inside these files"
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
+    if annotations.background_of(classes.names) == IGNORE and path is not None:
+        words += f"; pixels without a region are void, as {path.name} names no background"
     used = {item.path for item in items}
     passed_over = [file for file in files if file not in used]
     passed_over += [file for file in others if file.suffix.lower() not in (".json", ".txt")]
     splits = resolve_splits(folder, found, lambda item: item.image_id, options)
-    return Source(classes, classes.palette(), splits, make_example, words, passed_over)
+    return Source(
+        classes, classes.palette(), splits, make_example, words, passed_over, is_annotated=True
+    )
 
 
 def _split_of(image: AnnotatedImage, folder: Path) -> str:

@@ -1,5 +1,6 @@
 """What `prepare` finds wrong with whole splits, what it replaces, and where it cannot write."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from miniatures import REPOSITORY, write_pairs
+from PIL import Image
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
@@ -18,6 +20,7 @@ from pipelines.stream.evaluation import class_pixel_counts
 CLASSES = "sky\nroad\ncar\n"
 BINARY = np.array([[0, 255, 255, 0]] * 3, np.uint8)
 BOTH = "all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in which "
+NAME_BACKGROUND = "name background in classes.txt, for pixels without a region"
 ADVICE = "or give --accept-findings to keep these labels as they are"
 
 
@@ -97,6 +100,57 @@ def test_class_0_and_void_may_be_meant(write, data_dir):
 )
 def test_other_labels_are_not(write, data_dir, train, val):
     assert datasets.prepare("image_folder", write(train, val), data_dir).splits["val"] == len(val)
+
+
+@pytest.fixture
+def annotate(tmp_path):
+    """A function that writes images of 6x4, and for each the class of its left three columns."""
+
+    def write_source(train, val, classes="", right=3):
+        for split, names in ("train", train), ("val", val):
+            (tmp_path / split).mkdir()
+            for number, name in enumerate(names):
+                Image.new("RGB", (6, 4)).save(tmp_path / split / f"{number}.png")
+                points = [[0, 0], [right - 1, 3]]
+                left = {"label": name, "shape_type": "rectangle", "points": points}
+                content = {"shapes": [left], "imagePath": f"{number}.png"}
+                (tmp_path / split / f"{number}.json").write_text(json.dumps(content))
+        if classes:
+            (tmp_path / "classes.txt").write_text(classes)
+        return tmp_path
+
+    return write_source
+
+
+@pytest.mark.parametrize(
+    ("train", "classes", "pixels"),
+    [
+        (["car", "car"], "", {"train": (24, 24, 0), "val": (12, 0, 12)}),
+        (["car", "dog"], "dog\ncar", {"train": (12, 12, 24), "val": (0, 0, 24)}),
+    ],
+)
+def test_regions_to_leave_out_are_no_masks_of_0_and_255(
+    annotate, data_dir, capsys, train, classes, pixels
+):
+    source = annotate(train, ["ignore"], classes)
+    assert datasets.prepare("image_folder", source, data_dir).label_pixels == pixels
+    said = "; pixels without a region are void, as classes.txt names no background"
+    assert (said in capsys.readouterr().err) == bool(classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "classes", "right", "fault"),
+    [
+        ("dog", "dog\ncar", 3, f"'dog' or void (255); {NAME_BACKGROUND}"),
+        ("ignore", "dog\ncar", 3, f"void (255); {NAME_BACKGROUND}"),
+        ("ignore", "background\ncar", 6, "void (255); annotate regions of a class"),
+    ],
+)
+def test_regions_that_nothing_can_be_learnt_from(annotate, data_dir, train, classes, right, fault):
+    source = annotate([train], ["car"], classes, right)
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("image_folder", source, data_dir)
+    assert str(caught.value) == f"train: every pixel is {fault}, {ADVICE}"
 
 
 def test_camvid_is_examined_too(tmp_path, data_dir):
