@@ -13,6 +13,7 @@ from pipelines.base import extras
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE
 from pipelines.building import folders, regions
+from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder.classes import Classes, check_names, plain
 from pipelines.datasets.image_folder.options import PaintOrder
 
@@ -82,14 +83,29 @@ class AnnotatedImage:
             try:
                 painted.append(regions.Region(label, self.rasterise(shape, *size)))
             except _DAMAGE as error:
-                reason = f"no {error}" if isinstance(error, KeyError) else error
                 raise UserError(
-                    f"{self.file} has a damaged region, the {number}. of {self.image} ({reason})"
+                    f"{self.file} has a damaged region, the {number}. of {self.image} "
+                    f"({_reason(error)})"
                 ) from error
         return regions.paint(painted, size, background, order)
 
 
-def find_annotations(source: Path) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
+@dataclass(frozen=True, eq=False)
+class Damaged:
+    """What an annotation file says of an image and cannot be used; or a whole file of labelme's.
+
+    Attributes:
+        file: the annotation file.
+        fault: what is wrong.
+        many: whether the file describes many images.
+    """
+
+    file: Path
+    fault: UserError
+    many: bool
+
+
+def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tuple[str, ...]]:
     """Reads every annotation file below a folder; other JSON files are left alone.
 
     Returns:
@@ -97,29 +113,61 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage], tuple[str, ...
         ids, of labelme those that occur, sorted.
 
     Raises:
-        UserError: a file is damaged, or files of both forms are there.
+        UserError: a file of COCO is damaged as a whole, or no file can be read, or files of both
+            forms are there, or none has a region.
     """
-    coco, labelme = [], []
+    coco: list[AnnotatedImage | Damaged] = []
+    labelme: list[AnnotatedImage] = []
+    damaged: list[Damaged] = []
+    whole: list[UserError] = []
     categories: dict[int, str] = {}
     for path in folders.find_files(source, (".json",))[0]:
         if not path.is_file():
             continue
-        content = _read(path)
         try:
-            if {"images", "annotations", "categories"} <= content.keys():
+            content = _read(path)
+        except UserError as fault:
+            damaged.append(Damaged(path, fault, many=False))
+            continue
+        if {"images", "annotations", "categories"} <= content.keys():
+            try:
                 coco += _coco(path, content, categories)
-            elif {"shapes", "imagePath"} <= content.keys():
+            except (*_DAMAGE, UserError) as error:
+                whole.append(_fault_of(path, error))
+        elif {"shapes", "imagePath"} <= content.keys():
+            try:
                 labelme.append(_labelme(path, content))
-        except _DAMAGE as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise UserError(f"{path} is a damaged annotation file ({reason})") from error
+            except (*_DAMAGE, UserError) as error:
+                damaged.append(Damaged(path, _fault_of(path, error), many=False))
     if coco and labelme:
         raise UserError(
             f"{source} has annotation files of COCO ({coco[0].file}) and of labelme "
             f"({labelme[0].file}): keep one of the two"
         )
+    # Beside files of COCO, what cannot be read may be one of them, with many images.
+    if whole or (damaged and not labelme):
+        raise all_faults([*whole, *(each.fault for each in damaged)])
+    images = [*coco, *labelme, *damaged]
+    if images and all(isinstance(image, AnnotatedImage) and not image.shapes for image in images):
+        raise UserError(
+            f"no annotation file below {source} has a region, such as {images[0].file}: annotate "
+            "the images"
+        )
     occurring = {name for image in labelme for name, _ in image.shapes}
-    return coco + labelme, (*(categories[key] for key in sorted(categories)), *sorted(occurring))
+    return images, (*(categories[key] for key in sorted(categories)), *sorted(occurring))
+
+
+def _fault_of(path: Path, error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    return UserError(f"{path} is a damaged annotation file ({_reason(error)})")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a part of a file, in words; Python's own tell users nothing."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return str(error) if isinstance(error, ValueError) else "a value of another kind is needed"
 
 
 def classes_of(file: Path, names: Iterable[str]) -> Classes:
@@ -159,7 +207,7 @@ def _read(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[AnnotatedImage]:
+def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[AnnotatedImage | Damaged]:
     """The images of a file; adds its categories to those of the files before it."""
     for kind in ("categories", "images"):
         numbers = [entry["id"] for entry in content[kind]]
@@ -169,10 +217,10 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
         if len(set(numbers)) < len(numbers):
             twice = next(number for number in numbers if numbers.count(number) > 1)
             raise ValueError(f"{kind}: the id {twice} is there {numbers.count(twice)} times")
-    names = {category["id"]: str(category["name"]) for category in content["categories"]}
+    names = {category["id"]: _name(category["name"]) for category in content["categories"]}
     # Roboflow adds a category that is but the others' group.
     groups = {category.get("supercategory") for category in content["categories"]}
-    used = {entry["category_id"] for entry in content["annotations"]}
+    used = {entry.get("category_id") for entry in content["annotations"]}
     for number, name in names.items():
         if number not in used and name in groups:
             continue
@@ -181,37 +229,78 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
                 f"category {number} is {name!r}, and {categories[number]!r} in the file before"
             )
     shapes: dict[int, list[tuple[str, Any]]] = {image["id"]: [] for image in content["images"]}
-    for entry in content["annotations"]:
-        if not entry.get("segmentation"):
-            raise UserError(
-                f"{path} has a box and no segmentation in annotation {entry['id']}: export "
-                "polygons or masks"
+    faults: dict[int, UserError] = {}
+    strays: list[UserError] = []
+    for number, entry in enumerate(content["annotations"], 1):
+        image, category = entry.get("image_id"), entry.get("category_id")
+        own = entry.get("id")
+        which = f"annotation {number if own is None else own}"
+        segmentation = entry.get("segmentation")
+        if image not in shapes:
+            strays.append(UserError(f"{path} has no image {image!r}, and {which} is of it"))
+        elif category not in names:
+            text = f"{path} has no category {category!r}, and {which} is of it"
+            faults.setdefault(image, UserError(text))
+        elif not segmentation:
+            text = f"{path} has a box and no segmentation in {which}: export polygons or masks"
+            faults.setdefault(image, UserError(text))
+        else:
+            if isinstance(segmentation, list):
+                extras.check(f"{path} has polygons, which need", "pycocotools")
+            # Crowds are regions as all others: editors write what was painted as one.
+            shapes[image].append((names[category], segmentation))
+    if faults and not any(shapes.values()):  # boxes alone, as a rule
+        raise next(iter(faults.values()))
+    found: list[AnnotatedImage | Damaged] = [Damaged(path, stray, many=True) for stray in strays]
+    for image in content["images"]:
+        fault = faults.get(image["id"])
+        try:
+            annotated = AnnotatedImage(
+                path,
+                _path(image["file_name"]),
+                _size(image.get("height"), image.get("width")),
+                tuple(shapes[image["id"]]),
+                True,
+                regions.coco_region,
             )
-        if isinstance(entry["segmentation"], list):
-            extras.check(f"{path} has polygons, which need", "pycocotools")
-        # Crowds are regions as all others: editors write what was painted as one.
-        shapes[entry["image_id"]].append((names[entry["category_id"]], entry["segmentation"]))
-    return [
-        AnnotatedImage(
-            path,
-            str(image["file_name"]).replace("\\", "/"),
-            (int(image["height"]), int(image["width"])),
-            tuple(shapes[image["id"]]),
-            True,
-            regions.coco_region,
-        )
-        for image in content["images"]
-    ]
+        except _DAMAGE as error:
+            fault = UserError(f"{path} has a damaged image {image['id']} ({_reason(error)})")
+        found.append(Damaged(path, fault, many=True) if fault else annotated)
+    return found
 
 
 def _labelme(path: Path, content: dict) -> AnnotatedImage:
-    height, width = content.get("imageHeight"), content.get("imageWidth")
+    names = [_name(shape.get("label")) for shape in content["shapes"]]
+    if not all(name.strip() for name in names):
+        number = [bool(name.strip()) for name in names].index(False) + 1
+        raise UserError(f"{path} has a shape without a label, the {number}.: give it one")
     return AnnotatedImage(
         path,
-        str(content["imagePath"]).replace("\\", "/"),
-        (int(height), int(width)) if height and width else None,
-        tuple((str(shape["label"]), shape) for shape in content["shapes"]),
+        _path(content["imagePath"]),
+        _size(content.get("imageHeight"), content.get("imageWidth")),
+        tuple(zip(names, content["shapes"], strict=True)),
         False,
         regions.labelme_region,
         bool(content.get("imageData")),
     )
+
+
+def _name(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _path(value: Any) -> str:
+    """An image's path, as a file has it, with slashes."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no image's path")
+    return value.replace("\\", "/")
+
+
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    """Height and width as a file has them; None where it does not say."""
+    if not (height and width):
+        return None
+    try:
+        return int(height), int(width)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"height {height!r} and width {width!r}") from error

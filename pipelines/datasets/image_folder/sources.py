@@ -16,7 +16,7 @@ from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
 from pipelines.datasets.image_folder import annotations, splitting
-from pipelines.datasets.image_folder.annotations import AnnotatedImage
+from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
 from pipelines.datasets.image_folder.classes import (
     FILES,
     NAME,
@@ -164,7 +164,10 @@ class _Annotated:
 
 
 def _of_annotations(
-    folder: Path, images: list[AnnotatedImage], names: Iterable[str], options: FolderOptions
+    folder: Path,
+    images: list[AnnotatedImage | Damaged],
+    names: Iterable[str],
+    options: FolderOptions,
 ) -> Source:
     path = find_classes(folder)
     classes = read_classes(path) if path else annotations.classes_of(images[0].file, names)
@@ -173,20 +176,25 @@ def _of_annotations(
     found: dict[str, list] = {}
     seen: dict[Path, AnnotatedImage] = {}
     for image in images:
+        items = found.setdefault(_split_of(image, folder), [])
+        if isinstance(image, Damaged):
+            items.append(image.fault)
+            continue
         file: Path | None
         try:
             file = index.find(image)
         except UserError as fault:
             if not image.is_embedded:
-                found.setdefault(_split_of(image, folder), []).append(fault)
+                items.append(fault)
                 continue
             file = None
         place = file or image.file
         if place in seen:
-            raise UserError(f"{image.file} lists {image.image}, as {seen[place].file} does already")
+            text = f"{image.file} lists {image.image}, as {seen[place].file} does already"
+            items.append(UserError(text))
+            continue
         seen[place] = image
-        item = _Annotated(folders.common_image_id(place, folder), file, image)
-        found.setdefault(_split_of(image, folder), []).append(item)
+        items.append(_Annotated(folders.common_image_id(place, folder), file, image))
     if "all" in found and len(found) > 1:
         split = next(name for name in found if name != "all")
         raise UserError(
@@ -200,15 +208,16 @@ def _of_annotations(
         return item.image_id, encoding.example(item.image_id, image, label)
 
     count = len({image.file for image in images})
-    words = f"{count:,} annotation {'file' if count == 1 else 'files'} of {len(images):,} images"
-    items = [item for items in found.values() for item in items if isinstance(item, _Annotated)]
-    if inside := sum(item.path is None for item in items):
+    described = sum(isinstance(image, AnnotatedImage) for image in images)
+    words = f"{count:,} annotation {'file' if count == 1 else 'files'} of {described:,} images"
+    usable = [item for items in found.values() for item in items if isinstance(item, _Annotated)]
+    if inside := sum(item.path is None for item in usable):
         words += f", {inside:,} of them inside these files"
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
     if annotations.background_of(classes.names) == IGNORE and path is not None:
         words += f"; pixels without a region are void, as {path.name} names no background"
-    used = {item.path for item in items}
+    used = {item.path for item in usable}
     passed_over = [file for file in files if file not in used]
     passed_over += [file for file in others if file.suffix.lower() not in (".json", ".txt")]
     splits = resolve_splits(folder, found, lambda item: item.image_id, options)
@@ -217,7 +226,7 @@ def _of_annotations(
     )
 
 
-def _split_of(image: AnnotatedImage, folder: Path) -> str:
+def _split_of(image: AnnotatedImage | Damaged, folder: Path) -> str:
     """The split of an annotation file, by its folders' names and, of COCO, its own."""
     words = re.findall("[a-z]+", image.file.stem.lower()) if image.many else []
     return _split_of_folders(image.file, folder, words)

@@ -559,6 +559,107 @@ def test_coco_that_would_be_misread(copy, change, message):
     assert broken(copy, change) == message
 
 
+def faults_and_ids(folder):
+    """What is wrong in a folder, and the images that are right; all of train and val."""
+    items = [item for each in open_source(folder, FolderOptions()).splits.values() for item in each]
+    faults = [str(item) for item in items if isinstance(item, UserError)]
+    rest = [item.image_id for item in items if not isinstance(item, UserError)]
+    return [fault.replace(f"{folder}/", "") for fault in faults], sorted(rest)
+
+
+FILE = "annotations.json has"
+BOX = "a box and no segmentation in annotation 1: export polygons or masks"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"segmentation": []}, BOX),
+        ({"segmentation": None, "id": None}, BOX),
+        ({"category_id": 77}, "no category 77, and annotation 1 is of it"),
+    ],
+)
+def test_an_annotation_that_cannot_be_used_costs_its_image(copy, change, fault):
+    coco(copy, compressed)
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0].update(change)
+    path.write_text(json.dumps(content))
+    assert faults_and_ids(copy) == ([f"{FILE} {fault}"], ["s1", "s2", "s3", "s4"])
+
+
+def test_entries_of_coco_that_cannot_be_used_are_all_told(copy):
+    coco(copy, compressed)
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["image_id"] = 77
+    content["images"][1]["height"] = "tall"
+    content["images"][2]["file_name"] = None
+    content["images"][3].update(height=None, width=None)  # the image's own size then
+    path.write_text(json.dumps(content))
+    assert faults_and_ids(copy) == (
+        [
+            f"{FILE} no image 77, and annotation 1 is of it",
+            f"{FILE} a damaged image 2 (height 'tall' and width 64)",
+            f"{FILE} a damaged image 3 (None is no image's path)",
+        ],
+        ["s0", "s3", "s4"],
+    )
+
+
+def test_files_of_labelme_that_cannot_be_used_are_all_told(tmp_path):
+    for name in "abcdefg":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg")
+        labelme_file(tmp_path / f"{name}.json", f"{name}.jpg")
+    (tmp_path / "a.json").write_text('{"shapes": ')
+    for name, key, value in ("b", "label", None), ("c", "label", " "):
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        content["shapes"].append({**content["shapes"][0], key: value})
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "d.json").write_text('{"shapes": 5, "imagePath": "d.jpg"}')
+    labelme_file(tmp_path / "e.json", "f.jpg")
+    assert faults_and_ids(tmp_path) == (
+        [
+            "f.json lists f.jpg, as e.json does already",
+            "a.json is truncated or damaged (Expecting value: line 1 column 12 (char 11))",
+            "b.json has a shape without a label, the 2.: give it one",
+            "c.json has a shape without a label, the 2.: give it one",
+            "d.json is a damaged annotation file (a value of another kind is needed)",
+        ],
+        ["f", "g"],
+    )
+
+
+def test_files_of_coco_that_are_damaged_as_a_whole_are_all_told(copy):
+    coco(copy, compressed)
+    (copy / "a.json").write_text("{")
+    (copy / "b.json").write_text('{"images": [{}], "annotations": [], "categories": []}')
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert str(caught.value).replace(f"{copy}/", "") == (
+        "2 faults were found:\n"
+        "  b.json is a damaged annotation file (no 'id')\n"
+        "  a.json is truncated or damaged (Expecting property name enclosed in double quotes: line "
+        "1 column 2 (char 1))"
+    )
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_annotation_files_without_any_region_are_refused(copy, form):
+    coco(copy, compressed)
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = []
+    if form == "labelme":
+        content = {"shapes": [], "imagePath": "s0.jpg"}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert str(caught.value) == (
+        f"no annotation file below {copy} has a region, such as {path}: annotate the images"
+    )
+
+
 def test_splits_of_coco_that_count_alike(tmp_path):
     """Each from 0001 on; and hidden folders are none of them."""
     for split in ("train", "valid"):
