@@ -78,7 +78,7 @@ def coco_region(segmentation: list | dict, height: int, width: int) -> np.ndarra
 
 def _inside_of_runs(segmentation: dict, height: int, width: int) -> np.ndarray:
     counts = segmentation["counts"]
-    counts = np.asarray(_run_lengths(counts) if isinstance(counts, str) else counts)
+    counts = _array(_run_lengths(counts) if isinstance(counts, str) else counts, None)
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"size {segmentation['size']}, not {[height, width]}")
     if counts.ndim != 1 or counts.dtype.kind != "i" or counts.min() < 0:
@@ -116,7 +116,7 @@ def _run_lengths(text: str) -> list[int]:
 
 
 def _polygon(points: list, height: int, width: int) -> list[float]:
-    numbers = np.asarray(points, np.float64)
+    numbers = _array(points)
     if numbers.ndim != 1 or len(numbers) % 2:
         raise ValueError("a polygon is no list of x, y, x, y, …")
     # Far outside, rasterising would take memory without bounds.
@@ -124,6 +124,14 @@ def _polygon(points: list, height: int, width: int) -> list[float]:
     if not ((shares >= -1) & (shares <= 2)).all():
         raise ValueError(f"a polygon leaves the {width}x{height} image")
     return numbers.tolist()
+
+
+def _array(values: Any, dtype: type | None = np.float64) -> np.ndarray:
+    """Numbers as a file has them; NumPy's words on what are none tell users nothing."""
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{str(values)[:80]} are no numbers") from error
 
 
 def labelme_region(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
@@ -145,7 +153,7 @@ def labelme_region(shape: dict[str, Any], height: int, width: int) -> np.ndarray
     kind = shape.get("shape_type") or "polygon"
     if kind not in _POINTS:
         raise ValueError(f"no shape_type {kind!r}; there are {', '.join(_POINTS)}")
-    points = np.asarray(shape["points"], np.float64)
+    points = _array(shape["points"])
     least, most = _POINTS[kind]
     if points.ndim != 2 or points.shape[1] != 2 or not least <= len(points) <= most:
         raise ValueError(f"a {kind} with the points {shape['points']}")
@@ -190,12 +198,19 @@ def _disc(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float)
 
 def _pasted(text: str, corners: np.ndarray, height: int, width: int) -> np.ndarray:
     """A small PNG with its place: the corners' pixels both belong to it."""
-    (left, top), (right, bottom) = corners.astype(int)
-    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
-        part = np.array(image.convert("L")) > 0
+    (left, top), (right, bottom) = corners.astype(int).tolist()
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+            part = np.array(image.convert("L")) > 0
+    except (TypeError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("its mask is no image in base64") from error
     inside = np.zeros((height, width), bool)
     target = inside[top : bottom + 1, left : right + 1]
-    if target.shape != part.shape:
-        raise ValueError(f"a mask of {part.shape[1]}x{part.shape[0]} pixels between {corners}")
+    # Where a slice begins below 0, it counts from the other end.
+    if min(left, top) < 0 or target.shape != part.shape:
+        raise ValueError(
+            f"a mask of {part.shape[1]}x{part.shape[0]} pixels from {left}, {top} to {right}, "
+            f"{bottom} of a {width}x{height} image"
+        )
     target[part] = True
     return inside

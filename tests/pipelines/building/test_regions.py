@@ -58,6 +58,8 @@ def test_polygons_are_pycocotools_own():
         ([[0, 0, 1]], "a polygon is no list of x, y, x, y, …"),
         ([[0, 0, 1, 1, 9, 9]], "a polygon leaves the 2x2 image"),
         ([[0, 0, 1, 1, float("nan"), 1]], "a polygon leaves the 2x2 image"),
+        ([[0, 0, 1, 1, "a", 1]], r"^\[0, 0, 1, 1, 'a', 1\] are no numbers$"),
+        ({"size": [2, 2], "counts": [[1], [2, 1]]}, r"^\[\[1\], \[2, 1\]\] are no numbers$"),
     ],
 )
 def test_damaged_segmentations(segmentation, message):
@@ -94,8 +96,14 @@ def test_a_mask_lies_between_its_corners():
     text = base64.b64encode(buffer.getvalue()).decode()
     inside = labelme_region(shape("mask", (1, 2), (2, 3), mask=text), 5, 4)
     assert (inside == picture("....", "....", ".#..", ".##.", "....")).all()
-    with pytest.raises(ValueError, match="a mask of 2x2 pixels between"):
-        labelme_region(shape("mask", (1, 2), (3, 3), mask=text), 5, 4)
+    # Below 0 a slice counts from the other edge.
+    for corners in ((1, 2), (3, 3)), ((3, 2), (4, 3)), ((-2, 2), (-1, 3)), ((1, -3), (2, -2)):
+        (left, top), (right, bottom) = corners
+        with pytest.raises(ValueError) as caught:
+            labelme_region(shape("mask", *corners, mask=text), 5, 4)
+        assert str(caught.value) == (
+            f"a mask of 2x2 pixels from {left}, {top} to {right}, {bottom} of a 4x5 image"
+        )
 
 
 @pytest.mark.parametrize(
@@ -105,6 +113,9 @@ def test_a_mask_lies_between_its_corners():
         (shape("polygon", (1, 1), (2, 2)), "a polygon with the points"),
         (shape("circle", (1, 1), (2, 2), (3, 3)), "a circle with the points"),
         (shape("rectangle", (1, 1), (99, 2)), "a rectangle leaves the 6x5 image"),
+        (shape("line", (1, 1), (2,)), r"^\[\[1, 1\], \[2\]\] are no numbers$"),
+        (shape("mask", (1, 1), (2, 2), mask="?"), "^its mask is no image in base64$"),
+        (shape("mask", (1, 1), (2, 2), mask="AAAA"), "^its mask is no image in base64$"),
     ],
 )
 def test_damaged_shapes(drawn, message):
