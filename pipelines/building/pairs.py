@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
 from pipelines.building.folders import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -24,7 +25,8 @@ EXPECTED = (
     "images/train and labels/train, each mask beside its image, or annotation files of COCO or "
     "labelme"
 )
-_LOSSLESS = (".png", ".bmp", ".gif")  # of two files with one name, the labels
+# Of two files with one name, the labels have the ending that comes first.
+_AS_LABELS = (".png", ".gif", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -176,20 +178,56 @@ def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list
         twins: dict[Path, list[Path]] = {}
         for path in files:
             twins.setdefault(path.with_suffix(""), []).append(path)
-        # Of a.jpg and a.png, the one without loss holds the labels.
-        labels = {
-            path
-            for both in twins.values()
-            if len(both) == 2
-            for path in both
-            if path.suffix.lower() in _LOSSLESS
-        }
+        both = (sorted(each, key=_rank) for each in twins.values() if len(each) == 2)
+        labels = _labels_of([each for each in both if _rank(each[0]) < len(_AS_LABELS)])
     if files and not labels:
         names = [image_id(path, folder) for path in files]
         tail = suffix_of_masks(names, names)
         hint = called(tail) if tail else f"it holds {held(folder)}; expected {EXPECTED}"
         raise UserError.naming(f"{folder} has no masks beside its images: {hint}")
     return [path for path in files if path not in labels], sorted(labels)
+
+
+def _rank(path: Path) -> int:
+    ending = path.suffix.lower()
+    return _AS_LABELS.index(ending) if ending in _AS_LABELS else len(_AS_LABELS)
+
+
+def _labels_of(twins: list[list[Path]]) -> set[Path]:
+    """Of two files with one name, in the order of `_AS_LABELS`, those that hold labels.
+
+    Of a.jpg and a.png that is the one without loss. Where both are, the first two with these
+    endings that differ in their number of colours tell: labels have fewer.
+    """
+    chosen: dict[tuple[str, ...], int] = {}
+    for both in twins:
+        if _endings(both) not in chosen and _rank(both[1]) < len(_AS_LABELS):
+            counts = [_colours(path) for path in both]
+            if 0 < min(counts) < max(counts):
+                chosen[_endings(both)] = counts.index(min(counts))
+    return {both[chosen.get(_endings(both), 0)] for both in twins}
+
+
+def _endings(paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(path.suffix.lower() for path in paths)
+
+
+def _colours(path: Path) -> int:
+    """The number of an image's colours; 0 where it cannot be read."""
+    import numpy as np
+
+    from pipelines.building import image_label
+
+    try:
+        image = image_label.open_image(path, read_regular(path))
+        with image_label.naming_damage(path):
+            pixels = np.array(image)
+    except UserError:
+        return 0  # said when the file is used
+    if pixels.ndim == 3:
+        weights = np.array([1, 1 << 8, 1 << 16])[: pixels.shape[2]]
+        pixels = pixels[..., : len(weights)].astype(np.int64) @ weights
+    return len(np.unique(pixels))
 
 
 def _refuse_other_names(

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.base.errors import UserError, in_options
 from pipelines.building.folders import Pair
@@ -92,6 +94,36 @@ def test_side_by_side(tree):
         ]
     }
     assert find_layout(source).words == f"label files beside the images in {source.name}/"
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [("jpg", "tif"), ("JPG", "TIF"), ("webp", "gif"), ("bmp", "png"), ("tiff", "gif")],
+)
+def test_side_by_side_by_their_endings(tree, image, label):
+    source = tree(f"a.{image}", f"a.{label}")
+    assert found(source) == {"all": [("a", f"a.{image}", f"a.{label}")]}
+
+
+@pytest.mark.parametrize(("image", "label"), [("png", "tif"), ("tif", "png"), ("png", "bmp")])
+@pytest.mark.parametrize("kind", ["L", "RGB"])
+def test_side_by_side_by_their_colours(tmp_path, image, label, kind):
+    """Also where the first two tell nothing, and where one cannot be read."""
+    photograph = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert(kind)
+    for name in "abc":
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{name}.{image}")
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{name}.{label}")
+    (tmp_path / f"b.{label}").write_bytes(b"")
+    photograph.save(tmp_path / f"c.{image}")
+    assert found(tmp_path) == {
+        "all": [(name, f"{name}.{image}", f"{name}.{label}") for name in "abc"]
+    }
+
+
+def test_side_by_side_in_a_photographs_format_alone(tree):
+    source = tree("a.jpg", "a.webp")
+    with pytest.raises(UserError, match="has no masks beside its images: it holds 1 .jpg, 1 .webp"):
+        find_layout(source)
 
 
 def test_suffixes(tree):
