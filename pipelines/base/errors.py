@@ -23,13 +23,17 @@ class UserError(Exception):
     exit_status = 1
     template: str | None = None
 
+    def __init__(self, message: object = ""):
+        super().__init__(_read_out(str(message)))
+
     @classmethod
     def naming(cls, template: str) -> Self:
         """An error whose message names arguments of the function, in braces.
 
             UserError.naming("Beam is not installed: leave {beam_options} away")
 
-        reads "… leave beam_options away", and at a command "… leave --beam-options away".
+        reads "… leave beam_options away", and at a command "… leave --beam-options away". A value
+        that may hold braces, such as a path, stands in it as `literal` writes it.
         """
         error = cls(_NAMES.sub(r"\1", template))
         error.template = template
@@ -63,6 +67,17 @@ class ArgumentError(UsageError, ValueError):
 
 
 _NAMES = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
+# A brace of a value in a template: no name begins so, and no path holds a NUL.
+_BRACE = "{\0"
+
+
+def literal(value: object) -> str:
+    """A value as it stands in a template: what it has in braces is not taken for a name."""
+    return str(value).replace("{", _BRACE)
+
+
+def _read_out(text: str) -> str:
+    return text.replace(_BRACE, "{")
 
 
 def in_options(template: str, **flags: str) -> str:
@@ -72,8 +87,8 @@ def in_options(template: str, **flags: str) -> str:
         template: the message.
         flags: what the command calls an argument, where it is not the argument's name.
     """
-    return _NAMES.sub(
-        lambda match: f"--{flags.get(match[1], match[1]).replace('_', '-')}", template
+    return _read_out(
+        _NAMES.sub(lambda match: f"--{flags.get(match[1], match[1]).replace('_', '-')}", template)
     )
 
 

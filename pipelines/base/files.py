@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, literal
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
@@ -172,11 +172,15 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
     if path is None:
         return
     if path.resolve() in (file.resolve() for file in taken):
-        raise UsageError.naming(f"{option} {path} would be written over: name another file")
+        raise UsageError.naming(
+            f"{option} {literal(path)} would be written over: name another file"
+        )
     if path.is_dir():
-        raise UserError.naming(f"{option} {path} is a folder: name a file")
+        raise UserError.naming(f"{option} {literal(path)} is a folder: name a file")
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
-        raise UserError.naming(f"{option} {path}: there is no folder {path.parent}")
+        raise UserError.naming(
+            f"{option} {literal(path)}: there is no folder {literal(path.parent)}"
+        )
 
 
 @contextlib.contextmanager

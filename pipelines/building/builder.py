@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, literal
 from pipelines.base.labels import IGNORE, label_fault
 from pipelines.base.progress import note
 from pipelines.building import encoding, examples
@@ -146,9 +146,10 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         if not fault or not (self.INDEX_MASKS if pixels[0] else split.startswith("train")):
             return None
         binary = self.TAKES_BINARY and len(names) == 2 and not first
+        values = f"write {names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on"
         return (
-            f"{fault}; {'give {binary} if white is class 1, ' if binary else ''}write "
-            f"{names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on"
+            f"{literal(fault)}; {'give {binary} if white is class 1, ' if binary else ''}"
+            f"{literal(values)}"
         )
 
 

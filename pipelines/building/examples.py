@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, literal
 from pipelines.base.progress import note, progress
 
 # Examples in the making for each thread: enough to keep all busy, few enough for the memory.
@@ -77,14 +77,13 @@ def collect(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 def all_faults(faults: Iterable[UserError]) -> UserError:
     """One error that shows the first of several, and counts them."""
     faults = list(faults)
-    error = UserError.naming if any(fault.template for fault in faults) else UserError
     # Splits may share images.
-    texts = list(dict.fromkeys(fault.template or str(fault) for fault in faults))
+    texts = list(dict.fromkeys(fault.template or literal(fault) for fault in faults))
     if len(texts) == 1:
-        return error(texts[0])
+        return UserError.naming(texts[0])
     first = f"; the first {SHOWN}" if len(texts) > SHOWN else ""
     shown = [f"{len(texts):,} faults were found{first}:", *texts[:SHOWN]]
-    return error("\n  ".join(shown))
+    return UserError.naming("\n  ".join(shown))
 
 
 def _make(make_example, item):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, literal
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
@@ -83,15 +83,19 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     if not (classes.coloured or options.binary):
         check_palettes(masks)
         if path is None:
-            raise UserError.naming(f"there is no {folder / NAME}: {describe_masks(masks, folder)}")
+            text = literal(f"there is no {folder / NAME}")
+            raise UserError.naming(f"{text}: {describe_masks(masks, folder)}")
         if masks and shows_colours(masks[0]):
-            raise UserError.naming(f"{path} gives no colours: {describe_masks(masks, folder)}")
+            raise UserError.naming(
+                f"{literal(path)} gives no colours: {describe_masks(masks, folder)}"
+            )
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
     make_example = functools.partial(
         image_label.make_example,
         class_names=classes.names,
-        read=lambda path, data, _: reader.read(path, data),
+        # Its path is for messages alone.
+        read=lambda path, data, _: reader.read(Path(literal(path)), data),
         record=conversion.recorded_image,
     )
     splits = resolve_splits(folder, found.splits, lambda pair: pair.image_id, options)
@@ -142,8 +146,8 @@ def resolve_splits(
         return splitting.hold_out(found["train"], image_id, options) | others
     if asked:
         raise UserError.naming(
-            f"{folder} has a val split already: leave {{val_share}}, {{folds}} and {{group}} away, "
-            "or give a folder without it"
+            f"{literal(folder)} has a val split already: leave {{val_share}}, {{folds}} and "
+            "{group} away, or give a folder without it"
         )
     return found
 

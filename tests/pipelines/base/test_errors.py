@@ -13,6 +13,7 @@ from pipelines.base.errors import (
     UserError,
     as_options,
     in_options,
+    literal,
     run_command,
 )
 
@@ -51,6 +52,16 @@ def test_a_message_that_names_an_argument_in_its_middle(kind):
 def test_braces_of_a_message_without_names_stay():
     with pytest.raises(UserError, match=r"^there is no \{train\}$"), as_options():
         raise UserError("there is no {train}")
+
+
+def test_a_value_of_a_message_is_never_taken_for_a_name():
+    error = UserError.naming(f"{literal('/{void} x.png')} has no class: give {{void}}")
+    assert str(error) == "/{void} x.png has no class: give void"
+    assert in_options(error.template) == "/{void} x.png has no class: give --void"
+    with pytest.raises(UserError) as caught, as_options():
+        raise error
+    assert str(caught.value) == "/{void} x.png has no class: give --void"
+    assert str(ArgumentError("out", f"{literal('{void}')} exists")) == "out {void} exists"
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys):

@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from pipelines.base.errors import UserError, in_options
+from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.image_folder.sources import open_source
 from pipelines.datasets.shapes import scenes
@@ -369,6 +370,30 @@ def test_refused(copy, change, options, message):
     error = caught.value
     text = in_options(error.template) if error.template else str(error)
     assert text == message.format(copy)
+
+
+def test_a_name_in_braces_is_no_option(copy):
+    """Neither alone nor among other faults, with options or without."""
+    for kind, ending in ("images", "jpg"), ("labels", "png"):
+        (copy / kind / f"s0.{ending}").rename(copy / kind / f"{{void}} x.{ending}")
+    path, other = copy / "labels" / "{void} x.png", copy / "labels" / "s1.png"
+    Image.new("L", (SIDE, SIDE), 99).save(path)
+    other.unlink()
+    source = open_source(copy, FolderOptions())
+    item = next(
+        item
+        for items in source.splits.values()
+        for item in items
+        if not isinstance(item, UserError) and item.label == path
+    )
+    with pytest.raises(UserError) as caught:
+        source.make_example(item)
+    text = in_options(caught.value.template)
+    assert text.startswith(f"{path} has the label value 99, but the classes are 0 ")
+    assert text.endswith(": --map, --first-label and --void say what other values stand for")
+    lonely = UserError(f"{path} has no image")
+    both = in_options(all_faults([caught.value, lonely]).template)
+    assert both == f"2 faults were found:\n  {text}\n  {path} has no image"
 
 
 def test_options_of_masks_mean_nothing_for_annotations(copy):
