@@ -77,8 +77,8 @@ def search(
         parameters.check()
     views.check()
     require()
-    check_exists(model)
     check_gives_logits(model)
+    check_exists(model)
     check_target(json_file, "--json", *files_of(model))
     import tensorflow as tf
 

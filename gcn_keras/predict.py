@@ -59,8 +59,8 @@ def predict(
             f"--palette knows the colours of {', '.join(labels.CLASSES)}, got {palette!r}: leave "
             "it out to take those that the model carries"
         )
-    check_exists(model)
     inference.check_for(model)
+    check_exists(model)
     found_images = find_images(images, out)
     for path in video:
         check_video(path)

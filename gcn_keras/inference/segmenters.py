@@ -25,6 +25,7 @@ from gcn_keras.inference.onnx_model import OnnxSegmenter
 from gcn_keras.inference.serving_client import Client
 from gcn_keras.inference.serving_transports import parse_address
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
+from pipelines.base import extras
 from pipelines.base.errors import UserError
 from pipelines.base.progress import note
 
@@ -162,24 +163,31 @@ _FILES: dict[str, Callable[[Path], Segmenter]] = {
     ".tflite": TFLiteSegmenter,
     ".onnx": OnnxSegmenter,
 }
+# What opens files with these endings, and servers with this scheme: packages of extras.
+_PACKAGES = {".tflite": "ai_edge_litert", ".onnx": "onnxruntime", "grpc": "tensorflow_serving"}
 
 
 def check_exists(address: str | Path) -> None:
-    """Refuses what can be no model, before anything slow is imported.
+    """Refuses what can be no model, or cannot be opened here, before anything slow is imported.
 
     Raises:
-        UserError: nothing lies there, or something with another ending.
+        UserError: nothing lies there, or something with another ending; the package that opens
+            models of this form is missing.
         UsageError: the address of a server, but of another form.
     """
     path = Path(address)
+    kind = path.suffix
     if is_server(str(address)):
-        parse_address(str(address))
+        kind = parse_address(str(address)).scheme
     elif not str(address):  # which Path takes for the current folder
         raise UserError(f"there is no model at '': expected {FORMS}")
     elif os.path.isdir(path):
         newest_version(path)
+        return
     elif not os.path.isfile(path) or path.suffix not in _FILES:
         raise UserError(f"there is no model at {address}: expected {FORMS}")
+    if kind in _PACKAGES:
+        extras.check(f"{address} needs", _PACKAGES[kind])
 
 
 def files_of(address: str | Path) -> list[Path]:

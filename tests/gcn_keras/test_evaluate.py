@@ -1,6 +1,7 @@
 """The command `evaluate`: a model and a data set that belong together, and those that do not."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from gcn_keras.evaluate import evaluate
 from gcn_keras.evaluation.comparison import ComparisonOptions
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.segmenters import FORMS
+from gcn_keras.inference.segmenters import FORMS, check_exists
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import palette
@@ -158,3 +159,35 @@ def test_an_empty_name(monkeypatch, tmp_path, compared):
     with pytest.raises(UserError) as caught:
         evaluate(None if compared else "", "shapes", comparison=ComparisonOptions(compared))
     assert str(caught.value) == f"there is no model at '': expected {FORMS}"
+
+
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize(
+    "name, module, package, extra",
+    [
+        ("a.tflite", "ai_edge_litert", "ai-edge-litert", "tflite"),
+        ("a.onnx", "onnxruntime", "onnxruntime", "onnx"),
+        ("grpc://localhost:1/a", "tensorflow_serving", "tensorflow-serving-api", "serving"),
+    ],
+)
+def test_what_is_not_installed(monkeypatch, tmp_path, compared, name, module, package, extra):
+    """It is named before thousands of scenes are drawn."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(datasets, "load", lambda *given: pytest.fail("data were asked for"))
+    for file in ("a.tflite", "a.onnx", "b.keras"):
+        (tmp_path / file).touch()
+    comparison = ComparisonOptions(("b.keras", name) if compared else None)
+    with pytest.raises(UserError) as caught:
+        evaluate(None if compared else name, "shapes", comparison=comparison)
+    assert str(caught.value) == (
+        f'{name} needs {package}, which is not installed: pip install "gcn_keras[{extra}]"'
+    )
+
+
+def test_a_folder_that_is_called_like_a_file(monkeypatch, tmp_path):
+    """It holds a SavedModel, which needs nothing more."""
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    (tmp_path / "a.tflite").mkdir()
+    (tmp_path / "a.tflite" / "saved_model.pb").touch()
+    check_exists(tmp_path / "a.tflite")

@@ -72,6 +72,9 @@ MISSING = {
     "gcn_keras.predict grpc://localhost:1/shapes photos": (
         1, "grpc://localhost:1/shapes needs", "tensorflow-serving-api", "serving",
     ),
+    "gcn_keras.evaluate plain.tflite --dataset shapes": (
+        1, "plain.tflite needs", "ai-edge-litert", "tflite",
+    ),
     "gcn_keras.demo plain.keras --port 0 --examples photos": (
         1, "the page needs", "Gradio", "demo",
     ),

@@ -1,6 +1,8 @@
 """Views and a dense CRF as `evaluate` and `predict` take them; which forms of a model can."""
 
+import importlib
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from small_runs import prepare_halves, run
 
 import gcn_keras
-from gcn_keras import load_image
+from gcn_keras import crf, load_image
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference import dense_crf, options
 from gcn_keras.inference.options import PLAIN, InferenceOptions
@@ -198,3 +200,18 @@ class TestCommands:
         done = run("predict", tmp_path / "a.tflite", "a.png", "--flip")
         assert done.returncode == 1
         assert done.stderr == f"error: {NO_LOGITS.format(tmp_path / 'a.tflite')}\n"
+
+    def test_a_form_without_logits_that_is_not_installed(self, tmp_path, monkeypatch):
+        """Its package would help nobody."""
+        monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+        monkeypatch.setattr(crf, "require", lambda: None)
+        path = tmp_path / "a.tflite"
+        path.touch()
+        predict = importlib.import_module("gcn_keras.predict").predict
+        for command in (
+            lambda: predict(str(path), (tmp_path,), inference=InferenceOptions(flip=True)),
+            lambda: crf.search(str(path), "shapes"),
+        ):
+            with pytest.raises(UserError) as caught:
+                command()
+            assert str(caught.value) == NO_LOGITS.format(path)
