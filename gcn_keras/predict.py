@@ -14,7 +14,7 @@ from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.inference.video import check_video, require_opencv
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, run_command
-from pipelines.base.files import make_folder
+from pipelines.base.files import check_folder, make_folder
 
 
 def predict(
@@ -67,7 +67,7 @@ def predict(
     check_inputs_stay(found_images, video, out, frame_labels)
     if video:
         require_opencv()
-    make_folder(out)
+    check_folder(out)
 
     segmenter = open_segmenter(model)
     segment = segment_function(segmenter, inference, model)
@@ -77,6 +77,7 @@ def predict(
         check_same_names(model, legend.class_names, f"--palette {palette}", classes)
     carried = legend.palette if legend else labels.voc_colour_map()
     colours = labels.palette(labels.IGNORE, palette) if palette else carried
+    make_folder(out)  # only now: a refused command leaves nothing behind
     failed_images, failed_videos = 0, 0
     if found_images:
         failed_images = predict_files(segment, found_images, out, colours, opacity)

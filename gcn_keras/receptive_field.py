@@ -17,7 +17,7 @@ from gcn_keras.inference.keras_model import load_model
 from gcn_keras.inference.legend import Legend, legend_of_keras
 from gcn_keras.inference.segmenters import files_of
 from pipelines.base.errors import UsageError, UserError, run_command
-from pipelines.base.files import check_target, make_folder, write_json
+from pipelines.base.files import check_folder, check_target, make_folder, write_json
 
 
 def receptive_field(
@@ -72,6 +72,7 @@ def receptive_field(
     paths = [path for path, _, _ in points]
     taken = (*files_of(model), *paths, *drawings(paths, out))
     check_target(json_file, "--json", *taken, made=out)
+    check_folder(out)
     network = load_model(model)
     num_classes = network.output.shape[-1]
     legend = legend_of_keras(model, num_classes)

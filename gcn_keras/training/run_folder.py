@@ -78,10 +78,12 @@ class RunFolder:
             raise UserError(f"another process trains in {self.path}: wait for it, or stop it")
 
     def release(self) -> None:
-        """Lets other processes train here again."""
+        """Lets other processes train here again; what holds nothing, as a refused run, goes."""
         if self.lock:
             self.lock.close()
             self.lock = None
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model and its legend; plain Keras loads it, as no training goes with it."""

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -140,6 +141,51 @@ def test_a_path_that_is_no_model(tmp_path):
     done = predict(REPOSITORY / "LICENSE", "a.jpg")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: there is no model at {REPOSITORY}/LICENSE: expected a ")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("damaged.keras", "{} cannot be loaded as a Keras model: "),
+        ("a.tflite", "{} needs ai-edge-litert, which is not installed: "),
+        ("a.onnx", "{} needs onnxruntime, which is not installed: "),
+        ("grpc://localhost:1/a", "{} needs tensorflow-serving-api, which is not installed: "),
+    ],
+)
+def test_a_refused_model_leaves_no_folder(tmp_path, monkeypatch, name, error):
+    for module in ("ai_edge_litert", "onnxruntime", "tensorflow_serving"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.chdir(tmp_path)
+    if "://" not in name:
+        Path(name).write_bytes(b"no model")
+    image = save(tmp_path / "photo.png", 5, 90)
+    with pytest.raises(UserError) as caught:
+        importlib.import_module("gcn_keras.predict").predict(name, (image,))
+    assert str(caught.value).startswith(error.format(name))
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_a_palette_of_other_classes_leaves_no_folder(tmp_path, monkeypatch):
+    command = importlib.import_module("gcn_keras.predict")
+    legend = Legend(("ground", "sky"), palette(2))
+    stand_in = SimpleNamespace(segment=bright, legend=legend)
+    monkeypatch.setattr(command, "open_segmenter", lambda address: stand_in)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.keras").touch()
+    image = save(tmp_path / "photo.png", 5, 90)
+    with pytest.raises(UserError, match="and --palette camvid has others: sky, building"):
+        command.predict("model.keras", (image,), palette="camvid")
+    assert not (tmp_path / "predictions").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_the_model_is_opened(tmp_path, monkeypatch):
+    command = importlib.import_module("gcn_keras.predict")
+    monkeypatch.setattr(command, "open_segmenter", lambda address: pytest.fail("opened"))
+    (tmp_path / "model.keras").touch()
+    image = save(tmp_path / "photo.png", 5, 90)
+    with pytest.raises(UserError) as caught:
+        command.predict(str(tmp_path / "model.keras"), (image,), out=image / "out")
+    assert str(caught.value) == f"cannot write to {image}/out: {image}: Not a directory"
 
 
 def test_twice_into_a_folder_inside_the_images_own(tmp_path, monkeypatch, capsys):
