@@ -69,14 +69,27 @@ def _crop(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
     stride = BACKBONES[recipe.backbone].p5_stride
     shorter = int(np.median(sizes.min(axis=1)))
     side = max(stride, min(LARGEST_CROP, shorter) // stride * stride)
-    height, width = np.median(sizes, axis=0).astype(int)
-    line = f"crop {side}×{side}: images of split {recipe.train_split!r} are {height}×{width} pixels"
-    if (share := side * side / (height * width)) < SMALL_SHARE:
+    images = f"images of split {recipe.train_split!r}"
+    if dataset.splits[recipe.train_split] > MOST_IMAGES:
+        images = f"the first {MOST_IMAGES} {images}"
+    line = f"crop {side}×{side}: {images} {_extent(sizes, shorter)}"
+    if (share := side * side / np.median(sizes.prod(axis=1))) < SMALL_SHARE:
         line += (
-            f", and a crop shows {100 * share:.1g} % of it: where objects are larger than that, "
-            "prepare smaller images"
+            f", and a crop shows {100 * share:.1g} % of the median image: where objects are larger "
+            "than that, prepare smaller images"
         )
     return {"crop": (side, side)}, line
+
+
+def _extent(sizes: np.ndarray, shorter: int) -> str:
+    """What can be said of all images; of several sizes also what the crop is chosen from, the
+    median of the shorter sides, a square that fits into half of the images."""
+    by_area = sorted(sizes.tolist(), key=lambda size: (math.prod(size), size))
+    smallest, largest = (f"{height}×{width}" for height, width in (by_area[0], by_area[-1]))
+    if smallest == largest:
+        return f"are {smallest} pixels"
+    share = "all" if sizes.min() >= shorter else "half"
+    return f"measure {smallest} to {largest} pixels, {share} of them at least {shorter}×{shorter}"
 
 
 def _kernel_size(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:

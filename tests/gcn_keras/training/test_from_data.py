@@ -43,7 +43,8 @@ def test_photographs(resolve):
         freeze_batch_norm=True,
     )
     assert lines == [
-        "crop 480×480: images of split 'train' are 480×640 pixels",
+        "crop 480×480: images of split 'train' measure 480×640 to 640×480 pixels, all of them at "
+        "least 480×480",
         "kernel size 15: P5 is 15 pixels wide",
         "batch 4: 0.92 million pixels a step",
         "epochs 20, of 100 steps: 8,000 crops, 80 of each of the 100 images in split 'train'",
@@ -67,9 +68,45 @@ def test_large_photographs(resolve):
     recipe, lines = resolve([(3024, 4032)], 1000)
     assert (recipe.crop, recipe.batch) == ((512, 512), 4)
     assert lines[0] == (
-        "crop 512×512: images of split 'train' are 3024×4032 pixels, and a crop shows 2 % of it: "
-        "where objects are larger than that, prepare smaller images"
+        "crop 512×512: the first 200 images of split 'train' are 3024×4032 pixels, and a crop "
+        "shows 2 % of the median image: where objects are larger than that, prepare smaller images"
     )
+
+
+@pytest.mark.parametrize(
+    "sizes, crop, wanted",
+    [
+        # The medians of heights and widths, 167 and 164, are those of no image.
+        (
+            [(201, 151), (133, 177)] * 6,
+            128,
+            "measure 133×177 to 201×151 pixels, half of them at least 142×142",
+        ),
+        (
+            [(201, 151), (133, 177), (201, 151)],
+            128,
+            "measure 133×177 to 201×151 pixels, half of them at least 151×151",
+        ),
+        # By their areas: 600,000, 1,000,000 and 2,000,000.
+        (
+            [(2000, 1000), (2000, 300), (1000, 1000)],
+            512,
+            "measure 2000×300 to 2000×1000 pixels, half of them at least 1000×1000",
+        ),
+        # 512² = 262,144 of 3,000,000 are 8.7 %.
+        (
+            [(1500, 2000), (2000, 1500)],
+            512,
+            "measure 1500×2000 to 2000×1500 pixels, all of them at least 1500×1500, and a crop "
+            "shows 9 % of the median image: where objects are larger than that, prepare smaller "
+            "images",
+        ),
+    ],
+)
+def test_several_sizes(resolve, sizes, crop, wanted):
+    recipe, lines = resolve(sizes, len(sizes))
+    assert recipe.crop == (crop, crop)
+    assert lines[0] == f"crop {crop}×{crop}: images of split 'train' {wanted}"
 
 
 def test_a_few_tiny_images(resolve):
