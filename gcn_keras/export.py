@@ -15,10 +15,11 @@ from gcn_keras.deployment.deployable import (
     check_precision,
 )
 from gcn_keras.deployment.forms import Format, export_model, path_of
+from gcn_keras.inference.keras_model import check_keras_file
 from gcn_keras.inference.segmenters import files_of
 from pipelines import datasets
 from pipelines.base import extras
-from pipelines.base.errors import UsageError, UserError, as_options, run_command
+from pipelines.base.errors import UsageError, as_options, run_command
 from pipelines.base.files import check_folder, check_target, write_json
 
 
@@ -68,8 +69,7 @@ def export(
         if "savedmodel" in formats:
             check_most_pixels(most_pixels, size or WARM_UP_SIZE)
         check_precision(precision, formats)
-    if not model.is_file() or model.suffix != ".keras":
-        raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
+    check_keras_file(model)
     check_folder(out)
     written = [path_of(kind, out) for kind in formats if kind != "savedmodel"]
     written += [path.with_suffix(".json") for path in written]

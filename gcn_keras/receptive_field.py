@@ -13,10 +13,10 @@ from gcn_keras.experiments.receptive_fields.score import check_point, class_inde
 from gcn_keras.experiments.receptive_fields.squares import table
 from gcn_keras.experiments.receptive_fields.valid import check_noise, patch_and_stride
 from gcn_keras.inference.images import find_images, load_image
-from gcn_keras.inference.keras_model import load_model
+from gcn_keras.inference.keras_model import check_keras_file, load_model
 from gcn_keras.inference.legend import Legend, legend_of_keras
 from gcn_keras.inference.segmenters import files_of
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import check_folder, check_target, make_folder, write_json
 
 
@@ -60,8 +60,7 @@ def receptive_field(
     check_noise(draws, seed, batch)
     if not images:
         raise UsageError("name at least one image or folder of images")
-    if not model.is_file() or model.suffix != ".keras":
-        raise UserError(f"there is no model at {model}: expected a .keras file, as `fit` writes")
+    check_keras_file(model)
     points = _points(find_images(images, out), [_parse_point(text) for text in at])
     for path, image, point in points:
         height, width, _ = image.shape

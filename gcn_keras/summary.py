@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from gcn_keras.inference.keras_model import check_keras_file, load_any_model
 from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import files_of
 from gcn_keras.models import backbones
@@ -50,7 +51,6 @@ def summary(
     with as_options():
         _check(model, given, size)
     check_target(json_file, "--json", *(files_of(model) if model else ()))
-    from gcn_keras.inference.keras_model import load_any_model
     from gcn_keras.models import costs
     from gcn_keras.models.gcn import gcn
 
@@ -78,8 +78,7 @@ def summary(
 def _check(model, given, size) -> None:
     """Refuses invalid options; imports nothing heavy."""
     if model is not None:
-        if not model.is_file() or model.suffix != ".keras":
-            raise UserError(f"there is no model at {model}: expected a .keras file")
+        check_keras_file(model)
         for name in given:
             raise ArgumentError(
                 name, f"describes a network to build, but {model} is one: give one of both"

@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     import keras
 
 
+def check_keras_file(path: Path) -> None:
+    """Refuses what is no `.keras` file, before anything slow is imported.
+
+    Raises:
+        UserError: nothing lies there, or a model in another form.
+    """
+    if not path.exists():
+        raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
+    if not path.is_file() or path.suffix != ".keras":
+        raise UserError(f"this takes a .keras file, as `fit` writes, not {path}")
+
+
 def load_any_model(path: str | Path) -> keras.Model:
     """Loads a `.keras` file of any functional or sequential model, in safe mode.
 
@@ -33,8 +45,7 @@ def load_any_model(path: str | Path) -> keras.Model:
     import keras
 
     path = Path(path)
-    if not path.is_file() or path.suffix != ".keras":
-        raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
+    check_keras_file(path)
     try:
         check_archive(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)

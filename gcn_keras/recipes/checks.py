@@ -103,8 +103,15 @@ def _check_weights(recipe: Recipe) -> None:
             f"must name the model that recipe {recipe.name} goes on from, such as "
             "runs/camvid/best.keras; None trains from scratch",
         )
-    if weights != "imagenet" and not Path(weights).is_file():
-        raise ArgumentError("weights", f"{weights}: there is no such file")
+    if weights != "imagenet":
+        if not Path(weights).exists():
+            raise ArgumentError("weights", f"{weights}: there is no such file")
+        if not Path(weights).is_file() or not weights.endswith((".keras", ".h5")):
+            raise ArgumentError(
+                "weights",
+                "takes imagenet, Keras' file of them (.h5) or a .keras file, as fit writes, not "
+                f"{weights}",
+            )
     if not weights.endswith(".keras") and not BACKBONES[recipe.backbone].has_imagenet_weights:
         raise ArgumentError(
             "weights",

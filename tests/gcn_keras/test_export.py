@@ -136,7 +136,8 @@ class TestRefuses:
         "name, message",
         [
             ("none.keras", "there is no model at {}: expected a .keras file, as `fit` writes"),
-            ("labels.txt", "there is no model at {}: expected a .keras file, as `fit` writes"),
+            ("labels.txt", "this takes a .keras file, as `fit` writes, not {}"),
+            (".", "this takes a .keras file, as `fit` writes, not {}"),
             ("damaged.keras", "{} cannot be loaded as a Keras model: "),
         ],
     )

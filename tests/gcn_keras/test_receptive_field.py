@@ -25,6 +25,7 @@ def folder(tmp_path) -> Path:
     save_png(IMAGE, tmp_path / "photo.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "model.keras").write_bytes(b"not looked into")
+    (tmp_path / "out").mkdir()
     return tmp_path
 
 
@@ -36,6 +37,11 @@ def folder(tmp_path) -> Path:
             ["none.keras", "photo.png"],
             1,
             "there is no model at {}/none.keras: expected a .keras file, as `fit` writes",
+        ),
+        (
+            ["out", "photo.png"],
+            1,
+            "this takes a .keras file, as `fit` writes, not {}/out",
         ),
         (["model.keras", "none.png"], 2, "{}/none.png does not exist."),
         (

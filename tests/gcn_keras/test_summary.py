@@ -125,13 +125,21 @@ def test_a_model_and_a_description_of_one(tmp_path):
 def test_no_model(tmp_path):
     with pytest.raises(UserError) as caught:
         summary(tmp_path / "none.keras")
-    assert (
-        str(caught.value) == f"there is no model at {tmp_path}/none.keras: expected a .keras file"
+    assert str(caught.value) == (
+        f"there is no model at {tmp_path}/none.keras: expected a .keras file, as `fit` writes"
     )
     with pytest.raises(UserError) as caught:
         summary(json_file=tmp_path / "none" / "costs.json")
     path = tmp_path / "none"
     assert str(caught.value) == f"--json {path}/costs.json: there is no folder {path}"
+
+
+def test_a_model_in_another_form(tmp_path):
+    (tmp_path / "model.tflite").touch()
+    for path in (tmp_path / "model.tflite", tmp_path):
+        with pytest.raises(UserError) as caught:
+            summary(path)
+        assert str(caught.value) == f"this takes a .keras file, as `fit` writes, not {path}"
 
 
 @pytest.mark.parametrize("name", ["model.keras", "labels.json"])

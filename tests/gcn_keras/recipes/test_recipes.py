@@ -16,6 +16,8 @@ from gcn_keras.recipes.checks import check
 from gcn_keras.recipes.command_line import command, parse, resume_options
 from pipelines.base.errors import ArgumentError, UsageError
 
+WEIGHTS = r"--weights takes imagenet, Keras' file of them \(.h5\) or a .keras file, as fit writes"
+
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_sound(name, tmp_path):
@@ -325,6 +327,8 @@ def test_recipes_are_frozen():
         ("--weight-decay nan", "--weight-decay must be a number of at least 0, got nan$"),
         ("--warmup-steps -1", "--warmup-steps must be a number of at least 0, got -1$"),
         ("--weights no.h5", "--weights no.h5: there is no such file$"),
+        (f"--weights {__file__}", rf"{WEIGHTS}, not {__file__}$"),
+        ("--weights /", f"{WEIGHTS}, not /$"),
         (
             "--weights imagenet",
             "--weights imagenet: Keras publishes ImageNet weights of resnet50, resnet101, .*"
