@@ -161,10 +161,7 @@ def fit_budget(
         mean_iou = _with_file(content, evaluate)
         loss = 100 * (reference - mean_iou)
         tries.append((loss, tuple(kept)))
-        say(
-            f"int8 {_in_float(kept)}: mean IoU {100 * mean_iou:.1f} %, "
-            f"{loss:.2f} points lost of {budget:g} allowed"
-        )
+        say(f"int8 {_in_float(kept)}: mean IoU {100 * mean_iou:.1f} %, {_change(loss, budget)}")
         if loss <= budget:
             return Fitted(content, tuple(layers), mean_iou)
         if not ranking:
@@ -188,6 +185,13 @@ def _check_size(size, loss: float, budget: float) -> None:
             f"{size[0]}x{size[1]} loses {loss:.2f} already, as smaller images are padded to it; "
             "give {size} of the images, or of the crops that the model was trained on"
         )
+
+
+def _change(loss: float, budget: float) -> str:
+    """Of mean IoU, which integers may raise by chance."""
+    if round(loss, 2) < 0:
+        return f"{-loss:.2f} points gained"
+    return f"{abs(loss):.2f} points lost of {budget:g} allowed"
 
 
 def _in_float(blocks) -> str:

@@ -110,6 +110,14 @@ class TestFitBudget:
         operations = tflite_file.operations(tflite_file.read(result.content))
         assert "DEQUANTIZE" not in {name for name, _, _ in operations}
 
+    @pytest.mark.parametrize(
+        "reference, change",
+        [(0.9649, "3.51 points gained"), (0.99996, "0.00 points lost of 0 allowed")],
+    )
+    def test_what_is_better_in_integers(self, reference, change):
+        _, lines = fit(pointwise(("stem", SCALE), ("head", np.eye(3))), 0, reference)
+        assert lines == [f"int8 with no layer in float: mean IoU 100.0 %, {change}"]
+
     def test_the_one_sensitive_layer_stays_in_float(self, tmp_path):
         model = pointwise(("stem", SCALE), ("middle", np.eye(3)), ("wide", WIDE))
         assert mean_iou(lambda images: segment(model, images)) == 1
