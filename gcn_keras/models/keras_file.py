@@ -6,6 +6,8 @@ from pathlib import Path
 
 import keras
 
+from pipelines.base.files import replacing
+
 # Arguments that Keras 3.5 does not know, at the values at which they change nothing.
 _LATER = {
     "ragged": False,
@@ -20,8 +22,11 @@ _LATER = {
 _MIXED = ("mixed_bfloat16", "mixed_float16")
 
 
-def save_keras(model: keras.Model, path: str | Path) -> None:
+def save_model(model: keras.Model, path: str | Path) -> None:
     """Writes a model without its training configuration, for Keras 3.5 and later.
+
+        gcn_keras.save_model(model, "mine.keras")
+        model = keras.models.load_model("mine.keras")  # without this package, too
 
     A later Keras writes arguments into the file that an earlier one refuses, even where they are at
     their defaults. These are left out. So is the mixed precision that a model was trained in: what
@@ -29,17 +34,24 @@ def save_keras(model: keras.Model, path: str | Path) -> None:
     emulate it, many times slower.
 
     Args:
-        model: a functional model.
-        path: the file, which must end in .keras; it is replaced.
+        model: a functional model, which stays as it is.
+        path: the file, which must end in .keras; it is replaced in one step.
+
+    Raises:
+        ValueError: another ending.
+        UserError: the file cannot be written.
     """
-    keras.Model(model.input, model.output, name=model.name).save(path)
-    with zipfile.ZipFile(path) as archive:
-        content = {entry: archive.read(entry) for entry in archive.infolist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for entry, data in content.items():
-            if entry.filename == "config.json":
-                data = json.dumps(_portable(json.loads(data))).encode()
-            archive.writestr(entry, data)
+    if Path(path).suffix != ".keras":
+        raise ValueError(f"path must end in .keras, received {str(path)!r}")
+    with replacing(path) as temporary:
+        keras.Model(model.input, model.output, name=model.name).save(temporary)
+        with zipfile.ZipFile(temporary) as archive:
+            content = {entry: archive.read(entry) for entry in archive.infolist()}
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for entry, data in content.items():
+                if entry.filename == "config.json":
+                    data = json.dumps(_portable(json.loads(data))).encode()
+                archive.writestr(entry, data)
 
 
 def _portable(config):

@@ -87,10 +87,10 @@ class RunFolder:
 
     def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model and its legend; plain Keras loads it, as no training goes with it."""
-        from gcn_keras.models.keras_file import save_keras
+        from gcn_keras.models.keras_file import save_model
 
         with replacing(path) as temporary:
-            save_keras(model, temporary)
+            save_model(model, temporary)
             if self.legend.is_file():
                 Legend.read(self.legend).write_into(temporary)
 

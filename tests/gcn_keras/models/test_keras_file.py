@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from places import REPOSITORY
 
-from gcn_keras.models.gcn import gcn
-from gcn_keras.models.keras_file import save_keras
+from gcn_keras import gcn, save_model
+from pipelines.base.errors import UserError
 
 # What the classes of a saved model took in Keras 3.5.0, from its signatures. Files of
 # six backbones were loaded with it when this was written, and gave the same logits.
@@ -93,7 +93,7 @@ def test_only_arguments_of_keras_3_5(tmp_path, backbone):
     model = gcn(num_classes=3, backbone=backbone, kernel_size=3)
     model.save(tmp_path / "as_keras_writes.keras")
     assert ("GlorotUniform", "input_axes") in unknown_arguments(tmp_path / "as_keras_writes.keras")
-    save_keras(model, tmp_path / "ours.keras")
+    save_model(model, tmp_path / "ours.keras")
     assert unknown_arguments(tmp_path / "ours.keras") == set()
     again = keras.models.load_model(tmp_path / "ours.keras")  # in safe mode
     assert json.loads(again.to_json()) == json.loads(model.to_json())
@@ -108,7 +108,7 @@ def test_what_was_trained_in_mixed_precision_computes_in_float32(tmp_path, polic
         mixed = gcn(num_classes=3, backbone="resnet14_tiny", kernel_size=3)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    save_keras(mixed, tmp_path / "a.keras")
+    save_model(mixed, tmp_path / "a.keras")
     again = keras.models.load_model(tmp_path / "a.keras")
     assert {layer.compute_dtype for layer in mixed.layers} == {policy[6:], "float32"}
     assert {layer.dtype_policy.name for layer in again.layers} == {"float32"}
@@ -122,14 +122,14 @@ def test_what_was_trained_on_several_devices_loads_everywhere(tmp_path):
     """JAX has no batch norm of several devices; and the model at hand stays what it is."""
     inputs = keras.Input((2, 2, 3))
     layer = keras.layers.BatchNormalization(synchronized=True)
-    save_keras(keras.Model(inputs, layer(inputs)), tmp_path / "a.keras")
+    save_model(keras.Model(inputs, layer(inputs)), tmp_path / "a.keras")
     again = keras.models.load_model(tmp_path / "a.keras").layers[-1]
     assert (layer.synchronized, again.synchronized) == (True, False)
 
 
 def test_another_number_type_stays(tmp_path):
     inputs = keras.Input((2,))
-    save_keras(
+    save_model(
         keras.Model(inputs, keras.layers.Dense(1, dtype="float16")(inputs)), tmp_path / "a.keras"
     )
     assert keras.models.load_model(tmp_path / "a.keras").layers[1].dtype_policy.name == "float16"
@@ -138,13 +138,36 @@ def test_another_number_type_stays(tmp_path):
 def test_a_value_that_matters_stays(tmp_path):
     inputs = keras.Input((2,))
     layer = keras.layers.BatchNormalization(renorm=True, renorm_momentum=0.5)
-    save_keras(keras.Model(inputs, layer(inputs)), tmp_path / "a.keras")
+    save_model(keras.Model(inputs, layer(inputs)), tmp_path / "a.keras")
     arguments = ("renorm", "renorm_clipping", "renorm_momentum")
     assert unknown_arguments(tmp_path / "a.keras") == {
         ("BatchNormalization", name) for name in arguments
     }
     again = keras.models.load_model(tmp_path / "a.keras").layers[1]
     assert (again.renorm, again.renorm_momentum) == (True, 0.5)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a", "a.keras.zip"])
+def test_another_ending(tmp_path, name):
+    with pytest.raises(ValueError) as caught:
+        save_model(None, tmp_path / name)
+    assert str(caught.value) == f"path must end in .keras, received '{tmp_path / name}'"
+
+
+def test_a_file_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    (tmp_path / "a.keras").write_bytes(b"former")
+
+    def fail(self, *given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(UserError) as caught:
+        save_model(model, tmp_path / "a.keras")
+    assert str(caught.value) == f"{tmp_path}/a.keras cannot be written: No space left on device."
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+    assert (tmp_path / "a.keras").read_bytes() == b"former"
 
 
 def test_the_model_in_the_box():
