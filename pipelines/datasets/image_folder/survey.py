@@ -111,7 +111,8 @@ def _pixels(path: Path) -> tuple[np.ndarray, bool]:
     of_jpeg = image_label.is_jpeg(image)
     with image_label.naming_damage(path):
         if not of_jpeg and (image.mode in ("L", "LA", "P", "1") or image.mode.startswith("I")):
-            image = image.getchannel(0) if image.mode == "LA" else image
+            if image.mode in ("1", "LA"):  # white of one bit is read as that of eight
+                image = image.convert("L")
             return np.array(image).astype(np.int64), False
         pixels = np.array(image.convert("RGB"))
     has_colours = of_jpeg or (pixels != pixels[..., :1]).any()
@@ -145,11 +146,11 @@ def _of_values(values: Counter[int]) -> str:
     found = sorted(values)
     shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
     text = f"the value{'s' if len(found) > 1 else ''} {shown}"
-    if set(found) == {0, WHITE_OF_16_BITS}:
+    if set(found) in ({0, IGNORE}, {0, WHITE_OF_16_BITS}):
         return f"{text}: give {{binary}}"
     if not 0 <= found[0] <= found[-1] <= IGNORE:
         return f"{text}, and those of masks are in 0…{IGNORE}: give their classes such values"
-    if set(found) in ({0, 1}, {0, IGNORE}):
+    if found == [0, 1]:
         return f"{text}: give {{binary}}, or name the classes in classes.txt"
     if len(found) == 2:
         return (

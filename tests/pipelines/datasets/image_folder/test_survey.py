@@ -17,7 +17,7 @@ TWO = "name the two classes in classes.txt, and give"
     ("pixels", "text"),
     [
         ([[0, 1]], f"the values 0, 1: give --binary, or {NAMES}"),
-        ([[0, 255]], f"the values 0, 255: give --binary, or {NAMES}"),
+        ([[0, 255]], "the values 0, 255: give --binary"),
         ([[4, 9]], f"the values 4, 9: {TWO} --map 4=0 9=1"),
         ([[0, 1, 2]], f"the values 0, 1, 2: {NAMES}, one a line, label 0 first"),
         (
@@ -44,6 +44,12 @@ def test_what_masks_hold(tmp_path, pixels, text):
         Image.fromarray(np.array(pixels, np.uint8)).save(path)
     assert in_options(describe_masks(paths, tmp_path)) == f"labels/ holds 2 masks with {text}"
     assert shows_colours(paths[0]) is ("colours" in text)
+
+
+def test_masks_of_one_bit_are_told_as_they_are_read(tmp_path):
+    Image.fromarray(np.array([[False, True]])).save(tmp_path / "a.png")
+    said = in_options(describe_masks([tmp_path / "a.png"], tmp_path))
+    assert said.endswith("holds 1 masks with the values 0, 255: give --binary")
 
 
 @pytest.mark.parametrize(
