@@ -27,7 +27,7 @@ from pipelines.datasets.image_folder.classes import (
 )
 from pipelines.datasets.image_folder.masks import MaskReader
 from pipelines.datasets.image_folder.options import FolderOptions
-from pipelines.datasets.image_folder.survey import check_palettes, describe_masks, shows_colours
+from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, shows_colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +80,12 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     items = [item for items in found.splits.values() for item in items]
     masks = [item.label for item in items if isinstance(item, folders.Pair) and item.label]
     classes = read_classes(path) if path else plain(("background", "foreground"))
+    faults: dict[Path, str] = {}
     if not (classes.coloured or options.binary):
-        check_palettes(masks)
+        faults = palette_faults(masks)
         if path is None:
+            if faults:
+                raise UserError(next(iter(faults.values())))
             text = literal(f"there is no {folder / NAME}")
             raise UserError.naming(f"{text}: {describe_masks(masks, folder)}")
         if masks and shows_colours(masks[0]):
@@ -91,11 +94,16 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
             )
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
+
+    def read(path, data, _):
+        if path in faults:
+            raise UserError(faults[path])
+        return reader.read(Path(literal(path)), data)  # its path is for messages alone
+
     make_example = functools.partial(
         image_label.make_example,
         class_names=classes.names,
-        # Its path is for messages alone.
-        read=lambda path, data, _: reader.read(Path(literal(path)), data),
+        read=read,
         record=conversion.recorded_image,
     )
     splits = resolve_splits(folder, found.splits, lambda pair: pair.image_id, options)

@@ -64,29 +64,32 @@ def shows_colours(mask: Path) -> bool:
         return False  # said when the mask is read
 
 
-def check_palettes(masks: Sequence[Path]) -> None:
-    """Refuses palettes that give an index two colours in masks that use it.
+def palette_faults(masks: Sequence[Path]) -> dict[Path, str]:
+    """What is wrong with masks that show an index in another colour than one before them.
 
     Such indices are no classes: each file was reduced to colours of its own.
-
-    Raises:
-        UserError: naming the first two masks that differ.
     """
     first: dict[int, tuple[str, Path]] = {}
-    used = futures(_colours_of_indices, masks)
-    for path, colours in zip(masks, used, strict=True):
-        for index, colour in colours.result().items():
-            former, other = first.setdefault(index, (colour, path))
+    faults = {}
+    for path, found in zip(masks, futures(_colours_of_indices, masks), strict=True):
+        colours = found.result()
+        for index, colour in colours.items():
+            former, other = first.get(index, (colour, path))
             if former != colour:
-                raise UserError(
+                faults[path] = (
                     f"{other} and {path} show index {index} in different colours, {former} and "
                     f"{colour}: give the classes their colours in classes.txt, or save the masks "
                     "in gray if their indices are the classes"
                 )
+                break
+        else:
+            first = {index: (colour, path) for index, colour in colours.items()} | first
+    return faults
 
 
 def _colours_of_indices(path: Path) -> dict[int, str]:
-    """The colour of each index that a mask uses; none where its palette tells nothing."""
+    """The colour of each index that a mask uses; none where its palette tells nothing, nor of void,
+    which is 255 in any colour."""
     try:
         image = image_label.open_image(path, read_regular(path))
         if image.mode != "P":
@@ -101,7 +104,8 @@ def _colours_of_indices(path: Path) -> dict[int, str]:
         (palette == palette[0]).all() or (palette == np.arange(len(palette))[:, None]).all()
     ):
         return {}
-    return {int(index): f"#{palette[index].tobytes().hex()}" for index in used[used < len(palette)]}
+    used = used[used < min(len(palette), IGNORE)]
+    return {int(index): f"#{palette[index].tobytes().hex()}" for index in used}
 
 
 def _pixels(path: Path) -> tuple[np.ndarray, bool]:

@@ -208,7 +208,7 @@ def test_annotations_that_are_missing_or_cut_short(coco):
     "segmentation, message",
     [
         ([[0, 0, 5, 0, 5]], "a polygon is no list of x, y, x, y, …"),
-        ([[0, 0, 5, 0, 5, "y"]], "could not convert string"),
+        ([[0, 0, 5, 0, 5, "y"]], "([0, 0, 5, 0, 5, 'y'] are no numbers)"),
         ([[0, 0, 1e9, 0, 5, 5]], "a polygon leaves the 10x8 image"),
         ([[0, 0, float("nan"), 0, 5, 5]], "a polygon leaves the 10x8 image"),
         (None, "not iterable"),

@@ -94,7 +94,7 @@ def test_palettes_of_each_file_its_own(copy, expected, has_names):
     if not has_names:
         (copy / "classes.txt").unlink()
     with pytest.raises(UserError, match=r"/s0.png and .*/s1.png show index 0 in different colours"):
-        open_source(copy, FolderOptions())
+        records(copy)
     (copy / "classes.txt").write_text("\n".join(lines))
     assert records(copy, void=("224,224,192",)) == expected
 

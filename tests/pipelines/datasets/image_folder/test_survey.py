@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.base.errors import UserError, in_options
-from pipelines.datasets.image_folder.survey import check_palettes, describe_masks, shows_colours
+from pipelines.base.errors import in_options
+from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, shows_colours
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 RAMP = [(index,) * 3 for index in range(256)]
@@ -125,23 +125,29 @@ def palette_masks(folder, ending, *masks):
         ),
         ([([0, 1], [RED, GREEN]), ([0, 1], RAMP)], None),
         ([([0, 1], [RED, GREEN]), ([0, 1], [BLACK] * 256)], None),
+        ([([0, 255], [RED] * 255 + [GREEN]), ([0, 255], [RED] * 255 + [BLUE])], None),  # void
     ],
 )
 def test_palettes_that_differ(tmp_path, ending, masks, message):
     paths = palette_masks(tmp_path, ending, *masks)
     if message is None:
-        check_palettes(paths)
+        assert palette_faults(paths) == {}
         return
-    with pytest.raises(UserError) as caught:
-        check_palettes(paths)
-    assert str(caught.value) == message.format(*paths) + (
-        ": give the classes their colours in classes.txt, or save the masks in gray if their "
+    assert palette_faults(paths) == {
+        paths[-1]: message.format(*paths)
+        + ": give the classes their colours in classes.txt, or save the masks in gray if their "
         "indices are the classes"
-    )
+    }
+
+
+def test_a_palette_that_is_refused_is_no_measure_for_others(tmp_path):
+    masks = [([0], [RED]), ([0, 1], [BLUE, BLACK]), ([1], [BLACK, GREEN]), ([1], [BLACK, RED])]
+    paths = palette_masks(tmp_path, "png", *masks)
+    assert list(palette_faults(paths)) == [paths[1], paths[3]]
 
 
 def test_palettes_of_damaged_and_gray_masks_are_passed_over(tmp_path):
     paths = palette_masks(tmp_path, "png", ([0, 1], [RED, GREEN]), ([0, 1], [GREEN, RED]))
     paths[0].write_bytes(paths[0].read_bytes()[:-25])
     Image.new("L", (2, 1)).save(tmp_path / "gray.png")
-    check_palettes([*paths, tmp_path / "gray.png", tmp_path / "missing.png"])
+    assert palette_faults([*paths, tmp_path / "gray.png", tmp_path / "missing.png"]) == {}
