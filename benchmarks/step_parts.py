@@ -18,7 +18,7 @@ import tyro
 from traces import Event, events
 from training import keras_step
 
-from gcn_keras.models.layer_names import BACKBONE, FIGURE, Place, block_of
+from gcn_keras.models.layer_names import BACKBONE, FIGURE, Place, block_of_operation
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
@@ -53,10 +53,8 @@ def part_of(operation: str) -> tuple[str, str]:
     """The block that an operation belongs to, and whether it is of the way forward or back."""
     name = operation.partition(":")[0]
     way = BACKWARD if name.startswith("gradient_tape/") else FORWARD
-    for scope in name.split("/"):
-        place = block_of(re.sub(r"_\d+$", "", scope))
-        if place:
-            return _title(place), way
+    if place := block_of_operation(name):
+        return _title(place), way
     return (LOSS if _LOSS.search(name) else REST), way
 
 

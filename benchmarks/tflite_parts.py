@@ -12,7 +12,6 @@ calls. An operation counts for the layer whose name its result bears.
 import collections
 import itertools
 import os
-import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -22,9 +21,9 @@ import numpy as np
 import tyro
 
 from gcn_keras.deployment.tflite_file import operations, packed, read
-from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of
+from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of_operation
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UsageError, run_command
+from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import write_json
 
 PIXELS_IN, LABELS_OUT = "pixels in", "argmax, labels out"
@@ -32,10 +31,8 @@ PIXELS_IN, LABELS_OUT = "pixels in", "argmax, labels out"
 
 def part_of(name: str) -> str | None:
     """The part of the figure that a tensor's name tells; None where it bears no layer's name."""
-    for scope in re.split("[/;]", name):
-        if place := block_of(re.sub(r"_\d+$", "", scope)):
-            return _title(place)
-    return None
+    place = block_of_operation(name)
+    return place and _title(place)
 
 
 def _title(place: Place) -> str:
@@ -101,6 +98,8 @@ def measure(
         raise UsageError("name a .tflite file, or a model by --model")
     if model not in (None, *inference.MODELS):
         raise UsageError(f"--model knows {', '.join(inference.MODELS)}, got {model!r}")
+    if file is not None and not (file.is_file() and file.suffix == ".tflite"):
+        raise UserError(f"there is no .tflite file at {file}: name one that export wrote")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prepare_tensorflow()
     if model:

@@ -3,6 +3,7 @@
 Backbones and `gcn` name their layers so; checkpoints and `.keras` files depend on these names.
 """
 
+import re
 from typing import NamedTuple
 
 BACKBONE, GCN = "backbone", "GCN"
@@ -56,6 +57,14 @@ def block_of(layer_name: str) -> Place | None:
     if beginning is None:
         return None
     return _PLACES[beginning]._replace(part=layer_name.removeprefix(beginning))
+
+
+def block_of_operation(name: str) -> Place | None:
+    """The place of the layer that an operation or a tensor of a graph is of, by its scopes, such as
+    "gcn/br_up1_relu_1/Relu;gcn/br_up1_conv1_1/convolution"; None where none is a layer's name."""
+    # Keras numbers the scope of a layer once more.
+    scopes = (re.sub(r"_\d+$", "", scope) for scope in re.split("[/;]", name))
+    return next((place for scope in scopes if (place := block_of(scope))), None)
 
 
 def is_in_head(layer_name: str) -> bool:

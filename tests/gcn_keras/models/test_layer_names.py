@@ -9,6 +9,7 @@ from gcn_keras.models.layer_names import (
     FIGURE,
     Place,
     block_of,
+    block_of_operation,
     group_of,
     is_in_backbone,
     is_in_head,
@@ -40,6 +41,19 @@ def test_a_name(name, place, group):
     assert (block_of(name), group_of(name)) == (place, group)
     assert is_in_head(name) == (place is not None and place.block != "backbone")
     assert is_in_backbone(name) == (place is not None and place.block == "backbone")
+
+
+@pytest.mark.parametrize(
+    "name, place",
+    [
+        ("gradient_tape/gcn/deconv_p2_1/conv_transpose", Place("P2", "deconvolution to")),
+        ("gcn_1/br_up1_relu_1/Relu;gcn_1/br_up1_conv1_1/conv", Place("up 1", "BR", "relu")),
+        ("ArgMax", None),
+        ("", None),
+    ],
+)
+def test_the_name_of_an_operation(name, place):
+    assert block_of_operation(name) == place
 
 
 @pytest.mark.parametrize(
