@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, literal
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.building import image_label
@@ -84,9 +84,9 @@ class MaskReader:
                 "and {binary} is not given"
             )
         if twice := void_colours & colours.keys():
-            name = classes.names[colours[min(twice)]]
+            name = literal(repr(classes.names[colours[min(twice)]]))
             raise UserError.naming(
-                f"{{void}} #{min(twice):06x} is the colour of the class {name!r}: leave it away, "
+                f"{{void}} #{min(twice):06x} is the colour of the class {name}: leave it away, "
                 "or give the class another one"
             )
         if options.binary and not options.nearest_colour:  # next to it, 1 is nearly black
@@ -111,7 +111,7 @@ class MaskReader:
             kinds = ("colours", "values") if by_colour else ("values", "colours")
             raise UserError.naming(
                 f"{names} {verb} for masks that hold {kinds[0]}, and all hold {kinds[1]}, such as "
-                f"{other}: leave {them} away"
+                f"{literal(other)}: leave {them} away"
             )
 
     def _holds_colours(self, image: Image.Image) -> bool:

@@ -247,10 +247,10 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             "another one",
         ),
         (
-            plain(("no", "yes")),
+            plain(("no", "{map}")),
             {"binary": True, "void": ("#ffffff",)},
             b"",
-            "--void #ffffff is the colour of the class 'yes': leave it away, or give the class "
+            "--void #ffffff is the colour of the class '{map}': leave it away, or give the class "
             "another one",
         ),
     ],
@@ -298,8 +298,10 @@ IN_PALETTE, OF_JPEG = palette_png([[0]], RED), encoded([[9]], "JPEG")
     ],
 )
 def test_options_that_no_mask_takes(tmp_path, classes, options, masks, message):
+    folder = tmp_path / "{map}"  # which is no name of an option here
+    folder.mkdir()
     options = FolderOptions(**options)
-    paths = [tmp_path / str(number) for number in range(len(masks))]
+    paths = [folder / str(number) for number in range(len(masks))]
     for path, data in zip(paths, masks, strict=True):
         path.write_bytes(data)
     reader = MaskReader.of(classes, options)
@@ -308,7 +310,7 @@ def test_options_that_no_mask_takes(tmp_path, classes, options, masks, message):
         return
     with pytest.raises(UserError) as caught:
         reader.check_options(paths, options)
-    assert in_options(caught.value.template) == message.format(tmp_path)
+    assert in_options(caught.value.template) == message.format(folder)
 
 
 def test_gray_values_that_are_colours_of_classes():
