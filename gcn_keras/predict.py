@@ -40,7 +40,7 @@ def predict(
         images: Images, or folders of images; results of earlier runs in them are passed over.
         video: A video, of which DIR/NAME_overlay.mp4 is made; may be given several times. Needs
             OpenCV: pip install "gcn_keras[video]".
-        out: Folder of the results; made if absent.
+        out: Folder of the results, made if absent; with sub-folders as images have them.
         palette: Colours of this data set, such as camvid; by default those that the model
             carries, or VOC's.
         opacity: Opacity of the colours over the image, 0 to 1.
@@ -64,7 +64,7 @@ def predict(
     found_images = find_images(images, out)
     for path in video:
         check_video(path)
-    check_inputs_stay(found_images, video, out, frame_labels)
+    check_inputs_stay(found_images, video, out, frame_labels, folders=images)
     if video:
         require_opencv()
     check_folder(out)
@@ -80,7 +80,7 @@ def predict(
     make_folder(out)  # only now: a refused command leaves nothing behind
     failed_images, failed_videos = 0, 0
     if found_images:
-        failed_images = predict_files(segment, found_images, out, colours, opacity)
+        failed_images = predict_files(segment, found_images, out, colours, opacity, folders=images)
     if video:
         failed_videos = predict_videos(segment, video, out, colours, opacity, frame_labels)
     for failed, files, kind in (

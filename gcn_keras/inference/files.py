@@ -20,7 +20,7 @@ from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
 from pipelines.base.errors import UsageError, UserError, as_options, printable
-from pipelines.base.files import LONGEST_NAME, shortened
+from pipelines.base.files import LONGEST_NAME, make_folder, shortened
 from pipelines.base.progress import note
 
 _UNREAD = np.empty((0, 0, 3), np.uint8)
@@ -36,7 +36,12 @@ class _Read(NamedTuple):
 
 
 def predict_files(
-    segment: Segment, images: Sequence[Path], out: Path, palette: np.ndarray, opacity: float
+    segment: Segment,
+    images: Sequence[Path],
+    out: Path,
+    palette: np.ndarray,
+    opacity: float,
+    folders: Sequence[Path] = (),
 ) -> int:
     """Writes an index PNG and an overlay for each image; a bad one is named and left out.
 
@@ -47,8 +52,9 @@ def predict_files(
     Args:
         segment: the model; an image that it refuses with a `UserError` is a bad one.
         images: files to read, of any sizes.
-        out: folder to write to; STEM_labels.png and STEM_overlay.png.
+        out: folder to write to; NAME_labels.png and NAME_overlay.png, in folders as the images'.
         palette, opacity: as of `gcn_keras.inference.images.overlay`.
+        folders: as of `result_names`.
 
     Returns:
         How many images failed.
@@ -71,12 +77,14 @@ def predict_files(
                 _note(error, path)
                 failed += 1
                 continue
-            label_file, overlay_file = (f"{name}{ending}" for ending in IMAGE_RESULTS)
-            save_png(result, out / label_file, palette)
-            save_png(mixed, out / overlay_file)
-            tqdm.write(printable(f"{path} -> {out / label_file}, {Path(overlay_file).name}"))
+            label_file, overlay_file = (out / f"{name}{ending}" for ending in IMAGE_RESULTS)
+            if label_file.parent != out:
+                make_folder(label_file.parent)
+            save_png(result, label_file, palette)
+            save_png(mixed, overlay_file)
+            tqdm.write(printable(f"{path} -> {label_file}, {overlay_file.name}"))
 
-    read = map(_read, images, result_names(images, IMAGE_RESULTS[1]))
+    read = map(_read, images, result_names(images, IMAGE_RESULTS[1], folders=folders))
     bar = tqdm(total=len(images), desc="segment", unit=" images", mininterval=0.5)
     with bar, read_ahead(same_sized(read, _size)) as batches, done_behind() as behind:
         for batch in batches:
@@ -85,7 +93,11 @@ def predict_files(
 
 
 def check_inputs_stay(
-    images: Sequence[Path], videos: Sequence[Path], out: Path, frame_labels: bool = False
+    images: Sequence[Path],
+    videos: Sequence[Path],
+    out: Path,
+    frame_labels: bool = False,
+    folders: Sequence[Path] = (),
 ) -> None:
     """Refuses to write a result over what is to be read.
 
@@ -93,20 +105,23 @@ def check_inputs_stay(
         images, videos: what is to be read.
         out: folder to write to.
         frame_labels: as of `predict_videos`.
+        folders: as of `result_names`.
 
     Raises:
         UsageError: an image or a video is called as a result of another one.
     """
     inputs = {os.path.realpath(path): path for path in (*images, *videos)}
     names = [
-        f"{name}{end}" for name in result_names(images, IMAGE_RESULTS[1]) for end in IMAGE_RESULTS
+        f"{name}{end}"
+        for name in result_names(images, IMAGE_RESULTS[1], folders=folders)
+        for end in IMAGE_RESULTS
     ]
     of_videos = result_names(videos, VIDEO_RESULTS[1])
     names += [f"{name}{VIDEO_RESULTS[1]}" for name in of_videos]
     written = [os.path.realpath(out / name) for name in names]
     if frame_labels:  # of however many frames
-        folders = {os.path.realpath(out / f"{name}{VIDEO_RESULTS[0]}") for name in of_videos}
-        written += [path for path in inputs if os.path.dirname(path) in folders]
+        of_frames = {os.path.realpath(out / f"{name}{VIDEO_RESULTS[0]}") for name in of_videos}
+        written += [path for path in inputs if os.path.dirname(path) in of_frames]
     for path in written:
         if path in inputs:
             raise UsageError.naming(
@@ -178,22 +193,43 @@ def predict_videos(
     return failed
 
 
-def result_names(files: Iterable[Path], ending: str, reserved: Iterable[str] = ()) -> list[str]:
-    """What results are called before their ending: the file's stem, numbered where that is taken.
+def result_names(
+    files: Iterable[Path],
+    ending: str,
+    reserved: Iterable[str] = (),
+    folders: Sequence[Path] = (),
+) -> list[str]:
+    """What results are called before their ending: the file's stem, after the folders that it lies
+    in below the one that was named, and numbered where that is taken.
 
     Args:
         files: whose results they are; one that comes twice has several.
         ending: the longest; a stem is shortened so that the whole can be a file's name.
         reserved: names that are taken.
+        folders: those that were named, of which the files are.
     """
-    taken, names = set(reserved), []
+    taken: set[str] = set(reserved)
+    names: list[str] = []
     for path in files:
-        number = ""
-        while (name := shortened(path.stem, LONGEST_NAME - len(number + ending)) + number) in taken:
+        below, number = _folders_below(path, folders), ""
+        while True:
+            stem = shortened(path.stem, LONGEST_NAME - len(number + ending)) + number
+            if (name := (below / stem).as_posix()) not in taken:
+                break
             number = f"-{int(number[1:] or 1) + 1}"
         taken.add(name)
         names.append(name)
     return names
+
+
+def _folders_below(path: Path, folders: Iterable[Path]) -> Path:
+    """The folders that a file lies in below the first of some that holds it; none in others."""
+    for folder in folders:
+        if path.parent.is_relative_to(folder):
+            below = path.parent.relative_to(folder)
+            if ".." not in below.parts:  # else its results would lie elsewhere
+                return below
+    return Path()
 
 
 def _note(error: UserError, path: Path) -> None:

@@ -155,7 +155,7 @@ def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Pa
     found: dict[Path, None] = {}  # for its order: files named twice come once
     passed_over: list[Path] = []
     for path in map(Path, paths):
-        if out and _is_same(path.parent, out) and _is_result(path):
+        if out and _is_within(path.parent, out) and _is_result(path):
             passed_over.append(path)
         elif os.path.isdir(path):
             images, others = _images_below(path, out)
@@ -196,6 +196,10 @@ def _images_below(folder: Path, out: Path | None) -> tuple[list[Path], list[Path
             is_file = path.is_file() or not path.exists()
             (images if is_image and is_file else passed_over).append(path)
     return sorted(images), sorted(passed_over)
+
+
+def _is_within(path: Path, out: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(out))
 
 
 def _is_same(path: Path, out: Path) -> bool:

@@ -20,6 +20,7 @@ from gcn_keras.inference.files import (
     predict_videos,
     result_names,
 )
+from gcn_keras.inference.images import find_images
 from gcn_keras.inference.legend import Legend
 from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import CAMVID_CLASSES, palette, voc_colour_map
@@ -82,6 +83,32 @@ def test_names_of_results():
     names = result_names(files, "_overlay.png", ["mean"])
     assert names == ["a", "a-2", "a-2-2", "mean-2", "a-3"]
     assert result_names([Path("é" * 130)] * 2, "_x.png") == ["é" * 124, "é" * 123 + "-2"]
+
+
+def test_results_lie_in_folders_as_their_images_do():
+    names = ("photos/a.png", "photos/s/a.png", "photos/s/a.jpg", "b/s/a.png", "c/d.png")
+    files = [Path(name) for name in (*names, "photos/s/../../x.png")]
+    folders = [Path("photos"), Path("b"), Path("c/d.png")]
+    names = result_names(files, "_overlay.png", folders=folders)
+    assert names == ["a", "s/a", "s/a-2", "s/a-3", "d", "x"]
+    assert result_names([Path("s/a.png")], "_overlay.png", folders=[Path()]) == ["s/a"]
+
+
+def test_a_tree_of_images(tmp_path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    (photos / "north").mkdir(parents=True)
+    out.mkdir()
+    images = [save(photos / "a.png", 4, 0), save(photos / "north" / "a.png", 4, 250)]
+    for _ in range(2):  # the second time results are there
+        assert find_images([photos, *out.rglob("*_labels.png")], out) == images
+        check_inputs_stay(images, [], out, folders=[photos])
+        assert predict_files(bright, images, out, PALETTE, 0.5, folders=[photos]) == 0
+    for name, label in (("a", 0), ("north/a", 1)):
+        assert (np.array(Image.open(out / f"{name}_labels.png")) == label).all()
+        assert (out / f"{name}_overlay.png").is_file()
+    written = save(photos / "north" / "a_labels.png", 4, 0)
+    with pytest.raises(UsageError, match=r"north/a_labels\.png would be written over by a result"):
+        check_inputs_stay([*images, written], [], photos, folders=[photos])
 
 
 def test_names_with_control_characters(tmp_path, capsys):
