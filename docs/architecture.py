@@ -49,7 +49,11 @@ DEFERRED = {
     "gcn_keras.models": ("tensorflow",),
     "pipelines": _SLOW,
 }
-FLAG = re.compile(r"--[a-z]")
+# Names of arguments that do not fit where an exception is read, in a command or a program.
+MISNAMED = {
+    "names a flag": re.compile(r"--[a-z]"),
+    "has a name in braces, not of `argument`": re.compile(r"\{[a-z][a-z0-9_.]*\}"),
+}
 # What parses the command line of `fit` speaks of what stands in it.
 COMMAND_LINE = "gcn_keras.recipes.command_line"
 
@@ -299,18 +303,20 @@ def _public_functions(
 
 
 def flags(source: Source) -> Iterator[str]:
-    """No exception of a wing speaks of a command's flag."""
+    """No exception of a wing speaks of a command's flag, or marks an argument by braces alone."""
     for name, module in source.modules.items():
         if source.wing(name) in PACKAGES or name == COMMAND_LINE:
             continue
-        lines = {
-            text.lineno
+        found = {
+            (text.lineno, what)
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Raise) or _makes_an_error(node)
             for text in ast.walk(node)
-            if isinstance(text, ast.Constant) and FLAG.search(str(text.value))
+            if isinstance(text, ast.Constant)
+            for what, pattern in MISNAMED.items()
+            if pattern.search(str(text.value))
         }
-        yield from (f"{module.path}:{line}: an exception names a flag" for line in sorted(lines))
+        yield from (f"{module.path}:{line}: an exception {what}" for line, what in sorted(found))
 
 
 def _makes_an_error(node: ast.AST) -> bool:

@@ -15,7 +15,7 @@ from gcn_keras.recipes import command_line
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
 from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
 from pipelines import datasets
-from pipelines.base.errors import Interrupted, UserError, as_options, run_command
+from pipelines.base.errors import Interrupted, UserError, argument, as_options, run_command
 from pipelines.base.files import check_folder, check_target
 from pipelines.datasets import classification as classification_sets
 
@@ -34,7 +34,7 @@ def main() -> int:
     check_prepared, score, words = _BY_TASK[recipe.task]
     os.environ["KERAS_BACKEND"] = recipe.backend
     if recipe.show_batch:
-        check_target(Path(recipe.show_batch), "{show_batch}")
+        check_target(Path(recipe.show_batch), argument("show_batch"))
         check_prepared(recipe.dataset, recipe.data_dir)
         _show_batch(recipe, recipe.show_batch)
         return 0

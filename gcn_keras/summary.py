@@ -10,7 +10,7 @@ from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import files_of
 from gcn_keras.models import backbones
 from gcn_keras.recipes.checks import check_block
-from pipelines.base.errors import ArgumentError, UserError, as_options, run_command
+from pipelines.base.errors import ArgumentError, UserError, argument, as_options, run_command
 from pipelines.base.files import check_target, write_json
 from pipelines.base.labels import IGNORE
 
@@ -91,7 +91,9 @@ def _check(model, given, size) -> None:
     block = given.get("block", "gcn")
     for name, blocks in (("stack_width", ("stack",)), ("kernel_size", ("gcn", "conv", "stack"))):
         if name in given and block not in blocks:
-            raise ArgumentError(name, f"means nothing for {{block}} {block}: leave it out")
+            raise ArgumentError(
+                name, f"means nothing for {argument('block')} {block}: leave it out"
+            )
     if given.get("stack_width", 1) < 1:
         raise ArgumentError("stack_width", f"must be at least 1, got {given['stack_width']}")
     if min(size) < 1:

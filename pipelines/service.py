@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from pipelines.base import addresses
-from pipelines.base.errors import ArgumentError, UserError, run_command
+from pipelines.base.errors import ArgumentError, UserError, argument, run_command
 from pipelines.base.files import check_folder
 
 
@@ -81,7 +81,7 @@ def worker(
 def _own_port(host: str, port: int) -> int:
     """The port, or a free one for 0; ArgumentError where host and port are no address."""
     port = addresses.free_port(port)
-    addresses.check_address(f"{host}:{port}", "{host} and {port}")
+    addresses.check_address(f"{host}:{port}", f"{argument('host')} and {argument('port')}")
     return port
 
 

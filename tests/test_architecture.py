@@ -200,6 +200,18 @@ FAULTS: dict[str, tuple[dict[str, str | None], list[str]]] = {
         {"pipelines/base/labels.py": "def error() -> Exception:\n  return OSError('--from DIR')"},
         ["pipelines/base/labels.py:2: an exception names a flag"],
     ),
+    "a name in braces in an exception": (
+        {
+            "gcn_keras/recipes/checks.py": "raise ValueError('needs {seed}')",
+            "pipelines/base/labels.py": "def error(a: int) -> Exception:\n"
+            "  return OSError(f'{a} is no {{label_folder}}')",
+            "pipelines/base/files.py": "raise OSError('lacks {train,val}.txt, {} and {0}')",
+        },
+        [
+            "gcn_keras/recipes/checks.py:1: an exception has a name in braces, not of `argument`",
+            "pipelines/base/labels.py:2: an exception has a name in braces, not of `argument`",
+        ],
+    ),
     "a wing without a docstring": (
         {"gcn_keras/plots/__init__.py": "WIDTH = 8"},
         ["gcn_keras/plots/__init__.py:1: the wing lacks its docstring"],

@@ -12,7 +12,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
 from gcn_keras.inference.serving_client import REQUEST_PIXELS
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +39,7 @@ def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
         raise ArgumentError(
             "most_pixels",
             f"must be at least {(height + half) * width}, the pixels of a request that a server "
-            f"warms up with, got {most_pixels}: {{size}} makes its images smaller",
+            f"warms up with, got {most_pixels}: {argument('size')} makes its images smaller",
         )
 
 

@@ -19,7 +19,7 @@ from gcn_keras.inference.failures import check_scores, naming_failed_model
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import pad_with_mean, padded_size
 from pipelines.base.bfloat16 import note_emulation
-from pipelines.base.errors import ArgumentError, UsageError, UserError, printable
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
 from pipelines.base.files import make_folder, replacing
 
 if TYPE_CHECKING:
@@ -123,16 +123,17 @@ def _size_of_files(network, formats, size) -> tuple[int, int] | None:
     if size is not None:
         most = padded_size(size, fixed)
         if any(side > limit for side, limit in zip(size, most, strict=True)):
-            raise UsageError.naming(
-                f"{{size}} {size[0]} {size[1]} is beyond what the model takes, images of at most "
-                f"{most[0]}x{most[1]}"
+            raise UsageError(
+                f"{argument('size')} {size[0]} {size[1]} is beyond what the model takes, images of "
+                f"at most {most[0]}x{most[1]}"
             )
         return size
     if None not in fixed:
         return fixed[0], fixed[1]
     if any(name.startswith("tflite") for name in formats):
-        raise UsageError.naming(
-            "TFLite files take images of one size, and this model takes any: name it by {size} H W"
+        raise UsageError(
+            "TFLite files take images of one size, and this model takes any: name it by "
+            f"{argument('size')} H W"
         )
     return None
 
@@ -153,9 +154,9 @@ def _check_neighbours(deployable, out, formats) -> None:
         if not legend.is_file():
             continue
         if Legend.read(legend).class_names != deployable.legend.class_names:
-            raise UserError.naming(
+            raise UserError(
                 f"{legend} has the classes of {path}, and this model has others: give another "
-                "{out}"
+                f"{argument('out')}"
             )
 
 

@@ -20,7 +20,7 @@ from gcn_keras.inference.segmenters import (
     open_segmenter,
 )
 from gcn_keras.models.layer_names import group_of
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UserError, argument
 
 if TYPE_CHECKING:
     import keras
@@ -172,18 +172,18 @@ def fit_budget(
             break
         kept.append(ranking[len(kept)])
     loss, best = min(tries)
-    raise UserError.naming(
+    raise UserError(
         f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(best)}, "
-        f"loses {loss:.2f}; raise {{budget}} or leave tflite-int8 out"
+        f"loses {loss:.2f}; raise {argument('budget')} or leave tflite-int8 out"
     )
 
 
 def _check_size(size, loss: float, budget: float) -> None:
     if loss > budget:
-        raise UserError.naming(
+        raise UserError(
             f"no int8 model keeps within {budget:g} points of mean IoU: in float a file of "
             f"{size[0]}x{size[1]} loses {loss:.2f} already, as smaller images are padded to it; "
-            "give {size} of the images, or of the crops that the model was trained on"
+            f"give {argument('size')} of the images, or of the crops that the model was trained on"
         )
 
 

@@ -26,7 +26,7 @@ from gcn_keras.evaluation.boundaries import BoundaryReport
 from gcn_keras.evaluation.measure import check_labels, measure, open_for
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.evaluation.options import EvaluationOptions
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.progress import note
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ class ComparisonOptions:
         if models is None:
             for name in ("resamples", "seed"):
                 if getattr(self, name) != getattr(ALONE, name):
-                    raise ArgumentError(name, "is about {compare}, which is missing")
+                    raise ArgumentError(name, f"is about {argument('compare')}, which is missing")
             if model is None:
-                raise UsageError.naming("name a MODEL, or several by {compare} MODEL MODEL")
+                raise UsageError(f"name a MODEL, or several by {argument('compare')} MODEL MODEL")
             return (model,)
         twice = next((each for each in models if models.count(each) > 1), None)
         for name, valid, reason in (
@@ -87,7 +87,7 @@ class ComparisonOptions:
                 f"must be at least {fewest}, got {self.resamples}",
             ),
             ("seed", self.seed >= 0, f"must be at least 0, got {self.seed}"),
-            ("submission", not options.submission, "is of one model: omit {compare}"),
+            ("submission", not options.submission, f"is of one model: omit {argument('compare')}"),
         ):
             if not valid:
                 raise ArgumentError(name, reason)

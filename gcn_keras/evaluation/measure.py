@@ -19,7 +19,7 @@ from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.options import segment_function
 from gcn_keras.inference.segmenters import Segment, check_same_classes, open_segmenter
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -107,13 +107,13 @@ def check_labels(dataset: PreparedDataset, split: str, options: EvaluationOption
         return
     if options.boundaries or options.trimap is not None:
         raise ArgumentError(
-            "{boundaries} and {trimap}",
+            f"{argument('boundaries')} and {argument('trimap')}",
             f"measure by labels, and {dataset.name!r} has none for split {split!r}",
         )
     if not options.submission:
-        raise UsageError.naming(
+        raise UsageError(
             f"{dataset.name!r} has no labels for split {split!r}, so that nothing can be "
-            "measured: {submission} FILE writes what its test server measures"
+            f"measured: {argument('submission')} FILE writes what its test server measures"
         )
 
 

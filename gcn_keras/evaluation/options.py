@@ -10,7 +10,7 @@ import tyro
 from gcn_keras.evaluation.boundaries import CONTOUR_SHARE, WIDTH
 from gcn_keras.evaluation.submission import check_file
 from gcn_keras.inference.options import PLAIN, InferenceOptions
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class EvaluationOptions:
         """
         width, share, limit = self.boundary_width, self.contour_share, self.limit
         narrowest = min(self.trimap or (1,))
-        missing = "is about {boundaries}, which is missing"
+        missing = f"is about {argument('boundaries')}, which is missing"
         for name, valid, reason in (
             ("limit", limit is None or limit >= 1, f"must be at least 1, got {limit}"),
             ("boundary_width", width >= 1, f"must be at least 1 pixel, got {width}"),

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.base import labels
-from pipelines.base.errors import ArgumentError, UsageError
+from pipelines.base.errors import ArgumentError, UsageError, argument
 from pipelines.base.files import check_target, replacing
 from pipelines.building.encoding import encode_label
 
@@ -95,8 +95,10 @@ def check_file(file: Path, limit: int | None = None) -> None:
     if not file.name.endswith((*TAR_ENDINGS, ZIP_ENDING)):
         raise ArgumentError("submission", f"FILE must end in .tgz, .tar.gz or .zip, got {file}")
     if limit is not None:
-        raise ArgumentError("submission", f"needs every image of the split: omit {{limit}} {limit}")
-    check_target(file, "{submission}")
+        raise ArgumentError(
+            "submission", f"needs every image of the split: omit {argument('limit')} {limit}"
+        )
+    check_target(file, argument("submission"))
 
 
 def layout_of(dataset: PreparedDataset, file: Path) -> Layout:
@@ -108,9 +110,9 @@ def layout_of(dataset: PreparedDataset, file: Path) -> Layout:
     for layout in LAYOUTS:
         if tuple(dataset.class_names) == layout.class_names:
             if not file.name.endswith(layout.endings):
-                raise UsageError.naming(
+                raise UsageError(
                     f"the server of {layout.server} takes {' or '.join(layout.endings)}: "
-                    f"{{submission}} {file} ends otherwise"
+                    f"{argument('submission')} {file} ends otherwise"
                 )
             return layout
     servers = " and ".join(layout.server for layout in LAYOUTS)

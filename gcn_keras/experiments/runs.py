@@ -24,7 +24,7 @@ from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.run_folder import OtherRun, RunFolder, find_run, read_json
 from pipelines import datasets
 from pipelines.base.environment import environment_of_tensorflow
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.files import make_folder
 
 # Options of fit and evaluate that the experiments themselves give.
@@ -72,7 +72,7 @@ class Experiments:
             SystemExit: from tyro, status 2, for an unknown option.
         """
         made = f"by which row {row.name} is made"
-        for argument, given, reserved, why in (
+        for own, given, reserved, why in (
             ("options", self.options, _OF_FIT, "which is given for every run"),
             ("options", self.options, _names(row.options), made),
             ("tuning", self.tuning, _OF_FIT, "which is given for every run"),
@@ -81,7 +81,7 @@ class Experiments:
         ):
             for name in _names(given):
                 if name in reserved:
-                    raise ArgumentError(argument, f"cannot hold {{{name}}}, {why}")
+                    raise ArgumentError(own, f"cannot hold {argument(name)}, {why}")
         measured = parse_options(["--boundaries", *row.procedure, *self.evaluation])
         measured.check_for("any.keras")
         recipe = command_line.parse(self.options_of_fit(_trained_row(row), 0, None))
@@ -236,16 +236,16 @@ def join_options(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def split_options(argument: str, text: str) -> tuple[str, ...]:
+def split_options(name: str, text: str) -> tuple[str, ...]:
     """Takes options that are given in one string apart, as a shell does.
 
     Raises:
-        ArgumentError: naming `argument`: a quotation that does not end.
+        ArgumentError: naming the argument: a quotation that does not end.
     """
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise ArgumentError(argument, f"cannot be read: {error}, got {text!r}") from error
+        raise ArgumentError(name, f"cannot be read: {error}, got {text!r}") from error
 
 
 def _names(options: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
 from gcn_keras.experiments.results import Curve, last_quarter
 from gcn_keras.experiments.runs import Experiments
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import UsageError, argument
 from pipelines.base.files import replacing
 
 
@@ -22,11 +22,13 @@ def rows_of(table: Table, names: Sequence[str] | None) -> tuple[Row, ...]:
     """
     known = [row.name for row in table.rows]
     if names is not None and not names:
-        raise UsageError.naming(f"{{rows}} needs at least one name; there are: {', '.join(known)}")
+        raise UsageError(
+            f"{argument('rows')} needs at least one name; there are: {', '.join(known)}"
+        )
     for name in names or ():
         if name not in known:
-            raise UsageError.naming(
-                f"{{rows}}: there is no row {name!r}; there are: {', '.join(known)}"
+            raise UsageError(
+                f"{argument('rows')}: there is no row {name!r}; there are: {', '.join(known)}"
             )
     return tuple(row for row in table.rows if names is None or row.name in names)
 
@@ -60,9 +62,9 @@ def run_table(
     from gcn_keras.plots.style import save_figure
 
     if TUNING_SEED in seeds:
-        raise UsageError.naming(
-            f"{{seed}}: {TUNING_SEED} is kept for the runs that choose a learning rate, which no "
-            "table counts; take another"
+        raise UsageError(
+            f"{argument('seed')}: {TUNING_SEED} is kept for the runs that choose a learning rate, "
+            "which no table counts; take another"
         )
     for row in rows:  # refuse now, not in hours
         if rates:

@@ -19,7 +19,7 @@ from gcn_keras.inference.images import (
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
-from pipelines.base.errors import UsageError, UserError, as_options, printable
+from pipelines.base.errors import UsageError, UserError, argument, as_options, printable
 from pipelines.base.files import LONGEST_NAME, make_folder, shortened
 from pipelines.base.progress import note
 
@@ -124,9 +124,9 @@ def check_inputs_stay(
         written += [path for path in inputs if os.path.dirname(path) in of_frames]
     for path in written:
         if path in inputs:
-            raise UsageError.naming(
+            raise UsageError(
                 f"{inputs[path]} would be written over by a result of that name: give another "
-                "{out}"
+                f"{argument('out')}"
             )
 
 

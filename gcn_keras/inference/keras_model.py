@@ -14,7 +14,7 @@ from gcn_keras.inference import multi_scale
 from gcn_keras.inference.failures import check_scores, naming_failed_model
 from gcn_keras.inference.padding import check_images, pad_with_mean, padded_size
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     fixed = getattr(model, "input_shape", (None,) * 4)[1:3]
     sides = padded_size((height, width), fixed)
     if height > sides[0] or width > sides[1]:
-        raise UserError.naming(
+        raise UserError(
             f"{model.name} takes images of at most {sides[0]}x{sides[1]}, got {height}x{width}: "
-            f"take tiles of that size, {{tile}} {sides[0]} {sides[1]}"
+            f"take tiles of that size, {argument('tile')} {sides[0]} {sides[1]}"
         )
     with naming_failed_model(model.name, *sides):
         logits = model.predict_on_batch(pad_with_mean(images, *sides))

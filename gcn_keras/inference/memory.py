@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 
 # By name: none of the libraries needs to be imported for it. Others than Python's and TensorFlow's
 # errors have no class of their own; "Dst tensor" is an image that does not fit onto the device.
@@ -17,9 +17,8 @@ _PHRASES = re.compile(
 
 
 @contextlib.contextmanager
-def naming_exhausted_memory(template: str) -> Iterator[None]:
-    """In its block, running out of memory becomes a `UserError` with this message, which may name
-    arguments in braces.
+def naming_exhausted_memory(message: str) -> Iterator[None]:
+    """In its block, running out of memory becomes a `UserError` with this message.
 
     Of Python's, numpy's, TensorFlow's (oneDNN's among them), JAX's and OpenCV's errors.
     """
@@ -30,14 +29,15 @@ def naming_exhausted_memory(template: str) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise UserError.naming(template) from error
+        raise UserError(message) from error
 
 
 def naming_large_image(image: object) -> contextlib.AbstractContextManager[None]:
     """`naming_exhausted_memory` with a message that names an image, by its path or otherwise, and
-    {tile}."""
+    the argument `tile`."""
     return naming_exhausted_memory(
-        f"{image} is too large for the memory: take tiles, {{tile}} 512 512, or smaller ones"
+        f"{image} is too large for the memory: take tiles, {argument('tile')} 512 512, or smaller "
+        "ones"
     )
 
 

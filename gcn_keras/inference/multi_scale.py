@@ -15,7 +15,7 @@ import tyro
 from PIL import Image
 
 from gcn_keras.inference.tiles import tile_starts
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 LARGEST_SCALE = 8
 
@@ -40,7 +40,10 @@ class MultiScale:
             given = shown(*self.scales) or "none"
             raise ArgumentError("scales", f"must be above 0 and at most {largest}, got {given}")
         if tile is None and overlap:
-            raise ArgumentError("overlap", f"needs {{tile}} H W, got {{overlap}} {overlap} alone")
+            raise ArgumentError(
+                "overlap",
+                f"needs {argument('tile')} H W, got {argument('overlap')} {overlap} alone",
+            )
         if tile and min(tile) < 1:
             raise ArgumentError("tile", f"must be at least 1 pixel, got {shown(*tile)}")
         if tile and not 0 <= overlap < min(tile):

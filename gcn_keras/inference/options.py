@@ -12,7 +12,7 @@ from gcn_keras.inference import dense_crf as crf
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.multi_scale import shown
 from gcn_keras.inference.segmenters import Segment, Segmenter, check_gives_logits, logits_of
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class InferenceOptions(multi_scale.MultiScale):
             given = dataclasses.asdict(self.crf_parameters).items()
             name, value = next(pair for pair in given if pair not in default)
             raise ArgumentError(
-                f"crf.{name}", f"{shown(value)} is about the dense CRF: add {{crf}}"
+                f"crf.{name}", f"{shown(value)} is about the dense CRF: add {argument('crf')}"
             )
         if not self.is_default:
             check_gives_logits(model)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError, UserError, printable
+from pipelines.base.errors import ArgumentError, UserError, argument, printable
 from pipelines.base.files import make_folder, replacing, temporary_beside
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_video(video: str | Path) -> None:
     if not os.path.isfile(path):  # opening a pipe would wait for its other end
         raise ArgumentError("video", f"{path} is a pipe, a socket or a device, not a video")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() != ".gif":
-        raise ArgumentError("video", f"{path} is an image: name it without {{video}}")
+        raise ArgumentError("video", f"{path} is an image: name it without {argument('video')}")
 
 
 def segment_video(

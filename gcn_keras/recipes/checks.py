@@ -9,7 +9,7 @@ from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS, check_i
 from gcn_keras.recipes.recipe import LOSSES, ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 from pipelines.datasets import classification
 
 # What a value must be, and the fields that it is asked of; None is always valid. Those of the
@@ -62,11 +62,13 @@ def check(recipe: Recipe) -> None:
     _check_devices(recipe)
     if recipe.accept_changes and not recipe.resume:
         raise ArgumentError(
-            "accept_changes", "needs {resume}: a new run has nothing to differ from"
+            "accept_changes", f"needs {argument('resume')}: a new run has nothing to differ from"
         )
     _check_results(recipe)
     if recipe.schedule == "constant" and recipe.warmup_steps:
-        raise ArgumentError("warmup_steps", "needs {schedule} poly or cosine, got constant")
+        raise ArgumentError(
+            "warmup_steps", f"needs {argument('schedule')} poly or cosine, got constant"
+        )
 
 
 def _check_from_data(recipe: SegmentationRecipe) -> None:
@@ -78,7 +80,8 @@ def _check_from_data(recipe: SegmentationRecipe) -> None:
         )
     if recipe.mode == "pad" and "crop" in recipe.from_data:
         raise ArgumentError(
-            "crop", "must be given with {mode} pad, where every image has to fit into it"
+            "crop",
+            f"must be given with {argument('mode')} pad, where every image has to fit into it",
         )
 
 
@@ -116,8 +119,8 @@ def _check_weights(recipe: Recipe) -> None:
         raise ArgumentError(
             "weights",
             f"{weights}: Keras publishes ImageNet weights of {', '.join(WITH_IMAGENET_WEIGHTS)}, "
-            f"not of {{backbone}} {recipe.backbone}: give a .keras file by {{weights}}, or "
-            "{weights} None",
+            f"not of {argument('backbone')} {recipe.backbone}: give a .keras file by "
+            f"{argument('weights')}, or {argument('weights')} None",
         )
 
 
@@ -135,7 +138,8 @@ def _check_scale(recipe: SegmentationRecipe) -> None:
     smallest, largest = recipe.scale
     if recipe.mode == "pad" and recipe.scale != (1.0, 1.0):
         raise ArgumentError(
-            "mode", f"pad resizes nothing: {{scale}} must be 1 1, got {smallest} {largest}"
+            "mode",
+            f"pad resizes nothing: {argument('scale')} must be 1 1, got {smallest} {largest}",
         )
     if not 0 < smallest <= largest < math.inf:
         raise ArgumentError(
@@ -165,7 +169,9 @@ def _check_loss(recipe: SegmentationRecipe) -> None:
         for field, default in (("ohem", 1.0), ("class_weights", "none")):
             if getattr(recipe, field) != default:
                 raise ArgumentError(
-                    field, f"is for {{loss}} cross-entropy and focal, got {{loss}} {recipe.loss}"
+                    field,
+                    f"is for {argument('loss')} cross-entropy and focal, got {argument('loss')} "
+                    f"{recipe.loss}",
                 )
 
 
@@ -184,10 +190,12 @@ def _check_results(recipe: Recipe) -> None:
 def _check_devices(recipe: Recipe) -> None:
     if recipe.batch % recipe.accumulate:
         raise ArgumentError(
-            "batch", f"must be a multiple of {{accumulate}} {recipe.accumulate}, got {recipe.batch}"
+            "batch",
+            f"must be a multiple of {argument('accumulate')} {recipe.accumulate}, got "
+            f"{recipe.batch}",
         )
     if recipe.strategy in ("mirrored", "multiworker"):
-        check_takes_several_devices(recipe, f"{{strategy}} {recipe.strategy}")
+        check_takes_several_devices(recipe, f"{argument('strategy')} {recipe.strategy}")
     if recipe.backend == "jax" and (sentence := extras.missing("jax needs", "jax")):
         raise ArgumentError("backend", sentence)
 
@@ -227,7 +235,7 @@ def check_block(block: str, sizes: Sequence[int]) -> None:
             )
     if block == "stack" and min(sizes) < 3:
         raise ArgumentError(
-            "block", f"stack needs a {{kernel_size}} of at least 3, got {min(sizes)}"
+            "block", f"stack needs a {argument('kernel_size')} of at least 3, got {min(sizes)}"
         )
 
 
@@ -242,7 +250,7 @@ def _check_kernels(recipe: SegmentationRecipe) -> None:
         if k > 2 * side - 1:
             raise ArgumentError(
                 "kernel_size",
-                f"{k} is too large for P{i + 2}, which is {side} pixels wide for {{crop}} "
-                f"{recipe.crop[0]} {recipe.crop[1]}: beyond {2 * side - 1} the kernel sees only "
-                "padding; give a smaller k, one for each level, or larger crops",
+                f"{k} is too large for P{i + 2}, which is {side} pixels wide for "
+                f"{argument('crop')} {recipe.crop[0]} {recipe.crop[1]}: beyond {2 * side - 1} the "
+                "kernel sees only padding; give a smaller k, one for each level, or larger crops",
             )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.base.files import replacing
 
 _STATE = "state.json"
@@ -101,9 +101,10 @@ def read_newest(folder: Path) -> Iterator[Checkpoint | UserError]:
             yield error
             damaged.append(path.name)
     if damaged:
-        raise UserError.naming(
+        raise UserError(
             f"no checkpoint in {folder} can be read ({', '.join(damaged)}), and nothing there was "
-            "changed: begin a new run in another {out}, by {weights} from this one's best.keras"
+            f"changed: begin a new run in another {argument('out')}, by {argument('weights')} from "
+            "this one's best.keras"
         )
 
 

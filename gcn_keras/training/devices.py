@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from gcn_keras.recipes.checks import check_takes_several_devices, needs_one_device
 from gcn_keras.recipes.recipe import Recipe
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 
 SECONDS_TO_REACH_A_WORKER = 5
 SECONDS_TO_DIE = 5  # what a killed process may need to close its port
@@ -161,7 +161,9 @@ def make_team(recipe: Recipe) -> Team:
 def check_divisible(recipe: Recipe, replicas: int) -> None:
     """Raises an ArgumentError unless every replica gets the same share of every batch."""
     if recipe.batch % (replicas * recipe.accumulate):
-        accumulated = f" × {{accumulate}} {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        accumulated = (
+            f" × {argument('accumulate')} {recipe.accumulate}" if recipe.accumulate > 1 else ""
+        )
         raise ArgumentError(
             "batch",
             f"is of all devices together and must be a multiple of {replicas} "

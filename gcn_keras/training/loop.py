@@ -14,12 +14,13 @@ from gcn_keras.inference.memory import naming_exhausted_memory
 from gcn_keras.training.interruption import Interruption
 from gcn_keras.training.training_state import Progress, TrainingState
 from gcn_keras.training.weight_averages import averaged_weights
-from pipelines.base.errors import Interrupted, UserError
+from pipelines.base.errors import Interrupted, UserError, argument
 
 # With on_nan = skip: so many steps in a row mean that the model is lost, not an image.
 MOST_SKIPPED_IN_A_ROW = 100
 TOO_LITTLE_MEMORY = (
-    "training stopped: too little memory for a step: lower {batch} or {crop}, or raise {accumulate}"
+    f"training stopped: too little memory for a step: lower {argument('batch')} or "
+    f"{argument('crop')}, or raise {argument('accumulate')}"
 )
 
 
@@ -152,14 +153,14 @@ class Loop:
         self.progress.skipped_in_a_row += 1
         what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient overflowed"
         where = f"{what} in epoch {epoch}, step {step}, at learning rate {rate:.3g}"
-        advice = "lower {learning_rate} or raise {warmup_steps}"
+        advice = f"lower {argument('learning_rate')} or raise {argument('warmup_steps')}"
         kept = f"its images are named in {path}; models of finished epochs are kept"
         if self.recipe.on_nan == "stop":
-            raise UserError.naming(
-                f"{where}: {advice}, or leave such steps out with {{on_nan}} skip; {kept}"
+            raise UserError(
+                f"{where}: {advice}, or leave such steps out with {argument('on_nan')} skip; {kept}"
             )
         if self.progress.skipped_in_a_row == MOST_SKIPPED_IN_A_ROW:
-            raise UserError.naming(
+            raise UserError(
                 f"{where}, as in the {MOST_SKIPPED_IN_A_ROW - 1} before: {advice}; {kept}"
             )
         if self.is_chief:

@@ -12,7 +12,7 @@ import keras
 from gcn_keras.inference.legend import Legend, check_same_names
 from gcn_keras.recipes.recipe import Recipe, configuration
 from gcn_keras.training.run_folder import RunFolder, differences, read_json
-from pipelines.base.errors import UserError, literal
+from pipelines.base.errors import UserError, argument
 from pipelines.datasets import PreparedDataset
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
@@ -80,8 +80,8 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
         return
     text = f"since its last checkpoint the run in {run.path} has changed: {'; '.join(found)}"
     if not recipe.accept_changes:
-        raise UserError.naming(
-            f"{literal(text)}; undo that, or go on all the same with {{accept_changes}}"
+        raise UserError(
+            f"{text}; undo that, or go on all the same with {argument('accept_changes')}"
         )
     print(f"{text}; it goes on all the same")
 

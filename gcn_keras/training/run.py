@@ -27,7 +27,7 @@ from gcn_keras.training.tensorflow_step import TensorFlowStep
 from gcn_keras.training.training_state import TrainingState
 from gcn_keras.training.validation import Watched, evaluate_in_team
 from pipelines.base.bfloat16 import note_emulation
-from pipelines.base.errors import ArgumentError, Interrupted, UserError
+from pipelines.base.errors import ArgumentError, Interrupted, UserError, argument
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
@@ -69,9 +69,9 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
         lost = team.lost_workers(error) if team else []
         if not lost:
             raise
-        raise UserError.naming(
+        raise UserError(
             f"training stopped: {' and '.join(lost)} does not answer any more; start all workers "
-            "again with {resume} to go on from the last checkpoint"
+            f"again with {argument('resume')} to go on from the last checkpoint"
         ) from error
     finally:
         keras.mixed_precision.set_global_policy(policy)
@@ -179,9 +179,10 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
     said = f"goes on after {progress.epoch} epochs and {progress.step} steps"
     if not steps:
         if run.best.exists():  # there was a checkpoint before it
-            raise UserError.naming(
+            raise UserError(
                 f"{run.path} holds {run.best.name} and no checkpoint to go on from, and nothing "
-                "there was changed: begin a new run in another {out}, by {weights} from that model"
+                f"there was changed: begin a new run in another {argument('out')}, by "
+                f"{argument('weights')} from that model"
             )
         said = "no checkpoint yet: begins"
     if team.is_chief:

@@ -21,7 +21,7 @@ from gcn_keras.recipes.recipe import (
 from gcn_keras.training.locks import FILE as LOCK
 from gcn_keras.training.locks import claim
 from pipelines.base.damage import DAMAGE, reason_of
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.files import is_temporary, remove_leftovers, replacing, write_json
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ def find_run(recipe: Recipe) -> RunFolder:
         if not run.finished and not recipe.resume:
             raise ArgumentError(
                 "out",
-                f"{run.path} holds a run that is not finished: {{resume}} goes on with it; or name "
-                "another folder",
+                f"{run.path} holds a run that is not finished: {argument('resume')} goes on with "
+                "it; or name another folder",
             )
     elif run.path.exists() and not (run.path.is_dir() and all(map(_is_left, run.path.iterdir()))):
         raise ArgumentError("out", f"{run.path} exists and is no run folder: name another one")

@@ -85,7 +85,7 @@ class Task(abc.ABC, Generic[R]):
         try:
             model = cls.network(num_classes=num_classes, **given)
         except ArgumentError as error:  # a run that fails, not a wrong option
-            raise UserError.naming(error.template) from error
+            raise UserError(error.template) from error
         except ValueError as error:
             raise UserError(str(error)) from error
         if path:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UserError, argument
 
 # Started together, the dispatcher may come up last.
 SECONDS_TO_WAIT_FOR_DISPATCHER = 60
@@ -20,12 +20,12 @@ _SO_ATTACH_FILTER = 26  # which the module socket does not name
 _ADDRESS_PATTERN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9_.-]*)):([0-9]{1,5})")
 
 
-def check_address(address: str, argument: str) -> tuple[str, int]:
+def check_address(address: str, name: str) -> tuple[str, int]:
     """Takes "HOST:PORT" apart.
 
     Args:
         address: a host's name or IPv4 address, and a port.
-        argument: its name, for the message.
+        name: of the argument, for the message.
 
     Returns:
         Host and port.
@@ -35,7 +35,7 @@ def check_address(address: str, argument: str) -> tuple[str, int]:
     """
     match = _ADDRESS_PATTERN.fullmatch(address)
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise ArgumentError(argument, f"must be HOST:PORT with a port in 1…65535, got {address!r}")
+        raise ArgumentError(name, f"must be HOST:PORT with a port in 1…65535, got {address!r}")
     return match[1], int(match[2])
 
 
@@ -162,9 +162,9 @@ def restrict(port: int, host: str) -> None:
         print(f"port {port} is open: whoever reaches it runs code here", file=sys.stderr)
         return
     if sys.platform != "linux":
-        raise UserError.naming(
-            "{host} 127.0.0.1 cannot be kept here, as TensorFlow listens on all addresses: close "
-            "the port with a firewall, and give {host} 0.0.0.0"
+        raise UserError(
+            f"{argument('host')} 127.0.0.1 cannot be kept here, as TensorFlow listens on all "
+            f"addresses: close the port with a firewall, and give {argument('host')} 0.0.0.0"
         )
     loopback = socket.if_nametoindex("lo")
     # Classic BPF: load the interface's number; if it is the loopback's take all, else nothing.
@@ -205,8 +205,8 @@ def free_port(port: int) -> int:
         try:
             probe.bind(("", port))
         except OSError as error:
-            raise UserError.naming(
-                f"cannot listen on port {port}: {error.strerror}; give another {{port}}, or 0 for "
-                "any free one"
+            raise UserError(
+                f"cannot listen on port {port}: {error.strerror}; give another {argument('port')}, "
+                "or 0 for any free one"
             ) from error
         return probe.getsockname()[1]

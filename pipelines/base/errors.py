@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Self, TextIO
+from typing import TextIO
 
 from pipelines.base.environment import prepare_tensorflow
 
@@ -16,28 +16,21 @@ from pipelines.base.environment import prepare_tensorflow
 class UserError(Exception):
     """A run that cannot go on, for a reason outside the code: exit status 1.
 
+    A message that names arguments of a function does so by `argument`.
+
     Attributes:
-        template: the message with the names of arguments in braces, where it names some.
+        template: the message with its names of arguments marked, for `in_options`.
     """
 
     exit_status = 1
-    template: str | None = None
 
     def __init__(self, message: object = ""):
-        super().__init__(_read_out(str(message)))
+        self.template = str(message)
+        super().__init__(_NAMES.sub(r"\1", self.template))
 
-    @classmethod
-    def naming(cls, template: str) -> Self:
-        """An error whose message names arguments of the function, in braces.
-
-            UserError.naming("Beam is not installed: leave {beam_options} away")
-
-        reads "… leave beam_options away", and at a command "… leave --beam-options away". A value
-        that may hold braces, such as a path, stands in it as `literal` writes it.
-        """
-        error = cls(_NAMES.sub(r"\1", template))
-        error.template = template
-        return error
+    def __reduce__(self) -> tuple:
+        """Lets it come whole from another process, whatever its constructor takes."""
+        return Exception.__new__, (type(self), *self.args), vars(self)
 
 
 class UsageError(UserError):
@@ -49,46 +42,45 @@ class UsageError(UserError):
 class ArgumentError(UsageError, ValueError):
     """An invalid argument of a function, in the function's own words.
 
-        ArgumentError("overlap", "needs {tile}, got 3")
+        ArgumentError("overlap", f"needs {argument('tile')}, got 3")
 
     reads "overlap needs tile, got 3", and at a command "--overlap needs --tile, got 3".
 
     Args:
-        argument: its name, with dots that of a field inside it: "crf.sigma". Or a phrase that
-            names several, in braces: "{host} and {port}".
-        reason: what is wrong, the value received, what to do. Names of other arguments stand in
-            braces.
+        name: of the argument, with dots that of a field inside it: "crf.sigma". Or a phrase that
+            names several: f"{argument('host')} and {argument('port')}".
+        reason: what is wrong, the value received, what to do.
     """
 
-    def __init__(self, argument: str, reason: str):
-        self.argument, self.reason = argument, reason
-        self.template: str = f"{argument if '{' in argument else f'{{{argument}}}'} {reason}"
-        super().__init__(_NAMES.sub(r"\1", self.template))
+    def __init__(self, name: str, reason: str):
+        self.name, self.reason = name, reason
+        super().__init__(f"{name if _NAMES.search(name) else argument(name)} {reason}")
 
 
-_NAMES = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
-# A brace of a value in a template: no name begins so, and no path holds a NUL.
-_BRACE = "{\0"
+# A name is marked by what no value has before it: paths, options and lines of text hold no NUL.
+_NAMES = re.compile(r"\0\{([a-z][a-z0-9_.]*)\}")
 
 
-def literal(value: object) -> str:
-    """A value as it stands in a template: what it has in braces is not taken for a name."""
-    return str(value).replace("{", _BRACE)
+def argument(name: str) -> str:
+    """The name of a function's argument, as it stands in the message of an error.
 
+        UserError(f"{path} holds no masks: leave {argument('label_folder')} away")
 
-def _read_out(text: str) -> str:
-    return text.replace(_BRACE, "{")
+    reads "… leave label_folder away", and at a command "… leave --label-folder away". All else in
+    a message is shown as it is, whatever it holds.
+    """
+    return f"\0{{{name}}}"
 
 
 def in_options(template: str, **flags: str) -> str:
-    """A message with the names of arguments in braces, in the words of a command.
+    """A message with marked names of arguments, in the words of a command.
 
     Args:
-        template: the message.
+        template: the message, such as an error's `template`.
         flags: what the command calls an argument, where it is not the argument's name.
     """
-    return _read_out(
-        _NAMES.sub(lambda match: f"--{flags.get(match[1], match[1]).replace('_', '-')}", template)
+    return _NAMES.sub(
+        lambda match: f"--{flags.get(match[1], match[1]).replace('_', '-')}", template
     )
 
 
@@ -98,10 +90,11 @@ def as_options(**flags: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if error.template is None:
+        message = in_options(error.template, **flags)
+        if message == error.template:
             raise
         kind = UsageError if isinstance(error, UsageError) else UserError
-        raise kind(in_options(error.template, **flags)) from error
+        raise kind(message) from error
 
 
 class Interrupted(Exception):

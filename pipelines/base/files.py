@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.base.errors import UsageError, UserError, literal
+from pipelines.base.errors import UsageError, UserError
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
@@ -161,7 +161,7 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
 
     Args:
         path: what the option was given; None passes.
-        option: its name, for the message; of an argument in braces: "{submission}".
+        option: its name, for the message; an argument's as `errors.argument` marks it.
         taken: files that the command itself reads or writes.
         made: a folder that the command makes.
 
@@ -172,15 +172,11 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
     if path is None:
         return
     if path.resolve() in (file.resolve() for file in taken):
-        raise UsageError.naming(
-            f"{option} {literal(path)} would be written over: name another file"
-        )
+        raise UsageError(f"{option} {path} would be written over: name another file")
     if path.is_dir():
-        raise UserError.naming(f"{option} {literal(path)} is a folder: name a file")
+        raise UserError(f"{option} {path} is a folder: name a file")
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
-        raise UserError.naming(
-            f"{option} {literal(path)}: there is no folder {literal(path.parent)}"
-        )
+        raise UserError(f"{option} {path}: there is no folder {path.parent}")
 
 
 @contextlib.contextmanager

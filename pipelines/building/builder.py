@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngImageFile
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from pipelines.base.errors import UserError, literal
+from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE, label_fault
 from pipelines.base.progress import note
 from pipelines.building import encoding, examples
@@ -126,8 +126,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         self.info.metadata.setdefault("label_pixels", {})[split] = recorded
         fault = self.fault_of(split, pixels)
         if fault and not self.accept_findings:
-            raise UserError.naming(
-                f"{fault}, or give {{accept_findings}} to keep these labels as they are"
+            raise UserError(
+                f"{fault}, or give {argument('accept_findings')} to keep these labels as they are"
             )
 
     def fault_of(self, split: str, pixels: np.ndarray) -> str | None:
@@ -138,7 +138,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             pixels: int `[256]`, the pixels of each value in all of them.
 
         Returns:
-            A sentence with names of arguments in braces, as of `UserError.naming`.
+            A sentence with marked names of arguments, as of a `UserError`.
         """
         names, first = self.info.metadata["class_names"], self.first_label
         fault = label_fault(split, pixels, names, first)
@@ -147,10 +147,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             return None
         binary = self.TAKES_BINARY and len(names) == 2 and not first
         values = f"write {names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on"
-        return (
-            f"{literal(fault)}; {'give {binary} if white is class 1, ' if binary else ''}"
-            f"{literal(values)}"
-        )
+        advice = f"give {argument('binary')} if white is class 1, " if binary else ""
+        return f"{fault}; {advice}{values}"
 
 
 def _with_unique_key(key, example, times) -> tuple[str, dict]:

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.base.progress import byte_bar
 
 TIMEOUT = 60  # seconds without an answer
@@ -64,9 +64,9 @@ def download(
         _fetch(url, part, size)
         _check(part, size, sha256)
     except _Failed as error:
-        raise UserError.naming(
+        raise UserError(
             f"cannot download {url}: {error}; {path.name} can also be fetched by hand, from "
-            f"{page or url}, and its folder given as {{source}} DIR"
+            f"{page or url}, and its folder given as {argument('source')} DIR"
         ) from error
     return part.rename(path)
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from pipelines.base.errors import UsageError, UserError, literal
+from pipelines.base.errors import UsageError, UserError, argument
 from pipelines.base.progress import note, progress
 
 # Examples in the making for each thread: enough to keep all busy, few enough for the memory.
@@ -78,12 +78,12 @@ def all_faults(faults: Iterable[UserError]) -> UserError:
     """One error that shows the first of several, and counts them."""
     faults = list(faults)
     # Splits may share images.
-    texts = list(dict.fromkeys(fault.template or literal(fault) for fault in faults))
+    texts = list(dict.fromkeys(fault.template for fault in faults))
     if len(texts) == 1:
-        return UserError.naming(texts[0])
+        return UserError(texts[0])
     first = f"; the first {SHOWN}" if len(texts) > SHOWN else ""
     shown = [f"{len(texts):,} faults were found{first}:", *texts[:SHOWN]]
-    return UserError.naming("\n  ".join(shown))
+    return UserError("\n  ".join(shown))
 
 
 def _make(make_example, item):
@@ -148,14 +148,14 @@ def check_beam(options: str) -> None:
     """Checks that Beam is installed and `options` are "NAME=VALUE,…"; imports nothing heavy."""
     for option in options.split(","):
         if not re.fullmatch(r"\w+(=.+)?", option):
-            raise UsageError.naming(
-                f"{option!r} in {{beam_options}} {options!r} is no option: "
+            raise UsageError(
+                f"{option!r} in {argument('beam_options')} {options!r} is no option: "
                 "runner=DirectRunner,direct_num_workers=4 would be two"
             )
     if importlib.util.find_spec("apache_beam") is None:
-        raise UserError.naming(
-            "Apache Beam is not installed: leave {beam_options} away to prepare in this process, "
-            "or make an environment with it as docs/beyond-one-machine.md describes"
+        raise UserError(
+            f"Apache Beam is not installed: leave {argument('beam_options')} away to prepare in "
+            "this process, or make an environment with it as docs/beyond-one-machine.md describes"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.base.errors import UserError, literal
+from pipelines.base.errors import UserError, argument
 from pipelines.base.files import is_hidden
 from pipelines.building.examples import collect
 from pipelines.building.folders import (
@@ -82,7 +82,7 @@ def find_layout(source: Path, naming: Naming = PLAIN, test_is_optional: bool = F
                 passed_over += pairs[1]
     if not any(isinstance(item, Pair) for items in found.values() for item in items):
         if hint := folders_of_both(source):
-            raise UserError.naming(f"no image below {literal(source)} has a label file: {hint}")
+            raise UserError(f"no image below {source} has a label file: {hint}")
     images, labels = next(iter(places.values()))
     words = f"{below(images, source)} and {below(labels, source)}"
     if images == labels:
@@ -103,8 +103,8 @@ def _pairs(
         if optional:
             return None
         if place[0] == place[1] and (hint := folders_of_both(place[0])):
-            raise UserError.naming(
-                f"{literal(place[0])} has no folders called images and labels: {hint}"
+            raise UserError(
+                f"{place[0]} has no folders called images and labels: {hint}"
             ) from error
         raise
 
@@ -138,7 +138,7 @@ def _places(
 def _chosen(source: Path, name: str) -> Path:
     folder = source / name
     if not folder.is_dir():
-        raise UserError.naming(f"there is no folder {literal(folder)}{_rest(source)}")
+        raise UserError(f"there is no folder {folder}{_rest(source)}")
     return folder
 
 
@@ -199,9 +199,7 @@ def _images_and_labels(folder: Path) -> tuple[Path, Path]:
         return images, labels
     if found := images or labels:
         missing = "labels/, masks/ or annotations/" if images else "images/"
-        raise UserError.naming(
-            f"{literal(folder)} has {found.name}/ but no {missing}{_rest(folder, found)}"
-        )
+        raise UserError(f"{folder} has {found.name}/ but no {missing}{_rest(folder, found)}")
     return folder, folder
 
 
@@ -211,10 +209,11 @@ def _rest(folder: Path, known: Path | None = None) -> str:
     others = [path for path in paths if path not in (known, folder / "classes.txt")]
     if not others:
         return ""
-    names = ", ".join(f"{literal(path.name)}{'/' * path.is_dir()}" for path in others[:8])
+    names = ", ".join(f"{path.name}{'/' * path.is_dir()}" for path in others[:8])
     more = f" and {len(others) - 8} more" if len(others) > 8 else ""
     if any(path.is_dir() for path in others):
-        advised = ": {image_folder} and {label_folder} choose folders by other names"
+        options = f"{argument('image_folder')} and {argument('label_folder')}"
+        advised = f": {options} choose folders by other names"
     else:
         advised = advice(Counter(path.suffix.lower() for path in others))
     return f"; there is {names}{more}{advised}"

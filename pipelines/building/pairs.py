@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.base.errors import UserError, literal
+from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.building.folders import (
     IMAGE_SUFFIXES,
@@ -184,7 +184,7 @@ def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list
         names = [image_id(path, folder) for path in files]
         tail = suffix_of_masks(names, names)
         hint = called(tail) if tail else f"it holds {held(folder)}; expected {EXPECTED}"
-        raise UserError.naming(f"{literal(folder)} has no masks beside its images: {hint}")
+        raise UserError(f"{folder} has no masks beside its images: {hint}")
     return [path for path in files if path not in labels], sorted(labels)
 
 
@@ -238,7 +238,7 @@ def _refuse_other_names(
         return
     tail = suffix_of_masks(by_id, labels_by_id)
     if hint := called(tail) if tail else names_of_both(by_id, labels_by_id):
-        raise UserError.naming(f"no label file in {literal(labels)} has an image's name: {hint}")
+        raise UserError(f"no label file in {labels} has an image's name: {hint}")
 
 
 def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
+from pipelines.base.errors import argument
 from pipelines.building.folders import IMAGE_SUFFIXES, find_files, image_id, sub_folders
 
 # Sub-folders that are compared.
@@ -28,7 +29,7 @@ def suffix_of_masks(images: Collection[str], labels: Collection[str]) -> str:
 
 def called(tail: str) -> str:
     """The option for masks with a suffix."""
-    return f"masks are called NAME{tail}, so give {{label_suffix}}={tail}"
+    return f"masks are called NAME{tail}, so give {argument('label_suffix')}={tail}"
 
 
 def names_of_both(images: Collection[str], labels: Collection[str]) -> str:
@@ -48,8 +49,8 @@ def names_of_both(images: Collection[str], labels: Collection[str]) -> str:
         if common:
             rest, others = common[0][0], [other for _, other in common]
             several = f" (or {', '.join(others[1:5])})" if len(others) > 1 else ""
-            image_option = f"{{image_{kind}}}={rest} and " if rest else ""
-            return f"give {image_option}{{label_{kind}}}={others[0]}{several}"
+            image_option = f"{argument(f'image_{kind}')}={rest} and " if rest else ""
+            return f"give {image_option}{argument(f'label_{kind}')}={others[0]}{several}"
     return ""
 
 
@@ -87,8 +88,8 @@ def folders_of_both(source: Path) -> str:
     several = f" (or {', '.join(names[2:5])})" if len(names) > 2 else ""
     listed = f"{', '.join(f'{name}/' for name in names[:-1])} and {names[-1]}/"
     return (
-        f"{listed} hold files of the same names, so give {{image_folder}}={names[0]} and "
-        f"{{label_folder}}={names[1]}{several}"
+        f"{listed} hold files of the same names, so give {argument('image_folder')}={names[0]} and "
+        f"{argument('label_folder')}={names[1]}{several}"
     )
 
 
@@ -98,8 +99,8 @@ def _folders_and_suffix(source: Path, ids: dict[Path, set[str]]) -> str:
             image_name, label_name = _name(images, source), _name(labels, source)
             return (
                 f"{image_name}/ holds images and {label_name}/ masks called NAME{tail}, so give "
-                f"{{image_folder}}={image_name} and {{label_folder}}={label_name} and "
-                f"{{label_suffix}}={tail}"
+                f"{argument('image_folder')}={image_name} and "
+                f"{argument('label_folder')}={label_name} and {argument('label_suffix')}={tail}"
             )
     return ""
 

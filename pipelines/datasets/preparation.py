@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.files import check_folder, writing_in
 from pipelines.building import examples
 from pipelines.datasets.image_folder.options import FolderOptions
@@ -49,9 +49,9 @@ def check_source(
     """
     base, _ = parse_name(name)
     if base in MIXTURES:
-        raise UsageError.naming(
+        raise UsageError(
             f"{name!r} is a stream over {' and '.join(parts_of(name))}: prepare those, then train "
-            f"on {{dataset}} {name}"
+            f"on {argument('dataset')} {name}"
         )
     if beam_options is not None:
         if base not in ON_BEAM:
@@ -60,7 +60,8 @@ def check_source(
             )
         if skip_errors:
             raise ArgumentError(
-                "beam_options", "excludes {skip_errors}: workers cannot tell what they skip"
+                "beam_options",
+                f"excludes {argument('skip_errors')}: workers cannot tell what they skip",
             )
         examples.check_beam(beam_options)
     if options is not None:
@@ -76,8 +77,8 @@ def check_source(
     if source is None and base in DOWNLOADED:
         return
     if source is None:
-        raise UsageError.naming(
-            f"{name!r} needs the folder of its images and labels: {{source}} DIR"
+        raise UsageError(
+            f"{name!r} needs the folder of its images and labels: {argument('source')} DIR"
         )
     try:
         if not Path(source).is_dir():
@@ -92,7 +93,7 @@ def _check_options(name: str, base: str, options: TfdsOptions | FolderOptions) -
     kind = {"tfds_set": TfdsOptions, "image_folder": FolderOptions}.get(base)
     if kind is not type(options):
         given = [
-            f"{{{field.name}}}"
+            argument(field.name)
             for field in dataclasses.fields(options)
             if getattr(options, field.name) != field.default
         ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.base import addresses
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +96,14 @@ class StreamOptions:
         if self.cache is not None:
             raise ArgumentError(
                 "data_service",
-                "excludes {cache}: its workers read the records themselves, got {cache} "
-                f"{self.cache}",
+                f"excludes {argument('cache')}: its workers read the records themselves, got "
+                f"{argument('cache')} {self.cache}",
             )
         if count > 1:
             raise ArgumentError(
                 "data_service",
-                "excludes {batch_part}: nobody knows which batch is whose, got "
-                f"{{batch_part}} {self.batch_part}",
+                f"excludes {argument('batch_part')}: nobody knows which batch is whose, got "
+                f"{argument('batch_part')} {self.batch_part}",
             )
 
 
@@ -153,7 +153,7 @@ class SegmentationOptions(StreamOptions):
             if self.mix != "none" and getattr(self, other):
                 raise ArgumentError(
                     "mix",
-                    f"excludes {{{other}}}: an example is mixed with the one after it in the "
+                    f"excludes {argument(other)}: an example is mixed with the one after it in the "
                     f"stream, got {self.mix!r}",
                 )
         if self.mode == "pad" and tuple(self.scale) != (1.0, 1.0):

@@ -22,7 +22,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
 from pipelines.base import bfloat16, labels
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import UsageError, UserError, argument
 
 CLASSES = ("red", "green", "blue")
 LEGEND = Legend(CLASSES, labels.palette(3, "camvid"))
@@ -438,7 +438,7 @@ class TestParts:
         self, models, data_dir, tmp_path, monkeypatch
     ):
         def fail(*arguments, **options):
-            raise UserError.naming("no int8 model keeps within 0 points; raise {budget}")
+            raise UserError(f"no int8 model keeps within 0 points; raise {argument('budget')}")
 
         monkeypatch.setattr(quantization, "fit_budget", fail)
         with pytest.raises(UserError) as caught:

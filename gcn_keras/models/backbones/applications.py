@@ -14,7 +14,7 @@ import numpy as np
 from gcn_keras.models.backbones import Backbone, Pyramid
 from gcn_keras.models.weights import set_weights
 from pipelines.base.damage import DAMAGE, reason_of
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 
 class _Network(NamedTuple):
@@ -157,8 +157,8 @@ def _published(backbone: Backbone, network: _Network, weights: str) -> keras.Mod
             raise ArgumentError(
                 "weights",
                 f"imagenet of {backbone.name} could not be downloaded ({error}): fetch "
-                f"{_PAGE}{network.file} by hand and give {{weights}} its path; "
-                "{weights} None begins with random ones",
+                f"{_PAGE}{network.file} by hand and give {argument('weights')} its path; "
+                f"{argument('weights')} None begins with random ones",
             ) from error
     if not Path(weights).is_file():
         raise ValueError(f"no weights file at {weights}")

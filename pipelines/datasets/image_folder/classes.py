@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.base import labels
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.base.files import is_hidden, read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.datasets.image_folder.options import parse_colour
@@ -117,9 +117,10 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
     values = [int(match[1]) for match in numbered if match]
     if values and len(values) == len(found) > 1:
         if values != list(range(len(values))):
-            raise UserError.naming(
+            raise UserError(
                 f"{path} numbers its lines {values[0]}, {values[1]}, …, and label 0 is the first "
-                "line's: leave the numbers out, and give {first_label} or {map} if masks hold them"
+                f"line's: leave the numbers out, and give {argument('first_label')} or "
+                f"{argument('map')} if masks hold them"
             )
         found = [
             (number, match[2]) for (number, _), match in zip(found, numbered, strict=True) if match
@@ -224,7 +225,7 @@ def _roboflow_csv(path: Path, lines: list[str]) -> Parsed:
     if values != [str(number) for number in range(len(rows))] or any(len(row) < 2 for row in rows):
         raise UserError(
             f"{path} has the values {', '.join(values[:8])}, and 0, 1, 2, … are expected: name the "
-            f"classes in {NAME}, and give {{map}}"
+            f"classes in {NAME}, and give {argument('map')}"
         )
     return [row[1].strip() for row in rows], [()] * len(rows)
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.base.errors import literal
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import note, note_passed_over
 from pipelines.building.builder import SegmentationBuilder
@@ -61,7 +60,7 @@ class Builder(SegmentationBuilder):
         is_learnt = len(seen) > 1 or (seen and (has_background or not pixels[IGNORE]))
         if is_learnt or not split.startswith("train"):
             return None
-        what = literal("".join(f"{name!r} or " for name in seen))
+        what = "".join(f"{name!r} or " for name in seen)
         if has_background:
             advice = "annotate regions of a class"
         else:

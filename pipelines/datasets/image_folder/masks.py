@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.base.errors import UserError, literal
+from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.building import image_label
@@ -63,8 +63,8 @@ class MaskReader:
         if options.map:
             for value, label in options.value_map().items():
                 if label >= count:
-                    raise UserError.naming(
-                        f"{{map}} {value}={label} names no class: the classes are "
+                    raise UserError(
+                        f"{argument('map')} {value}={label} names no class: the classes are "
                         f"{describe_classes(classes.names)}"
                     )
                 values[value] = label
@@ -79,15 +79,15 @@ class MaskReader:
         if options.binary:
             colours = {0: 0, _WHITE: 1}
         if not colours and (given := options.of_colours()):
-            raise UserError.naming(
+            raise UserError(
                 f"{given} need{'' if ' and ' in given else 's'} colours: classes.txt names none, "
-                "and {binary} is not given"
+                f"and {argument('binary')} is not given"
             )
         if twice := void_colours & colours.keys():
-            name = literal(repr(classes.names[colours[min(twice)]]))
-            raise UserError.naming(
-                f"{{void}} #{min(twice):06x} is the colour of the class {name}: leave it away, "
-                "or give the class another one"
+            name = classes.names[colours[min(twice)]]
+            raise UserError(
+                f"{argument('void')} #{min(twice):06x} is the colour of the class {name!r}: leave "
+                "it away, or give the class another one"
             )
         if options.binary and not options.nearest_colour:  # next to it, 1 is nearly black
             colours[_ONE] = 1
@@ -109,9 +109,9 @@ class MaskReader:
             names, other = given[by_colour], seen[not by_colour]
             verb, them = ("are", "them") if " and " in names else ("is", "it")
             kinds = ("colours", "values") if by_colour else ("values", "colours")
-            raise UserError.naming(
+            raise UserError(
                 f"{names} {verb} for masks that hold {kinds[0]}, and all hold {kinds[1]}, such as "
-                f"{literal(other)}: leave {them} away"
+                f"{other}: leave {them} away"
             )
 
     def _holds_colours(self, image: Image.Image) -> bool:
@@ -139,7 +139,7 @@ class MaskReader:
         self._check_gray(path, pixels)
         labels = self.values[pixels]
         if (labels == _NONE).any():
-            raise UserError.naming(self._strays(path, pixels, labels == _NONE))
+            raise UserError(self._strays(path, pixels, labels == _NONE))
         return labels.astype(np.uint8)
 
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
@@ -147,9 +147,9 @@ class MaskReader:
         image = image_label.open_image(path, data)
         if image_label.is_jpeg(image) and not self.nearest:
             colours = "" if self.colours else "give classes colours and "
-            raise UserError.naming(
+            raise UserError(
                 f"{path} is compressed as JPEG, which changes values: save the masks as PNG, or "
-                f"{colours}use {{nearest_colour}}"
+                f"{colours}use {argument('nearest_colour')}"
             )
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
@@ -168,9 +168,9 @@ class MaskReader:
                 return self._equal_channels(path, np.array(image.convert("RGB")))
         if image.mode == "1" or (gray and image.format == "PNG" and data[24] < 8):
             # Such samples are scaled to 0…255: an index and its scaled value look the same.
-            raise UserError.naming(
-                f"{path} has gray values of less than 8 bits: use {{binary}} if it is black and "
-                "white, or save the indices with 8"
+            raise UserError(
+                f"{path} has gray values of less than 8 bits: use {argument('binary')} if it is "
+                "black and white, or save the indices with 8"
             )
         with image_label.naming_damage(path):
             return np.array(image.getchannel(0))
@@ -217,8 +217,8 @@ class MaskReader:
         shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
         return (
             f"{path} has the label value{'s' if len(found) > 1 else ''} {shown}, but the classes "
-            f"are {describe_classes(self.classes.names)}, and {IGNORE} is void: "
-            "{map}, {first_label} and {void} say what other values stand for"
+            f"are {describe_classes(self.classes.names)}, and {IGNORE} is void: {argument('map')}, "
+            f"{argument('first_label')} and {argument('void')} say what other values stand for"
         )
 
     def _by_colour(self, path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -226,9 +226,9 @@ class MaskReader:
         found, where = np.unique(packed, return_inverse=True)
         labels = np.array([self.colours.get(int(colour), _NONE) for colour in found], np.int16)
         if self.binary and {_ONE, _WHITE} <= set(found.tolist()) and self.colours.get(_ONE) == 1:
-            raise UserError.naming(
-                f"{path} has the values 1 and {IGNORE}, which {{binary}} takes for the same: if "
-                f"{IGNORE} is void, leave it out and name the classes in classes.txt"
+            raise UserError(
+                f"{path} has the values 1 and {IGNORE}, which {argument('binary')} takes for the "
+                f"same: if {IGNORE} is void, leave it out and name the classes in classes.txt"
             )
         unknown = labels == _NONE
         if unknown.any():
@@ -243,11 +243,11 @@ class MaskReader:
         stray = np.isin(packed, colours)
         row, column = np.argwhere(stray)[0]
         others = f" and {len(colours) - 1} more" if len(colours) > 1 else ""
-        return UserError.naming(
+        return UserError(
             f"{path} has the colour #{packed[row, column]:06x}{others} that no class has (the "
             f"first at x = {column}, y = {row}; {_percent(stray)} of its pixels): give it to a "
-            f"class in classes.txt, or to {{void}}, or use {{nearest_colour}} for masks with "
-            f"soft edges or from JPEG files"
+            f"class in classes.txt, or to {argument('void')}, or use {argument('nearest_colour')} "
+            "for masks with soft edges or from JPEG files"
         )
 
     def _nearest(self, colours: np.ndarray) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.building.pairs import Naming
 
@@ -61,36 +61,50 @@ class FolderOptions:
         void_values, _ = self.void_values()
         if twice := void_values & self.value_map().keys():
             raise ArgumentError(
-                "map", f"and {{void}} both name the value {min(twice)}: leave it out of one of them"
+                "map",
+                f"and {argument('void')} both name the value {min(twice)}: leave it out of one of "
+                "them",
             )
         if self.binary and void_values:
             value = min(void_values)
             raise ArgumentError(
                 "void",
-                f"takes colours next to {{binary}}, got {value}: write it as "
+                f"takes colours next to {argument('binary')}, got {value}: write it as "
                 f"{value},{value},{value}",
             )
         if bool(self.image_folder) != bool(self.label_folder):
-            raise ArgumentError("image_folder", "and {label_folder} go together: give both")
+            raise ArgumentError(
+                "image_folder", f"and {argument('label_folder')} go together: give both"
+            )
         if not 0 <= self.first_label < IGNORE:
             raise ArgumentError("first_label", f"must be in 0…{IGNORE - 1}, got {self.first_label}")
         if self.map and self.first_label:
-            raise ArgumentError("map", "excludes {first_label}: both say what a value stands for")
+            raise ArgumentError(
+                "map", f"excludes {argument('first_label')}: both say what a value stands for"
+            )
         if self.binary and (self.map or self.first_label):
             raise ArgumentError(
-                "binary", "excludes {map} and {first_label}: black is class 0 and white class 1"
+                "binary",
+                f"excludes {argument('map')} and {argument('first_label')}: black is class 0 and "
+                "white class 1",
             )
         if self.val_share is not None and not 0 < self.val_share < 1:
             raise ArgumentError("val_share", f"must be between 0 and 1, got {self.val_share}")
         if (self.folds is None) != (self.fold is None):
-            raise ArgumentError("folds", "and {fold} go together, as in {folds} 5 {fold} 2")
+            raise ArgumentError(
+                "folds",
+                f"and {argument('fold')} go together, as in {argument('folds')} 5 "
+                f"{argument('fold')} 2",
+            )
         if self.folds is not None and self.fold is not None:
             if self.folds < 2:
                 raise ArgumentError("folds", f"must be at least 2, got {self.folds}")
             if not 1 <= self.fold <= self.folds:
                 raise ArgumentError("fold", f"must be in 1…{self.folds}, got {self.fold}")
             if self.val_share is not None:
-                raise ArgumentError("val_share", "excludes {folds}: a fold is what is held out")
+                raise ArgumentError(
+                    "val_share", f"excludes {argument('folds')}: a fold is what is held out"
+                )
         try:
             re.compile(self.group or "")
         except re.error as error:
@@ -104,14 +118,14 @@ class FolderOptions:
         given = self.given(*names, "binary", "void", "map", "first_label", "nearest_colour")
         if given:
             verb = "are" if " and " in given else "is"
-            raise UserError.naming(
+            raise UserError(
                 f"{given} {verb} for masks, and there are annotation files, such as {file}"
             )
 
     def check_for_masks(self) -> None:
         """Raises UserError for options that mean nothing for masks."""
         if given := self.given("paint_order"):
-            raise UserError.naming(f"{given} is for annotation files, and there are masks")
+            raise UserError(f"{given} is for annotation files, and there are masks")
 
     def naming(self) -> Naming:
         """How images and masks are called."""
@@ -119,19 +133,19 @@ class FolderOptions:
         return Naming(**{name: getattr(self, name) for name in names})
 
     def given(self, *names: str) -> str:
-        """Those of some options that are not at their defaults: "{void} and {map}"."""
+        """Those of some options that are not at their defaults, as marked names: "void and map"."""
         default = type(self)()
         return " and ".join(
-            f"{{{name}}}" for name in names if getattr(self, name) != getattr(default, name)
+            argument(name) for name in names if getattr(self, name) != getattr(default, name)
         )
 
     def of_values(self) -> str:
-        """Those that are given and say what values stand for: "{void} 2 and {map}"."""
+        """Those that are given and say what values stand for: "void 2 and map"."""
         values = [entry for entry in self.void if parse_colour(entry) is None]
         return _joined("void", values, self.given("map", "first_label"))
 
     def of_colours(self) -> str:
-        """Those that are given and say what colours stand for: "{void} #ffffff"."""
+        """Those that are given and say what colours stand for: "void #ffffff"."""
         colours = [entry for entry in self.void if parse_colour(entry) is not None]
         return _joined("void", colours, self.given("nearest_colour"))
 
@@ -172,7 +186,7 @@ class FolderOptions:
 
 
 def _joined(name: str, entries: list[str], others: str) -> str:
-    own = f"{{{name}}} {' '.join(entries)}" if entries else ""
+    own = f"{argument(name)} {' '.join(entries)}" if entries else ""
     return " and ".join(filter(None, (own, others)))
 
 

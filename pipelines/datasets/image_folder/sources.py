@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.base.errors import UserError, literal
+from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
@@ -86,19 +86,16 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
         if path is None:
             if faults:
                 raise UserError(next(iter(faults.values())))
-            text = literal(f"there is no {folder / NAME}")
-            raise UserError.naming(f"{text}: {describe_masks(masks, folder)}")
+            raise UserError(f"there is no {folder / NAME}: {describe_masks(masks, folder)}")
         if masks and shows_colours(masks[0]):
-            raise UserError.naming(
-                f"{literal(path)} gives no colours: {describe_masks(masks, folder)}"
-            )
+            raise UserError(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
 
     def read(path, data, _):
         if path in faults:
             raise UserError(faults[path])
-        return reader.read(Path(literal(path)), data)  # its path is for messages alone
+        return reader.read(path, data)
 
     make_example = functools.partial(
         image_label.make_example,
@@ -153,9 +150,9 @@ def resolve_splits(
         others = {split: items for split, items in found.items() if split != "train"}
         return splitting.hold_out(found["train"], image_id, options) | others
     if asked:
-        raise UserError.naming(
-            f"{literal(folder)} has a val split already: leave {{val_share}}, {{folds}} and "
-            "{group} away, or give a folder without it"
+        raise UserError(
+            f"{folder} has a val split already: leave {argument('val_share')}, {argument('folds')} "
+            f"and {argument('group')} away, or give a folder without it"
         )
     return found
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder.options import FolderOptions
 
@@ -41,8 +41,10 @@ def hold_out(
     if len(groups) < least and faults:
         raise all_faults(faults)
     if len(groups) < least:
-        what = "image" if options.group is None else f"group of images by {{group}} {options.group}"
-        raise UserError.naming(
+        what = "image"
+        if options.group is not None:
+            what = f"group of images by {argument('group')} {options.group}"
+        raise UserError(
             f"there {'is' if len(groups) == 1 else 'are'} only {len(groups)} {what}"
             f"{'' if len(groups) == 1 else 's'}: at least {least} are needed, one for val"
         )
@@ -66,7 +68,7 @@ def _group(image_id: str, pattern: str | None) -> str:
     match = re.search(pattern, image_id)
     group = match and match[min(match.re.groups, 1)]
     if group is None:
-        raise UserError.naming(f"{{group}} {pattern!r} does not match the image id {image_id!r}")
+        raise UserError(f"{argument('group')} {pattern!r} does not match the image id {image_id!r}")
     return group
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import image_label
@@ -20,7 +20,7 @@ _TOO_MANY = 256
 
 
 def describe_masks(masks: Sequence[Path], folder: Path) -> str:
-    """A sentence, with names of arguments in braces, on what masks hold and what takes them.
+    """A sentence, with marked names of arguments, on what masks hold and what takes them.
 
     Args:
         masks: their files.
@@ -132,7 +132,8 @@ def _of_colours(colours: Counter[int], has_jpeg: bool) -> str:
     if has_jpeg or len(colours) > _TOO_MANY:
         return (
             f"{len(colours):,} colours: if they are soft edges or of JPEG files, name the classes "
-            'in classes.txt with their colours, as in "road 128 64 128", and give {nearest_colour}'
+            'in classes.txt with their colours, as in "road 128 64 128", and give '
+            f"{argument('nearest_colour')}"
         )
     total = colours.total()
     shown = ", ".join(
@@ -142,7 +143,8 @@ def _of_colours(colours: Counter[int], has_jpeg: bool) -> str:
     more = f" and {len(colours) - _SHOWN} more" if len(colours) > _SHOWN else ""
     return (
         f"{len(colours)} colours, {shown}{more}: name the classes in classes.txt with their "
-        'colours, as in "road 128 64 128" or "road #804080"; colours without class go to {void}'
+        'colours, as in "road 128 64 128" or "road #804080"; colours without class go to '
+        f"{argument('void')}"
     )
 
 
@@ -151,17 +153,17 @@ def _of_values(values: Counter[int]) -> str:
     shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
     text = f"the value{'s' if len(found) > 1 else ''} {shown}"
     if set(found) in ({0, IGNORE}, {0, WHITE_OF_16_BITS}):
-        return f"{text}: give {{binary}}"
+        return f"{text}: give {argument('binary')}"
     if not 0 <= found[0] <= found[-1] <= IGNORE:
         return f"{text}, and those of masks are in 0…{IGNORE}: give their classes such values"
     if found == [0, 1]:
-        return f"{text}: give {{binary}}, or name the classes in classes.txt"
+        return f"{text}: give {argument('binary')}, or name the classes in classes.txt"
     if len(found) == 2:
         return (
             f"{text}: name the two classes in classes.txt, and give "
-            f"{{map}} {found[0]}=0 {found[1]}=1"
+            f"{argument('map')} {found[0]}=0 {found[1]}=1"
         )
     advice = "name the classes in classes.txt, one a line, label 0 first"
     if found[0] == 1:
-        advice += ", and give {first_label}=1"
+        advice += f", and give {argument('first_label')}=1"
     return f"{text}: {advice}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
 from pipelines.building import encoding, image_label
@@ -71,11 +71,11 @@ class Builder(SegmentationBuilder):
         if count < 2 and faults:
             raise all_faults(faults)
         if count < 2:
-            void = f", and {IGNORE} is void: write class 1 as 1, or give {{class_names}}"
-            raise UserError.naming(
-                f"the masks of tfds:{self.source} hold no two classes from {{first_label}} "
-                f"{self.first_label} on; their largest value is {largest}"
-                f"{void if has_void else ''}"
+            void = f", and {IGNORE} is void: write class 1 as 1, or give {argument('class_names')}"
+            raise UserError(
+                f"the masks of tfds:{self.source} hold no two classes from "
+                f"{argument('first_label')} {self.first_label} on; their largest value is "
+                f"{largest}{void if has_void else ''}"
             )
         return tuple(f"class {index}" for index in range(count))
 
@@ -94,9 +94,9 @@ def open_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
         )
     except Exception as error:  # whatever a foreign builder and its downloads raise
         reason = " ".join(str(error).split())[:200]
-        raise UserError.naming(
+        raise UserError(
             f"TFDS cannot prepare {name!r} ({type(error).__name__}: {reason}): prepare it with "
-            f"TFDS elsewhere and give its data directory as {{source}} DIR"
+            f"TFDS elsewhere and give its data directory as {argument('source')} DIR"
         ) from error
     return builder
 
@@ -110,8 +110,9 @@ def open_prepared_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
     """
     builder = _builder(name, data_dir, f", and {data_dir} holds none")
     if not builder.is_prepared():
-        raise UserError.naming(
-            f"{data_dir} holds no prepared {name!r}: leave {{source}} away to have TFDS download it"
+        raise UserError(
+            f"{data_dir} holds no prepared {name!r}: leave {argument('source')} away to have TFDS "
+            "download it"
         )
     return builder
 
@@ -141,17 +142,17 @@ def pick_features(name: str, features: Mapping, options: TfdsOptions) -> tuple[s
     images = {key: f for key, f in features.items() if isinstance(f, tfds.features.Image)}
     shown = ", ".join(f"{key} {tuple(f.shape)}" for key, f in images.items()) or "none"
 
-    def pick(argument, given, candidates):
+    def pick(feature, given, candidates):
         if given is not None:
             if given not in images:
                 raise ArgumentError(
-                    argument,
+                    feature,
                     f"{given}: tfds:{name} has no image of that name; its images are {shown}",
                 )
             return given
         if len(candidates) != 1:
-            raise UsageError.naming(
-                f"tfds:{name} needs {{{argument}}}: its images are {shown}, and "
+            raise UsageError(
+                f"tfds:{name} needs {argument(feature)}: its images are {shown}, and "
                 f"{'none' if not candidates else 'more than one'} could be meant"
             )
         return candidates[0]
@@ -162,7 +163,7 @@ def pick_features(name: str, features: Mapping, options: TfdsOptions) -> tuple[s
     others = [key for key in images if key != image]
     label = pick("label_feature", options.label_feature, others)
     if image == label:
-        raise ArgumentError("image_feature", f"and {{label_feature}} are both {image}")
+        raise ArgumentError("image_feature", f"and {argument('label_feature')} are both {image}")
     return image, label
 
 

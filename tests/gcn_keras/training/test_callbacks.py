@@ -37,7 +37,7 @@ def module(tmp_path, monkeypatch):
 def refusal(function, *arguments) -> str:
     with pytest.raises(ArgumentError) as caught:
         function(*arguments)
-    assert caught.value.argument == "callbacks"
+    assert caught.value.name == "callbacks"
     return str(caught.value)
 
 

@@ -41,7 +41,7 @@ def check(folder, former, recipe=RECIPE, **data) -> str:
         provenance.check_origin(run, former, recipe)
     except UserError as error:
         assert error.exit_status == 1
-        return in_options(error.template or str(error))
+        return in_options(error.template)
     return ""
 
 

@@ -1,8 +1,10 @@
 """Errors: an argument's fault in the words of a function and in those of a command."""
 
 import errno
+import pickle
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -11,57 +13,92 @@ from pipelines.base.errors import (
     ArgumentError,
     UsageError,
     UserError,
+    argument,
     as_options,
     in_options,
-    literal,
     run_command,
 )
 
-FAULT = ("crf.bilateral_xy", "needs {some_tile}, got {} 3")
+REASON = f"needs {argument('some_tile')}, got {{some_tile}} {{}} 3"
+FAULT = ("crf.bilateral_xy", REASON)
 
 
 def test_in_the_words_of_the_function():
     error = ArgumentError(*FAULT)
-    assert str(error) == "crf.bilateral_xy needs some_tile, got {} 3"
+    assert str(error) == "crf.bilateral_xy needs some_tile, got {some_tile} {} 3"
     assert isinstance(error, ValueError) and isinstance(error, UserError)
 
 
 def test_in_the_words_of_a_command():
     with pytest.raises(UsageError) as caught, as_options():
         raise ArgumentError(*FAULT)
-    assert str(caught.value) == "--crf.bilateral-xy needs --some-tile, got {} 3"
+    assert str(caught.value) == "--crf.bilateral-xy needs --some-tile, got {some_tile} {} 3"
     assert not isinstance(caught.value, ArgumentError)
 
 
 def test_a_phrase_that_names_several_arguments():
-    error = ArgumentError("{host} and {port}", "must be HOST:PORT, got 'a b:1'")
+    both = f"{argument('host')} and {argument('port')}"
+    error = ArgumentError(both, "must be HOST:PORT, got 'a b:1'")
     assert str(error) == "host and port must be HOST:PORT, got 'a b:1'"
     assert in_options(error.template) == "--host and --port must be HOST:PORT, got 'a b:1'"
 
 
 @pytest.mark.parametrize("kind", [UserError, UsageError])
 def test_a_message_that_names_an_argument_in_its_middle(kind):
-    error = kind.naming("Beam is missing: leave {beam_options} away, see {source} DIR")
-    assert str(error) == "Beam is missing: leave beam_options away, see source DIR"
+    error = kind(f"no Beam: leave {argument('beam_options')} away, see {argument('source')} DIR")
+    assert str(error) == "no Beam: leave beam_options away, see source DIR"
     with pytest.raises(kind) as caught, as_options(source="from"):
         raise error
     assert type(caught.value) is kind
-    assert str(caught.value) == "Beam is missing: leave --beam-options away, see --from DIR"
+    assert str(caught.value) == "no Beam: leave --beam-options away, see --from DIR"
 
 
-def test_braces_of_a_message_without_names_stay():
-    with pytest.raises(UserError, match=r"^there is no \{train\}$"), as_options():
-        raise UserError("there is no {train}")
+class Special(ArgumentError):
+    def __init__(self):
+        super().__init__("out", f"exists: {argument('resume')} goes on")
 
 
-def test_a_value_of_a_message_is_never_taken_for_a_name():
-    error = UserError.naming(f"{literal('/{void} x.png')} has no class: give {{void}}")
-    assert str(error) == "/{void} x.png has no class: give void"
-    assert in_options(error.template) == "/{void} x.png has no class: give --void"
+def test_an_error_that_names_no_argument_stays_itself():
+    error = UserError("there is no {train}")
     with pytest.raises(UserError) as caught, as_options():
         raise error
-    assert str(caught.value) == "/{void} x.png has no class: give --void"
-    assert str(ArgumentError("out", f"{literal('{void}')} exists")) == "out {void} exists"
+    assert caught.value is error and str(error) == "there is no {train}"
+
+
+# A path, the name of a class, a line of a file: whatever stands in a message.
+VALUES = ["/{void} x.png", "{void}", "{{void}}", "{", "{}", "{void", "--void", "%(void)s", "a\0b"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_is_shown_as_it_is(value):
+    for kind in UserError, UsageError:
+        error = kind(f"{value}{argument('void')}{value}")
+        assert str(error) == f"{value}void{value}"
+        assert in_options(error.template) == f"{value}--void{value}"
+        assert str(kind(value)) == in_options(kind(value).template) == value
+    error = ArgumentError("out", f"{value} exists")
+    assert str(error) == f"out {value} exists"
+    assert in_options(error.template) == f"--out {value} exists"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UserError(REASON), UsageError(REASON), ArgumentError(*FAULT), Special()],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_mark_is_shown(error):
+    """Nor in a traceback, nor where it is shown by its representation."""
+    shown = [str(error), repr(error), "".join(traceback.format_exception(error))]
+    shown += map(str, error.args)
+    assert not any("\0" in text or r"\x00" in text for text in shown)
+    assert "\0" not in in_options(error.template)
+
+
+@pytest.mark.parametrize("error", [UserError(REASON), ArgumentError(*FAULT), Special()])
+def test_an_error_of_another_process(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
+    assert again.template == error.template and vars(again) == vars(error)
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys):

@@ -367,9 +367,7 @@ def test_refused(copy, change, options, message):
     change(copy)
     with pytest.raises(UserError) as caught:
         open_source(copy, FolderOptions(**options))
-    error = caught.value
-    text = in_options(error.template) if error.template else str(error)
-    assert text == message.format(copy)
+    assert in_options(caught.value.template) == message.format(copy)
 
 
 def test_a_name_in_braces_is_no_option(copy):
