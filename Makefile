@@ -18,7 +18,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 UV ?= $(shell command -v uv)
 INSTALL = $(if $(UV),$(UV) pip install --python $(VENV)/bin/python,$(VENV)/bin/python -m pip install)
-PYTEST := TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest
+# Without bytecode each process would compile the tests and the packages anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= TF_CPP_MIN_LOG_LEVEL=2 TF_ENABLE_ONEDNN_OPTS=1 MPLBACKEND=Agg $(VENV)/bin/python -m pytest
 
 .PHONY: setup fit test test-fast test-jax mutants lint docs docs-map wheel wheel-test
 .DELETE_ON_ERROR:
