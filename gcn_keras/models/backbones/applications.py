@@ -93,10 +93,11 @@ _NETWORKS = {
 def build(backbone: Backbone, x: keras.KerasTensor, weights: str | None = None) -> Pyramid:
     """See `backbones.build`."""
     network = _NETWORKS[backbone.name]
+    # First, as there may be none.
+    published = None if weights is None else _own_layers(_published(backbone, network, weights))
     model = network.construct(include_top=False, weights=None, input_tensor=x, **network.options)
     layers = _own_layers(model)
-    if weights is not None:
-        published = _own_layers(_published(backbone, network, weights))
+    if published is not None:
         if backbone.blocks:
             _expect_rgb(published, backbone)
         for layer, source in zip(layers, published, strict=True):
