@@ -4,6 +4,7 @@ A run is found again in its folder, finished or not, and what it measured in run
 travel without the folders: a table goes on where it stopped, on this machine or on another.
 """
 
+import functools
 import hashlib
 import json
 import shlex
@@ -93,7 +94,7 @@ class Experiments:
         """Which one a row trains; None where it trains nothing."""
         if row.measures_only:
             return None
-        return command_line.parse(self.options_of_fit(row, 0, None), unchecked=True).backbone
+        return _recipe(*self.options_of_fit(row, 0, None)).backbone
 
     def known(self, row: Row) -> list[dict]:
         """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
@@ -193,7 +194,7 @@ class Experiments:
         if start:
             options += ["--weights", str(start)]
         elif self.weights:
-            backbone = command_line.parse(options, unchecked=True).backbone
+            backbone = _recipe(*options).backbone
             options += ["--weights", self.weights[backbone]] if backbone in self.weights else []
         options += ["--no-export", "--seed", str(seed)]
         return [*options, "--out", str(self._folder(row, seed)), "--resume"]
@@ -206,10 +207,16 @@ class Experiments:
             content |= {"of": start}
         else:
             # Of any row that has results: other options may be impossible for it.
-            recipe = command_line.parse(self.options_of_fit(row, seed, None), unchecked=True)
+            recipe = _recipe(*self.options_of_fit(row, seed, None))
             content |= {"fit": _not_default(recipe), "start": start}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@functools.cache  # a table asks for those of each run again and again
+def _recipe(*options: str) -> Recipe:
+    """What `fit` makes of options, however little they can be meant."""
+    return command_line.parse(list(options), unchecked=True)
 
 
 def _trained_row(row: Row) -> Row:
