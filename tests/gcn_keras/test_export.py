@@ -334,6 +334,7 @@ def exported(models, data_dir, tmp_path_factory):
     return out, json.loads(out.with_suffix(".json").read_text()), done.stdout
 
 
+@pytest.mark.slow
 def test_bfloat16_where_the_cpu_emulates_it(models, tmp_path, monkeypatch, capsys):
     """The file is written, with a warning, for a machine that does not."""
     cpu = tmp_path / "cpuinfo"

@@ -32,6 +32,7 @@ def recipe_of(data_dir, **fields):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{"seed": 3}, {"mix": "cutmix", "erase": 0.5, "rotate": 20.0}])
 def test_it_is_that_of_the_first_step(data_dir, tmp_path, monkeypatch, fields):
     taken = []

@@ -137,6 +137,7 @@ def test_a_sum_is_the_sum_of_its_means():
     assert value(SumOfLosses(parts), labels, logits) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [

@@ -50,23 +50,21 @@ def test_each_epoch_holds_every_example_once_in_another_order(ten):
 
 
 def test_same_seed_same_stream_whatever_the_threads_and_the_global_seed(ten):
-    def stream(seed, threads=None):
-        batches = training_batches(
+    def stream(seed):
+        return training_batches(
             ten, "train", crop=(4, 4), batch_size=4, scale=(0.5, 2.0), jitter=0.3, seed=seed
         )
-        if threads:
-            options = tf.data.Options()
-            options.threading.private_threadpool_size = threads
-            batches = batches.with_options(options)
-        return batches
 
     tf.random.set_seed(1)
     first = stream(0)
     expected = take(first, 8)
     assert same(take(first, 8), expected)  # a second iteration starts anew
     tf.random.set_seed(2)
-    assert same(take(stream(0, threads=1), 8), expected)
-    assert same(take(stream(0, threads=8), 8), expected)
+    second = stream(0)
+    for threads in (1, 8):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        assert same(take(second.with_options(options), 8), expected)
     assert not same(take(stream(1), 8), expected)
 
 
@@ -263,7 +261,7 @@ def shared(twelve):
     return take(training_batches(twelve, "train", **SHARED), 4)
 
 
-@pytest.mark.parametrize("count", [2, 3, 6])
+@pytest.mark.parametrize("count", [2, 3, pytest.param(6, marks=pytest.mark.slow)])
 def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, shared, count):
     parts = [
         take(training_batches(twelve, "train", batch_part=(index, count), **SHARED), 4)
@@ -282,6 +280,7 @@ ALL_AUGMENTATIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", ["none", "cutmix", "classmix"])
 def test_augmentations_follow_from_the_seed_wherever_a_stream_begins(twelve, mix):
     options = {**ALL_AUGMENTATIONS, "mix": mix, "batch_size": 6}
@@ -628,6 +627,7 @@ def damaged(twelve, tmp_path):
     return prepared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [None, "memory", "folder"])
 def test_skipping_changes_neither_order_nor_draws_of_the_others(
     twelve, damaged, tmp_path, capfd, cache
