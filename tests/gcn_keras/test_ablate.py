@@ -57,7 +57,7 @@ def commands(tmp_path, monkeypatch):
     follow from the run's own."""
     program, calls = tmp_path / "python", tmp_path / "calls.jsonl"
     program.write_text(
-        f"#!{sys.executable}\n"
+        f"#!{sys.executable} -IS\n"  # which starts soonest
         "import json, pathlib, sys\n"
         f"with open({str(calls)!r}, 'a') as file:\n"
         "    print(json.dumps(sys.argv[2:]), file=file)\n"
@@ -423,6 +423,7 @@ class TestLearningRates:
                 folder = runs / f"{name}-{rate}-seed1000"
                 finish(folder, score, extra=("--epochs", "2"), rate=rate)
 
+    @pytest.mark.slow
     def test_the_best_one_is_taken(self, tmp_path, capsys, commands):
         self.finish(tmp_path)
         finish(tmp_path / "base-0.001-seed0", 0.5, rate="0.001")
@@ -477,12 +478,13 @@ class TestLearningRates:
         assert (tmp_path / "table1.md").read_text().splitlines()[2] == line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_waits_for_its_training(tmp_path, number):
     """Which may take its time to save, and does not outlive the command."""
     training = tmp_path / "training"
     training.write_text(
-        f"#!{sys.executable}\n"
+        f"#!{sys.executable} -IS\n"  # which starts soonest
         "import pathlib, signal, sys, time\n"
         "def save(number, frame):\n"
         "    time.sleep(1)\n"

@@ -1,5 +1,6 @@
 """The models in the box: all of their forms, and what their cards say of them."""
 
+import functools
 import struct
 
 import numpy as np
@@ -23,22 +24,30 @@ def drawn():
 
 
 @pytest.fixture(scope="module")
-def expected(drawn):
-    return open_segmenter(BOX / "shapes.keras").segment(drawn[0])
+def answers(drawn):
+    """From a form to its class names, and what it makes of the scenes."""
+
+    @functools.cache
+    def answer(form):
+        segmenter = open_segmenter(BOX / form)
+        return segmenter.legend.class_names, segmenter.segment(drawn[0])
+
+    return answer
 
 
 @pytest.mark.parametrize("form", FORMS)
 class TestForms:
-    def test_it_segments_new_scenes(self, form, drawn):
-        images, labels = drawn
-        segmenter = open_segmenter(BOX / form)
-        assert segmenter.legend.class_names == tuple(scenes.CLASS_NAMES)
+    @pytest.mark.slow
+    def test_it_segments_new_scenes(self, form, drawn, answers):
+        class_names, found = answers(form)
+        assert class_names == tuple(scenes.CLASS_NAMES)
         matrix = ConfusionMatrix(len(scenes.CLASS_NAMES))
-        matrix.update(labels, segmenter.segment(images))
+        matrix.update(drawn[1], found)
         assert matrix.mean_iou > 0.8
 
-    def test_it_agrees_with_keras(self, form, drawn, expected):
-        same = np.mean(open_segmenter(BOX / form).segment(drawn[0]) == expected)
+    @pytest.mark.slow
+    def test_it_agrees_with_keras(self, form, answers):
+        same = np.mean(answers(form)[1] == answers("shapes.keras")[1])
         assert same > (0.99 if "int8" in form else 0.9999)
 
     def test_the_card_names_it(self, form):
@@ -62,17 +71,27 @@ def mosaic():
     return np.concatenate(rows)[None, :360, :480]
 
 
+@pytest.fixture(scope="module")
+def street(mosaic):
+    """Class names of the Keras model, and what it makes of the mosaic."""
+    segmenter = open_segmenter(STREETS / "camvid.keras")
+    return segmenter.legend.class_names, segmenter.segment(mosaic)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "least"), [("1", 0.9999), ("camvid-fp16.tflite", 0.999), ("camvid-int8.tflite", 0.95)]
 )
-def test_forms_of_camvid_agree_with_keras(form, least, mosaic):
-    keras_model, other = open_segmenter(STREETS / "camvid.keras"), open_segmenter(STREETS / form)
-    assert other.legend.class_names == keras_model.legend.class_names
+def test_forms_of_camvid_agree_with_keras(form, least, mosaic, street):
+    class_names, expected = street
+    other = open_segmenter(STREETS / form)
+    assert other.legend.class_names == class_names
     assert other.legend.class_names[:3] == ("sky", "building", "pole")
-    assert np.mean(other.segment(mosaic) == keras_model.segment(mosaic)) > least
+    assert np.mean(other.segment(mosaic) == expected) > least
     assert form in (STREETS / "README.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [BOX, STREETS], ids=lambda folder: folder.name)
 def test_a_server_finds_what_the_page_on_deployment_says(folder):
     """All four signatures, and a limit for all images of a request together."""

@@ -283,7 +283,7 @@ def test_search_by_the_command(tmp_path):
     from gcn_keras import gcn
 
     data = prepare_halves(tmp_path)
-    gcn(2, "resnet14_tiny", 3).save(tmp_path / "model.keras")
+    gcn(2, "small", 3).save(tmp_path / "model.keras")
     arguments = [tmp_path / "model.keras", "--dataset", "image_folder", "--data-dir", data]
     done = run(
         "crf", "search", *arguments, "--limit", 2, "--sigma", 1, "--bilateral-weight", 0, 4,

@@ -260,7 +260,7 @@ def test_nothing_that_is_to_be_read_is_written_over(tmp_path):
 @pytest.mark.slow
 def test_colours_come_from_the_legend_beside_the_model(tmp_path):
     model = tmp_path / "model.keras"
-    gcn(num_classes=2, backbone="resnet14_tiny", kernel_size=3).save(model)
+    gcn(num_classes=2, backbone="small", kernel_size=3).save(model)
     legend = {"class_names": ["ground", "sky"], "palette": [[1, 2, 3], [4, 5, 6]]}
     (tmp_path / "labels.json").write_text(json.dumps(legend))
     image = save(tmp_path / "photo.png", 40, 90)
@@ -280,7 +280,7 @@ def test_colours_come_from_the_legend_beside_the_model(tmp_path):
 )
 def test_a_palette_of_other_classes(tmp_path, name, status, message):
     model = tmp_path / "model.keras"
-    gcn(num_classes=11, backbone="resnet14_tiny", kernel_size=3).save(model)
+    gcn(num_classes=11, backbone="small", kernel_size=3).save(model)
     Legend(CAMVID_CLASSES, palette(11)).write_into(model)
     done = predict(model, save(tmp_path / "photo.png", 40, 90), "--out", tmp_path / "out",
                    "--palette", name)  # fmt: skip

@@ -105,7 +105,7 @@ def test_bad_arguments(folder, arguments, status, message):
 
 @pytest.mark.slow
 def test_end_to_end(folder):
-    model = gcn(num_classes=2, backbone="resnet14_tiny", kernel_size=3)
+    model = gcn(num_classes=2, backbone="small", kernel_size=3)
     model.save(folder / "model.keras")
     Legend(("ground", "sky"), voc_colour_map()).write(folder / "labels.json")
     fields = folder / "out" / "fields.json"

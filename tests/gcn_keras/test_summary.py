@@ -55,8 +55,8 @@ def test_a_configuration(capsys, tmp_path):
 
 def test_a_file_and_a_size_that_is_padded(capsys, tmp_path):
     path = tmp_path / "model.keras"
-    gcn(3, "resnet14_tiny", 3).save(path)
-    summary(**TINY, size=(64, 96))
+    gcn(3, "small", 3).save(path)
+    summary(**TINY | {"backbone": "small"}, size=(64, 96))
     expected = capsys.readouterr().out.splitlines()
     summary(path, size=(61, 65))
     found = capsys.readouterr().out.splitlines()
@@ -72,7 +72,7 @@ def test_options_that_change_the_network(capsys):
 
 def test_a_file_of_another_size(tmp_path):
     path = tmp_path / "model.keras"
-    gcn(3, "resnet14_tiny", 3, input_shape=(64, 64, 3)).save(path)
+    gcn(3, "small", 3, input_shape=(64, 64, 3)).save(path)
     with pytest.raises(UserError) as caught:
         summary(path, size=(128, 64))
     assert str(caught.value) == f"{path} is for images of 64×64, not of 128×64: give --size 64 64"

@@ -262,10 +262,10 @@ def test_mixed_precision_is_deployed_in_float32(policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         keras.utils.set_random_seed(0)
-        model = gcn(4, "resnet14_tiny", kernel_size=3)
+        model = gcn(4, "small", kernel_size=3)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    plain = gcn(4, "resnet14_tiny", kernel_size=3)
+    plain = gcn(4, "small", kernel_size=3)
     give_trained_statistics(plain)
     model.set_weights(plain.get_weights())
     assert {layer.compute_dtype for layer in model.layers} > {"float32"}

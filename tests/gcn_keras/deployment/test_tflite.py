@@ -334,7 +334,7 @@ class TestRefusals:
         assert str(caught.value) == "the size must be at least 1x1, got 0x32"
 
     def test_a_model_of_fixed_size(self):
-        model = gcn(3, "resnet14_tiny", 3, input_shape=(64, 64, 3))
+        model = gcn(3, "small", 3, input_shape=(64, 64, 3))
         with pytest.raises(UserError) as caught:
             tflite.convert(model, "tflite", (65, 64))
         assert str(caught.value) == (

@@ -230,9 +230,10 @@ def test_invalid_values(chosen, message):
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(0)
-    return gcn_keras.gcn(3, "resnet14_tiny", 3)
+    return gcn_keras.gcn(3, "small", 3)
 
 
+@pytest.mark.slow
 def test_views_of_a_network_by_hand(model, image):
     """Each view padded to the stride for itself, as `segment` pads."""
     large = np.stack([multi_scale._resize(image, (26, 44))])

@@ -721,7 +721,7 @@ def test_a_network_of_this_project(tmp_path, monkeypatch):
     from gcn_keras.deployment.deployable import Deployable
     from gcn_keras.deployment.saved_model import export_saved_model
 
-    network = gcn(3, "resnet14_tiny", kernel_size=3)
+    network = gcn(3, "small", kernel_size=3)
     export_saved_model(Deployable(network, Legend.unnamed(3)), tmp_path / "network")
     saved_model = open_segmenter(tmp_path / "network")
     images = [picture(40, 33), picture(64, 64, 1), picture(1, 70, 2)]

@@ -146,6 +146,7 @@ def test_no_image_to_follow(resolve):
         resolve([], 100, "--skip-errors")
 
 
+@pytest.mark.slow
 def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
     """Two steps of eight images; the run's folder has the values, whatever the data say later."""
     for number in range(10):
@@ -164,7 +165,7 @@ def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().out
 
     begin = "--recipe finetune --dataset image_folder/mine --weights None --epochs 1 --batch 4"
-    begin += " --backbone resnet_nearsighted --schedule constant --warmup-steps 0"
+    begin += " --backbone small --schedule constant --warmup-steps 0"
     begin = [*begin.split(), "--no-boundary-refinement", "--block", "conv1x1"]
     said = run(*begin)
     assert "\ncrop 64×64: images of split 'train' are 70×80 pixels\nkernel size 7: P5 is" in said

@@ -25,7 +25,12 @@ from pipelines.base import bfloat16
 from pipelines.base.errors import ArgumentError, UserError
 
 RECIPE = dataclasses.replace(
-    RECIPES["shapes"], kernel_size=(3,), crop=(64, 64), learning_rate=0.2, weight_decay=0.05
+    RECIPES["shapes"],
+    backbone="small",
+    kernel_size=(3,),
+    crop=(64, 64),
+    learning_rate=0.2,
+    weight_decay=0.05,
 )
 
 
@@ -82,13 +87,17 @@ class TestStartingWeights:
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
         with pytest.raises(UserError, match="fits this model's backbone: it has another one$"):
-            Segmentation.build(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
+            Segmentation.build(
+                recipe(weights=str(path), backbone="mobilenet_v3_small"), num_classes=3
+            )
 
     @pytest.mark.parametrize("ending", ["keras", "h5"])
     def test_a_missing_file(self, tmp_path, ending):
         path = tmp_path / f"none.{ending}"
         with pytest.raises(UserError, match=re.escape(str(path))):
-            Segmentation.build(recipe(weights=str(path), backbone="resnet50"), num_classes=3)
+            Segmentation.build(
+                recipe(weights=str(path), backbone="mobilenet_v3_small"), num_classes=3
+            )
 
 
 # === End to end, in processes of their own ===

@@ -188,6 +188,7 @@ def weights(path) -> list[np.ndarray]:
     return keras.models.load_model(path, compile=False).get_weights()
 
 
+@pytest.mark.slow
 def test_models_have_averages_and_checkpoints_have_weights(tmp_path):
     loop = make_loop(tmp_path / "run")
     loop()
@@ -212,12 +213,20 @@ def test_models_have_averages_and_checkpoints_have_weights(tmp_path):
         same(ours, theirs)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.fixture(scope="module", params=["sgd", "adamw"])
+def whole(request, tmp_path_factory):
+    """An optimizer, and a run with it that was not stopped: its folder and its state."""
+    folder = tmp_path_factory.mktemp("whole")
+    loop = make_loop(folder, optimizer=request.param)
+    loop()
+    return request.param, folder, state(loop.step)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path, stop_at, optimizer):
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path, stop_at, whole):
     """To the last bit."""
-    whole = make_loop(tmp_path / "whole", optimizer=optimizer)
-    whole()
+    optimizer, whole_folder, whole_state = whole
     run = make_loop(tmp_path / "run", stop_at, optimizer=optimizer)
     with pytest.raises(Interrupted):
         run()
@@ -229,11 +238,11 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path, stop_at, 
     ):
         same(ours, theirs)
     again()
-    for ours, theirs in zip(state(again.step), state(whole.step), strict=True):
+    for ours, theirs in zip(state(again.step), whole_state, strict=True):
         same(ours, theirs)
     for name in ("best.keras", "model.keras"):
         for ours, theirs in zip(
-            weights(tmp_path / "run" / name), weights(tmp_path / "whole" / name), strict=True
+            weights(tmp_path / "run" / name), weights(whole_folder / name), strict=True
         ):
             same(ours, theirs)
 
