@@ -12,7 +12,7 @@ import small_backbone  # noqa: F401 - before the recipes
 LONGEST = (
     "training/test_devices.py",
     "training/test_resume.py",
-    "test_documentation.py",
+    "docs/test_documented_runs.py",
     "base/test_environment.py",
     "test_notebooks_of_tables.py",
     "training/test_run.py",

@@ -21,6 +21,7 @@ from gcn_keras.recipes import command_line
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 _FENCE = re.compile(r" *```(.*)")
 _REASON = re.compile(r"<!-- not run: (.+) -->")
+_REASON_OF_PAGE = re.compile(r"^<!-- nothing here is run: (.+) -->$", re.MULTILINE)
 _OURS = re.compile(r"(?:^|\s)python -m ((?:gcn_keras|pipelines)\.\w+.*)")
 
 
@@ -31,7 +32,8 @@ class Block:
     Attributes:
         language: as the fence says: "sh", "python"; "" for an indented block.
         heading: the last one before it.
-        not_run: why the tests do not run it, from the comment before it; None where they can.
+        not_run: why the tests do not run it, from the comment before it, or from one for the whole
+            page; None where they do.
         text: what is in it, without indentation.
     """
 
@@ -53,6 +55,7 @@ class Block:
 def blocks(text: str) -> list[Block]:
     """The blocks of a document, in their order."""
     found, heading, before = [], "", ""
+    of_page = _REASON_OF_PAGE.search(text)
     lines = iter([*text.splitlines(), ""])
     for line in lines:
         fence = _FENCE.fullmatch(line)
@@ -62,7 +65,7 @@ def blocks(text: str) -> list[Block]:
             else:
                 inside = [line[4:], *_indented(lines)]
             content = "\n".join(inside).rstrip() + "\n"
-            reason = _REASON.fullmatch(before)
+            reason = _REASON.fullmatch(before) or of_page
             found.append(Block(fence[1] if fence else "", heading, reason and reason[1], content))
             line = ""
         elif line.startswith("#"):
