@@ -36,20 +36,37 @@ def test_every_line_is_found_again(folder, recipe, options, evaluation, count):
     assert len(known) == count == len(results.read_text().splitlines()) - 1
 
 
-def test_every_line_of_tuned_rows_is_found_again(tmp_path, monkeypatch):
-    """Those that chose a learning rate, and those that the table counts."""
-    results = REPOSITORY / "docs" / "tables" / "shapes-converged" / "runs.csv"
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Those that the rows in long training start from; a result knows their path alone."""
     monkeypatch.chdir(tmp_path)
     backbone = Path("runs/shapes-nearsighted/best.keras")
     backbone.parent.mkdir(parents=True)
     backbone.touch()
+    return {"resnet_nearsighted": str(backbone)}
+
+
+def test_every_line_of_pretrained_rows_is_found_again(weights):
+    results = REPOSITORY / "docs" / "tables" / "shapes-stack" / "runs.csv"
+    options = ("--epochs", "20", "--learning-rate", "1e-2")
+    experiments = Experiments(
+        "shapes-ablation", Path("runs"), results, options, NARROW, weights=weights
+    )
+    rows = paper_tables.table("table3", RECIPES["shapes-ablation"]).rows
+    counted = {row.name: len(known) for row in rows if (known := experiments.known(row))}
+    assert counted == {"gcn7": 1, "stack7": 1}
+    assert len(results.read_text().splitlines()) == 3
+
+
+def test_every_line_of_tuned_rows_is_found_again(weights):
+    """Those that chose a learning rate, and those that the table counts."""
+    results = REPOSITORY / "docs" / "tables" / "shapes-converged" / "runs.csv"
     long, short = (
         Experiments(
-            "shapes-ablation", Path("runs"), results, ("--epochs", epochs), NARROW,
-            weights={"resnet_nearsighted": str(backbone)},
+            "shapes-ablation", Path("runs"), results, ("--epochs", epochs), NARROW, weights=weights
         )
         for epochs in ("20", "5")
-    )  # fmt: skip
+    )
     rates = LearningRates((1e-3, 3e-3, 1e-2, 3e-2), short)
     rows = paper_tables.table("table1", RECIPES["shapes-ablation"]).rows
     tried = [each for row in rows for each in rates.candidates(row)]
