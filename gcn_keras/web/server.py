@@ -144,16 +144,30 @@ def build_page(
 
 
 def serve(page: "fastapi.FastAPI", listener: socket.socket, notice: str) -> None:
-    """Prints a notice, and serves the page on a listening socket until Ctrl-C or SIGTERM."""
+    """Prints a notice, and serves the page on a listening socket until Ctrl-C or SIGTERM.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, when the server has ended.
+    """
     import uvicorn
 
     # An open page keeps a connection open: it is not waited for.
     config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1, ws="none")
     server = uvicorn.Server(config)
-    # No exception from here on: one that is raised in a finalizer is lost.
-    signal.signal(signal.SIGTERM, server.handle_exit)
+    received = set()
+
+    def end(number, frame):
+        received.add(number)
+        server.handle_exit(number, frame)
+
+    # No exception from here on: one that is raised in a finalizer, or while the server starts, is
+    # lost. While it runs, it has handlers of its own, and hands on to these what they got.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     print(notice, flush=True)
     server.run(sockets=[listener])
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -346,3 +347,22 @@ def test_sigterm_in_a_finalizer_ends_the_demo_too():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert not Path(ended.stdout.removesuffix("\n")).exists() and "goes on" not in ended.stdout
+
+
+@pytest.mark.parametrize("number, status", [("SIGINT", -signal.SIGINT), ("SIGTERM", 0)])
+def test_a_signal_just_before_the_page_is_served_ends_it(number, status):
+    program = (
+        "import fastapi, gc, signal, socket\n"
+        "from gcn_keras.web import server\n"
+        "def interrupt(*_, **options):\n"
+        "    gc.callbacks.append(lambda *_: gc.callbacks.clear() or signal.raise_signal("
+        f"signal.{number}))\n"
+        "    gc.collect()\n"
+        "server.print = interrupt\n"
+        "with socket.create_server(('127.0.0.1', 0)) as listener:\n"
+        "    server.serve(fastapi.FastAPI(), listener, 'ready')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100
+    )
+    assert ended.returncode == status, ended.stderr
