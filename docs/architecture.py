@@ -176,7 +176,7 @@ class Source:
 def findings(root: Path) -> list[str]:
     """Everything that breaks a rule, as "path:line: what"; empty where all is well."""
     source = Source(root)
-    rules = (places, directions, circles, deferred, annotations, flags, docstrings)
+    rules = (places, directions, circles, deferred, annotations, argument_names, docstrings)
     return [finding for rule in rules for finding in rule(source)]
 
 
@@ -302,7 +302,7 @@ def _public_functions(
             yield from _public_functions(child, in_class)
 
 
-def flags(source: Source) -> Iterator[str]:
+def argument_names(source: Source) -> Iterator[str]:
     """No exception of a wing speaks of a command's flag, or marks an argument by braces alone."""
     for name, module in source.modules.items():
         if source.wing(name) in PACKAGES or name == COMMAND_LINE:
