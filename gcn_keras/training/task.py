@@ -23,7 +23,7 @@ from gcn_keras.training.devices import Team
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.training_state import Progress
 from gcn_keras.training.validation import Example, Predict
-from pipelines.base.errors import ArgumentError, UserError, printable
+from pipelines.base.errors import ArgumentError, UserError, argument, printable
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import occurring_classes
 
@@ -212,7 +212,10 @@ def _copy_weights(source: keras.Model, target: keras.Model, path: str) -> None:
     wanted = [layer for layer in target.layers if layer.weights]
     fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
     if all(is_in_head(layer.name) for layer in fitting):
-        raise UserError(f"no layer of {path} fits this model's backbone: it has another one")
+        raise UserError(
+            f"no layer of {path} fits this model's backbone: it has another one, which "
+            f"{argument('backbone')} must name"
+        )
     for layer in fitting:
         set_weights(layer, available[layer.name].get_weights())
     print(f"{len(fitting)} of {len(wanted)} layers start from {path}")

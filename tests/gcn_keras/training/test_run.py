@@ -81,12 +81,13 @@ class TestStartingWeights:
         with pytest.raises(UserError) as caught:
             Segmentation.build(recipe(weights=str(path)), num_classes=3)
         assert str(caught.value) == (
-            f"no layer of {path} fits this model's backbone: it has another one"
+            f"no layer of {path} fits this model's backbone: it has another one, which backbone "
+            "must name"
         )
 
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
-        with pytest.raises(UserError, match="fits this model's backbone: it has another one$"):
+        with pytest.raises(UserError, match="it has another one, which backbone must name$"):
             Segmentation.build(
                 recipe(weights=str(path), backbone="mobilenet_v3_small"), num_classes=3
             )
