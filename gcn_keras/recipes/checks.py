@@ -171,7 +171,7 @@ def _check_loss(recipe: SegmentationRecipe) -> None:
                 raise ArgumentError(
                     field,
                     f"is for {argument('loss')} cross-entropy and focal, got {argument('loss')} "
-                    f"{recipe.loss}",
+                    f"{recipe.loss}: give {argument(field)} {default}",
                 )
 
 

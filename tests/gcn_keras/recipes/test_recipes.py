@@ -308,8 +308,16 @@ def test_recipes_are_frozen():
         ("--batch 2 --recipe", "--recipe needs a name: one of shapes, "),
         ("--loss mse", "--loss must be one of cross-entropy, focal, dice, lovasz, or several of "),
         ("--loss dice+dice", r"of them with \+ between, got 'dice\+dice'$"),
-        ("--loss dice --ohem 0.5", "--ohem is for --loss cross-entropy and focal, got --loss dice"),
+        (
+            "--loss dice --ohem 0.5",
+            "--ohem is for --loss cross-entropy and focal, got --loss dice: give --ohem 1.0$",
+        ),
         ("--loss lovasz --class-weights sqrt", "--class-weights is for --loss cross-entropy and"),
+        (
+            "--recipe finetune --dataset camvid --loss lovasz",  # of its own
+            "--class-weights is for --loss cross-entropy and focal, got --loss lovasz: give "
+            "--class-weights none$",
+        ),
         ("--ohem 0", "--ohem must be above 0 and at most 1, got 0.0$"),
         ("--class-weights 1 -2", "--class-weights must be none, sqrt, .*, got 1.0 -2.0$"),
         ("--class-weights 0 0", "--class-weights must be none, sqrt, .*, got 0.0 0.0$"),
