@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from executables import write_executable
 from miniatures import write_cityscapes
 
 from gcn_keras import ablate
@@ -55,9 +56,8 @@ def finish(folder, mean_iou, of="table1", extra=(), rate=None, curve=None):
 def commands(tmp_path, monkeypatch):
     """Stands in for `python -m gcn_keras.…`: notes its arguments; what it measures are shares that
     follow from the run's own."""
-    program, calls = tmp_path / "python", tmp_path / "calls.jsonl"
+    program, calls = tmp_path / "python.py", tmp_path / "calls.jsonl"
     program.write_text(
-        f"#!{sys.executable} -IS\n"  # which starts soonest
         "import json, pathlib, sys\n"
         f"with open({str(calls)!r}, 'a') as file:\n"
         "    print(json.dumps(sys.argv[2:]), file=file)\n"
@@ -70,8 +70,8 @@ def commands(tmp_path, monkeypatch):
         "    'mean_boundary_iou': None}}\n"
         "pathlib.Path(sys.argv[sys.argv.index('--json') + 1]).write_text(json.dumps(measured))\n"
     )
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
+    python = write_executable(tmp_path / "python", program)
+    monkeypatch.setattr(sys, "executable", str(python))
     return lambda: [json.loads(line) for line in calls.read_text().splitlines()]
 
 
@@ -482,9 +482,8 @@ class TestLearningRates:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_waits_for_its_training(tmp_path, number):
     """Which may take its time to save, and does not outlive the command."""
-    training = tmp_path / "training"
-    training.write_text(
-        f"#!{sys.executable} -IS\n"  # which starts soonest
+    training = write_executable(tmp_path / "training", tmp_path / "training.py")
+    (tmp_path / "training.py").write_text(
         "import pathlib, signal, sys, time\n"
         "def save(number, frame):\n"
         "    time.sleep(1)\n"
@@ -494,7 +493,6 @@ def test_a_command_that_is_stopped_waits_for_its_training(tmp_path, number):
         f"pathlib.Path({str(tmp_path / 'began')!r}).touch()\n"
         "time.sleep(60)\n"
     )
-    training.chmod(0o755)
     program = (
         "import sys\n"
         "from gcn_keras import ablate\n"
@@ -555,7 +553,7 @@ def test_a_run_that_fails_says_why(tmp_path, commands):
     (tmp_path / "base-seed0.log").write_text("error: of an earlier attempt\n")
     with pytest.raises(UserError, match=f" failed with status 1: see {tmp_path}/base-seed0.log$"):
         ablate.ablate("table1", rows=("base",), runs=tmp_path)
-    program = tmp_path / "python"
+    program = tmp_path / "python.py"
     program.write_text(program.read_text().replace("trained nothing", "error: no data"))
     with pytest.raises(UserError, match=" failed with status 1: no data; see .*base-seed0.log$"):
         ablate.ablate("table1", rows=("base",), runs=tmp_path)

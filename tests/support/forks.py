@@ -9,7 +9,6 @@ TensorFlow writes when it starts, what a module imports) needs a fresh process a
 import atexit
 import functools
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import fork_server
+from executables import write_executable
 from fork_server import Asked
 from places import REPOSITORY
 
@@ -38,11 +38,7 @@ def _server(backend: str = "tensorflow") -> Path:
     """The folder of a server, which ends with this process; Keras' backend is of its import."""
     folder = tempfile.TemporaryDirectory(prefix="forks-")
     path, program = Path(folder.name), fork_server.__file__
-    python = path / "python"
-    python.write_text(
-        f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", program, "ask", folder.name])} "$@"\n'
-    )
-    python.chmod(0o755)
+    write_executable(path / "python", program, "ask", folder.name)
     with open(path / "stderr", "wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, program, "serve", path, *_IMPORTED],

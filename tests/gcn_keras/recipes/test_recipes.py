@@ -335,7 +335,7 @@ def test_recipes_are_frozen():
         ("--weight-decay nan", "--weight-decay must be a number of at least 0, got nan$"),
         ("--warmup-steps -1", "--warmup-steps must be a number of at least 0, got -1$"),
         ("--weights no.h5", "--weights no.h5: there is no such file$"),
-        (f"--weights {__file__}", rf"{WEIGHTS}, not {__file__}$"),
+        (f"--weights '{__file__}'", rf"{WEIGHTS}, not {__file__}$"),
         ("--weights /", f"{WEIGHTS}, not /$"),
         (
             "--weights imagenet",
@@ -380,7 +380,7 @@ def test_recipes_are_frozen():
             "--recipe camvid --mode pad",
             r"--mode pad resizes nothing: --scale must be 1 1, got 0\.5 1\.75$",
         ),
-        (f"--cache {__file__}", f"--cache must be memory or a folder, got '{__file__}'$"),
+        (f"--cache '{__file__}'", f"--cache must be memory or a folder, got '{__file__}'$"),
         (
             "--data-service localhost",
             "--data-service must be HOST:PORT with a port in 1…65535, got 'localhost'$",
@@ -431,7 +431,7 @@ def test_recipes_are_frozen():
 )
 def test_values_that_cannot_be_meant(options, message):
     with pytest.raises(UsageError, match=message) as caught:
-        parse(options.split())
+        parse(shlex.split(options))
     assert caught.value.exit_status == 2
 
 
