@@ -42,6 +42,9 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     Call arguments:
         y_true: labels `[B, H, W]` or `[B, H, W, 1]`, integers, 255 for void.
         y_pred: logits `[B, H, W, C]`.
+        sample_weight: floats that count beside the class weights: one for all, one for each image,
+            `[B]`, or for each pixel, `[B, H, W]` or `[B, H, W, 1]`; None for equal ones. The focal
+            loss and that of the hardest pixels take none.
 
     Raises:
         ValueError: an argument that cannot be, or class weights of another number than C.
@@ -72,10 +75,11 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         y_true = self._labels(y_true, y_pred)
         if self.focus or self.hardest < 1:  # Keras would lose sight of the void
             return _quotient(self, y_true, y_pred, sample_weight)
+        if sample_weight is not None:
+            sample_weight = _sample_weights(sample_weight, y_true)
         if self.class_weights is not None:
             weights = self.weights(y_true)
-            given = 1.0 if sample_weight is None else ops.cast(sample_weight, "float32")
-            sample_weight = weights * given
+            sample_weight = weights if sample_weight is None else weights * sample_weight
         return super().__call__(y_true, y_pred, sample_weight)
 
     def _labels(self, y_true: Any, y_pred: Any) -> Any:
@@ -90,7 +94,8 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         losses = super().call(y_true, y_pred)
         if self.focus:
-            losses *= (1.0 - ops.exp(-losses)) ** self.focus
+            # At 0 a power below 1 has no gradient, and one such pixel would break the step.
+            losses *= ops.maximum(-ops.expm1(-losses), keras.config.epsilon()) ** self.focus
         return losses
 
     def weights(self, y_true: Any) -> Any:
@@ -255,6 +260,27 @@ def _quotient(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
         raise ValueError(f"{type(loss).__name__} takes no sample weights of single pixels")
     weighted_sum = loss.weighted_sum(y_true, y_pred)
     return weighted_sum / ops.maximum(loss.total_weight(y_true), keras.config.epsilon())
+
+
+def _sample_weights(sample_weight: Any, labels: Any) -> Any:
+    """float32 `[]`, `[B, 1, 1]` or `[B, H, W]`. A wrong shape Keras would broadcast."""
+    weights = ops.cast(sample_weight, "float32")
+    given, expected = tuple(weights.shape), tuple(labels.shape)
+    if not given:
+        return weights
+    if len(given) == len(expected) + 1 and given[-1] == 1:
+        weights = ops.squeeze(weights, -1)
+    elif len(given) == 1:
+        weights = ops.reshape(weights, (-1,) + (1,) * (len(expected) - 1))
+    found = tuple(weights.shape)
+    fits = all(a in (b, None) or b is None for a, b in zip(found, expected, strict=False))
+    is_of_images = found[:1] == expected[:1] and set(found[1:]) <= {1}
+    if len(found) != len(expected) or not (fits or is_of_images):
+        raise ValueError(
+            "sample weights must be one for each image, or one for each pixel, received "
+            f"{given} for labels {expected}"
+        )
+    return weights
 
 
 def _labels(y_true: Any, y_pred: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gcn_keras import PixelCrossentropy
 from gcn_keras.training.losses import ImageCrossentropy
@@ -138,6 +139,58 @@ def test_weights_of_another_number_of_classes_are_refused(weights, focus):
     for of in (loss, loss.weighted_sum):
         with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
             of(labels, logits)
+
+
+# Two images of two pixels: RIGHT, WRONG; void, WRONG.
+LABELS = np.array([[[0, 1]], [[255, 1]]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "sample_weight, class_weights, expected",
+    [
+        (2, None, (RIGHT + 2 * WRONG) / 3),
+        (2, [1, 4], (RIGHT + 8 * WRONG) / 9),
+        ([[[2, 3]], [[5, 7]]], None, (2 * RIGHT + 10 * WRONG) / 12),
+        ([[[2, 3]], [[5, 7]]], [1, 4], (2 * RIGHT + 40 * WRONG) / 42),
+        ([2, 3], None, (2 * RIGHT + 5 * WRONG) / 7),
+        ([2, 3], [1, 4], (2 * RIGHT + 20 * WRONG) / 22),
+        ([[[2]], [[3]]], [1, 4], (2 * RIGHT + 20 * WRONG) / 22),
+    ],
+)
+@pytest.mark.parametrize("last_axis", [(), (1,)])
+def test_sample_weights(sample_weight, class_weights, expected, last_axis):
+    weights = np.array(sample_weight, np.float32)
+    if weights.ndim == 3:
+        weights = weights.reshape(*weights.shape, *last_axis)
+    logits = everywhere(THREE_TO_ONE, LABELS)
+    found = PixelCrossentropy(class_weights)(LABELS, logits, weights)
+    assert float(found) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("class_weights", [None, [1, 4]])
+@pytest.mark.parametrize("shape", [(3,), (1, 2), (2, 2), (2, 2, 1), (2, 1, 2, 2), (1, 1, 2)])
+def test_sample_weights_of_another_shape_are_refused(shape, class_weights):
+    logits = everywhere(THREE_TO_ONE, LABELS)
+    sentence = (
+        "sample weights must be one for each image, or one for each pixel, received "
+        f"{shape} for labels (2, 1, 2)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        PixelCrossentropy(class_weights)(LABELS, logits, np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("focus", [0.5, 1.0, 2.0])
+def test_a_pixel_without_loss_has_a_gradient(focus):
+    """In float32 its loss is 0, where a power below 1 has no finite slope."""
+    logits, labels = np.array([[[[40, 0], [0, 0]]]], np.float32), np.zeros((1, 1, 2), np.uint8)
+    loss = PixelCrossentropy(focus=focus)
+    # The derivative at a probability of 1/2, of (1 - p)^γ · -log p, over two pixels.
+    half = 0.5**focus * (0.5 + focus * 0.5 * math.log(2)) / 2
+    given = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        value = loss(labels, given)
+    expected = [[[[0, 0], [-half, half]]]]
+    np.testing.assert_allclose(tape.gradient(value, given), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(
