@@ -13,7 +13,9 @@ def global_convolution(
     """Global Convolutional Network block: a k×k view for O(2/k) of its cost (Figure 2 B).
 
     Two separable branches, k×1 then 1×k and 1×k then k×1, are summed. There is no nonlinearity
-    and no batch norm inside: the block is one linear map, of rank two per pair of channels.
+    and no batch norm inside: the block is one linear map. From a channel to another it is a k×k
+    kernel that is the sum of `filters` separable ones of each branch, so of rank 2·`filters` at
+    most.
 
     Args:
         x: map `[B, H, W, C]`.

@@ -146,7 +146,7 @@ class TestImpulse:
 
 
 @pytest.mark.parametrize("k", [1, 3, 7, 15])
-def test_gcn_is_a_convolution_of_rank_two(k):
+def test_gcn_is_a_convolution_with_kernels_of_low_rank(k):
     model = fill(network(blocks.global_convolution, 4, 3, k), bias=False)
     left_1, left_2, right_1, right_2 = (
         model.get_layer(f"b_{name}").kernel.numpy()
@@ -156,6 +156,9 @@ def test_gcn_is_a_convolution_of_rank_two(k):
     assert right_1.shape == (1, k, 4, 3) and right_2.shape == (k, 1, 3, 3)
     kernel = np.einsum("ycm,xmf->yxcf", left_1[:, 0], left_2[0])
     kernel += np.einsum("xcm,ymf->yxcf", right_1[0], right_2[:, 0])
+    # Three channels lie between the two convolutions of each branch.
+    ranks = np.linalg.matrix_rank(kernel.transpose(2, 3, 0, 1), rtol=1e-5)
+    np.testing.assert_array_equal(ranks, min(k, 2 * 3))
     images = np.random.default_rng(1).standard_normal((2, HEIGHT, WIDTH, 4))
     expected = np.stack([correlate(image, kernel) for image in images])
     np.testing.assert_allclose(apply(model, images), expected, rtol=1e-4, atol=1e-4)
