@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from gcn_keras.evaluation.crf_search import grid, measure
+from gcn_keras.evaluation.measure import number_of_images, place
 from gcn_keras.inference.dense_crf import DEEPLAB, require
 from gcn_keras.inference.multi_scale import ONE_VIEW, MultiScale
 from gcn_keras.inference.options import InferenceOptions
@@ -93,7 +94,10 @@ def search(
         scores = measure(logits, prepared, split, limit, candidates, views)
     except tf.errors.OpError as error:
         raise UserError(f"{dataset!r} cannot be read: {error.message}") from error
+    images = number_of_images(prepared, split, limit)
+    measured = {"model": model, "dataset": dataset, "split": split, "images": images}
     content = []
+    print(f"{model} on {place(prepared, split, limit)}")
     print(f"{'mean IoU %':>10}  options of evaluate and predict")
     for tried, score in sorted(scores.items(), key=lambda row: -row[1]):
         options = InferenceOptions(
@@ -101,7 +105,7 @@ def search(
         ).command_line()
         print(f"{100 * score:>10.2f}  {options or '(none)'}")
         fields = tried and dataclasses.asdict(tried)
-        content.append({"mean_iou": score, "options": options, "parameters": fields})
+        content.append({**measured, "mean_iou": score, "options": options, "parameters": fields})
     if json_file:
         write_json(json_file, content)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare, runs_of
-from gcn_keras.evaluation.measure import measure
+from gcn_keras.evaluation.measure import measure, number_of_images, place
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
 from gcn_keras.inference.segmenters import check_exists, files_of
@@ -47,12 +47,14 @@ def evaluate(
     check_target(json_file, "--json", *taken)
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(options.split)
-    content = {"dataset": dataset, "split": split}
+    images = number_of_images(prepared, split, options.limit)
+    content: dict = {"dataset": dataset, "split": split, "images": images}
+    measured = place(prepared, split, options.limit)
     if procedure := options.inference.command_line():
         content["procedure"] = procedure
     if comparison.compare:
         compared = compare(models, prepared, split, options, comparison)
-        _print_head(f"{len(models)} models", dataset, split, procedure)
+        _print_head(f"{len(models)} models", measured, procedure)
         print(printable(compared.table(prepared.class_names)))
         print(compared.sentences())
         content |= compared.summary(prepared.class_names)
@@ -60,7 +62,7 @@ def evaluate(
         [model] = models
         content = {"model": model, **content}
         matrix, report = measure(model, prepared, split, options)
-        _print_head(model, dataset, split, procedure)
+        _print_head(model, measured, procedure)
         if matrix.counts.any():
             print(printable(matrix.table(prepared.class_names)))
             content |= matrix.summary(prepared.class_names) | report.summary(prepared.class_names)
@@ -71,14 +73,13 @@ def evaluate(
             print(report.table())
         if options.submission:
             server = layout_of(prepared, options.submission).server
-            images = prepared.splits[split]
             print(f"{images:,} label maps for the server of {server}: {options.submission}")
     if json_file:
         write_json(json_file, content)
 
 
-def _print_head(subject: str, dataset: str, split: str, procedure: str) -> None:
-    print(f"{subject} on {dataset}, split {split}")
+def _print_head(subject: str, measured: str, procedure: str) -> None:
+    print(f"{subject} on {measured}")
     if procedure:
         print(f"procedure {procedure}")
 

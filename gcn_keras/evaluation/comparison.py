@@ -23,7 +23,12 @@ from gcn_keras.evaluation.bootstrap import (
     paired_bootstrap,
 )
 from gcn_keras.evaluation.boundaries import BoundaryReport
-from gcn_keras.evaluation.measure import check_labels, measure, open_for
+from gcn_keras.evaluation.measure import (
+    check_labels,
+    measure,
+    number_of_images,
+    open_for,
+)
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.evaluation.options import EvaluationOptions
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
@@ -290,10 +295,10 @@ def compare(
     Raises:
         UsageError, UserError: as of `measure`; fewer than two images.
     """
-    images = min(options.limit or math.inf, dataset.splits[split])
+    images = number_of_images(dataset, split, options.limit)
     if images < 2:
         raise UserError(
-            f"images are drawn to compare models, at least two: there is {images:g} in split "
+            f"images are drawn to compare models, at least two: there is {images} in split "
             f"{split!r} of {dataset.name!r}"
         )
     check_labels(dataset, split, options)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from gcn_keras.evaluation.measure import check_scored
+from gcn_keras.evaluation.measure import check_scored, number_of_images
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.dense_crf import Parameters, refine
 from gcn_keras.inference.memory import naming_large_image
@@ -50,7 +49,7 @@ def measure(
 
     matrices = {key: ConfusionMatrix(dataset.num_classes) for key in (None, *candidates)}
     examples = evaluation_examples(dataset, split, limit).as_numpy_iterator()
-    count = min(limit or math.inf, dataset.splits[split]) * len(matrices)
+    count = number_of_images(dataset, split, limit) * len(matrices)
     with tqdm(total=count, desc="search", unit=" label maps", mininterval=0.5) as bar:
         for example in examples:
             image, label = example["image"], example["label"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -72,7 +71,7 @@ def measure(
         () if options.trimap is None else options.trimap or TRIMAP_WIDTHS,
     )
     measures = [*report.measures, *measures]
-    count = min(options.limit or math.inf, dataset.splits[split])
+    count = number_of_images(dataset, split, options.limit)
     try:
         with writing as keep, tqdm(total=count, desc=title, unit=" images") as bar:
             matrix = evaluate_model(
@@ -85,6 +84,19 @@ def measure(
     if not file:
         check_scored(matrix, dataset, split)
     return matrix, report
+
+
+def number_of_images(dataset: PreparedDataset, split: str, limit: int | None) -> int:
+    """How many images of a split are measured on, where at most `limit` are, None for all."""
+    count = dataset.splits[split]
+    return count if limit is None else min(limit, count)
+
+
+def place(dataset: PreparedDataset, split: str, limit: int | None) -> str:
+    """What is measured on: "shapes, split validation, the first 100 of 400 images"."""
+    taken, count = number_of_images(dataset, split, limit), dataset.splits[split]
+    part = f", the first {taken:,} of {count:,} images" if taken < count else ""
+    return f"{dataset.name}, split {split}{part}"
 
 
 def check_scored(matrix: ConfusionMatrix, dataset: PreparedDataset, split: str) -> None:
@@ -153,8 +165,8 @@ def evaluate_model(
     matrix = ConfusionMatrix(dataset.num_classes)
 
     def add(labels: np.ndarray, predictions: np.ndarray, image_ids: list[str]) -> None:
-        for measure in (matrix, *measures):
-            measure.update(labels, predictions)
+        for counts in (matrix, *measures):
+            counts.update(labels, predictions)
         if keep:
             keep(image_ids, predictions)
         if count:

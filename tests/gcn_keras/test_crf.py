@@ -297,9 +297,13 @@ def test_search_by_the_command(tmp_path):
     )
     assert {(row["parameters"] or {}).get("bilateral_weight") for row in found} == {None, 0.0, 4.0}
     lines = done.stdout.splitlines()
+    assert lines.pop(0) == f"{arguments[0]} on image_folder, split val, the first 2 of 4 images"
     assert lines[0] == "mean IoU %  options of evaluate and predict"
     assert len(lines) == 4 and sum(line.endswith("  --scales 1 1.5") for line in lines) == 1
     assert [line.split(maxsplit=1)[1] for line in lines[1:]] == [row["options"] for row in found]
+    assert {(row["dataset"], row["split"], row["images"]) for row in found} == {
+        ("image_folder", "val", 2)
+    }
     # The options are those of evaluate, and give the same score there.
     best = next(row for row in found if row["parameters"])
     measured = tmp_path / "measured.json"

@@ -50,7 +50,18 @@ def test_the_same_classes(model, data_dir, tmp_path, capsys):
     evaluate(str(model), "image_folder", data_dir, json_file=tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["iou"] == {"red": 1.0, "green": None, "blue": None}
-    assert "class names" not in capsys.readouterr().err
+    assert figures["images"] == 2
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{model} on image_folder, split val\n")
+    assert "class names" not in printed.err
+
+
+def test_a_part_of_the_images_is_called_so(model, data_dir, tmp_path, capsys):
+    options, file = EvaluationOptions(limit=1), tmp_path / "figures.json"
+    evaluate(str(model), "image_folder", data_dir, options, file)
+    head = f"{model} on image_folder, split val, the first 1 of 2 images\n"
+    assert capsys.readouterr().out.startswith(head)
+    assert json.loads(file.read_text())["images"] == 1
 
 
 @pytest.mark.parametrize("where", ["inside", "beside"])

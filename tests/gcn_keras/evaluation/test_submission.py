@@ -117,6 +117,7 @@ class TestFiles:
             "model": str(tmp_path / "model.keras"),
             "dataset": "voc2012_sbd",
             "split": "test",
+            "images": 1,
         }
 
     @pytest.mark.parametrize("name", ["city.zip", "city.tar.gz", "city.tgz"])
@@ -155,7 +156,7 @@ class TestFiles:
         lines = capsys.readouterr().out.splitlines()
         assert lines[1] == "no score: this split has no label but void"
         report = json.loads((tmp_path / "report.json").read_text())
-        assert report.keys() == {"model", "dataset", "split"}
+        assert report.keys() == {"model", "dataset", "split", "images"}
 
     @pytest.mark.parametrize("name", ["a.tgz", "a.zip"])
     def test_the_same_label_maps_make_the_same_bytes(self, monkeypatch, tmp_path, name):
