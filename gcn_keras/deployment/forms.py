@@ -98,6 +98,11 @@ def export_model(
     size = _size_of_files(deployable.network, formats, size)
     _check_neighbours(deployable, out, formats)
     split = dataset.validation_split(split) if dataset else ""
+    if dataset and split in dataset.unlabelled_splits:
+        raise UsageError(
+            f"{dataset.name!r} has no labels for split {split!r} to measure by: name another "
+            f"{argument('split')}"
+        )
     figures["graph"] = compare(deployable, size)
     say(graph_table(figures["graph"]))
     try:
@@ -264,7 +269,7 @@ def _content(deployable, kind, size, dataset, split, budget, say) -> bytes:
 
 def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
     from gcn_keras.deployment import quantization, tflite
-    from gcn_keras.evaluation.measure import evaluate_model
+    from gcn_keras.evaluation.measure import check_scored, evaluate_model
     from gcn_keras.inference.keras_model import segment
 
     if kind != "tflite-int8":
@@ -276,7 +281,9 @@ def _tflite(deployable, kind, size, dataset, split, budget, say) -> bytes:
         return tflite.convert(deployable.folded, kind, size, representative=images)
 
     def mean_iou(segment: Callable) -> float:
-        return evaluate_model(segment, dataset, split).mean_iou
+        matrix = evaluate_model(segment, dataset, split)
+        check_scored(matrix, dataset, split)
+        return matrix.mean_iou
 
     reference = mean_iou(lambda images: segment(deployable.network, images))
     return quantization.fit_budget(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcn_keras.evaluation.measure import evaluate_model
+from gcn_keras.evaluation.measure import check_scored, evaluate_model
 from gcn_keras.inference.segmenters import (
     check_same_classes,
     is_server,
@@ -49,7 +49,8 @@ def report(
         None for any, and `other_sizes`, how many images had another size.
 
     Raises:
-        UserError: a model cannot be used, or knows other classes than the data set.
+        UserError: a model cannot be used, or knows other classes than the data set; that has no
+            label but void.
     """
     rows = [_measured(model, dataset, split, limit) for model in models]
     for row in rows:
@@ -66,6 +67,7 @@ def _measured(model, dataset, split, limit) -> dict:
         return segmenter.segment(images)
 
     matrix = evaluate_model(segment, dataset, split, limit)
+    check_scored(matrix, dataset, split)
     size = getattr(segmenter, "size", None)
     return {
         "model": str(model),

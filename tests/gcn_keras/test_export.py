@@ -1,5 +1,6 @@
 """The command `export`: what it refuses, what it writes, what it measures."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import forks
 import keras
 import numpy as np
 import pytest
+from miniatures import write_pairs
 from PIL import Image
 from places import REPOSITORY
 
@@ -127,6 +129,34 @@ class TestRefuses:
             export(models / "three.keras", tmp_path / "out", **options)
         assert str(caught.value) == message
         assert names(tmp_path) == set()
+
+    def test_a_split_without_labels(self, models, data_dir, tmp_path, monkeypatch):
+        prepared = datasets.load("image_folder", data_dir)
+        prepared = dataclasses.replace(prepared, unlabelled_splits=("val",))
+        monkeypatch.setattr(datasets, "load", lambda *given: prepared)
+        with pytest.raises(UsageError) as caught:
+            export(
+                models / "three.keras", tmp_path / "out", dataset="image_folder", data_dir=data_dir
+            )
+        assert str(caught.value) == (
+            "'image_folder' has no labels for split 'val' to measure by: name another --split"
+        )
+        assert names(tmp_path) == set()
+
+    def test_a_split_of_nothing_but_void(self, models, tmp_path):
+        """No number of layers in float would bring int8 near a score that is none."""
+        for split, value in (("train", 0), ("val", 255)):
+            write_pairs(tmp_path / "source" / split, ["a"], [value])
+        (tmp_path / "source" / "classes.txt").write_text("\n".join(CLASSES))
+        datasets.prepare("image_folder/void", tmp_path / "source", tmp_path / "data")
+        out, data = tmp_path / "out", tmp_path / "data"
+        options = {"size": (32, 32), "dataset": "image_folder/void", "data_dir": data}
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", out, ("tflite-int8",), budget=1.0, **options)
+        assert str(caught.value) == (
+            "split 'val' of 'image_folder/void' has no label but void: no score"
+        )
+        assert not out.exists()
 
     def test_an_unknown_data_set(self, models, tmp_path):
         with pytest.raises(UsageError, match="there is no data set 'shapez'"):
