@@ -89,7 +89,7 @@ class Classification(Task[ClassificationRecipe]):
             return lambda batches: [model.predict_on_batch(images) for images in batches]
         return validation.predictor(team, lambda images: model(images, training=False))
 
-    def measure(self) -> Accuracy:
+    def new_counts(self) -> Accuracy:
         return Accuracy()
 
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:

@@ -6,6 +6,7 @@ worker is the chief, and the only one that writes.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -82,7 +83,7 @@ class Team:
         """Whether any worker says yes; all must call it."""
         return bool(self.sum_over_workers(np.array([value], np.int64))[0])
 
-    def part(self) -> None:
+    def wait_for_all(self) -> None:
         """Waits until all workers are here, so that none goes while others still read of it.
 
         A worker fetches its last piece of a sum from another one, which has its own long since.
@@ -177,13 +178,20 @@ def _tasks_of_tf_config() -> list[str]:
     if not text:
         return []
     try:
-        cluster = json.loads(text)["cluster"]
-        return [*cluster.get("chief", ()), *cluster["worker"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        config = json.loads(text)
+        jobs = [config["cluster"].get(job, []) for job in ("chief", "worker")]
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        jobs = []
+    addresses = list(itertools.chain(*jobs)) if all(isinstance(j, list) for j in jobs) else []
+    if not addresses or not all(isinstance(part, str) for part in (kind, *addresses)) or index < 0:
         raise UsageError(
             f'TF_CONFIG must be {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": {{"type": '
             f'"worker", "index": N}}}}, got {text!r}'
-        ) from error
+        )
+    if kind not in ("chief", "worker"):
+        raise UsageError(f"task {kind} {index} of TF_CONFIG is none of its workers")
+    return addresses
 
 
 def _team_of_workers(tasks: list[str]) -> Team:
@@ -206,7 +214,7 @@ def _team_of_workers(tasks: list[str]) -> Team:
         )
     spec = resolver.cluster_spec().as_dict()
     chief = tuple(spec.get("chief", ()))
-    addresses = (*chief, *spec["worker"])
+    addresses = (*chief, *spec.get("worker", ()))
     worker = resolver.task_id + (len(chief) if resolver.task_type == "worker" else 0)
     if not 0 <= worker < len(addresses):
         raise UsageError(f"task {worker} of TF_CONFIG is none of its {len(addresses)} workers")

@@ -122,9 +122,9 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
         try:
             progress = loop()
         except Interrupted:
-            team.part()
+            team.wait_for_all()
             raise
-        team.part()
+        team.wait_for_all()
         if not team.is_chief:
             return None
         run.unfinished.touch()
@@ -140,12 +140,12 @@ def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: 
     log, watched = RunLog(run.logs, task.recipe.batch), task.watched(team)
 
     def validate(check_stop: Callable[[], None]) -> Counts:
-        measure, examples = task.measure(), Watched(watched if team.is_chief else ())
+        counts, examples = task.new_counts(), Watched(watched if team.is_chief else ())
         batches = task.validation_batches(team)
-        evaluate_in_team(team, predict, batches, [measure], check_stop, examples)
+        evaluate_in_team(team, predict, batches, [counts], check_stop, examples)
         if team.is_chief:
-            log.add(*task.shown(measure, examples.kept))
-        return measure
+            log.add(*task.shown(counts, examples.kept))
+        return counts
 
     return Loop(
         TrainingState(task.recipe, run, model, step, steps),

@@ -134,7 +134,7 @@ class Segmentation(Task[SegmentationRecipe]):
             return _in_tiles(functools.partial(predict_logits, model), tile)
         return functools.partial(segment, model)
 
-    def measure(self) -> ConfusionMatrix:
+    def new_counts(self) -> ConfusionMatrix:
         return ConfusionMatrix(self.dataset.num_classes)
 
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:

@@ -137,11 +137,11 @@ class Task(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def predictor(self, team: Team, model: keras.Model) -> Predict:
-        """What `measure` compares with labels, of a model built in `team.strategy.scope()`."""
+        """What is counted beside labels, of a model built in `team.strategy.scope()`."""
 
     @abc.abstractmethod
-    def measure(self) -> Counts:
-        """An empty one, which has `scores`."""
+    def new_counts(self) -> Counts:
+        """What a validation counts, of no image yet; it has `scores`."""
 
     @abc.abstractmethod
     def report(self, run: RunFolder, best: keras.Model, progress: Progress) -> tuple[dict, str]:

@@ -226,7 +226,35 @@ def test_multiworker_without_a_cluster(monkeypatch):
         make_team(recipe(strategy="multiworker"))
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"cluster": 3}', '{"cluster": {"ps": []}}', "[]"])
+WORKERS = {"worker": ["a:1", "b:2"]}
+FIRST = {"type": "worker", "index": 0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "{}", "[]", '{"cluster": 3}'),
+        *(
+            json.dumps(dict(cluster=cluster, task=task))
+            for cluster, task in (
+                ({"ps": []}, FIRST),
+                ({"worker": []}, FIRST),
+                ({"worker": "a:1"}, FIRST),
+                ({"chief": ["a:1"], "worker": "b:2"}, FIRST),
+                ({"worker": [1, 2]}, FIRST),
+                (WORKERS, None),
+                (WORKERS, {}),
+                (WORKERS, {"type": "worker"}),
+                (WORKERS, {"index": 0}),
+                (WORKERS, {"type": 1, "index": 0}),
+                (WORKERS, {"type": "worker", "index": "x"}),
+                (WORKERS, {"type": "worker", "index": None}),
+                (WORKERS, {"type": "worker", "index": -1}),
+            )
+        ),
+        json.dumps({"cluster": WORKERS}),
+    ],
+)
 def test_a_cluster_that_is_not_described(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match="TF_CONFIG must be .* got "):
@@ -275,6 +303,21 @@ def test_what_needs_one_device_takes_one_of_two(monkeypatch, fields):
     devices = [types.SimpleNamespace(name=f"GPU:{i}") for i in range(2)]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices)
     assert make_team(recipe(strategy="auto", batch=1, **fields)).replicas == 1
+
+
+def test_an_evaluator_is_no_worker(monkeypatch):
+    config = {"cluster": WORKERS, "task": {"type": "evaluator", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    with pytest.raises(UsageError, match="^task evaluator 0 of TF_CONFIG is none of its workers$"):
+        make_team(recipe(strategy="auto"))
+
+
+def test_a_chief_alone(monkeypatch):
+    """As clouds describe a single machine."""
+    config = {"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [])
+    assert (make_team(recipe(strategy="auto", batch=1)).workers) == 1
 
 
 @pytest.mark.parametrize("index", [2, 7])

@@ -131,7 +131,7 @@ def test_an_image_that_is_too_large_is_named(dataset):
 
     batches = task.validation_batches(team)
     with pytest.raises(UserError) as caught, as_options(tile="validation_tile"):
-        evaluate_in_team(team, predict, batches, [task.measure()], lambda: None)
+        evaluate_in_team(team, predict, batches, [task.new_counts()], lambda: None)
     assert str(caught.value) == (
         "val0, val1 is too large for the memory: take tiles, --validation-tile 512 512, or smaller "
         "ones"
