@@ -117,8 +117,9 @@ def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following
     crops = CROPS * math.sqrt(images)
     steps = recipe.steps_per_epoch
     if "steps_per_epoch" in recipe.from_data and crops > MOST_EPOCHS * images:
-        steps = round(crops / MOST_EPOCHS / recipe.batch)
-    length = steps or images // recipe.batch
+        steps = max(1, round(crops / MOST_EPOCHS / recipe.batch))
+    # With more crops a batch than there are images: that is refused where the run begins.
+    length = steps or max(1, images // recipe.batch)
     epochs = max(1, round(crops / recipe.batch / length))
     seen = epochs * length * recipe.batch
     line = (

@@ -11,6 +11,7 @@ from miniatures import noise, save
 from gcn_keras import RECIPES, fit
 from gcn_keras.recipes.command_line import parse
 from gcn_keras.training import from_data
+from gcn_keras.training.run import steps_per_epoch
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 
@@ -139,6 +140,15 @@ def test_what_is_given_stays(resolve, options, wanted):
 def test_a_given_kernel_that_does_not_fit_the_crop_that_follows(resolve):
     with pytest.raises(ArgumentError, match="^kernel_size 15 is too large for P5, which is 4 pixe"):
         resolve([(128, 128)], 100, "--kernel-size 15")
+
+
+@pytest.mark.parametrize("options", ["--batch 256", "--batch 16 --steps-per-epoch None"])
+@pytest.mark.parametrize("images", [10, 15])
+def test_too_large_a_batch_is_left_to_be_refused(resolve, options, images):
+    recipe, _ = resolve([(64, 64)], images, options)
+    dataset = SimpleNamespace(splits={"train": images}, check_split=lambda split: None)
+    with pytest.raises(ArgumentError, match=f"^batch {recipe.batch} is larger than split 'train'"):
+        steps_per_epoch(recipe, dataset)
 
 
 def test_no_image_to_follow(resolve):
