@@ -1,7 +1,8 @@
 """Segments files: images and videos in, label maps and overlays out."""
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,14 +210,16 @@ def result_names(
         folders: those that were named, of which the files are.
     """
     taken: set[str] = set(reserved)
+    numbers: dict[Path, Iterator[int]] = {}
     names: list[str] = []
     for path in files:
         below, number = _folders_below(path, folders), ""
+        counting = numbers.setdefault(below / path.stem, itertools.count(2))
         while True:
             stem = shortened(path.stem, LONGEST_NAME - len(number + ending)) + number
             if (name := (below / stem).as_posix()) not in taken:
                 break
-            number = f"-{int(number[1:] or 1) + 1}"
+            number = f"-{next(counting)}"
         taken.add(name)
         names.append(name)
     return names

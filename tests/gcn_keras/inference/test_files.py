@@ -60,6 +60,16 @@ def test_what_is_written_is_what_the_model_says_of_each_image(tmp_path, capsys):
     assert f"error: {bad} is not an image in a format that can be read.\n" in printed.err
 
 
+def test_equal_names_are_numbered():
+    paths = [Path(f"scene{i}/rgb.png") for i in range(1000)] + [
+        Path("b/rgb-3.png"),
+        Path("rgb.png"),
+    ]
+    names = files.result_names(paths, "-label.png", ["rgb-2"])
+    assert names[:3] == ["rgb", "rgb-3", "rgb-4"] and names[999] == "rgb-1001"
+    assert names[1000:] == ["rgb-3-2", "rgb-1002"]
+
+
 def test_one_image_is_read_ahead_and_one_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(beside, "BATCH_PIXELS", 1)
     images = [save(tmp_path / f"{number}.png", 4, number) for number in range(9)]
