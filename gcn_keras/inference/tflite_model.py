@@ -24,6 +24,7 @@ from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base import extras
 from pipelines.base.errors import UserError
 
+_QUIETING = threading.RLock()
 _OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
 
 
@@ -131,10 +132,11 @@ def _form(tensor: dict) -> str:
 def quiet_stderr() -> Iterator[Path]:
     """Gives a file that holds what native code prints to standard error while the block runs.
 
-    LiteRT and the converter report their progress there, past Python and without a switch.
+    LiteRT and the converter report their progress there, past Python and without a switch. The
+    process has one standard error: another thread's block waits.
     """
-    sys.stderr.flush()
-    with tempfile.NamedTemporaryFile() as file:
+    with _QUIETING, tempfile.NamedTemporaryFile() as file:
+        sys.stderr.flush()
         original = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:

@@ -1,7 +1,10 @@
 """TFLite files on LiteRT: any size of image, what lies beside them, and what is no model."""
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -99,6 +102,26 @@ def test_threads_share_one(path):
     with ThreadPoolExecutor(4) as pool:
         labels = list(pool.map(segmenter.segment, images))
     np.testing.assert_array_equal(labels, images.argmax(axis=-1))
+
+
+def test_standard_error_comes_back_after_threads():
+    """They all turn aside the one that the process has."""
+    before, entered = os.fstat(2), threading.Event()
+
+    def first():
+        with tflite_model.quiet_stderr():
+            entered.set()
+            time.sleep(0.2)
+
+    def second():
+        entered.wait()
+        with tflite_model.quiet_stderr():
+            time.sleep(0.2)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(first), pool.submit(second)]:
+            done.result()
+    assert os.path.samestat(os.fstat(2), before)
 
 
 def test_legend_beside(path):
