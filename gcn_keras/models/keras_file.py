@@ -34,17 +34,18 @@ def save_model(model: keras.Model, path: str | Path) -> None:
     emulate it, many times slower.
 
     Args:
-        model: a functional model, which stays as it is.
+        model: a functional or a sequential model, which stays as it is.
         path: the file, which must end in .keras; it is replaced in one step.
 
     Raises:
-        ValueError: another ending.
+        ValueError: another ending; a model of another kind, or one without inputs yet.
         UserError: the file cannot be written.
     """
     if Path(path).suffix != ".keras":
         raise ValueError(f"path must end in .keras, received {str(path)!r}")
+    graph = _graph(model)
     with replacing(path) as temporary:
-        keras.Model(model.input, model.output, name=model.name).save(temporary)
+        graph.save(temporary)
         with zipfile.ZipFile(temporary) as archive:
             content = {entry: archive.read(entry) for entry in archive.infolist()}
         with zipfile.ZipFile(temporary, "w") as archive:
@@ -52,6 +53,17 @@ def save_model(model: keras.Model, path: str | Path) -> None:
                 if entry.filename == "config.json":
                     data = json.dumps(_portable(json.loads(data))).encode()
                 archive.writestr(entry, data)
+
+
+def _graph(model: keras.Model) -> keras.Model:
+    if isinstance(model, keras.Sequential) and model.built:
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if not isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
+        return keras.Model(model.input, model.output, name=model.name)
+    raise ValueError(
+        "model must be a functional or a sequential one that begins with keras.Input, received the "
+        f"{type(model).__name__} {model.name!r}"
+    )
 
 
 def _portable(config):

@@ -157,6 +157,33 @@ def test_another_ending(tmp_path, name):
     assert str(caught.value) == f"path must end in .keras, received '{tmp_path / name}'"
 
 
+def test_a_sequential_model(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 1)], name="mine")
+    save_model(model, tmp_path / "a.keras")
+    loaded = keras.models.load_model(tmp_path / "a.keras")
+    assert (loaded.name, loaded.input_shape) == ("mine", (None, 8, 8, 3))
+    images = np.ones((1, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    "model", [Subclassed(name="mine"), keras.Sequential([keras.layers.Dense(2)], name="mine")]
+)
+def test_a_model_without_inputs(tmp_path, model):
+    with pytest.raises(ValueError) as caught:
+        save_model(model, tmp_path / "a.keras")
+    assert str(caught.value) == (
+        "model must be a functional or a sequential one that begins with keras.Input, received "
+        f"the {type(model).__name__} 'mine'"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
