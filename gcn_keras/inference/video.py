@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from gcn_keras.inference.beside import BATCH_PIXELS
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
@@ -22,9 +23,8 @@ from pipelines.base.files import make_folder, replacing, temporary_beside
 if TYPE_CHECKING:
     import cv2
 
-# What goes through the model together, and is in memory: unless a single frame has more pixels.
+# Frames that go through the model together, of at most BATCH_PIXELS unless a single one has more.
 BATCH_FRAMES = 8
-BATCH_PIXELS = 2**20
 # Of a file that does not carry its rate.
 DEFAULT_FPS = 25.0
 # Some containers estimate their number of frames: a whole file may lack this share of it.

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcn_keras.experiments.receptive_fields.score import scored_class
-from gcn_keras.inference.padding import pad_to_stride
+from gcn_keras.experiments.receptive_fields.score import padded_sides, scored_class
+from gcn_keras.inference.padding import pad_with_mean
 from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def effective_receptive_field(
 
     class_index = scored_class(model, image, at, class_index)
     height, width, _ = image.shape
-    pixels = tf.constant(pad_to_stride(image[None]), tf.float32)
+    pixels = tf.constant(
+        pad_with_mean(image[None], *padded_sides(model, (height, width))), tf.float32
+    )
     with tf.GradientTape() as tape:
         tape.watch(pixels)
         score = model(pixels, training=False)[0, at[0], at[1], class_index]

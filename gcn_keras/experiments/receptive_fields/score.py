@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcn_keras.inference.keras_model import predict_logits
 from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.padding import pad_to_stride
+from gcn_keras.inference.padding import padded_size
 from pipelines.base.errors import ArgumentError, UsageError, UserError
 
 if TYPE_CHECKING:
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
 
 def scores(model: "keras.Model", images: np.ndarray, at: tuple[int, int]) -> np.ndarray:
     """Every class's score at a point of each image, uint8 `[B, H, W, 3]`: float32 `[B, C]`."""
-    return model.predict_on_batch(pad_to_stride(images))[:, at[0], at[1]]
+    return predict_logits(model, images)[:, at[0], at[1]]
+
+
+def padded_sides(model: "keras.Model", size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that an image of this size has when it goes through the model."""
+    return padded_size(size, model.input.shape[1:3])
 
 
 def check_point(at: tuple[int, int], size: tuple[int, int], name: str = "the image") -> None:
@@ -51,11 +57,10 @@ def scored_class(
             f"image must be uint8 of shape [H, W, 3], received {image.dtype} of {image.shape}"
         )
     check_point(at, image.shape[:2])
-    padded = pad_to_stride(image[None]).shape[1:3]
-    taken = model.input.shape[1:3]
-    if any(want not in (None, side) for want, side in zip(taken, padded, strict=True)):
+    taken = padded_sides(model, image.shape[:2])
+    if any(side > most for side, most in zip(image.shape[:2], taken, strict=True)):
         raise UserError(
-            f"the model takes images of {taken[0]}×{taken[1]} pixels only, and this one has "
+            f"the model takes images of at most {taken[0]}×{taken[1]} pixels, and this one has "
             f"{image.shape[0]}×{image.shape[1]}"
         )
     if class_index is None:

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from gcn_keras.experiments.receptive_fields.score import scored_class, scores
-from gcn_keras.inference.padding import padded_size
+from gcn_keras.experiments.receptive_fields.score import padded_sides, scored_class, scores
+from gcn_keras.inference.beside import BATCH_PIXELS
 from pipelines.base.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
-
-# Occluded images go through the model together: at most so many pixels, what they are padded with
-# included, unless a batch is given.
-BATCH_PIXELS = 2**20
 
 
 def valid_receptive_field(
@@ -69,7 +65,7 @@ def valid_receptive_field(
     columns = patch_centres(width, at[1], patch, stride)
     positions = list(itertools.product(range(draws), rows, columns))
     if batch is None:
-        batch = max(1, BATCH_PIXELS // math.prod(padded_size((height, width))))
+        batch = max(1, BATCH_PIXELS // math.prod(padded_sides(model, (height, width))))
     batch = min(batch, len(positions))
     # Patches reach over the border by all but one of their pixels.
     margin = patch - 1

@@ -59,11 +59,14 @@ class TestEffective:
 
 
 def test_a_model_of_one_size():
-    image = keras.Input((64, 64, 3))
-    model = keras.Model(image, layers.Conv2D(2, 1)(image))
-    message = "^the model takes images of 64×64 pixels only, and this one has 32×32$"
+    image = keras.Input((50, 50, 3))
+    model = keras.Model(image, layers.Conv2D(2, 1, kernel_initializer="ones")(image))
+    for size in (32, 50):  # as large, and smaller: it is padded
+        field = effective_receptive_field(model, np.zeros((size, size, 3), np.uint8), AT, 0)
+        assert field.shape == (size, size) and field[AT] == field.sum() == 3.0
+    message = "^the model takes images of at most 50×50 pixels, and this one has 51×50$"
     with pytest.raises(UserError, match=message):
-        effective_receptive_field(model, IMAGE, AT, 0)
+        effective_receptive_field(model, np.zeros((51, 50, 3), np.uint8), AT, 0)
 
 
 def test_another_backend(monkeypatch):
