@@ -130,9 +130,10 @@ def _block(place: Place, calls: list[tuple]) -> Block:
 
 def _score_map_name(level: str, layers: tuple) -> str:
     """What makes the score map: "GCN P5, k = 15", "7×7 P5", "7 × 3×3 P5"."""
-    kernels = [layer.kernel_size for layer in layers if isinstance(layer, keras.layers.Conv2D)]
+    convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
+    kernels = [layer.kernel_size for layer in convolutions]
     k = max(kernels[0])
-    if min(kernels[0]) < k:
+    if any(layer.name.endswith("_left_1") for layer in convolutions):
         return f"GCN {level}, k = {k}"
     stack = f"{len(kernels)} × " if len(kernels) > 1 else ""
     return f"{stack}{k}×{k} {level}"
