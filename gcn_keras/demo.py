@@ -37,6 +37,8 @@ def demo(
         examples: Folders or images to choose from; by default those of a folder examples beside the
             model, and for a model of the embedded data set some of its scenes.
     """
+    if not host:  # which would be every address of this machine
+        raise UsageError("--host must be an address of this machine, got ''")
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be in 0…65535, got {port}")
     for name in allow_host:

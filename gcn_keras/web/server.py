@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STYLE = Path(__file__).with_name("style.css")
 # The colours of a class lie over the photo as an image of their own: opacity, line and boxes ask
-# neither server nor model, and the server keeps nothing between two images.
+# neither server nor model.
 SET_OPACITY = (
     "(percent) => { document.documentElement.style.setProperty('--overlay', percent / 100); }"
 )
@@ -72,7 +72,7 @@ def build_page(
         gr.HTML(
             "<h1>What is where in an image</h1>"
             f"<p>Global Convolutional Network, every pixel classified by <code>{to_html(model)}"
-            "</code>. Images stay in this server's memory for the time of one answer.</p>",
+            "</code>. The server deletes an image when it is answered, and at its end.</p>",
             elem_id="head",
             apply_default_css=False,
         )

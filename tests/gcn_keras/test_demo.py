@@ -32,6 +32,11 @@ def test_an_address_in_use_is_named():
             demo.listen("127.0.0.1", port)
 
 
+def test_an_empty_address_is_not_every_one(tmp_path):
+    with pytest.raises(UsageError, match="^--host must be an address of this machine, got ''$"):
+        demo.demo(str(tmp_path), host="")
+
+
 def test_an_address_of_ipv6():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
