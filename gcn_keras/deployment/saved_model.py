@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-# Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
 from gcn_keras.deployment.deployable import (
     MOST_PIXELS,
     WARM_UP_SIZE,

@@ -29,7 +29,7 @@ FILE = "labels.json"
 _ZIP_ERRORS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # an array has no truth value
 class Legend:
     """Names and colours of the classes.
 

@@ -45,11 +45,12 @@ def convolve_along_lines(model: keras.Model) -> int:
 @contextlib.contextmanager
 def by_lines(model: keras.Model) -> Iterator[None]:
     """Within its block a model computes as by `convolve_along_lines`, and afterwards as before."""
+    others = [layer for layer in model.layers if "convolution_op" not in vars(layer)]
     convolve_along_lines(model)
     try:
         yield
     finally:
-        for layer in model.layers:
+        for layer in others:
             vars(layer).pop("convolution_op", None)
 
 

@@ -146,9 +146,11 @@ class Loop:
         name = "not_finite.jsonl" if self.is_chief else f"not_finite-worker{self.worker}.jsonl"
         path = self.run.path / name
         images = [i.decode(errors="replace") for i in ids.numpy().tolist()]
-        record = {"epoch": epoch, "step": step, "learning_rate": rate, "loss": loss}
+        record: dict = {"epoch": epoch, "step": step, "learning_rate": rate}
+        # JSON has no word for "nan" and "inf".
+        record["loss"] = loss if math.isfinite(loss) else str(loss)
         with open(path, "a") as file:
-            file.write(json.dumps({**record, "images": images}) + "\n")
+            file.write(json.dumps({**record, "images": images}, allow_nan=False) + "\n")
         self.progress.skipped += 1
         self.progress.skipped_in_a_row += 1
         what = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient overflowed"

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -12,6 +11,7 @@ import keras
 from gcn_keras.inference.legend import Legend, check_same_names
 from gcn_keras.recipes.recipe import Recipe, configuration
 from gcn_keras.training.run_folder import RunFolder, differences, read_json
+from pipelines.base.environment import installed_version
 from pipelines.base.errors import UserError, argument
 from pipelines.datasets import PreparedDataset
 
@@ -27,7 +27,10 @@ def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
         record files, in their order.
     """
     return {
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{p: installed_version(p) for p in _PACKAGES},
+        },
         "backend": keras.backend.backend(),
         "git_commit": _git_commit(),
         "configuration": read_json(run.config),

@@ -54,6 +54,12 @@ def test_both_lists_are_shown(names, relation):
     )
 
 
+def test_is_equal_to_itself():
+    legend = Legend.unnamed(3)
+    assert legend == legend and legend != Legend.unnamed(3)
+    assert {legend: 1}[legend] == 1
+
+
 def test_equal_names_pass():
     check_same_names("best.keras", NAMES, "'street'", list(NAMES))
 

@@ -79,6 +79,14 @@ def test_only_within_a_block():
     assert "convolution_op" not in vars(model.layers[-1])
 
 
+def test_a_block_leaves_what_was_so_before():
+    model = model_of((1, 7))
+    convolve_along_lines(model)
+    with by_lines(model):
+        pass
+    assert "convolution_op" in vars(model.layers[-1])
+
+
 def test_a_network_has_two_at_each_stage():
     """Those that read the backbone's maps; P2 of ResNet-18 has 64 channels."""
     assert convolve_along_lines(gcn(5, "resnet18", kernel_size=3)) == 6

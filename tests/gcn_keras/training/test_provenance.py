@@ -33,6 +33,16 @@ def former(tmp_path):
     return provenance.origin(RECIPE, Dataset(tmp_path))
 
 
+def test_a_package_under_another_name(tmp_path, monkeypatch):
+    """Such as tensorflow-cpu: the end of a training is no place to fail."""
+    monkeypatch.setattr(provenance, "_PACKAGES", ("numpy", "no-such-package"))
+    run = RunFolder(tmp_path / "run")
+    run.config.parent.mkdir()
+    run.config.write_text("{}")
+    versions = provenance.of_run(run, Dataset(tmp_path))["versions"]
+    assert versions["no-such-package"] == "not installed" and versions["numpy"][0].isdecimal()
+
+
 def check(folder, former, recipe=RECIPE, **data) -> str:
     """What is said; runs of this folder begin with other data or recipes."""
     run = RunFolder(folder)
