@@ -19,6 +19,8 @@ LABELS = (
     "labels", "label", "masks", "mask", "annotations", "annotation", "annot", "segmentationclass",
     "gtfine",
 )  # fmt: skip
+# What TFDS writes into the folder of each data set: with --from . it lies below the source.
+_OF_A_PREPARED_SET = "dataset_info.json"
 # What the folders of a split are called.
 SPLITS = {
     "train": ("train", "training"),
@@ -71,11 +73,14 @@ def common_image_id(path: Path, source: Path) -> str:
 def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
     """The sorted files with one of the endings below a folder; and others, and linked folders.
 
-    What file managers leave behind is neither.
+    What file managers leave behind is neither, nor what lies in a prepared data set.
     """
     wanted: list[Path] = []
     others: list[Path] = []
     for place, folders, names in os.walk(folder):
+        if _OF_A_PREPARED_SET in names:
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not is_hidden(name)]
         others += [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
         # What is called as a file counts as one: it will be said that it is a folder.
@@ -92,12 +97,17 @@ def sub_folders(folder: Path) -> list[Path]:
 
 
 def has_label_files(source: Path) -> bool:
-    """Whether a folder for label files, anywhere below `source`, holds one."""
-    return any(
-        name_is_of(Path(place), LABELS) and find_files(Path(place), LABEL_SUFFIXES)[0]
-        for place, _, _ in os.walk(source)
-        if Path(place) != source
-    )
+    """Whether a folder for label files, anywhere below `source`, holds one of an image's name.
+
+    Others may be previews beside annotation files.
+    """
+    files = find_files(source, (*IMAGE_SUFFIXES, ".gif"))[0]
+    images, labels = set[str](), set[str]()
+    for path in files:
+        places = path.relative_to(source).parents
+        is_label = any(name_is_of(source / place, LABELS) for place in places if place.name)
+        (labels if is_label else images).add(composed(path.stem))
+    return not images.isdisjoint(labels)
 
 
 def name_is_of(folder: Path, kinds: Iterable[str]) -> bool:
@@ -155,7 +165,7 @@ def advice(endings: Counter[str]) -> str:
 def below(path: Path, source: Path) -> str:
     """A folder's path below another one, if it is there, for people: "images/train/"."""
     if path == source:
-        return f"{source.name}/"
+        return f"{source.resolve().name}/"
     return f"{(path.relative_to(source) if path.is_relative_to(source) else path).as_posix()}/"
 
 

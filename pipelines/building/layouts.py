@@ -9,6 +9,7 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.files import is_hidden
 from pipelines.building.examples import collect
 from pipelines.building.folders import (
+    IMAGE_SUFFIXES,
     IMAGES,
     LABEL_SUFFIXES,
     LABELS,
@@ -116,8 +117,9 @@ def _places(
     if naming.image_folder:
         chosen = _chosen(source, naming.image_folder), _chosen(source, naming.label_folder)
         return _split_both(*chosen, test_is_optional)
-    if joined := _joined(source):
-        return joined, []
+    joined, left_out = _joined(source)
+    if joined:
+        return joined, left_out
     images, splits = _named(source, IMAGES), _splits(source)
     if images and splits:
         other = next(iter(splits.values()))
@@ -126,7 +128,6 @@ def _places(
         )
     if not splits:
         return _split_both(*_images_and_labels(source), test_is_optional)
-    left_out = []
     if test_is_optional and {"train", "test"} <= splits.keys():
         if _named(splits["test"], IMAGES) and not _named(splits["test"], LABELS):
             left_out.append("test")
@@ -159,15 +160,33 @@ def _split_both(
     return places or {"all": (images, labels)}, left_out
 
 
-def _joined(source: Path) -> dict[str, tuple[Path, Path]]:
-    """Splits in the names of folders: train_images and train_masks, or train and train_labels."""
+def _joined(source: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Splits in the names of folders: train_images and train_masks, or train and train_labels;
+    and test, if it has no folder of labels.
+
+    Raises:
+        UserError: a split has one of the folders, where others have both.
+    """
     found = {}
     for split, names in SPLITS.items():
-        labels = _named(source, compounds(names, LABELS))
-        images = labels and (_named(source, compounds(names, IMAGES)) or _named(source, names))
-        if images and labels:
-            found[split] = images, labels
-    return found
+        images = _named(source, compounds(names, IMAGES)) or _named(source, names)
+        found[split] = images, _named(source, compounds(names, LABELS))
+    both = {
+        split: (images, labels) for split, (images, labels) in found.items() if images and labels
+    }
+    left_out = []
+    for split, (images, labels) in found.items() if both else ():
+        alone = None if images and labels else images or labels
+        if alone and alone == images and split == "test":
+            left_out.append(split)
+        elif alone:
+            of_images, of_labels = (path.name for path in next(iter(both.values())))
+            one, other = (of_images, of_labels) if images else (of_labels, of_images)
+            raise UserError(
+                f"{source} has {alone.name}/ alone, where {one}/ has {other}/: rename the other "
+                f"one like that, or take {alone.name}/ away"
+            )
+    return both, left_out
 
 
 def _named(folder: Path, names: Iterable[str]) -> Path | None:
@@ -193,14 +212,25 @@ def _splits(folder: Path) -> dict[str, Path]:
 
 
 def _images_and_labels(folder: Path) -> tuple[Path, Path]:
-    """A split's folders of images and of labels; its own, twice, where they lie side by side."""
+    """A split's folders of images and of labels; its own for images that lie directly in it, and
+    for both, where they lie side by side."""
     images, labels = _named(folder, IMAGES), _named(folder, LABELS)
     if images and labels:
         return images, labels
+    if labels and _holds_images_directly(folder, labels):
+        return folder, labels
     if found := images or labels:
         missing = "labels/, masks/ or annotations/" if images else "images/"
         raise UserError(f"{folder} has {found.name}/ but no {missing}{_rest(folder, found)}")
     return folder, folder
+
+
+def _holds_images_directly(folder: Path, labels: Path) -> bool:
+    """Whether images lie in a folder itself, and in no folder below it but that of labels."""
+    others = [path for path in sub_folders(folder) if path != labels]
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()) and not any(
+        find_files(path, IMAGE_SUFFIXES)[0] for path in others
+    )
 
 
 def _rest(folder: Path, known: Path | None = None) -> str:

@@ -110,8 +110,14 @@ def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
         image_files, label_files = _side_by_side(images, image_files + gifs, naming)
         passed_over = [path for path in passed_over if path not in gifs]
     else:
+        if labels.is_relative_to(images):  # as where images lie directly in the source
+            image_files, passed_over = (
+                [path for path in files if labels not in path.parents]
+                for files in (image_files, passed_over)
+            )
         label_files, others = find_files(labels, LABEL_SUFFIXES)
-        passed_over += others
+        label_files, previews = _without_previews(label_files)
+        passed_over += [*others, *previews]
     if not image_files:
         raise UserError(f"{images} {seen(images)}; expected {EXPECTED}")
     if not label_files:
@@ -137,6 +143,17 @@ def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
         lambda name: _path_of(images, name, *around_image, ".jpg"),
         lambda name: _path_of(labels, name, *around_label, ".png"),
     )
+
+
+def _without_previews(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Label files; and those of JPEG beside a file without loss of the same name."""
+    lossless = {path.with_suffix("") for path in files if _rank(path) < len(_AS_LABELS)}
+    previews = [
+        path
+        for path in files
+        if _rank(path) == len(_AS_LABELS) and path.with_suffix("") in lossless
+    ]
+    return [path for path in files if path not in previews], previews
 
 
 def _path_of(folder: Path, name: str, prefix: str, suffix: str, ending: str) -> Path:

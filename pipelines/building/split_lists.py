@@ -10,7 +10,12 @@ from pipelines.building.pairs import Files, pair_of, without_label
 
 
 def find_lists(source: Path) -> dict[str, Path]:
-    """The lists of names of splits: train.txt, or as VOC and CVAT have them."""
+    """The lists of names of splits: train.txt, or as VOC and CVAT have them.
+
+    Raises:
+        UserError: there are some, and none of train.
+    """
+    others: list[Path] = []
     for folder in (source / "ImageSets" / "Segmentation", source / "ImageSets", source):
         files = sorted(folder.glob("*.txt"))
         found = {
@@ -21,6 +26,12 @@ def find_lists(source: Path) -> dict[str, Path]:
         }
         if "train" in found:
             return found
+        others += found.values()
+    if others:
+        raise UserError(
+            f"{others[0]} lists images, and no train.txt beside it lists those to train on: write "
+            "it, or take the list away"
+        )
     return {}
 
 

@@ -53,7 +53,7 @@ def _place(masks: Sequence[Path], folder: Path) -> str:
     """The folder directly in the data set's that holds all masks: "labels/"; or that one."""
     inside = [path.relative_to(folder) for path in masks if path.is_relative_to(folder)]
     tops = {path.parts[0] for path in inside if len(path.parts) > 1}
-    return f"{tops.pop()}/" if len(tops) == 1 else f"{folder.name}/"
+    return f"{tops.pop()}/" if len(tops) == 1 else f"{folder.resolve().name}/"
 
 
 def shows_colours(mask: Path) -> bool:

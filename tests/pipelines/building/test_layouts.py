@@ -210,6 +210,90 @@ def test_splits_in_the_names_of_folders(tree, images, masks):
     }
 
 
+@pytest.mark.parametrize(
+    ("val", "message"),
+    [
+        (
+            ("val_images/b.jpg", "val_mask_png/b.png"),
+            "{0} has val_images/ alone, where train_images/ has train_masks/: rename the other one "
+            "like that, or take val_images/ away",
+        ),
+        (
+            ("valid/b.jpg",),
+            "{0} has valid/ alone, where train_images/ has train_masks/: rename the other one like "
+            "that, or take valid/ away",
+        ),
+        (
+            ("valpictures/b.jpg", "val_masks/b.png"),
+            "{0} has val_masks/ alone, where train_masks/ has train_images/: rename the other one "
+            "like that, or take val_masks/ away",
+        ),
+        (
+            ("test_masks/b.png",),
+            "{0} has test_masks/ alone, where train_masks/ has train_images/: rename the other one "
+            "like that, or take test_masks/ away",
+        ),
+    ],
+)
+def test_a_split_in_the_name_of_one_folder(tree, val, message):
+    """Nobody's validation images may be left out, and others of train held out in their place."""
+    source = tree("train_images/a.jpg", "train_masks/a.png", *val)
+    with pytest.raises(UserError) as caught:
+        find_layout(source, test_is_optional=True)
+    assert str(caught.value) == message.format(source)
+
+
+def test_images_for_test_beside_splits_in_names(tree):
+    source = tree("train_images/a.jpg", "train_masks/a.png", "test_images/b.jpg")
+    layout = find_layout(source, test_is_optional=True)
+    assert layout.splits.keys() == {"train"}
+    assert layout.words == (
+        "train_images/ and train_masks/; test is left out, where no image has a mask"
+    )
+
+
+@pytest.mark.parametrize("name", ["val.txt", "ImageSets/Segmentation/test.txt"])
+def test_lists_without_train(tree, name):
+    source = tree("images/1.jpg", "labels/1.png")
+    write(source, name, "1\n")
+    with pytest.raises(UserError) as caught:
+        find_layout(source)
+    assert str(caught.value) == (
+        f"{source}/{name} lists images, and no train.txt beside it lists those to train on: write "
+        "it, or take the list away"
+    )
+
+
+def test_images_directly_in_the_folder(tree):
+    source = tree("a.jpg", "b.png", "masks/a.png", "masks/b.png", "masks/notes.txt", "notes.doc")
+    pairs = {"all": [("a", "a.jpg", "masks/a.png"), ("b", "b.png", "masks/b.png")]}
+    layout = find_layout(source)
+    assert pairs_of(layout, source) == pairs
+    assert layout.words == f"{source.name}/ and masks/"
+    assert sorted(path.name for path in layout.passed_over) == ["notes.doc", "notes.txt"]
+    assert found(source, image_folder=".", label_folder="masks") == pairs
+    tree("photos/a.jpg")
+    with pytest.raises(UserError, match="has masks/ but no images/; there is a.jpg, b.png"):
+        find_layout(source)
+
+
+def test_previews_of_masks_are_passed_over(tree):
+    source = tree("images/a.jpg", "masks/a.jpg", "masks/a.png")
+    layout = find_layout(source)
+    assert pairs_of(layout, source) == {"all": [("a", "images/a.jpg", "masks/a.png")]}
+    assert [path.name for path in layout.passed_over] == ["a.jpg"]
+
+
+def test_what_was_prepared_below_the_source_is_no_part_of_it(tree, monkeypatch):
+    prepared = "data/image_folder/mine/1.0.0"
+    names = "a.jpg", "a.png", f"{prepared}/dataset_info.json", f"{prepared}/contact_sheet.png"
+    monkeypatch.chdir(tree(*names))
+    layout = find_layout(Path("."))
+    assert pairs_of(layout, Path(".")) == {"all": [("a", "a.jpg", "a.png")]}
+    assert layout.words == f"label files beside the images in {Path.cwd().name}/"
+    assert layout.passed_over == []
+
+
 def test_voc_with_its_lists(tree):
     source = tree(
         "JPEGImages/1.jpg", "JPEGImages/2.jpg", "JPEGImages/3.jpg", "JPEGImages/4.jpg",
