@@ -42,7 +42,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         METADATA: what is recorded beside the examples; `class_names` may follow later.
         HOMEPAGE: of the set.
         TAKES_BINARY: whether its options know black and white masks.
-        INDEX_MASKS: whether label files hold the classes' own values, so that masks of 0 and 255
+        index_masks: whether label files hold the classes' own values, so that masks of 0 and 255
             could be taken for them.
         first_label: the value of class 0 in the masks; lower ones become void.
         beam: whether to prepare with Apache Beam; set by `prepare`.
@@ -55,7 +55,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
     METADATA: Mapping[str, Any] = {}
     HOMEPAGE: str | None = None
     TAKES_BINARY = False
-    INDEX_MASKS = True
+    index_masks = True
     first_label = 0
     beam = False
     skipped: dict[str, int] | None = None
@@ -143,7 +143,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         names, first = self.info.metadata["class_names"], self.first_label
         fault = label_fault(split, pixels, names, first)
         # Nothing is learnt from a split to measure on: it may be void throughout.
-        if not fault or not (self.INDEX_MASKS if pixels[0] else split.startswith("train")):
+        if not fault or not (self.index_masks if pixels[0] else split.startswith("train")):
             return None
         binary = self.TAKES_BINARY and len(names) == 2 and not first
         values = f"write {names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on"

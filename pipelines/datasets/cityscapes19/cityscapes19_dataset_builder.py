@@ -56,7 +56,7 @@ class Builder(SegmentationBuilder):
     """Cityscapes: 19 classes of street scenes, labelled finely and coarsely."""
 
     VERSION = tfds.core.Version(VERSIONS["cityscapes19"])
-    INDEX_MASKS = False  # labels have ids of their own
+    index_masks = False  # labels have ids of their own
     METADATA = {
         "class_names": list(labels.CITYSCAPES_CLASSES),
         "unlabelled_splits": [UNLABELLED],

@@ -84,7 +84,7 @@ class Builder(SegmentationBuilder):
     """COCO 2017 or 2014 with VOC's classes, by the config's name; see `parse_config`."""
 
     VERSION = tfds.core.Version(VERSIONS["coco_voc"])
-    INDEX_MASKS = False  # labels are painted from annotations
+    index_masks = False  # labels are painted from annotations
     METADATA = {"class_names": list(labels.VOC_CLASSES)}
     HOMEPAGE = "https://cocodataset.org/"
 

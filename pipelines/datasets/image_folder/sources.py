@@ -15,6 +15,7 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
+from pipelines.building.pairs import PLAIN
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
 from pipelines.datasets.image_folder.classes import (
@@ -66,7 +67,12 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
         raise UserError(f"there is no folder {folder}")
     folder = layouts.only_folder(folder)
     if not (options.label_folder or folders.has_label_files(folder)):
-        annotated, names = annotations.find_annotations(folder)
+        try:
+            annotated, names = annotations.find_annotations(folder)
+        except UserError:
+            if options.naming() == PLAIN:
+                raise
+            annotated = []  # who says how masks are called need not mend another file
         if annotated:
             options.check_for_annotations(annotated[0].file)
             return _of_annotations(folder, annotated, names, options)

@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from miniatures import REPOSITORY, write_pairs
+from miniatures import REPOSITORY, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets
@@ -100,6 +100,21 @@ def test_class_0_and_void_may_be_meant(write, data_dir):
 )
 def test_other_labels_are_not(write, data_dir, train, val):
     assert datasets.prepare("image_folder", write(train, val), data_dir).splits["val"] == len(val)
+
+
+@pytest.mark.parametrize("options", [{}, {"void": ("9",)}, {"map": ("1=1", "0=0", "2=2")}])
+def test_who_says_what_masks_hold_has_not_taken_them_for_others(write, data_dir, options):
+    """A split to measure on may show one class, and void."""
+    source = write([1, 2], [BINARY])
+    if not options:
+        (source / "classes.txt").write_text("sky #0000ff\nroad #ff0000\ncar #00ff00")
+        colours = np.zeros((256, 3), np.uint8)
+        colours[:3] = [0, 0, 255], [255, 0, 0], [0, 255, 0]
+        for path in source.rglob("labels/*.png"):
+            save(path, colours[np.array(Image.open(path))])
+        options = {"void": ("#000000",)}
+    prepared = datasets.prepare("image_folder", source, data_dir, options=FolderOptions(**options))
+    assert prepared.label_pixels["val"] == (6, 0, 0, 6)
 
 
 @pytest.fixture

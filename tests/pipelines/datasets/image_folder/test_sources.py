@@ -428,6 +428,18 @@ def test_values_mean_nothing_for_colours(copy):
 def test_json_files_beside_masks_are_not_read(copy, expected):
     (copy / "labels" / "notes.json").write_text("{damaged")
     assert records(copy) == expected
+    # Nor where it is said how masks are called, which pair with no image otherwise.
+    for path in (copy / "labels").glob("*.png"):
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    assert records(copy, label_suffix="_mask") == expected
+
+
+def test_pictures_beside_annotation_files_are_no_masks(copy, expected):
+    coco(copy, compressed)
+    (copy / "annotations").mkdir()
+    (copy / "annotations.json").rename(copy / "annotations" / "instances.json")
+    shutil.copy(copy / "images" / "s0.jpg", copy / "annotations" / "preview.jpg")
+    assert records(copy) == expected
 
 
 def test_a_val_split_that_is_there_already(copy):
