@@ -160,7 +160,10 @@ def label_fault(
 
 
 def median_frequency_weights(pixel_counts: np.ndarray) -> np.ndarray:
-    """Class weights median(f) / f, f a class's share of the valid pixels (Eigen & Fergus 2015).
+    """Class weights median(f) / f, f a class's share of all valid pixels.
+
+    The idea is of Eigen & Fergus 2015, who take the share within the images that show the class;
+    that of all images is our choice, and weighs classes that few images show for more.
 
     Args:
         pixel_counts: int array `[C]` of pixels in the training split.

@@ -151,7 +151,8 @@ def _split_both(
     left_out = []
     for split in of_images.keys() ^ of_labels.keys():
         there, other = (images, labels) if split in of_images else (labels, images)
-        if split != "test" or "train" not in of_images or not test_is_optional:
+        is_left_out = split == "test" and there == images and "train" in of_images
+        if not (is_left_out and test_is_optional):
             raise UserError(f"{there} has the split {split!r}, but {other} has not")
         left_out.append(split)
     places = {

@@ -36,7 +36,8 @@ _COCO = (re.compile(r"(2014|2017)(_min\d{1,9})?"), "2017", "2014, 2017 or 2017_m
 # What may follow "NAME/": a pattern, the default, and the pattern in words.
 _CONFIGS = {
     "image_folder": (
-        re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), "default", "letters, digits, '_', '-' and '.'"
+        re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), "default",
+        "a letter or digit, and then letters, digits, '_', '-' and '.'"
     ),
     "coco_voc": _COCO,
     "stage1": _COCO,

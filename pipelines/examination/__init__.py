@@ -1,4 +1,4 @@
-"""What `doctor` checks in a prepared data set, and its report.
+"""What a prepared data set holds: what `doctor` checks and reports, what `prepare` sums up.
 
-May import `stream`, `datasets` and `base`.
+May import `stream`, `datasets`, `building` and `base`.
 """

@@ -26,3 +26,7 @@ class TfdsOptions:
         """Raises ArgumentError for invalid values."""
         if not 0 <= self.first_label < 255:
             raise ArgumentError("first_label", f"must be in 0…254, got {self.first_label}")
+        if self.class_names is not None and not self.class_names.is_file():
+            raise ArgumentError(
+                "class_names", f"must be a file, and there is no {self.class_names}"
+            )

@@ -366,6 +366,9 @@ def test_a_folder_of_images_for_test(tree):
     assert find_layout(source, test_is_optional=True).splits.keys() == {"train"}
     with pytest.raises(UserError, match="/images has the split 'test', but .*/labels has not$"):
         find_layout(source)
+    (source / "images" / "test").rename(source / "labels" / "test")
+    with pytest.raises(UserError, match="/labels has the split 'test', but .*/images has not$"):
+        find_layout(source, test_is_optional=True)
 
 
 def test_one_folder_alone(tree):

@@ -169,6 +169,11 @@ def test_jpegs_are_baseline_and_not_subsampled():
         ("zzz", "there is no data set 'zzz'; there are: shapes, camvid, image_folder"),
         ("shapes/big", "'shapes' is a single data set, got 'shapes/big'"),
         ("image_folder/", "'image_folder/' cannot name a data set"),
+        (
+            "image_folder/_mine",
+            "'image_folder/_mine' cannot name a data set: a letter or digit, and then letters, "
+            "digits, '_', '-' and '.' after the slash",
+        ),
         ("image_folder/../x", "'image_folder/../x' cannot name a data set"),
     ],
 )

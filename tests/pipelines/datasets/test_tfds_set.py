@@ -310,6 +310,15 @@ def test_features_that_are_not_clear(options, message):
     assert str(caught.value) == message
 
 
+def test_a_file_of_names_that_is_missing_is_told_before_a_download(data_dir, tmp_path):
+    options = TfdsOptions(class_names=tmp_path / "names.txt")
+    with pytest.raises(UsageError) as caught, as_options():
+        datasets.prepare("tfds:scene_parse150", None, data_dir, options=options)
+    assert str(caught.value) == (
+        f"--class-names must be a file, and there is no {tmp_path / 'names.txt'}"
+    )
+
+
 def test_names(data_dir):
     assert datasets.parse_name("tfds:scene_parse150") == ("tfds_set", "scene_parse150")
     assert datasets.parse_name("tfds:a/b_1") == ("tfds_set", "a-b_1")
