@@ -192,4 +192,4 @@ def test_the_images_inside_labelme_are_said(tmp_path):
         path.write_text(json.dumps(content))
         image.unlink()
     source = open_source(tmp_path / "mine", parsed(commands(TEXT)[0])["own"])
-    assert source.words.endswith("inside these files")
+    assert " of them inside these files" in source.words

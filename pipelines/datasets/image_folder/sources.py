@@ -110,11 +110,11 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
         record=conversion.recorded_image,
     )
     splits = resolve_splits(folder, found.splits, lambda pair: pair.image_id, options)
+    words = found.words + held_out_words(found.splits, splits)
     palette = classes.palette()
     if not classes.coloured:
         palette = _palette_of(splits["train"], len(classes.names), palette)
     passed_over = [file for file in found.passed_over if file.name.lower() not in FILES]
-    words = found.words
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
     return Source(classes, palette, splits, make_example, words, passed_over, reader.counts)
@@ -161,6 +161,17 @@ def resolve_splits(
             f"and {argument('group')} away, or give a folder without it"
         )
     return found
+
+
+def held_out_words(found: dict[str, list], splits: dict[str, list]) -> str:
+    """What to say of a `val` that `resolve_splits` has held out; "" where there was one."""
+    if "val" in found:
+        return ""
+    train, val = (
+        sum(not isinstance(item, UserError) for item in splits[split]) for split in ("train", "val")
+    )
+    verb = "is" if val == 1 else "are"
+    return f"; no split val: {val:,} of {train + val:,} images {verb} held out, chosen by name"
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +247,7 @@ def _of_annotations(
     passed_over = [file for file in files if file not in used]
     passed_over += [file for file in others if file.suffix.lower() not in (".json", ".txt")]
     splits = resolve_splits(folder, found, lambda item: item.image_id, options)
+    words += held_out_words(found, splits)
     return Source(
         classes, classes.palette(), splits, make_example, words, passed_over, is_annotated=True
     )

@@ -478,7 +478,10 @@ def test_the_images_inside_labelme_files(tmp_path, index_folder):
         content["imageData"] = base64.b64encode(data).decode()
         (tmp_path / f"{number}.json").write_text(json.dumps(content))
     source = open_source(tmp_path, FolderOptions())
-    assert source.words == "2 annotation files of 2 images, 2 of them inside these files"
+    assert source.words == (
+        "2 annotation files of 2 images, 2 of them inside these files; no split val: 1 of 2 "
+        "images is held out, chosen by name"
+    )
     examples = {**(found := records(tmp_path))["train"], **found["val"]}
     assert examples["0"]["image"] == (index_folder / "images" / "s0.jpg").read_bytes()
     content["imageData"] = "?"
@@ -544,6 +547,27 @@ def test_what_is_held_out_of_train_is_not_in_it(copy, test, options):
     assert found.keys() == {"train", "val", *(["test"] if test else [])}
     assert sorted(name for names in found.values() for name in names) == [f"s{i}" for i in range(5)]
     assert found["train"] and found["val"] and found.get("test", set()) == {*test.split()}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "; no split val: 1 of 5 images is held out, chosen by name"),
+        ({"val_share": 0.4}, "; no split val: 2 of 5 images are held out, chosen by name"),
+        ({"folds": 5, "fold": 2}, "; no split val: 1 of 5 images is held out, chosen by name"),
+    ],
+)
+@pytest.mark.parametrize("are_annotated", [False, True])
+def test_what_is_held_out_is_said(copy, options, said, are_annotated):
+    if are_annotated:
+        coco(copy, compressed)
+    assert open_source(copy, FolderOptions(**options)).words.endswith(said)
+
+
+def test_a_val_that_is_there_is_not_called_held_out(copy):
+    in_split(copy, "train", "s0 s1 s2")
+    in_split(copy, "val", "s3 s4")
+    assert open_source(copy, FolderOptions()).words == "images/train/ and labels/train/"
 
 
 def broken(copy, change) -> str:
