@@ -1,12 +1,15 @@
 """Splits by lists of names: train.txt and val.txt, as VOC, CVAT and others write them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.building.folders import IMAGE_SUFFIXES, SPLITS, Pair, composed
 from pipelines.building.pairs import Files, pair_of, without_label
+
+Item = TypeVar("Item")
 
 
 def find_lists(source: Path) -> dict[str, Path]:
@@ -38,34 +41,56 @@ def find_lists(source: Path) -> dict[str, Path]:
 def as_listed(
     files: Files, lists: dict[str, Path]
 ) -> tuple[dict[str, list[Pair | UserError]], str]:
+    """The pairs of the splits that lists of names make, and words about them.
+
+    Raises:
+        UserError: as of `items_by_lists`.
+    """
+
+    def pair(name: str) -> Pair | UserError:
+        return pair_of(files, name) if name in files.labels else without_label(files, name)
+
+    return items_by_lists(files.images.keys(), lists, pair, files.faults)
+
+
+def items_by_lists(
+    ids: Collection[str],
+    lists: dict[str, Path],
+    item_of: Callable[[str], Item | UserError],
+    faults: Iterable[UserError] = (),
+) -> tuple[dict[str, list[Item | UserError]], str]:
     """The splits that lists of names make, and words about them.
+
+    Args:
+        ids: of all images.
+        lists: the file of each split.
+        item_of: makes an item, or a fault, of an id.
+        faults: of no image in particular; they go to the first split.
 
     Raises:
         UserError: a list is no text, names what is not there, or an image of another list.
     """
-    found: dict[str, list[Pair | UserError]] = {}
+    found: dict[str, list[Item | UserError]] = {}
     owner: dict[str, Path] = {}
     for split, path in lists.items():
         try:
             lines = read_regular(path).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 text: {error.reason}") from error
-        items: list[Pair | UserError] = list(files.faults) if not found else []
+        items: list[Item | UserError] = list(faults) if not found else []
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            name = _listed_id(line.strip(), files.images)
+            name = _listed_id(line.strip(), ids)
             if name is None:
                 raise UserError(f"{path} line {number} names no image here: {line.strip()!r}")
             if name in owner:
                 raise UserError(f"{path} lists {name!r}, as {owner[name]} does already")
             owner[name] = path
-            items.append(
-                pair_of(files, name) if name in files.labels else without_label(files, name)
-            )
+            items.append(item_of(name))
         found[split] = items
     names = " and ".join(path.name for path in lists.values())
-    rest = len(files.images.keys() - owner.keys())
+    rest = len(set(ids) - owner.keys())
     words = f", as {names} list them" if len(lists) > 1 else f", as {names} lists them"
     if rest:
         words += f"; images in no list are left out: {rest:,}"

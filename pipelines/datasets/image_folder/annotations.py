@@ -98,11 +98,13 @@ class Damaged:
         file: the annotation file.
         fault: what is wrong.
         many: whether the file describes many images.
+        image: the image's path, as the file has it; None where that is not known.
     """
 
     file: Path
     fault: UserError
     many: bool
+    image: str | None = None
 
 
 def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tuple[str, ...]]:
@@ -254,10 +256,12 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
     found: list[AnnotatedImage | Damaged] = [Damaged(path, stray, many=True) for stray in strays]
     for image in content["images"]:
         fault = faults.get(image["id"])
+        file_name: str | None = None
         try:
+            file_name = _path(image["file_name"])
             annotated = AnnotatedImage(
                 path,
-                _path(image["file_name"]),
+                file_name,
                 _size(image.get("height"), image.get("width")),
                 tuple(shapes[image["id"]]),
                 True,
@@ -265,7 +269,7 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
             )
         except _DAMAGE as error:
             fault = UserError(f"{path} has a damaged image {image['id']} ({_reason(error)})")
-        found.append(Damaged(path, fault, many=True) if fault else annotated)
+        found.append(Damaged(path, fault, True, file_name) if fault else annotated)
     return found
 
 

@@ -4,10 +4,10 @@ import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
+from pipelines.building.examples import all_faults
 from pipelines.building.pairs import PLAIN
+from pipelines.building.split_lists import find_lists, items_by_lists
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
 from pipelines.datasets.image_folder.classes import (
@@ -198,35 +200,7 @@ def _of_annotations(
     path = find_classes(folder)
     classes = read_classes(path) if path else annotations.classes_of(images[0].file, names)
     files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
-    index = _Index(folder, files)
-    found: dict[str, list] = {}
-    seen: dict[Path, AnnotatedImage] = {}
-    for image in images:
-        items = found.setdefault(_split_of(image, folder), [])
-        if isinstance(image, Damaged):
-            items.append(image.fault)
-            continue
-        file: Path | None
-        try:
-            file = index.find(image)
-        except UserError as fault:
-            if not image.is_embedded:
-                items.append(fault)
-                continue
-            file = None
-        place = file or image.file
-        if place in seen:
-            text = f"{image.file} lists {image.image}, as {seen[place].file} does already"
-            items.append(UserError(text))
-            continue
-        seen[place] = image
-        items.append(_Annotated(folders.common_image_id(place, folder), file, image))
-    if "all" in found and len(found) > 1:
-        split = next(name for name in found if name != "all")
-        raise UserError(
-            f"{folder} has annotation files of the split {split!r} and some of no split: name "
-            "them, or their folders, train, val or test"
-        )
+    found, listed, used = _splits_of(folder, list(_placed(folder, images, files)), files)
 
     def make_example(item: _Annotated) -> tuple[str, dict]:
         image, size = item.record()
@@ -243,14 +217,122 @@ def _of_annotations(
         words += f"; classes of {path.relative_to(folder)}"
     if annotations.background_of(classes.names) == IGNORE and path is not None:
         words += f"; pixels without a region are void, as {path.name} names no background"
-    used = {item.path for item in usable}
-    passed_over = [file for file in files if file not in used]
-    passed_over += [file for file in others if file.suffix.lower() not in (".json", ".txt")]
     splits = resolve_splits(folder, found, lambda item: item.image_id, options)
-    words += held_out_words(found, splits)
+    words += listed + held_out_words(found, splits)
+    used |= {image.file for image in images}
+    passed_over = [
+        file for file in (*files, *others) if file not in used and file.name.lower() not in FILES
+    ]
     return Source(
         classes, classes.palette(), splits, make_example, words, passed_over, is_annotated=True
     )
+
+
+class _Placed(NamedTuple):
+    """What becomes of an annotated image.
+
+    Attributes:
+        split: as folders and files are called; "all" where that names none.
+        place: the image's file, or the annotation file that holds it; None where a fault is of no
+            image, or another item has it.
+        item: an image that can be used, or what is wrong with it.
+    """
+
+    split: str
+    place: Path | None
+    item: _Annotated | UserError
+
+
+def _placed(
+    folder: Path, images: Iterable[AnnotatedImage | Damaged], files: list[Path]
+) -> Iterator[_Placed]:
+    """Finds the images below a folder that annotation files describe, and their splits."""
+    index = _Index(folder, files)
+    seen: dict[Path, Path] = {}
+    for image in images:
+        place, item = _item_of(image, index)
+        if place in seen:
+            if isinstance(image, AnnotatedImage):
+                text = f"{image.file} lists {image.image}, as {seen[place]} does already"
+                item = UserError(text)
+            place = None
+        split = _split_of(image, folder)
+        if place is not None:
+            seen[place] = image.file
+            split = _split_of_folders(place, folder) if split == "all" else split
+        yield _Placed(split, place, item)
+
+
+def _item_of(
+    image: AnnotatedImage | Damaged, index: "_Index"
+) -> tuple[Path | None, _Annotated | UserError]:
+    """An annotated image's place, as of `_Placed`, and what can be used of it."""
+    if isinstance(image, Damaged):
+        return index.find_damaged(image), image.fault
+    file: Path | None
+    try:
+        file = index.find(image.file, image.image, _split_of(image, index.folder))
+    except UserError as fault:
+        if not image.is_embedded:
+            return None, fault
+        file = None
+    place = file or image.file
+    return place, _Annotated(folders.common_image_id(place, index.folder), file, image)
+
+
+def _splits_of(
+    folder: Path, placed: list[_Placed], files: list[Path]
+) -> tuple[dict[str, list], str, set[Path]]:
+    """The items of each split, words about lists that make them, and the files that are used.
+
+    Raises:
+        UserError: some images have a split and others none, or as of `items_by_lists`.
+    """
+    if all(each.split == "all" for each in placed) and (lists := find_lists(folder)):
+        return _as_listed(placed, files, lists)
+    order = (*folders.SPLITS, "all")
+    found = {split: [each.item for each in placed if each.split == split] for split in order}
+    found = {split: items for split, items in found.items() if items}
+    if "all" in found and len(found) > 1:
+        split, *_ = found
+        faults = found.pop("all")
+        if not all(isinstance(item, UserError) for item in faults):
+            raise UserError(
+                f"{folder} has annotated images of the split {split!r} and some of no split: name "
+                "their folders, or the annotation files, train, val or test"
+            )
+        found[split] = faults + found[split]
+    items = (item for each in found.values() for item in each)
+    return found, "", {item.path for item in items if isinstance(item, _Annotated) and item.path}
+
+
+def _as_listed(
+    placed: list[_Placed], files: list[Path], lists: dict[str, Path]
+) -> tuple[dict[str, list], str, set[Path]]:
+    """As of `_splits_of`, by lists of names; ids are paths below the images' common folder."""
+    items = {each.place: each.item for each in placed if each.place is not None}
+    faults = [
+        each.item for each in placed if each.place is None and isinstance(each.item, UserError)
+    ]
+    if not items:
+        raise all_faults(faults)
+    common = Path(os.path.commonpath([place.parent for place in items]))
+    places: dict[str, Path] = {}
+    for place in items:
+        name = folders.common_image_id(place, common)
+        if name in places:
+            faults.append(UserError(f"{places[name]} and {place} have the same name"))
+        places.setdefault(name, place)
+    for file in files:
+        if file.is_relative_to(common):
+            places.setdefault(folders.common_image_id(file, common), file)
+
+    def item_of(name: str) -> _Annotated | UserError:
+        place = places[name]
+        return items.get(place) or UserError(f"{place} has no label: no annotation file lists it")
+
+    found, words = items_by_lists(places.keys(), lists, item_of, faults)
+    return found, words, {*places.values(), *items, *lists.values()}
 
 
 def _split_of(image: AnnotatedImage | Damaged, folder: Path) -> str:
@@ -274,23 +356,29 @@ class _Index:
     def __init__(self, folder: Path, files: list[Path]):
         self.folder, self.files = folder, set(files)
         self.by_name: dict[str, list[Path]] = {}
+        self.by_stem: dict[Path, Path] = {}
         for file in files:
             self.by_name.setdefault(file.name, []).append(file)
+            self.by_stem.setdefault(file.with_suffix(""), file)
 
-    def find(self, image: AnnotatedImage) -> Path:
-        """The file of an annotated image.
+    def find(self, annotations: Path, image: str, split: str) -> Path:
+        """The file of an image.
+
+        Args:
+            annotations: the annotation file that names it.
+            image: its path there.
+            split: that of the annotation file; images of another one do not count.
 
         Raises:
             UserError: there is none, or several.
         """
-        name = Path(image.image)
-        beside = Path(os.path.normpath(image.file.parent / name))
+        name = Path(image)
+        beside = Path(os.path.normpath(annotations.parent / name))
         if beside in self.files:
             return beside
         same = self.by_name.get(name.name, [])
         ending = [file for file in same if file.as_posix().endswith(f"/{name.as_posix()}")]
-        nearer = [file for file in ending or same if image.file.parent in file.parents]
-        split = _split_of(image, self.folder)
+        nearer = [file for file in ending or same if annotations.parent in file.parents]
         candidates = [
             file
             for file in nearer or ending or same
@@ -300,7 +388,18 @@ class _Index:
             return candidates[0]
         if candidates:
             raise UserError(
-                f"{image.file} names {image.image}, and there are {candidates[0]} and "
-                f"{candidates[1]}"
+                f"{annotations} names {image}, and there are {candidates[0]} and {candidates[1]}"
             )
-        raise UserError(f"there is no {image.image} below {self.folder}, which {image.file} names")
+        raise UserError(f"there is no {image} below {self.folder}, which {annotations} names")
+
+    def find_damaged(self, image: Damaged) -> Path | None:
+        """The file of an image whose annotations are damaged; None where it is not known.
+
+        A file of labelme's is called as its image is, as a rule.
+        """
+        if image.image is None:
+            return None if image.many else self.by_stem.get(image.file.with_suffix(""))
+        try:
+            return self.find(image.file, image.image, _split_of(image, self.folder))
+        except UserError:
+            return None

@@ -1,0 +1,227 @@
+"""The splits of annotated images: by folders, by names of files, and by lists of names."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from pipelines.base.errors import UserError, in_options
+from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.image_folder.sources import open_source
+
+CORNER = {"size": [8, 8], "counts": [0, 8, 56]}
+
+
+def images(folder, *names):
+    """Writes the images of some paths, without ending, below a folder."""
+    for name in names:
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+
+
+def coco(path, *names):
+    """Writes a file of COCO with a cat in each image; `names` are paths without ending."""
+    numbered = list(enumerate(names, 1))
+    content = {
+        "images": [{"id": number, "file_name": f"{name}.png"} for number, name in numbered],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "segmentation": CORNER}
+            for number, _ in numbered
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def labelme(folder, *names, image="{}"):
+    """Writes a file of labelme for each name, a path below a folder."""
+    cat = {"label": "cat", "shape_type": "rectangle", "points": [[0, 0], [3, 3]]}
+    for name in names:
+        path = folder / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stem = image.format(path.stem)
+        path.write_text(json.dumps({"shapes": [cat], "imagePath": f"{stem}.png"}))
+
+
+def splits_of(folder, **options):
+    """The ids of each split, and the faults without the folder's path."""
+    found = open_source(folder, FolderOptions(**options)).splits
+    faults = [x for items in found.values() for x in items if isinstance(x, UserError)]
+    ids = {
+        split: [item.image_id for item in items if not isinstance(item, UserError)]
+        for split, items in found.items()
+    }
+    return ids, [str(fault).replace(f"{folder}/", "") for fault in faults]
+
+
+NAMES = [f"{number:02}" for number in range(12)]
+# What is held out of these names by their hashes is another one.
+LISTED = {"train": NAMES[:8], "val": NAMES[8:]}
+
+
+def write_lists(folder, lists, line="{}"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in lists.items():
+        text = "".join(f"{line.format(name)}\n" for name in names)
+        (folder / f"{split}.txt").write_text(text)
+
+
+@pytest.mark.parametrize("place", [".", "ImageSets", "ImageSets/Segmentation"])
+@pytest.mark.parametrize("line", ["{}", "{}.png", "images/{}.png", "/data/set/images/{}.png"])
+@pytest.mark.parametrize("form", ["coco", "labelme", "labelme elsewhere"])
+@pytest.mark.parametrize("images_in", ["images", "photos", "."])
+def test_lists_of_names_split_annotated_images(tmp_path, form, line, place, images_in):
+    images(tmp_path / images_in, *NAMES)
+    if form == "coco":
+        coco(tmp_path / "annotations" / "instances.json", *NAMES)
+    elif form == "labelme":
+        labelme(tmp_path / images_in, *NAMES)
+    else:
+        labelme(tmp_path / "json", *NAMES, image=f"../{images_in}/{{}}")
+    write_lists(tmp_path / place, LISTED, line)
+    ids, faults = splits_of(tmp_path)
+    assert not faults
+    assert {split: [name[-2:] for name in names] for split, names in ids.items()} == LISTED
+    source = open_source(tmp_path, FolderOptions())
+    assert source.words.endswith(" of 12 images, as train.txt and val.txt list them")
+    assert source.passed_over == []
+
+
+def test_lists_leave_images_out_and_hold_out_of_train(tmp_path):
+    images(tmp_path / "images", *NAMES)
+    coco(tmp_path / "instances.json", *NAMES[:10])
+    write_lists(tmp_path, {"train": NAMES[:6], "test": NAMES[8:9]})
+    ids, faults = splits_of(tmp_path)
+    assert sorted(ids["train"] + ids["val"]) == NAMES[:6] and len(ids["val"]) == 1
+    assert (ids["test"], faults) == (NAMES[8:9], [])
+    assert open_source(tmp_path, FolderOptions()).words == (
+        "1 annotation file of 10 images, as train.txt and test.txt list them; images in no list "
+        "are left out: 5; no split val: 1 of 6 images is held out, chosen by name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lists", "options", "message"),
+    [
+        (
+            {"train": ["00", "99"], "val": ["01"]},
+            {},
+            "{0}/train.txt line 2 names no image here: '99'",
+        ),
+        (
+            {"train": ["00", "01"], "val": ["01"]},
+            {},
+            "{0}/val.txt lists '01', as {0}/train.txt does already",
+        ),
+        (
+            LISTED,
+            {"val_share": 0.5},
+            "{0} has a val split already: leave --val-share, --folds and --group away, or give a "
+            "folder without it",
+        ),
+    ],
+)
+def test_lists_that_are_refused(tmp_path, lists, options, message):
+    images(tmp_path, *NAMES)
+    labelme(tmp_path, *NAMES)
+    write_lists(tmp_path, lists)
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions(**options))
+    assert in_options(caught.value.template) == message.format(tmp_path)
+
+
+def test_faults_of_listed_images_are_told_once_and_those_of_others_are_not(tmp_path):
+    images(tmp_path, *NAMES)
+    labelme(tmp_path, *(name for name in NAMES if name not in ("03", "04")))
+    for name in ("01", "07"):
+        (tmp_path / f"{name}.json").write_text("{")
+    labelme(tmp_path, "lost")
+    write_lists(tmp_path, {"train": ["00", "01", "02", "03"], "val": ["05", "06"]})
+    ids, faults = splits_of(tmp_path)
+    assert ids == {"train": ["00", "02"], "val": ["05", "06"]}
+    assert sorted(faults) == [
+        "01.json is truncated or damaged (Expecting property name enclosed in double quotes: line "
+        "1 column 2 (char 1))",
+        "03.png has no label: no annotation file lists it",
+        f"there is no lost.png below {tmp_path}, which lost.json names",
+    ]
+
+
+def test_listed_images_of_one_name_are_told(tmp_path):
+    images(tmp_path, "images/a", "imgs/a", "imgs/b", "imgs/c")
+    labelme(tmp_path, "images/a", "imgs/a", "imgs/b", "imgs/c")
+    write_lists(tmp_path, {"train": ["a", "b"], "val": ["c"]})
+    ids, faults = splits_of(tmp_path)
+    assert ids == {"train": ["a", "b"], "val": ["c"]}
+    assert faults == ["images/a.png and imgs/a.png have the same name"]
+
+
+def test_splits_in_names_come_before_lists(tmp_path):
+    images(tmp_path, "train/a", "train/b", "val/c")
+    labelme(tmp_path, "train/a", "train/b", "val/c")
+    write_lists(tmp_path, {"train": ["a"], "val": ["b", "c"]})
+    assert splits_of(tmp_path) == ({"train": ["a", "b"], "val": ["c"]}, [])
+    source = open_source(tmp_path, FolderOptions())
+    assert [path.name for path in source.passed_over] == ["train.txt", "val.txt"]
+
+
+def test_text_and_json_that_is_not_used_is_passed_over(tmp_path):
+    images(tmp_path, *NAMES)
+    labelme(tmp_path, *NAMES)
+    for name in ("README.txt", "info.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    source = open_source(tmp_path, FolderOptions())
+    assert [path.name for path in source.passed_over] == ["README.txt", "info.json"]
+
+
+@pytest.mark.parametrize("above", ["", "images/"])
+@pytest.mark.parametrize("form", ["paths", "names", "labelme"])
+def test_the_folders_of_images_name_their_splits(tmp_path, above, form):
+    """One annotation file for all, or a folder of annotation files of no split."""
+    paths = [f"{above}train/00", f"{above}train/01", f"{above}valid/02", f"{above}test/03"]
+    images(tmp_path, *paths)
+    if form == "labelme":
+        for path in paths:
+            labelme(tmp_path / "json", path[-2:], image=f"../{path}")
+    else:
+        coco(tmp_path / "all.json", *(path if form == "paths" else path[-2:] for path in paths))
+    assert splits_of(tmp_path) == ({"train": ["00", "01"], "val": ["02"], "test": ["03"]}, [])
+
+
+def test_faults_of_no_split_stay_with_images_of_one(tmp_path):
+    images(tmp_path, "train/00", "train/01", "val/02", "val/03")
+    coco(tmp_path / "all.json", "train/00", "train/01", "val/02", "val/03", "gone")
+    content = json.loads((tmp_path / "all.json").read_text())
+    content["annotations"][3]["category_id"] = 7
+    content["annotations"].append({"id": 9, "image_id": 77})
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    ids, faults = splits_of(tmp_path)
+    assert ids == {"train": ["00", "01"], "val": ["02"]}
+    assert sorted(faults) == [
+        "all.json has no category 7, and annotation 4 is of it",
+        "all.json has no image 77, and annotation 9 is of it",
+        f"there is no gone.png below {tmp_path}, which all.json names",
+    ]
+    damaged = open_source(tmp_path, FolderOptions()).splits["val"][-1]
+    assert isinstance(damaged, UserError)
+
+
+def test_the_split_of_an_annotation_file_comes_before_that_of_folders(tmp_path):
+    images(tmp_path, "train/00", "train/01", "train/02")
+    coco(tmp_path / "instances_train.json", "00", "01")
+    coco(tmp_path / "instances_val.json", "train/02")
+    assert splits_of(tmp_path) == ({"train": ["00", "01"], "val": ["02"]}, [])
+
+
+def test_images_of_a_split_beside_some_of_none_are_refused(tmp_path):
+    images(tmp_path, "train/00", "more/01")
+    coco(tmp_path / "all.json", "train/00", "more/01")
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions())
+    assert str(caught.value) == (
+        f"{tmp_path} has annotated images of the split 'train' and some of no split: name their "
+        "folders, or the annotation files, train, val or test"
+    )
