@@ -26,6 +26,7 @@ PATIENCE = 900  # seconds, on a machine that has other things to do
 # is among them, for `runpy` warns of a module that is there already.
 _IMPORTED = (
     "small_backbone",
+    "quick_exports",
     "gcn_keras.training.run",
     "tensorflow_datasets",
     "scipy.ndimage",
