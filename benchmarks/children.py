@@ -1,10 +1,12 @@
-"""Measurements in processes of their own, so that none finds what another has left in memory."""
+"""Measurements in processes of their own, so that none finds what another has left in memory; and
+what of it a process has."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UserError
@@ -42,3 +44,12 @@ def answered(**tasks: Callable) -> bool:
     result = tasks[task](**json.loads(arguments))
     print("\n" + json.dumps(result))  # whatever the task has printed, a line of its own
     return True
+
+
+def memory_mib(kind: str = "VmHWM", process: str = "self") -> int:
+    """Memory of a process, from /proc (Linux): VmRSS is that of now, VmHWM the peak.
+
+    `getrusage` would count in what the parent had when it made this process.
+    """
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) // 1024

@@ -11,23 +11,18 @@ where the CPU does not emulate it.
 """
 
 import importlib.util
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from children import answered, in_child, memory_mib
 
-REPOSITORY = Path(__file__).parents[1]
-sys.path.insert(0, str(REPOSITORY))  # so that it runs without an installation
-
-from children import answered, in_child  # noqa: E402
-
-from pipelines.base.bfloat16 import emulates_bfloat16  # noqa: E402
-from pipelines.base.errors import run_command  # noqa: E402
-from pipelines.base.files import write_json  # noqa: E402
+from pipelines.base.bfloat16 import emulates_bfloat16
+from pipelines.base.errors import run_command
+from pipelines.base.files import write_json
 
 MODELS = {  # side of the images; after "gcn_" the backbone
     "gcn_resnet50": 512,
@@ -36,7 +31,7 @@ MODELS = {  # side of the images; after "gcn_" the backbone
     "shapes": 128,
 }
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1"}
-BOXED = REPOSITORY / "saved_models" / "shapes"
+BOXED = Path(__file__).parents[1] / "saved_models" / "shapes"
 EXPORTED = {
     "Keras predict": "model.keras",
     "SavedModel of model.export": "keras_export",
@@ -52,6 +47,7 @@ TORCH = {
     "PyTorch channels_last": {"channels_last": True},
     "PyTorch channels_last, compiled": {"channels_last": True, "compiled": True},
 }
+FORMS = (*EXPORTED, *TORCH)
 
 
 def make_deployable(name: str):
@@ -188,7 +184,7 @@ def measure(name: str, form: str, folder: str, seconds: float) -> dict:
         "p95_ms": 1000 * float(np.percentile(one, 95)),
         "images_per_s": 1 / float(np.median(one)),
         "images_per_s_batch_8": 8 / float(np.median(eight)),
-        "peak_mib": peak_mib(),
+        "peak_mib": memory_mib(),
         "file_mib": file_mib(Path(folder, EXPORTED[form])) if form in EXPORTED else None,
     }
 
@@ -201,12 +197,6 @@ def latencies(call, seconds: float) -> list[float]:
         call()
         times.append(time.perf_counter() - start)
     return times[2:]
-
-
-def peak_mib() -> int:
-    """Peak memory of this process, from /proc (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 1024
 
 
 def file_mib(path: Path) -> float:
@@ -224,8 +214,8 @@ def compare(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None,
     seconds: float = 5.0,
     rounds: int = 2,
-    models: tuple[str, ...] = tuple(MODELS),
-    forms: tuple[str, ...] = (*EXPORTED, *TORCH),
+    models: tuple[Literal[tuple(MODELS)], ...] = tuple(MODELS),
+    forms: tuple[Literal[FORMS], ...] = FORMS,
 ) -> None:
     """Compare the forms of deployed models: latency, images a second, memory, file size.
 
@@ -233,7 +223,7 @@ def compare(
         json_file: Write the rows there, too.
         seconds: Length of a measurement.
         rounds: Turns of each form; that with the lowest median counts.
-        models: Only these: gcn_resnet50, gcn_mobilenet_v3_small, gcn_mobilenet_v3_large, shapes.
+        models: Only these.
         forms: Only these.
     """
     rows, wanted = [], forms

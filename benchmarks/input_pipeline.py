@@ -15,11 +15,11 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from children import answered, in_child
+from children import answered, in_child, memory_mib
 from PIL import Image
 from rival_streams import NEEDS, STREAMS, Job
 
@@ -46,6 +46,7 @@ KINDS = (
     Images("camvid", (360, 480), 64, 256, (0.75, 1.25), 8),
     Images("cityscapes", (1024, 2048), 16, 512, (0.75, 1.25), 4),
 )
+KIND_NAMES = tuple(kind.name for kind in KINDS)
 QUALITY = 95  # of the JPEGs, at the usual chroma subsampling
 
 
@@ -119,16 +120,9 @@ def measure(job: dict, stream: str, seconds: float) -> dict:
 
 
 def peak_mib() -> int:
-    """Peak memory of this process and the sum of its children's, which are loaders' workers.
-
-    From /proc (Linux): `getrusage` would count in what the parent had when it made this process.
-    """
+    """Peak memory of this process and the sum of its children's, which are loaders' workers."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    kib = 0
-    for process in ("self", *children):
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        kib += next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return kib // 1024
+    return sum(memory_mib(process=process) for process in ("self", *children))
 
 
 def missing_packages(stream: str) -> list[str]:
@@ -141,7 +135,7 @@ def compare(
     seconds: float = 6.0,
     rounds: int = 2,
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    kinds: tuple[str, ...] = tuple(kind.name for kind in KINDS),
+    kinds: tuple[Literal[KIND_NAMES], ...] = KIND_NAMES,
 ) -> None:
     """Compare the input pipeline with its limit and its rivals: crops a second, peak memory.
 
@@ -150,7 +144,7 @@ def compare(
         seconds: Length of a measurement.
         rounds: Turns of each stream; the best counts.
         data_dir: Data directory of the real CamVid; without it images of its size are made.
-        kinds: Kinds of images: shapes, camvid, cityscapes.
+        kinds: Kinds of images.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in STREAMS:

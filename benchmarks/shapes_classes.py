@@ -8,12 +8,12 @@ is tuned on.
 """
 
 import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+import tyro
 
 from pipelines.building.encoding import encode_jpeg
 from pipelines.datasets.shapes import scenes
@@ -56,5 +56,14 @@ class ShapesClasses(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             yield str(number), {"image": file, **named}
 
 
+def write(data_dir: tyro.conf.Positional[Path]) -> None:
+    """Writes the data set `shapes_classes` into a data directory.
+
+    Args:
+        data_dir: Where prepared data sets live.
+    """
+    ShapesClasses(data_dir=data_dir, file_format="tfrecord").download_and_prepare()
+
+
 if __name__ == "__main__":
-    ShapesClasses(data_dir=sys.argv[1], file_format="tfrecord").download_and_prepare()
+    tyro.cli(write)

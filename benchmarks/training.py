@@ -14,11 +14,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from children import answered, in_child
+from children import answered, in_child, memory_mib
 
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
@@ -128,7 +128,7 @@ def measure(form: str, size: int, steps: int) -> dict:
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    memory = {"before_mib": before, "peak_mib": memory_mib("VmHWM")}
+    memory = {"before_mib": before, "peak_mib": memory_mib()}
     return {"seconds": float(np.median(times[WARM_UP:])), **memory}
 
 
@@ -192,12 +192,6 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     return {"bare_seconds": float(np.median(bare)), "fit_seconds": float(np.median(within))}
 
 
-def memory_mib(kind: str) -> int:
-    """Memory of this process, from /proc (Linux): VmRSS is that of now, VmHWM the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) // 1024
-
-
 def environment(backend: str = "tensorflow") -> dict[str, str]:
     """The variables of a measurement."""
     return {"TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": backend}
@@ -214,7 +208,7 @@ def compare(
     batches: tuple[int, ...] = (1, 4),
     steps: int = 5,
     rounds: int = 2,
-    forms: tuple[str, ...] = tuple(FORMS),
+    forms: tuple[Literal[tuple(FORMS)], ...] = tuple(FORMS),
     fit: bool = True,
 ) -> None:
     """Compare training steps: images a second and peak memory.
