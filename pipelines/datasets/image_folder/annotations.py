@@ -243,7 +243,7 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
         elif category not in names:
             text = f"{path} has no category {category!r}, and {which} is of it"
             faults.setdefault(image, UserError(text))
-        elif not segmentation:
+        elif not _encloses(segmentation):
             text = f"{path} has a box and no segmentation in {which}: export polygons or masks"
             faults.setdefault(image, UserError(text))
         else:
@@ -271,6 +271,17 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
             fault = UserError(f"{path} has a damaged image {image['id']} ({_reason(error)})")
         found.append(Damaged(path, fault, True, file_name) if fault else annotated)
     return found
+
+
+def _encloses(segmentation: Any) -> bool:
+    """Whether an annotation has a segmentation; exports of boxes have `[[]]`, or two points.
+
+    What is no list of polygons is judged when it is painted.
+    """
+    if not isinstance(segmentation, list):
+        return bool(segmentation)
+    polygons = all(isinstance(points, list) and len(points) % 2 == 0 for points in segmentation)
+    return not polygons or any(len(points) >= 6 for points in segmentation)
 
 
 def _labelme(path: Path, content: dict) -> AnnotatedImage:

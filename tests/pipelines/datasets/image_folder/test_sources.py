@@ -497,8 +497,9 @@ def test_paths_of_windows_in_coco(copy, expected):
     assert records(copy) == expected
 
 
-def test_boxes_alone_are_no_regions(copy):
-    coco(copy, lambda mask: [])
+@pytest.mark.parametrize("segmentation", [[], None, {}, [[]], [[1, 1, 9, 9]], [[], [1, 1, 9, 9]]])
+def test_boxes_alone_are_no_regions(copy, segmentation):
+    coco(copy, lambda mask: segmentation)
     with pytest.raises(UserError) as caught:
         open_source(copy, FolderOptions())
     assert str(caught.value) == (
@@ -635,6 +636,8 @@ BOX = "a box and no segmentation in annotation 1: export polygons or masks"
     [
         ({"segmentation": []}, BOX),
         ({"segmentation": None, "id": None}, BOX),
+        ({"segmentation": [[]]}, BOX),
+        ({"segmentation": [[3, 3, 9, 9]]}, BOX),
         ({"category_id": 77}, "no category 77, and annotation 1 is of it"),
     ],
 )
