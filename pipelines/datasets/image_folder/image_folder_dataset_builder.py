@@ -53,18 +53,16 @@ class Builder(SegmentationBuilder):
         )
 
     def fault_of(self, split: str, pixels: np.ndarray) -> str | None:
-        """As of `SegmentationBuilder`; of annotation files, what nothing can be learnt from."""
+        """As of `SegmentationBuilder`; of annotation files, fewer than two classes in `train`."""
         if not self.is_annotated:
             return super().fault_of(split, pixels)
         names = self.info.metadata["class_names"]
-        has_background = background_of(names) != IGNORE
         seen = [name for name, count in zip(names, pixels, strict=False) if count]
-        is_learnt = len(seen) > 1 or (seen and (has_background or not pixels[IGNORE]))
-        if is_learnt or not split.startswith("train"):
+        if len(seen) > 1 or not split.startswith("train"):
             return None
-        what = "".join(f"{name!r} or " for name in seen)
-        if has_background:
-            advice = "annotate regions of a class"
-        else:
+        void = [f"void ({IGNORE})"] if pixels[IGNORE] else []
+        if void and background_of(names) == IGNORE:
             advice = "name background in classes.txt, for pixels without a region"
-        return f"{split}: every pixel is {what}void ({IGNORE}); {advice}"
+        else:
+            advice = f"annotate regions of {'another' if seen else 'a'} class"
+        return f"{split}: every pixel is {' or '.join([*map(repr, seen), *void])}; {advice}"

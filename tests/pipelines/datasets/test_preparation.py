@@ -21,6 +21,7 @@ CLASSES = "sky\nroad\ncar\n"
 BINARY = np.array([[0, 255, 255, 0]] * 3, np.uint8)
 BOTH = "all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in which "
 NAME_BACKGROUND = "name background in classes.txt, for pixels without a region"
+BACKGROUND_OR_VOID = "'background' or void (255); annotate regions of another class"
 ADVICE = "or give --accept-findings to keep these labels as they are"
 
 
@@ -159,6 +160,10 @@ def test_regions_to_leave_out_are_no_masks_of_0_and_255(
         ("dog", "dog\ncar", 3, f"'dog' or void (255); {NAME_BACKGROUND}"),
         ("ignore", "dog\ncar", 3, f"void (255); {NAME_BACKGROUND}"),
         ("ignore", "background\ncar", 6, "void (255); annotate regions of a class"),
+        ("background", "background\ncar", 3, "'background'; annotate regions of another class"),
+        ("car", "background\ncar", 6, "'car'; annotate regions of another class"),
+        ("ignore", "background\ncar", 3, BACKGROUND_OR_VOID),
+        ("dog", "dog\ncar", 6, "'dog'; annotate regions of another class"),
     ],
 )
 def test_regions_that_nothing_can_be_learnt_from(annotate, data_dir, train, classes, right, fault):
@@ -166,6 +171,12 @@ def test_regions_that_nothing_can_be_learnt_from(annotate, data_dir, train, clas
     with pytest.raises(UserError) as caught, as_options():
         datasets.prepare("image_folder", source, data_dir)
     assert str(caught.value) == f"train: every pixel is {fault}, {ADVICE}"
+
+
+def test_a_split_to_measure_on_may_be_background_alone(annotate, data_dir):
+    source = annotate(["car"], ["background"], "background\ncar")
+    prepared = datasets.prepare("image_folder", source, data_dir)
+    assert prepared.label_pixels == {"train": (12, 12, 0), "val": (24, 0, 0)}
 
 
 def test_camvid_is_examined_too(tmp_path, data_dir):
