@@ -221,7 +221,11 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
             raise ValueError(f"{kind}: the id {twice} is there {numbers.count(twice)} times")
     names = {category["id"]: _name(category["name"]) for category in content["categories"]}
     # Roboflow adds a category that is but the others' group.
-    groups = {category.get("supercategory") for category in content["categories"]}
+    groups = {
+        category.get("supercategory")
+        for category in content["categories"]
+        if category.get("supercategory") != names[category["id"]]
+    }
     used = {entry.get("category_id") for entry in content["annotations"]}
     for number, name in names.items():
         if number not in used and name in groups:

@@ -178,6 +178,41 @@ def test_coco_without_classes_txt(copy, expected):
     assert source.splits.keys() == expected.keys()
 
 
+@pytest.mark.parametrize(
+    ("of_cat", "of_dog", "of_animal", "names"),
+    [
+        ("cat", "dog", "animal", ["cat", "dog", "animal"]),  # each is its own group
+        ("animal", "animal", "none", ["cat", "dog"]),
+        ("animal", "animal", "animal", ["cat", "dog"]),
+        ("cat", "dog", "dog", ["cat", "animal"]),
+        (None, None, None, ["cat", "dog", "animal"]),
+    ],
+)
+def test_a_category_that_is_but_a_group_of_others_is_no_class(
+    tmp_path, of_cat, of_dog, of_animal, names
+):
+    Image.new("RGB", (8, 1)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 1)).save(tmp_path / "b.png")
+    groups = {"cat": of_cat, "dog": of_dog, "animal": of_animal}
+    content = {
+        "images": [{"id": 0, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 0,
+                "category_id": 1,
+                "segmentation": {"size": [1, 8], "counts": [0, 2, 6]},
+            }
+        ],  # fmt: skip
+        "categories": [
+            {"id": number, "name": name, **({"supercategory": group} if group else {})}
+            for number, (name, group) in enumerate(groups.items(), 1)
+        ],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", *names)
+
+
 def test_coco_in_the_layout_of_roboflow(copy, expected):
     coco(copy, compressed)
     content = json.loads((copy / "annotations.json").read_text())
