@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.files import check_folder, writing_in
 from pipelines.datasets.names import DEFAULT_DATA_DIR, preparing
-from pipelines.datasets.prepared import PreparedDataset, naming_damage
+from pipelines.datasets.prepared import PreparedDataset, naming_damaged_set
 
 IMAGENET = "imagenet2012"
 _ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
@@ -111,7 +111,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
 
     from pipelines.base.checked import checked
 
-    with naming_damage(folder, "dataset_info.json or features.json"):
+    with naming_damaged_set(folder, "dataset_info.json or features.json"):
         info = tfds.builder_from_directory(folder).info
         features, file_format = info.features, info.file_format
     known = dict(features) if isinstance(features, dict | tfds.features.FeaturesDict) else {}
@@ -137,7 +137,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
         image_id = parsed.get("file_name", tf.constant(""))
         return {"image": parsed["image"], "label": label, "image_id": image_id}
 
-    with naming_damage(folder, "dataset_info.json or features.json"):
+    with naming_damaged_set(folder, "dataset_info.json or features.json"):
         return PreparedDataset.from_info(
             info,
             name=name,

@@ -110,7 +110,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
     def parse(record):
         return features.deserialize_example(record, decoders={"image": skip, "label": skip})
 
-    with naming_damage(folder, "dataset_info.json, features.json or metadata.json"):
+    with naming_damaged_set(folder, "dataset_info.json, features.json or metadata.json"):
         info = tfds.builder_from_directory(folder).info
         features, listed = info.features, info.metadata["class_names"]
         if missing := {"image", "label", "image_id"} - features.keys():
@@ -138,7 +138,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
 
 
 @contextlib.contextmanager
-def naming_damage(folder: Path, files: str) -> Iterator[None]:
+def naming_damaged_set(folder: Path, files: str) -> Iterator[None]:
     """In its block whatever TFDS raises on damaged `files` of `folder` becomes a UserError."""
     try:
         yield

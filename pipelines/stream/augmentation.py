@@ -14,7 +14,7 @@ from pipelines.base.labels import IGNORE
 from pipelines.stream.crops import each_pixel_times, to_uint8
 from pipelines.stream.options import SegmentationOptions
 
-Pair = tuple[tf.Tensor, tf.Tensor]
+ImageAndLabel = tuple[tf.Tensor, tf.Tensor]
 
 # Ours: the smallest and the largest share of an image that is erased, or taken from another.
 _ERASED = (0.02, 0.2)
@@ -24,7 +24,7 @@ _RATIO = math.log(3.0)  # of a rectangle's sides, at most, as a logarithm
 
 def augment(
     image: tf.Tensor, label: tf.Tensor, seeds: tf.Tensor, options: SegmentationOptions
-) -> Pair:
+) -> ImageAndLabel:
     """What `options` ask for of a pair alone: rotation and vertical flip.
 
     What is drawn follows from `seeds`, integers `[2]`; one option does not shift another's draws.
@@ -55,7 +55,9 @@ def _draws(seeds: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform([4], folded(seeds, 0))
 
 
-def mix(pair: Pair, other: Callable[[], Pair], seeds: tf.Tensor, kind: str) -> Pair:
+def mix(
+    pair: ImageAndLabel, other: Callable[[], ImageAndLabel], seeds: tf.Tensor, kind: str
+) -> ImageAndLabel:
     """Mixes every second pair with another one, which is made for these alone.
 
     Args:
@@ -74,7 +76,7 @@ def folded(seeds: tf.Tensor, number: int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seeds, number)
 
 
-def flip_up_down(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor) -> Pair:
+def flip_up_down(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor) -> ImageAndLabel:
     """Turns image and label map upside down where `draw` is below one half."""
     return tf.cond(
         draw < 0.5,
@@ -83,7 +85,7 @@ def flip_up_down(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor) -> Pair:
     )
 
 
-def rotate(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor, degrees: float) -> Pair:
+def rotate(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor, degrees: float) -> ImageAndLabel:
     """Rotates about the centre by up to ± `degrees`, counterclockwise as one looks at it.
 
     The image is interpolated bilinearly, the label map takes the nearest value. What comes from
@@ -149,7 +151,7 @@ def _mirrored(size: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(mirrored, 0, size - 1)
 
 
-def erase(pair: Pair, draws: tf.Tensor, probability: float) -> Pair:
+def erase(pair: ImageAndLabel, draws: tf.Tensor, probability: float) -> ImageAndLabel:
     """Covers a rectangle with the rounded mean pixel, and makes it void (Zhong et al. 2017).
 
     Args:
@@ -165,7 +167,7 @@ def erase(pair: Pair, draws: tf.Tensor, probability: float) -> Pair:
     )
 
 
-def cut_mix(pair: Pair, other: Pair, draws: tf.Tensor) -> Pair:
+def cut_mix(pair: ImageAndLabel, other: ImageAndLabel, draws: tf.Tensor) -> ImageAndLabel:
     """Pastes a rectangle of another pair of the same size (Yun et al. 2019).
 
     Args:
@@ -175,7 +177,7 @@ def cut_mix(pair: Pair, other: Pair, draws: tf.Tensor) -> Pair:
     return _pasted(pair, other, _rectangle(tf.shape(pair[1]), draws, _CUT))
 
 
-def class_mix(pair: Pair, other: Pair, draws: tf.Tensor) -> Pair:
+def class_mix(pair: ImageAndLabel, other: ImageAndLabel, draws: tf.Tensor) -> ImageAndLabel:
     """Pastes half of the classes of another pair, rounded up, void never (Olsson et al. 2020).
 
     Args:
@@ -190,7 +192,7 @@ def class_mix(pair: Pair, other: Pair, draws: tf.Tensor) -> Pair:
     return _pasted(pair, other, inside)
 
 
-def _pasted(pair: Pair, other: Pair, inside: tf.Tensor) -> Pair:
+def _pasted(pair: ImageAndLabel, other: ImageAndLabel, inside: tf.Tensor) -> ImageAndLabel:
     (image, label), (other_image, other_label) = pair, other
     return tf.where(inside[..., None], other_image, image), tf.where(inside, other_label, label)
 

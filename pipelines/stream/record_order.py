@@ -22,16 +22,16 @@ INTERLEAVED_SHARDS = 8
 READ_BUFFER_BYTES = 2**20  # of each open shard
 
 
-class Files(NamedTuple):
+class RecordFiles(NamedTuple):
     """Record files, and how many examples each was written with."""
 
     paths: list[str]
     lengths: list[int]
 
 
-def files_of(dataset: PreparedDataset, split: str) -> Files:
+def files_of(dataset: PreparedDataset, split: str) -> RecordFiles:
     """The record files of a split."""
-    return Files(list(dataset.files[split]), list(dataset.lengths[split]))
+    return RecordFiles(list(dataset.files[split]), list(dataset.lengths[split]))
 
 
 def shuffle_buffer_size(dataset: PreparedDataset, split: str, shuffle_mib: int) -> int:
@@ -97,7 +97,7 @@ def visited_records(
     """
     # Workers have a working directory of their own.
     paths, lengths = files_of(dataset, split)
-    files = Files([str(Path(path).absolute()) for path in paths], lengths)
+    files = RecordFiles([str(Path(path).absolute()) for path in paths], lengths)
     # Files that a worker reads at a time, few of all: they may belong to the next epoch.
     opened = max(1, min(INTERLEAVED_SHARDS, len(paths) // INTERLEAVED_SHARDS))
     buffer_size = max(1, shuffle_buffer_size(dataset, split, options.shuffle_mib) // opened)
@@ -133,14 +133,14 @@ def seeds_of(seed: int, number: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform([2], key, 0, tf.int64.max, tf.int64)
 
 
-def _in_order(files: Files, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _in_order(files: RecordFiles, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Paths and lengths in an order that follows from the seeds, the same for both."""
     shuffle = tf.random.experimental.stateless_shuffle
     return shuffle(files.paths, seeds), shuffle(tf.constant(files.lengths, tf.int64), seeds)
 
 
 def shuffled_records(
-    files: Files, seeds: tf.Tensor, buffer_size: int, skip_errors: bool = False
+    files: RecordFiles, seeds: tf.Tensor, buffer_size: int, skip_errors: bool = False
 ) -> tf.data.Dataset:
     """One epoch of serialised examples, in an order that follows from the seeds."""
     # Not in parallel: reading takes a hundredth of the time of decoding, and records allocated by

@@ -51,8 +51,8 @@ ARCHIVES = {
 }  # fmt: skip
 
 
-class Region(NamedTuple):
-    """An annotation of one of VOC's classes.
+class AnnotatedRegion(NamedTuple):
+    """A region of one of VOC's classes.
 
     Attributes:
         annotation: its id, for messages.
@@ -77,7 +77,7 @@ class Item(NamedTuple):
     annotations: Path
     height: int
     width: int
-    regions: tuple[Region, ...]
+    regions: tuple[AnnotatedRegion, ...]
 
 
 class Builder(SegmentationBuilder):
@@ -201,11 +201,11 @@ def _label_of_category(categories: list[dict], path: Path) -> dict[int, int]:
     return {ids[name]: label for label, name in enumerate(names) if label}
 
 
-def _region(entry: dict, value: int, min_area: int) -> Region:
+def _region(entry: dict, value: int, min_area: int) -> AnnotatedRegion:
     crowd, area = bool(entry["iscrowd"]), float(entry["area"])
     if crowd or area < min_area:
         value = labels.IGNORE
-    return Region(int(entry["id"]), value, crowd, area, entry["segmentation"])
+    return AnnotatedRegion(int(entry["id"]), value, crowd, area, entry["segmentation"])
 
 
 def make_example(item: Item) -> tuple[str, dict]:
