@@ -211,17 +211,26 @@ _KINDS = {
 }
 
 
-def read_regular(path: Path) -> bytes:
+def read_regular(path: Path, if_missing: str = "") -> bytes:
     """Reads a file; what could block or never end, such as a FIFO, is not opened.
 
+    Args:
+        path: the file.
+        if_missing: what the message goes on with if there is none: ": unpack its archive again".
+
     Raises:
-        UserError: it is no regular file.
-        OSError: it cannot be read.
+        UserError: it is missing, no regular file, or cannot be read.
     """
     try:
         kind = _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
+        if kind:
+            raise UserError(f"{path} is {kind}, and a file is expected")
+        return path.read_bytes()
     except ValueError as error:  # a NUL in its name
         raise UserError(f"{str(path)!r} cannot be the name of a file: {error}") from error
-    if kind:
-        raise UserError(f"{path} is {kind}, and a file is expected")
-    return path.read_bytes()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise UserError(f"{path} is a broken link: there is no {os.readlink(path)}") from error
+        raise UserError(f"there is no {path}{if_missing}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error

@@ -182,9 +182,7 @@ def list_items(annotations: Path, folder: Path, min_area: int = 0) -> list[Item]
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(read_regular(path))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {path}: unpack annotations_trainval*.zip there") from error
+        return json.loads(read_regular(path, ": unpack annotations_trainval*.zip there"))
     except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
         raise UserError(
             f"{path} is truncated or damaged ({error}): unpack annotations_trainval*.zip again"
@@ -215,10 +213,7 @@ def make_example(item: Item) -> tuple[str, dict]:
         UserError: the image is missing or cannot be used, is not as large as the annotations
             say, or a segmentation is damaged.
     """
-    try:
-        image = read_regular(item.path)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {item.path}, which {item.annotations} lists") from error
+    image = read_regular(item.path, f", which {item.annotations} lists")
     height, width = image_label.check_image(item.path, image)
     if (height, width) != (item.height, item.width):
         raise UserError(

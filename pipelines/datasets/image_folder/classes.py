@@ -89,9 +89,7 @@ def read_classes(path: Path) -> Classes:
     """
     path = Path(path)
     try:
-        lines = read_regular(path).decode("utf-8-sig").rstrip().splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {path}: {_HOW}") from error
+        lines = read_regular(path, f": {_HOW}").decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: save it in UTF-8 ({error.reason})") from error
     names, colours = _READERS.get(path.name.lower(), _classes_txt)(path, lines)

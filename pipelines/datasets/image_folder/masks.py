@@ -102,7 +102,7 @@ class MaskReader:
         for path in masks:
             if wanted <= seen.keys():
                 return
-            with contextlib.suppress(UserError, OSError):  # said when the mask is read
+            with contextlib.suppress(UserError):  # said when the mask is read
                 image = image_label.open_image(path, read_regular(path))
                 seen.setdefault(self._holds_colours(image), path)
         for by_colour in wanted - seen.keys() if seen else ():

@@ -97,7 +97,7 @@ def _colours_of_indices(path: Path) -> dict[int, str]:
         with image_label.naming_damage(path):
             palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
             used = np.flatnonzero(image.histogram())
-    except (UserError, OSError):
+    except UserError:
         return {}  # said when the mask is read
     # Programs that write indices put in grays that are the indices, or nothing but black.
     if len(palette) > 1 and (

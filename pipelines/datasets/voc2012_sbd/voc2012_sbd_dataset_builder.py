@@ -118,10 +118,7 @@ def _has_pairs(items: list[Pair | UserError]) -> bool:
 def _read_ids(*lists: Path) -> list[str]:
     ids = []
     for path in lists:
-        try:
-            listed = read_regular(path).decode(errors="replace").split()
-        except FileNotFoundError as error:
-            raise UserError(f"there is no {path}: unpack its archive again") from error
+        listed = read_regular(path, ": unpack its archive again").decode(errors="replace").split()
         if not listed:
             raise UserError(f"{path} is empty: unpack its archive again")
         ids += listed

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from pipelines.base.errors import UsageError, UserError
-from pipelines.base.files import check_folder, check_target, remove_leftovers, replacing, write_json
+from pipelines.base.files import (
+    check_folder,
+    check_target,
+    read_regular,
+    remove_leftovers,
+    replacing,
+    write_json,
+)
 
 HOST = socket.gethostname().replace(".", "_")
 DEAD = 2**22 + 1  # more than Linux counts to
@@ -122,6 +129,31 @@ def test_a_folder_that_the_command_makes(tmp_path):
     with pytest.raises(UserError) as caught:
         check_target(out / "deep" / "figures.json", "--json", made=out)
     assert str(caught.value) == (f"--json {out}/deep/figures.json: there is no folder {out}/deep")
+
+
+def test_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    """Each has its sentence, that of a missing file perhaps what to do."""
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"abc")
+    link.symlink_to("file")
+    assert read_regular(file) == read_regular(link, ": fetch it") == b"abc"
+    (tmp_path / "broken").symlink_to("gone")
+    for path, message in {
+        "none": "there is no {}: fetch it",
+        "broken": "{} is a broken link: there is no gone",
+        "file/inside": "{} cannot be read: Not a directory",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            read_regular(tmp_path / path, ": fetch it")
+        assert str(caught.value) == message.format(tmp_path / path)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(type(file), "read_bytes", refuse)
+    with pytest.raises(UserError) as caught:
+        read_regular(file)
+    assert str(caught.value) == f"{file} cannot be read: Permission denied"
 
 
 def test_json_has_no_nan(tmp_path):

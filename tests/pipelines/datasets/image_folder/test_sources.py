@@ -337,6 +337,34 @@ def test_other_images_become_png(copy, form, ending):
     assert recorded.format == "PNG" and (np.array(recorded) == pixels).all()
 
 
+@pytest.mark.parametrize("kind, ending", [("images", "jpg"), ("labels", "png")])
+def test_a_broken_link_is_a_fault_of_its_image_alone(copy, kind, ending):
+    """Whichever file it is: masks are looked at before examples are made of them."""
+    for number in range(COUNT):
+        path = copy / kind / f"s{number}.{ending}"
+        path.rename(copy / kind / "aside")
+        path.symlink_to("gone")
+        source = open_source(copy, FolderOptions())
+        faults = []
+        for item in (item for items in source.splits.values() for item in items):
+            try:
+                source.make_example(item)
+            except UserError as fault:
+                faults.append(str(fault))
+        assert faults == [f"{path} is a broken link: there is no gone"]
+        path.unlink()
+        (copy / kind / "aside").rename(path)
+
+
+def test_a_set_without_classes_is_described_past_a_broken_link(copy):
+    (copy / "classes.txt").unlink()
+    path = copy / "labels" / "s0.png"
+    path.unlink()
+    path.symlink_to("gone")
+    with pytest.raises(UserError, match="labels/ holds 4 masks with the values 0, "):
+        open_source(copy, FolderOptions())
+
+
 def test_an_image_of_fractions_is_refused(copy):
     path = copy / "images" / "s0.tif"
     Image.fromarray(np.zeros((SIDE, SIDE), np.float32)).save(path)
