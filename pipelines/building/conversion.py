@@ -9,7 +9,6 @@ from PIL import Image
 from pipelines.base.errors import UserError
 from pipelines.building import encoding, image_label
 
-_EXIF_ORIENTATION = 0x0112
 _AS_THEY_ARE, _CONVERTED = ("JPEG", "PNG"), ("WEBP", "TIFF", "BMP")
 
 
@@ -28,8 +27,8 @@ def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
     if image.format not in (*_AS_THEY_ARE, *_CONVERTED):
         raise UserError(f"{path} is a {image.format} file; JPEG, PNG, WebP, TIFF or BMP is needed")
     with image_label.naming_damage(path):
-        turned = image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
-    if image.format in _AS_THEY_ARE and not turned:
+        is_upright = not image_label.orientation_of(image)
+    if image.format in _AS_THEY_ARE and is_upright:
         return data, image_label.check_image(path, data)
     if (frames := getattr(image, "n_frames", 1)) > 1:
         raise UserError(f"{path} has {frames} frames; an image of one is needed")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -22,7 +22,6 @@ LARGEST, LONGEST = (1 << 29) - 1, 1_000_000
 # Pixels that a byte can stand for: 8 of one bit in a byte that zlib packs with 1,031 others.
 _DENSEST = 8 * 1032
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_EXIF_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,8 +31,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# PNG header: bit depth and colour type.
-_GRAY, _PALETTE = 0, 3
+# PNG header: colour types.
+_GRAY = 0
 _COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
 
 
@@ -72,8 +71,8 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
     check_kind(path, header, data)
     with naming_damage(path):
         pixels = decoding.decode_image(data).numpy()  # the stream's own decoder
-        orientation = header.getexif().get(_EXIF_ORIENTATION, 1)
-    if orientation not in (0, 1):
+        orientation = orientation_of(header)
+    if orientation:
         raise UserError(
             f"{path} has the EXIF orientation {orientation}: store its pixels upright, as its "
             "label is, and drop the tag"
@@ -86,15 +85,21 @@ def is_jpeg(image: Image.Image) -> bool:
     return "jpeg" in (image.format or "").lower() + str(image.info.get("compression"))
 
 
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of an image that is not stored upright; else 0."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return 0 if orientation == 1 else orientation
+
+
 def upright(image: Image.Image) -> Image.Image:
     """An image as its EXIF orientation wants it shown, of the same `format`.
 
     Pillow's own function writes the other tags anew, and fails on odd ones.
     """
-    if image.getexif().get(_EXIF_ORIENTATION, 1) in (0, 1):
+    if not orientation_of(image):
         return image
     image.load()  # turns a TIFF file's, and then drops the tag
-    turn = _TURNS.get(image.getexif().get(_EXIF_ORIENTATION, 1))
+    turn = _TURNS.get(orientation_of(image))
     if turn is None:
         return image
     turned = image.transpose(turn)
