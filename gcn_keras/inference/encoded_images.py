@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from gcn_keras.inference.images import DECODER_ERRORS, load_image
+from gcn_keras.inference.images import load_image
+from pipelines.base.damage import DAMAGE
 
 
 class GarbageError(Exception):
@@ -72,7 +73,7 @@ def decode_labels(answer: bytes, height: int, width: int) -> np.ndarray:
             mode, labels = image.mode, np.array(image)
         with Image.open(io.BytesIO(answer), formats=["PNG"]) as image:
             image.verify()  # checksums, which decoding does not look at
-    except (*DECODER_ERRORS, Image.DecompressionBombError) as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise GarbageError(f"a damaged PNG, or none: {error}") from error
     if mode not in ("L", "P"):
         raise GarbageError(f"a PNG of mode {mode}, not of 8-bit indices")

@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import struct
 import warnings
 import zlib
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import is_hidden, replacing
 from pipelines.base.labels import IGNORE
@@ -22,16 +22,6 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 # a receptive field is.
 IMAGE_RESULTS, VIDEO_RESULTS = ("_labels.png", "_overlay.png"), ("_labels", "_overlay.mp4")
 FIELD_ENDING = "_receptive_field.png"
-# What Pillow's decoders raise on damaged files, a SyntaxError for a broken PNG included.
-DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    RuntimeError,
-    struct.error,
-)
 # What Pillow calls samples of which it keeps 8 of 16 bits, or reads 12 as if they were 16.
 _CUT_SAMPLES = re.compile(r"'(?:I;(?=12)|\w+(?<!I);(?=16[BLN]))(\d\d)")
 # How zlib packs photographs: by its default they take six times as long, and are as large.
@@ -79,10 +69,14 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
         raise UserError(f"{path} is not an image in a format that can be read.") from error
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large to be opened: {error} Cut it into parts.") from error
-    except DECODER_ERRORS as error:
+    except MemoryError as error:
+        raise UserError(
+            f"{path} needs more memory than there is: it is damaged, or to be scaled down."
+        ) from error
+    except DAMAGE as error:
         if reason := getattr(error, "strerror", None):  # of the file system, not of Pillow
             raise UserError(f"{path} cannot be read: {reason}.") from error
-        raise UserError(f"{path} is a truncated or damaged image: {error}.") from error
+        raise UserError(f"{path} is a truncated or damaged image: {reason_of(error)}.") from error
     if pixels.size == 0:
         raise UserError(f"{path} holds an image without pixels.")
     return pixels

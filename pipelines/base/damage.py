@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-# What zipfile, zlib, numpy, h5py, json and Keras raise for a damaged file.
+# What zipfile, zlib, numpy, h5py, json, Keras and Pillow raise for a damaged file.
 DAMAGE = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError),
     *(AssertionError, ImportError, MemoryError, RuntimeError, SyntaxError),

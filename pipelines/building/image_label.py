@@ -11,6 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from pipelines.base import decoding
+from pipelines.base.damage import DAMAGE
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
@@ -105,6 +106,12 @@ def upright(image: Image.Image) -> Image.Image:
     turned = image.transpose(turn)
     turned.format = image.format
     return turned
+
+
+def count_frames(path: Path | str, image: Image.Image) -> int:
+    """The images in a file; UserError if it is damaged between them."""
+    with naming_damage(path):
+        return getattr(image, "n_frames", 1)
 
 
 def check_kind(path: Path | str, header: Image.Image, data: bytes) -> None:
@@ -255,5 +262,9 @@ def naming_damage(path: Path | str) -> Iterator[None]:
         yield
     except Image.DecompressionBombError as error:
         raise UserError(f"{path} is too large for its kind: store it as JPEG or PNG") from error
-    except (decoding.DecodeError, OSError, SyntaxError, ValueError, EOFError) as error:
+    except MemoryError as error:
+        raise UserError(
+            f"{path} needs more memory than there is: it is damaged, or to be scaled down"
+        ) from error
+    except (decoding.DecodeError, *DAMAGE) as error:
         raise UserError(f"{path} cannot be decoded: it is truncated or damaged") from error

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from pipelines.base.damage import DAMAGE
 from pipelines.base.errors import UserError
 from pipelines.base.labels import IGNORE, voc_colour_map
 from pipelines.building import image_label
@@ -116,7 +117,7 @@ def _holds_grays_of_colours(data: bytes, dataset: PreparedDataset) -> bool:
             if header.mode != "L":
                 return False
             values = set(np.unique(np.array(header)).tolist())
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (*DAMAGE, Image.DecompressionBombError):
         return False
     used = [*range(dataset.num_classes), IGNORE]
     tables = (dataset.palette[used], voc_colour_map()[used])

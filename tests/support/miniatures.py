@@ -37,6 +37,39 @@ def png_of_16_bits(colour_type: int, channels: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def tiff(samples: np.ndarray, tags: dict[int, list[int]] | None = None) -> bytes:
+    """Uncompressed samples `[H, W, C]`, of forms that Pillow writes and of others; RGB by default.
+
+    Args:
+        samples: of any type, its bytes as they are stored.
+        tags: more numbers of the directory, or others than follow from `samples`.
+    """
+    height, width, channels = samples.shape
+    data = samples.tobytes()
+    contents = {
+        256: [width], 257: [height], 258: [8 * samples.itemsize] * channels, 259: [1], 262: [2],
+        273: [8], 277: [channels], 278: [height], 279: [len(data)], **(tags or {}),
+    }  # fmt: skip
+    place = 8 + len(data)
+    beside, directory = place + 2 + 12 * len(contents) + 4, b""
+    more = b""
+    for tag, values in sorted(contents.items()):
+        value = struct.pack(f"<{len(values)}H", *values)
+        if len(value) > 4:
+            value, more = struct.pack("<I", beside + len(more)), more + value
+        directory += struct.pack("<HHI", tag, 3, len(values)) + value.ljust(4, b"\0")
+    count = struct.pack("<H", len(contents))
+    return b"II*\0" + struct.pack("<I", place) + data + count + directory + bytes(4) + more
+
+
+def damaged_tiffs(whole: bytes):
+    """Copies of a TIFF file that `tiff` has made, each with another byte after its pixels."""
+    (start,) = struct.unpack("<I", whole[4:8])
+    for place in range(start, len(whole)):
+        for value in (0, 2, 5, 12, 255):
+            yield whole[:place] + bytes([value]) + whole[place + 1 :]
+
+
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 

@@ -151,7 +151,7 @@ class MaskReader:
                 f"{path} is compressed as JPEG, which changes values: save the masks as PNG, or "
                 f"{colours}use {argument('nearest_colour')}"
             )
-        if (frames := getattr(image, "n_frames", 1)) > 1:
+        if (frames := image_label.count_frames(path, image)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
         holds_colours = self._holds_colours(image)
         with image_label.naming_damage(path):

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from miniatures import png_of_16_bits
+from miniatures import damaged_tiffs, noise, png_of_16_bits, tiff
 from PIL import Image
 
 from gcn_keras.inference.images import find_images, load_image, overlay, save_png
@@ -132,10 +132,29 @@ class TestLoadImageRefuses:
 
     @pytest.mark.parametrize("ending", ["jpg", "png", "tif", "bmp"])
     def test_truncated(self, tmp_path, ending):
-        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        path = saved(Image.fromarray(noise), tmp_path / f"a.{ending}")
+        path = saved(Image.fromarray(noise(64, 64)), tmp_path / f"a.{ending}")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         assert "is a truncated or damaged image" in self.message(path)
+
+    def test_damage_in_a_tiff_files_directory_is_refused_in_a_sentence(self, tmp_path):
+        path, refused = tmp_path / "a.tif", 0
+        for data in damaged_tiffs(tiff(noise(4, 6))):
+            path.write_bytes(data)
+            try:
+                load_image(path)
+            except UserError:
+                refused += 1
+        assert refused > 100
+
+    def test_more_memory_than_there_is(self, tmp_path, monkeypatch):
+        def refuse(image):
+            raise MemoryError
+
+        path = saved(picture([[RED]]), tmp_path / "a.png")
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
+        assert self.message(path) == (
+            f"{path} needs more memory than there is: it is damaged, or to be scaled down."
+        )
 
     def test_decompression_bomb(self, tmp_path, monkeypatch):
         path = saved(picture([[RED] * 9]), tmp_path / "a.png")

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from miniatures import damaged_tiffs, tiff
 from PIL import Image
 
 from pipelines.base.errors import UserError, in_options
@@ -333,3 +334,15 @@ def test_frames_are_counted_before_a_mask_is_turned():
     data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:], exif=exif)
     with pytest.raises(UserError, match=r"^m\.png has 2 frames; a mask of one is needed$"):
         read(PLAIN, data)
+
+
+def test_damage_in_a_tiff_files_directory_is_refused_in_a_sentence():
+    refused = 0
+    whole = tiff(np.array([[[0], [1], [2]]], np.uint8), {262: [1]})
+    assert read(PLAIN, whole)[0].tolist() == [[0, 1, 2]]
+    for data in damaged_tiffs(whole):
+        try:
+            read(PLAIN, data)
+        except UserError:
+            refused += 1
+    assert refused > 100
