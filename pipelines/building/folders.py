@@ -96,10 +96,10 @@ def sub_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
-def has_label_files(source: Path) -> bool:
+def has_label_files(source: Path, of_any_name: bool = False) -> bool:
     """Whether a folder for label files, anywhere below `source`, holds one of an image's name.
 
-    Others may be previews beside annotation files.
+    Others may be previews beside annotation files; with `of_any_name` they count, too.
     """
     files = find_files(source, (*IMAGE_SUFFIXES, ".gif"))[0]
     images, labels = set[str](), set[str]()
@@ -107,7 +107,7 @@ def has_label_files(source: Path) -> bool:
         places = path.relative_to(source).parents
         is_label = any(name_is_of(source / place, LABELS) for place in places if place.name)
         (labels if is_label else images).add(composed(path.stem))
-    return not images.isdisjoint(labels)
+    return bool(labels) if of_any_name else not images.isdisjoint(labels)
 
 
 def name_is_of(folder: Path, kinds: Iterable[str]) -> bool:

@@ -68,13 +68,14 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     folder = layouts.only_folder(folder)
-    if not (options.label_folder or folders.has_label_files(folder)):
+    says_names = options.naming() != PLAIN  # of masks: there are some
+    if not (options.label_folder or folders.has_label_files(folder, says_names)):
         try:
             annotated, names = annotations.find_annotations(folder)
         except UserError:
-            if options.naming() == PLAIN:
+            if not says_names:
                 raise
-            annotated = []  # who says how masks are called need not mend another file
+            annotated = []  # nobody need mend another file for them
         if annotated:
             options.check_for_annotations(annotated[0].file)
             return _of_annotations(folder, annotated, names, options)

@@ -495,6 +495,10 @@ def test_json_files_beside_masks_are_not_read(copy, expected):
     for path in (copy / "labels").glob("*.png"):
         path.rename(path.with_stem(f"{path.stem}_mask"))
     assert records(copy, label_suffix="_mask") == expected
+    shape = {"label": "disc", "shape_type": "rectangle", "points": [[0, 0], [9, 9]]}
+    content = {"shapes": [shape], "imagePath": "s0.jpg", "imageData": None}
+    (copy / "images" / "s0.json").write_text(json.dumps(content))
+    assert records(copy, label_suffix="_mask") == expected
 
 
 def test_pictures_beside_annotation_files_are_no_masks(copy, expected):
