@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +20,12 @@ class Region(NamedTuple):
 
     Attributes:
         label: its class, or 255.
-        inside: bool `[H, W]`.
+        inside: makes bool `[H, W]`, when it is painted: of hundreds of regions in a large image
+            memory cannot hold all.
     """
 
     label: int
-    inside: np.ndarray
+    inside: Callable[[], np.ndarray]
 
 
 def paint(
@@ -44,11 +45,11 @@ def paint(
     """
     label = np.full(size, background, np.uint8)
     if order == "largest-first":
-        regions = sorted(regions, key=lambda region: -int(region.inside.sum()))
+        regions = sorted(regions, key=lambda region: -int(region.inside().sum()))
     elif order == "classes":
         regions = sorted(regions, key=lambda region: region.label)
     for region in regions:
-        label[region.inside] = region.label
+        label[region.inside()] = region.label
     return label
 
 

@@ -1,6 +1,7 @@
 """Annotation files in place of masks: COCO's JSON, one for many images, and labelme's, one each."""
 
 import base64
+import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -80,14 +81,19 @@ class AnnotatedImage:
                 raise UserError(
                     f"{self.file} has the class {name!r}, which classes.txt does not name"
                 )
-            try:
-                painted.append(regions.Region(label, self.rasterise(shape, *size)))
-            except _DAMAGE as error:
-                raise UserError(
-                    f"{self.file} has a damaged region, the {number}. of {self.image} "
-                    f"({_reason(error)})"
-                ) from error
+            inside = functools.partial(self._inside, number, shape, size)
+            painted.append(regions.Region(label, inside))
         return regions.paint(painted, size, background, order)
+
+    def _inside(self, number: int, shape: Any, size: tuple[int, int]) -> np.ndarray:
+        """The pixels of a region, bool `[H, W]`; its number, from 1, is for the message."""
+        try:
+            return self.rasterise(shape, *size)
+        except _DAMAGE as error:
+            raise UserError(
+                f"{self.file} has a damaged region, the {number}. of {self.image} "
+                f"({_reason(error)})"
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,9 @@
 """Regions against pixels counted by hand, pycocotools' own encoder and labelme's definitions."""
 
 import base64
+import functools
 import io
+import weakref
 
 import numpy as np
 import pytest
@@ -123,11 +125,34 @@ def test_damaged_shapes(drawn, message):
         labelme_region(drawn, 5, 6)
 
 
+def region(label, *row):
+    return Region(label, lambda: np.array([row], bool))
+
+
 def test_painting_order():
-    large, small = np.ones((1, 3), bool), np.array([[True, False, False]])
-    both = [Region(1, small), Region(2, large)]
+    both = [region(1, 1, 0, 0), region(2, 1, 1, 1)]
     assert paint(both, (1, 3), 0).tolist() == [[2, 2, 2]]
     assert paint(both, (1, 3), 0, "largest-first").tolist() == [[1, 2, 2]]
-    assert paint([Region(2, small), Region(1, large)], (1, 3), 0, "classes").tolist() == [[2, 1, 1]]
-    assert paint([Region(3, small)], (1, 3), 255).tolist() == [[3, 255, 255]]
+    both = [region(2, 1, 0, 0), region(1, 1, 1, 1)]
+    assert paint(both, (1, 3), 0, "classes").tolist() == [[2, 1, 1]]
+    assert paint([region(3, 1, 0, 0)], (1, 3), 255).tolist() == [[3, 255, 255]]
     assert regions.paint([], (1, 2), 7).dtype == np.uint8
+
+
+def test_of_regions_of_one_size_the_later_one_is_on_top():
+    equal = [region(4, 1, 1, 0), region(3, 0, 1, 1)]
+    assert paint(equal, (1, 3), 0, "largest-first").tolist() == [[4, 3, 3]]
+
+
+@pytest.mark.parametrize("order", ["file", "largest-first", "classes"])
+def test_of_many_regions_one_is_in_memory_at_a_time(order):
+    made = []
+
+    def inside(number):
+        assert not any(reference() is not None for reference in made)
+        mask = np.arange(9).reshape(1, 9) == number
+        made.append(weakref.ref(mask))
+        return mask
+
+    many = [Region(9 - number, functools.partial(inside, number)) for number in range(9)]
+    assert paint(many, (1, 9), 0, order).tolist() == [[9, 8, 7, 6, 5, 4, 3, 2, 1]]

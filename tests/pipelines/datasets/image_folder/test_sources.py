@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 import struct
 import sys
@@ -715,6 +716,23 @@ def test_an_annotation_that_cannot_be_used_costs_its_image(copy, change, fault):
     content["annotations"][0].update(change)
     path.write_text(json.dumps(content))
     assert faults_and_ids(copy) == ([f"{FILE} {fault}"], ["s1", "s2", "s3", "s4"])
+
+
+@pytest.mark.parametrize("order", ["file", "largest-first", "classes"])
+def test_a_damaged_region_is_told_by_its_number(tmp_path, order):
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        labelme_file(tmp_path / f"{name}.json", f"{name}.png")
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        content["shapes"].append({"label": "bus", "shape_type": "line", "points": [[1, 1]]})
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        records(tmp_path, paint_order=order)
+    assert re.fullmatch(
+        r".*/(\w)\.json has a damaged region, the 2\. of \1\.png \(a line with the points "
+        r"\[\[1, 1\]\]\)",
+        str(caught.value),
+    )
 
 
 def test_entries_of_coco_that_cannot_be_used_are_all_told(copy):
