@@ -311,7 +311,8 @@ def _labelme(path: Path, content: dict) -> AnnotatedImage:
 
 
 def _name(value: Any) -> str:
-    return "" if value is None else str(value)
+    """A class's name, in the form NFC."""
+    return "" if value is None else folders.composed(str(value))
 
 
 def _path(value: Any) -> str:

@@ -12,6 +12,7 @@ from pipelines.base import labels
 from pipelines.base.errors import UserError, argument
 from pipelines.base.files import is_hidden, read_regular
 from pipelines.base.labels import IGNORE
+from pipelines.building.folders import composed
 from pipelines.datasets.image_folder.options import parse_colour
 
 NAME = "classes.txt"
@@ -89,9 +90,10 @@ def read_classes(path: Path) -> Classes:
     """
     path = Path(path)
     try:
-        lines = read_regular(path, f": {_HOW}").decode("utf-8-sig").rstrip().splitlines()
+        text = composed(read_regular(path, f": {_HOW}").decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text: save it in UTF-8 ({error.reason})") from error
+    lines = text.rstrip().splitlines()
     names, colours = _READERS.get(path.name.lower(), _classes_txt)(path, lines)
     if not names:
         raise UserError(f"{path} is empty: {_HOW}")

@@ -16,6 +16,7 @@ from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import conversion, encoding, folders, image_label, layouts
 from pipelines.building.examples import all_faults
+from pipelines.building.folders import composed
 from pipelines.building.pairs import PLAIN
 from pipelines.building.split_lists import find_lists, items_by_lists
 from pipelines.datasets.image_folder import annotations, splitting
@@ -352,15 +353,20 @@ def _split_of_folders(file: Path, folder: Path, words: Iterable[str] = ()) -> st
 
 
 class _Index:
-    """Finds the files that annotation files name, wherever below the folder they lie."""
+    """Finds the files that annotation files name, wherever below the folder they lie.
+
+    Names are compared in the form NFC: file systems and programs write other ones.
+    """
 
     def __init__(self, folder: Path, files: list[Path]):
-        self.folder, self.files = folder, set(files)
+        self.folder = folder
+        self.by_path: dict[str, Path] = {}
         self.by_name: dict[str, list[Path]] = {}
-        self.by_stem: dict[Path, Path] = {}
+        self.by_stem: dict[str, Path] = {}
         for file in files:
-            self.by_name.setdefault(file.name, []).append(file)
-            self.by_stem.setdefault(file.with_suffix(""), file)
+            self.by_path.setdefault(composed(file.as_posix()), file)
+            self.by_name.setdefault(composed(file.name), []).append(file)
+            self.by_stem.setdefault(composed(file.with_suffix("").as_posix()), file)
 
     def find(self, annotations: Path, image: str, split: str) -> Path:
         """The file of an image.
@@ -373,12 +379,14 @@ class _Index:
         Raises:
             UserError: there is none, or several.
         """
-        name = Path(image)
+        name = Path(composed(image))
         beside = Path(os.path.normpath(annotations.parent / name))
-        if beside in self.files:
-            return beside
+        if found := self.by_path.get(composed(beside.as_posix())):
+            return found
         same = self.by_name.get(name.name, [])
-        ending = [file for file in same if file.as_posix().endswith(f"/{name.as_posix()}")]
+        ending = [
+            file for file in same if composed(file.as_posix()).endswith(f"/{name.as_posix()}")
+        ]
         nearer = [file for file in ending or same if annotations.parent in file.parents]
         candidates = [
             file
@@ -398,8 +406,10 @@ class _Index:
 
         A file of labelme's is called as its image is, as a rule.
         """
+        if image.image is None and image.many:
+            return None
         if image.image is None:
-            return None if image.many else self.by_stem.get(image.file.with_suffix(""))
+            return self.by_stem.get(composed(image.file.with_suffix("").as_posix()))
         try:
             return self.find(image.file, image.image, _split_of(image, self.folder))
         except UserError:

@@ -1,6 +1,8 @@
 """The splits of annotated images: by folders, by names of files, and by lists of names."""
 
+import functools
 import json
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -225,3 +227,33 @@ def test_images_of_a_split_beside_some_of_none_are_refused(tmp_path):
         f"{tmp_path} has annotated images of the split 'train' and some of no split: name their "
         "folders, or the annotation files, train, val or test"
     )
+
+
+@pytest.fixture(params=[("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def unicode_forms(request):
+    """Of files and of what annotation files hold, as macOS and other systems write them."""
+    return [functools.partial(unicodedata.normalize, form) for form in request.param]
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+@pytest.mark.parametrize("place", ["images", "json"])
+def test_names_in_either_unicode_form(tmp_path, unicode_forms, form, place):
+    of_files, of_json = unicode_forms
+    folder, names = tmp_path / of_files("Größe"), ["Brötchen", "Käse"]
+    images(folder / "images", *map(of_files, names))
+    if form == "coco":
+        coco(folder / place / "all.json", *map(of_json, names))
+    else:
+        labelme(folder / place, *map(of_json, names))
+    ids, faults = splits_of(folder)
+    assert (sorted(ids["train"] + ids["val"]), faults) == (names, [])
+
+
+def test_the_split_of_a_damaged_file_of_labelme_in_either_unicode_form(tmp_path, unicode_forms):
+    of_files, of_json = unicode_forms
+    images(tmp_path, *map(of_files, ("Brötchen", "Käse", "Öl")))
+    labelme(tmp_path, *map(of_json, ("Brötchen", "Käse")))
+    (tmp_path / f"{of_json('Öl')}.json").write_text("{")
+    write_lists(tmp_path, {"train": ["Brötchen"], "val": ["Käse", "Öl"]})
+    val = open_source(tmp_path, FolderOptions()).splits["val"]
+    assert [isinstance(item, UserError) for item in val] == [False, True]

@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -900,3 +901,20 @@ def test_faults_alone_in_train_are_told(tmp_path):
     (tmp_path / "classes.txt").write_text("a\nb")
     faults = [str(fault) for fault in open_source(tmp_path, FolderOptions()).splits["train"]]
     assert f"{tmp_path}/train/images/a.jpg has no label" in faults[0]
+
+
+@pytest.mark.parametrize("of_text", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_json", ["NFC", "NFD"])
+def test_classes_in_either_unicode_form(tmp_path, of_text, of_json):
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        labelme_file(tmp_path / f"{name}.json", f"{name}.png")
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        form = of_json if name == "a" else of_text
+        content["shapes"][0]["label"] = unicodedata.normalize(form, "Käse")
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "Käse")
+    text = unicodedata.normalize(of_text, "background\nKäse\n")
+    (tmp_path / "classes.txt").write_text(text, encoding="utf-8")
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "Käse")
+    assert len(records(tmp_path)["train"]) == 1
