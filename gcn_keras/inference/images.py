@@ -16,14 +16,13 @@ from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import is_hidden, replacing
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import note_passed_over
+from pipelines.base.samples import bits_of_samples
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # What the results of an image are called, after its name; those of a video; and what the drawing of
 # a receptive field is.
 IMAGE_RESULTS, VIDEO_RESULTS = ("_labels.png", "_overlay.png"), ("_labels", "_overlay.mp4")
 FIELD_ENDING = "_receptive_field.png"
-# What Pillow calls samples of which it keeps 8 of 16 bits, or reads 12 as if they were 16.
-_CUT_SAMPLES = re.compile(r"'(?:I;(?=12)|\w+(?<!I);(?=16[BLN]))(\d\d)")
 # How zlib packs photographs: by its default they take six times as long, and are as large.
 _OF_PHOTOGRAPHS, _OF_LABELS = zlib.Z_RLE, zlib.Z_DEFAULT_STRATEGY
 # Whose headers tell the size; that of an icon, say, comes out when it is decoded.
@@ -93,10 +92,10 @@ def _decode(path: Path, max_pixels: int | None) -> np.ndarray:
         if image.format == "PNG":
             image.verify()  # checksums, which decoding does not look at
     with Image.open(path, formats=formats) as image:
-        if cut := _CUT_SAMPLES.search(str(image.tile)):
-            raise UserError(
-                f"{path} has {cut[1]} bits a channel; 8 are needed: convert it to 8 bit."
-            )
+        bits = bits_of_samples(image)
+        # Gray values of 12 bits would be read as if they were of 16.
+        if bits == 12 or (bits == 16 and image.mode[0] != "I"):
+            raise UserError(f"{path} has {bits} bits a channel; 8 are needed: convert it to 8 bit.")
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image), path)
 

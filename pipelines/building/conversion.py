@@ -20,19 +20,19 @@ def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
     (of quality 95) if it was.
 
     Raises:
-        UserError: the file is no image of these kinds, damaged, of more than 8 bits a channel,
-            CMYK, transparent somewhere, or of several frames.
+        UserError: the file is no image of these kinds, damaged, of more than 8 bits a channel
+            or more channels than colours have, CMYK, transparent somewhere, or of several frames.
     """
     image = image_label.open_image(path, data)
     if image.format not in (*_AS_THEY_ARE, *_CONVERTED):
         raise UserError(f"{path} is a {image.format} file; JPEG, PNG, WebP, TIFF or BMP is needed")
+    image_label.check_kind(path, image)
     with image_label.naming_damage(path):
         is_upright = not image_label.orientation_of(image)
     if image.format in _AS_THEY_ARE and is_upright:
         return data, image_label.check_image(path, data)
     if (frames := image_label.count_frames(path, image)) > 1:
         raise UserError(f"{path} has {frames} frames; an image of one is needed")
-    image_label.check_kind(path, image, data)
     image_label.check_intact(path, data)
     with image_label.naming_damage(path):
         pixels = np.array(image_label.upright(image).convert("RGB"))

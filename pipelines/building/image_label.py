@@ -15,6 +15,7 @@ from pipelines.base.damage import DAMAGE
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
+from pipelines.base.samples import bits_of_samples, more_bands
 from pipelines.building import encoding
 from pipelines.building.folders import Pair
 
@@ -69,7 +70,7 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
     if not data.startswith((_JPEG_START, _PNG_START)):
         raise UserError(f"{path} is neither a JPEG nor a PNG file")
     header = open_image(path, data)
-    check_kind(path, header, data)
+    check_kind(path, header)
     with naming_damage(path):
         pixels = decoding.decode_image(data).numpy()  # the stream's own decoder
         orientation = orientation_of(header)
@@ -114,15 +115,25 @@ def count_frames(path: Path | str, image: Image.Image) -> int:
         return getattr(image, "n_frames", 1)
 
 
-def check_kind(path: Path | str, header: Image.Image, data: bytes) -> None:
-    """Raises UserError for an image of more than 8 bits a channel, CMYK, or transparent."""
+def check_kind(path: Path | str, header: Image.Image) -> None:
+    """Raises UserError for an image of which 8 bits of red, green and blue are not all.
+
+    That is one of more bits or bands, of CMYK or CIELAB, or with transparent pixels. It is opened,
+    but not loaded.
+    """
     if header.mode == "F":
         raise UserError(f"{path} holds floating-point values; 8 bits a channel are needed")
-    # Pillow cuts colours of 16 bits to 8.
-    if header.mode[0] == "I" or (header.format == "PNG" and data[24] == 16):
-        raise UserError(f"{path} has 16 bits a channel; 8 are needed")
-    if header.mode == "CMYK":
-        raise UserError(f"{path} is a CMYK image; RGB or grayscale is needed")
+    with naming_damage(path):
+        bits, others = bits_of_samples(header), more_bands(header)
+    if bits > 8:
+        raise UserError(f"{path} has {bits} bits a channel; 8 are needed")
+    if header.mode in ("CMYK", "LAB"):
+        raise UserError(f"{path} is a {header.mode} image; RGB or grayscale is needed")
+    if others:
+        raise UserError(
+            f"{path} has {others} channel{'s' if others > 1 else ''} beside its colours; RGB or "
+            "grayscale is needed"
+        )
     if header.has_transparency_data:
         with naming_damage(path):
             opacity = header.convert("RGBA").getchannel("A").getextrema()

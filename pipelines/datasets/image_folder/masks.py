@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
+from pipelines.base.samples import bits_of_samples
 from pipelines.building import image_label
 from pipelines.datasets.image_folder.classes import Classes
 from pipelines.datasets.image_folder.options import FolderOptions
@@ -154,19 +155,22 @@ class MaskReader:
         if (frames := image_label.count_frames(path, image)) > 1:
             raise UserError(f"{path} has {frames} frames; a mask of one is needed")
         holds_colours = self._holds_colours(image)
+        is_deep, gray = image.mode[0] in "IF", image.mode in ("1", "L", "LA")
+        with image_label.naming_damage(path):
+            is_scaled = gray and bits_of_samples(image) < 8
+        if not is_deep:
+            image_label.check_kind(path, image)
+        image_label.check_intact(path, data)
         with image_label.naming_damage(path):
             image = image_label.upright(image)
-        if image.mode[0] in "IF":
-            return self._deep(path, image, data)
-        image_label.check_kind(path, image, data)
-        image_label.check_intact(path, data)
-        gray = image.mode in ("1", "L", "LA")
+        if is_deep:
+            return self._deep(path, image)
         with image_label.naming_damage(path):
             if holds_colours:
                 return np.array(image.convert("RGB"))
             if not gray and image.mode != "P":
                 return self._equal_channels(path, np.array(image.convert("RGB")))
-        if image.mode == "1" or (gray and image.format == "PNG" and data[24] < 8):
+        if is_scaled:
             # Such samples are scaled to 0…255: an index and its scaled value look the same.
             raise UserError(
                 f"{path} has gray values of less than 8 bits: use {argument('binary')} if it is "
@@ -175,9 +179,8 @@ class MaskReader:
         with image_label.naming_damage(path):
             return np.array(image.getchannel(0))
 
-    def _deep(self, path: Path, image: Image.Image, data: bytes) -> np.ndarray:
+    def _deep(self, path: Path, image: Image.Image) -> np.ndarray:
         """Gray values of 16 or 32 bits: whole numbers that fit into 8."""
-        image_label.check_intact(path, data)
         with image_label.naming_damage(path):
             pixels = np.array(image)
         if (pixels != np.rint(pixels)).any():

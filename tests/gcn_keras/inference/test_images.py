@@ -192,6 +192,13 @@ class TestLoadImageRefuses:
         gray.write_bytes(content.replace(bits, struct.pack("<HHII", 258, 3, 1, 12)))
         assert "has 12 bits a channel; 8 are needed" in self.message(gray)
 
+    @pytest.mark.parametrize("planes", [{}, {284: [2], 273: [8, 12, 16], 279: [4, 4, 4]}])
+    def test_16_bit_colours_in_tiff(self, tmp_path, planes):
+        """Also a channel after another, of which Pillow takes the bytes for pixels."""
+        path = tmp_path / "a.tif"
+        path.write_bytes(tiff(np.full((1, 2, 3), 4095, np.uint16), planes))
+        assert "has 16 bits a channel; 8 are needed" in self.message(path)
+
     def test_a_flipped_bit_of_a_png(self, tmp_path):
         """Without the checksums, 13 of these 336 would show another image without a word."""
         path = saved(picture(np.arange(600).reshape(20, 30) // 50), tmp_path / "a.png")

@@ -1,7 +1,11 @@
 """Image files of every kind become bytes that the stream decodes, or a sentence."""
 
+import io
+
+import numpy as np
 import pytest
-from miniatures import damaged_tiffs, noise, tiff
+from miniatures import damaged_tiffs, encoded, noise, png_of_16_bits, tiff
+from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.building.conversion import recorded_image
@@ -40,3 +44,48 @@ def test_more_memory_than_there_is(monkeypatch):
     assert refusal(tiff(noise(4, 6))) == (
         "i.tif needs more memory than there is: it is damaged, or to be scaled down"
     )
+
+
+SIXTEEN_BITS = np.full((4, 6, 4), 4095, np.uint16)  # of which the upper 8 are a black image
+EIGHT_BITS = np.dstack([noise(4, 6, 1), noise(4, 6, 2)])
+PLANES = {284: [2], 273: [8, 56, 104], 279: [48, 48, 48]}  # a channel after another
+DEEP = "i.tif has 16 bits a channel; 8 are needed"
+BANDS = "i.tif has {} beside its colours; RGB or grayscale is needed"
+
+
+@pytest.mark.parametrize(
+    "samples, tags, message",
+    [
+        (SIXTEEN_BITS[..., :3], {}, DEEP),
+        (SIXTEEN_BITS[..., :3], PLANES, DEEP),
+        (SIXTEEN_BITS, {338: [2]}, DEEP),  # alpha
+        (SIXTEEN_BITS[..., :1], {262: [1]}, DEEP),
+        (
+            SIXTEEN_BITS[..., :1].astype(np.uint32),
+            {262: [1]},
+            "i.tif has 32 bits a channel; 8 are needed",
+        ),
+        (EIGHT_BITS[..., :4], {338: [0]}, BANDS.format("1 channel")),
+        (EIGHT_BITS[..., :5], {338: [0, 0]}, BANDS.format("2 channels")),
+        (EIGHT_BITS[..., :5], {338: [2, 0]}, BANDS.format("1 channel")),
+        (EIGHT_BITS[..., :4], {262: [5]}, "i.tif is a CMYK image; RGB or grayscale is needed"),
+        (EIGHT_BITS[..., :3], {262: [8]}, "i.tif is a LAB image; RGB or grayscale is needed"),
+    ],
+)
+def test_a_tiff_file_that_would_lose_bits_or_bands(samples, tags, message):
+    assert refusal(tiff(samples, tags)) == message
+
+
+def test_a_tiff_file_with_opaque_alpha_loses_nothing():
+    opaque = np.dstack([noise(4, 6), np.full((4, 6), 255, np.uint8)])
+    for alpha in (1, 2):  # multiplied into the colours, or not
+        data, size = recorded_image("i.tif", tiff(opaque, {338: [alpha]}))
+        assert size == (4, 6) and (np.array(Image.open(io.BytesIO(data))) == noise(4, 6)).all()
+
+
+def test_a_png_file_of_16_bits_is_refused_turned_or_not():
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    gray = SIXTEEN_BITS[..., 0]
+    for data in (png_of_16_bits(2, 3), encoded(gray, "PNG"), encoded(gray, "PNG", exif=exif)):
+        assert refusal(data, "i.png") == "i.png has 16 bits a channel; 8 are needed"

@@ -346,3 +346,31 @@ def test_damage_in_a_tiff_files_directory_is_refused_in_a_sentence():
         except UserError:
             refused += 1
     assert refused > 100
+
+
+def test_colours_of_16_bits_in_tiff_are_refused():
+    """By their upper 8 bits 0x0080 would be black, another class."""
+    classes = Classes(("black", "red"), ((0x000000,), (0x800000,)))
+    pixels = np.array([[[0, 0, 0], [0x80, 0, 0]]], np.uint16)
+    for data in (tiff(pixels), tiff(pixels, {284: [2], 273: [8, 12, 16], 279: [4, 4, 4]})):
+        with pytest.raises(UserError, match=r"^m\.png has 16 bits a channel; 8 are needed$"):
+            read(classes, data)
+
+
+@pytest.mark.parametrize("bits, packed", [(4, 0x0F), (2, 0b00_11_00_00), (1, 0b01_00_00_00)])
+def test_gray_values_of_less_than_8_bits_in_tiff(bits, packed):
+    """A row of 0 and the largest value; in 4 bits of 0 and 1, which scaling makes 17."""
+    tags = {256: [2], 258: [bits], 262: [1]}
+    data = tiff(np.array([[[packed]]], np.uint8), tags)
+    labels, _ = read(plain(("no", "yes")), data, binary=True)
+    assert labels.tolist() == [[0, 1]]
+    many = plain(tuple("abcdefghijklmnopqrs"))  # 17 is a class
+    for content in (data, tiff(np.array([[[1]]], np.uint8), tags)):
+        with pytest.raises(UserError, match=r"^m\.png has gray values of less than 8 bits: use "):
+            read(many, content)
+
+
+def test_more_bands_than_colours_have():
+    pixels = np.zeros((2, 3, 4), np.uint8)
+    with pytest.raises(UserError, match=r"^m\.png has 1 channel beside its colours; RGB or gray"):
+        read(PLAIN, tiff(pixels, {338: [0]}))
