@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import PREFIXES as TIFF_STARTS
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pipelines.base import decoding
 from pipelines.base.damage import DAMAGE
@@ -21,9 +23,19 @@ from pipelines.building.folders import Pair
 
 # Pixels that TensorFlow decodes, in all and along a side.
 LARGEST, LONGEST = (1 << 29) - 1, 1_000_000
-# Pixels that a byte can stand for: 8 of one bit in a byte that zlib packs with 1,031 others.
+# Pixels that a byte can stand for: 8 of one bit in a byte that zlib packs with 1,031 others. The
+# other kinds here pack less; WebP, and fax, LZW or zstd in TIFF, pack more.
 _DENSEST = 8 * 1032
+_OF_LIMITED_DENSITY = ("PNG", "JPEG", "GIF", "BMP")
+_OF_LIMITED_DENSITY_IN_TIFF = ("raw", "packbits", "tiff_deflate", "tiff_adobe_deflate")
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# Not `Image.open`, which takes any image of more than 179 million pixels for an attack.
+_OPENERS: dict[bytes, Callable[[io.BytesIO], Image.Image]] = {
+    _PNG_START: PngImageFile,
+    _JPEG_START: JpegImageFile,
+    **dict.fromkeys(TIFF_STARTS, TiffImageFile),
+}
+_OTHER_STARTS = (b"GIF", b"BM", b"RIFF")  # of kinds that `Image.open` recognises by more
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -250,13 +262,11 @@ def open_image(path: Path | str, data: bytes) -> Image.Image:
     """
     if not data:
         raise UserError(f"{path} is empty")
-    # Not `Image.open`, which takes any image of more than 179 million pixels for an attack.
-    kinds = {_PNG_START: PngImageFile, _JPEG_START: JpegImageFile}
-    kind = next((kinds[start] for start in kinds if data.startswith(start)), Image.open)
     with naming_damage(path):
-        header = kind(io.BytesIO(data))
+        header = _opened(path, data)
         width, height = header.size
-        if width * height > _DENSEST * len(data):  # decoders would make room for all of them
+        if _is_limited(header) and width * height > _DENSEST * len(data):
+            # Decoders would make room for all of them.
             raise ValueError("more pixels than its bytes can hold")
     if width * height > LARGEST or max(width, height) > LONGEST:
         raise UserError(
@@ -264,6 +274,31 @@ def open_image(path: Path | str, data: bytes) -> Image.Image:
             f"{LONGEST:,} along a side"
         )
     return header
+
+
+def _opened(path: Path | str, data: bytes) -> Image.Image:
+    """An image by what its file begins with; UserError for what may be sound, but is not read."""
+    opener = next((_OPENERS[start] for start in _OPENERS if data.startswith(start)), Image.open)
+    try:
+        return opener(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        if data.startswith(_OTHER_STARTS):
+            raise
+        raise UserError(f"{path} is no image of a kind that can be read: save it as PNG") from error
+    except SyntaxError as error:
+        if opener is not TiffImageFile:
+            raise
+        raise UserError(
+            f"{path} is a TIFF file that is damaged, or of a form that cannot be read: save it as "
+            "PNG"
+        ) from error
+
+
+def _is_limited(header: Image.Image) -> bool:
+    """Whether a byte of the file stands for `_DENSEST` pixels at most."""
+    if header.format == "TIFF":
+        return header.info.get("compression") in _OF_LIMITED_DENSITY_IN_TIFF
+    return header.format in _OF_LIMITED_DENSITY
 
 
 @contextlib.contextmanager

@@ -89,3 +89,59 @@ def test_a_png_file_of_16_bits_is_refused_turned_or_not():
     gray = SIXTEEN_BITS[..., 0]
     for data in (png_of_16_bits(2, 3), encoded(gray, "PNG"), encoded(gray, "PNG", exif=exif)):
         assert refusal(data, "i.png") == "i.png has 16 bits a channel; 8 are needed"
+
+
+OTHER_TIFF = (
+    "i.tif is a TIFF file that is damaged, or of a form that cannot be read: save it as PNG"
+)
+
+
+@pytest.mark.parametrize(
+    "samples, tags",
+    [
+        (EIGHT_BITS[..., :3], {262: [1], 338: [0, 0]}),  # three gray channels
+        (np.zeros((4, 6, 7), np.uint8), {338: [0] * 4}),
+        (np.zeros((4, 6, 1)), {262: [1], 339: [3]}),  # float64
+        (np.zeros((4, 6, 1), np.int64), {262: [1], 339: [2]}),
+    ],
+)
+def test_a_tiff_file_of_another_form_is_not_called_damaged(samples, tags):
+    assert refusal(tiff(samples, tags)) == OTHER_TIFF
+
+
+@pytest.mark.parametrize("start", [b"\0\0\0\x18ftypheic", b"\x93NUMPY", b"<html>", b"\0\0\0\0"])
+def test_what_is_no_known_image_is_not_called_damaged(start):
+    assert refusal(start + bytes(100), "i.jpg") == (
+        "i.jpg is no image of a kind that can be read: save it as PNG"
+    )
+
+
+@pytest.mark.parametrize("form", ["WEBP", "BMP", "TIFF", "JPEG", "PNG"])
+def test_a_truncated_image_is_called_damaged(form):
+    whole = encoded(noise(40, 60), form)
+    for length in (20, len(whole) // 2):
+        expected = OTHER_TIFF if form == "TIFF" and length == 20 else DAMAGED
+        assert refusal(whole[:length]) == expected
+
+
+@pytest.mark.parametrize(
+    "form, mode, options",
+    [
+        ("WEBP", "RGB", {"lossless": True}),
+        ("TIFF", "1", {"compression": "group4"}),
+        ("TIFF", "1", {"compression": "tiff_lzw"}),
+        ("TIFF", "L", {"compression": "tiff_adobe_deflate"}),
+        ("PNG", "1", {}),
+    ],
+)
+def test_an_image_of_one_colour_may_take_few_bytes(form, mode, options):
+    """That of WebP 128, in which zlib packs no more than 1,056,768 pixels."""
+    file = io.BytesIO()
+    Image.new(mode, (2048, 2048)).save(file, form, **options)
+    assert recorded_image("i", file.getvalue())[1] == (2048, 2048)
+
+
+def test_a_tiff_file_of_more_pixels_than_its_bytes_can_hold():
+    for compression in (1, 8, 32773):  # none, deflate, packbits
+        tags = {256: [20000], 257: [20000], 259: [compression]}
+        assert refusal(tiff(noise(4, 6), tags)) == DAMAGED
