@@ -18,8 +18,17 @@ from pipelines.datasets.image_folder.options import parse_colour
 NAME = "classes.txt"
 # A name and what follows it: colours "#804080" or "128 64 128", any number of them.
 _COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}(?:(?:\s*[,;]\s*|\s+)\d{1,3}){2})"
-_LINE = re.compile(rf"(?P<name>.+?)(?P<colours>(?:\s*[\s:,;]\s*{_COLOUR})*)\s*")
-_NUMBERED = re.compile(r"(\d+)\s*[:.)\t= ]\s*(.+)")
+_BRACKETED = rf"(?i:rgb\s*+)?(?:\(\s*+{_COLOUR}\s*+\)|\[\s*+{_COLOUR}\s*+\])"
+# Without a way back into white space, of which a line may have much.
+_BETWEEN = r"(?:\s*+[:,;=]\s*+|\s++)"
+_BEHIND = rf"{_BETWEEN}(?:{_COLOUR}|{_BRACKETED})|(?=[(\[]){_BRACKETED}"
+_LINE = re.compile(rf"(?P<name>.+?)(?P<colours>(?:{_BEHIND})*+)\s*+")
+# What is left of a name where a colour behind it is written in yet another way.
+_STRAY = re.compile(
+    r"[\s:,;=](?:#[0-9a-fA-F]{3,8}|0[xX][0-9a-fA-F]{6,8})$"
+    r"|(?:\d{1,3}(?:\s*[,;]\s*\d{1,3}){2}|#[0-9a-fA-F]{6})\W*$"
+)
+_NUMBERED = re.compile(r"(\d+)\s*[:.,;)\t= ]\s*(.+)")
 _HOW = "it names the classes, one a line, label 0 first"
 
 Parsed = tuple[list[str], list[tuple[int, ...]]]
@@ -80,8 +89,9 @@ def find_classes(folder: Path) -> Path | None:
 def read_classes(path: Path) -> Classes:
     """Reads the names of classes, and their colours if they have some.
 
-    A line of classes.txt is "road", "road 128 64 128" or "road #804080 #804081". Lines may all
-    begin with their labels, "0: road", and what begins with # is a comment.
+    A line of classes.txt is "road", "road 128 64 128", "road (128, 64, 128)" or "road #804080
+    #804081". Lines may all begin with their labels, "0: road" or "0,road", and what begins with #
+    is a comment.
 
     Raises:
         UserError: missing, not UTF-8, empty, a blank line between names, a name or a colour
@@ -113,8 +123,16 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
     for number, line in found:
         if not line:
             raise UserError(f"{path} line {number} is blank, a line between two names: delete it")
-    numbered = [_NUMBERED.fullmatch(line) for _, line in found]
+    numbered = [
+        _NUMBERED.fullmatch(line) if parse_colour(line) is None else None for _, line in found
+    ]
     values = [int(match[1]) for match in numbered if match]
+    if len(values) == len(found) - 1 > 1 and not numbered[0] and values == [*range(len(values))]:
+        number, line = found[0]
+        raise UserError(
+            f"{path} line {number} is {line!r}, and all others begin with their labels: delete "
+            "it, or number it, too"
+        )
     if values and len(values) == len(found) > 1:
         if values != list(range(len(values))):
             raise UserError(
@@ -135,9 +153,10 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
                 "before it"
             )
         # Of four numbers the first may be the name's, or the last one the opacity.
-        is_number = re.match(r"[\s:,;]+\d", match["colours"])
-        stray = r"#[0-9a-fA-F]{3,8}|\d{1,3}" if is_number else r"#[0-9a-fA-F]{3,8}"
-        if re.search(rf"[\s:,;]({stray})$", match["name"]):
+        is_number = re.match(r"[\s:,;=]+\d", match["colours"])
+        if _STRAY.search(match["name"]) or (
+            is_number and re.search(r"[\s:,;=]\d{1,3}$", match["name"])
+        ):
             raise UserError(
                 f"{path} line {number} is {line!r}, and a colour is three numbers or #rrggbb, as "
                 'in "road 128 64 128" or "road #804080": write it so'
@@ -155,12 +174,14 @@ def _colours(path: Path, number: int, line: str, text: str) -> tuple[int, ...]:
 
 
 def _labelmap_txt(path: Path, lines: list[str]) -> Parsed:
-    """CVAT's: name:r,g,b:parts:actions. Or label:name, as classes.txt may have it."""
+    """CVAT's: name:r,g,b:parts:actions. Or label:name, or no colon, as of classes.txt."""
     rows = [
         (number, line, [part.strip() for part in line.split(":")])
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.startswith("#")
     ]
+    if not any(":" in line for _, line, _ in rows):
+        return _classes_txt(path, lines)
     if all(len(row) == 2 and row[0].isdigit() and not _is_colour(row[1]) for *_, row in rows):
         return _classes_txt(path, lines)
     names, colours = [], []

@@ -35,7 +35,21 @@ def written(tmp_path):
         ("road;128;64;128", "road", (0x804080,)),
         ("road\t128\t64\t128", "road", (0x804080,)),
         ("shape 128 0 0 0 128 0", "shape", (0x800000, 0x008000)),
+        ("road (128,64,128)", "road", (0x804080,)),
+        ("road(128, 64, 128)", "road", (0x804080,)),
+        ("road: [ 128 64 128 ]", "road", (0x804080,)),
+        ("road rgb(128,64,128)", "road", (0x804080,)),
+        ("road RGB (128,64,128)", "road", (0x804080,)),
+        ("road=128,64,128", "road", (0x804080,)),
+        ("road = #804080", "road", (0x804080,)),
+        ("road (1,2,3) (4,5,6)", "road", (0x010203, 0x040506)),
+        ("lane (2)", "lane (2)", ()),
+        ("a = b", "a = b", ()),
+        ("bus 0x1", "bus 0x1", ()),
         ("bus #1", "bus #1", ()),
+        # Spaces and brackets that can be shared out in many ways.
+        (f"a{' ' * 3000}b", f"a{' ' * 3000}b", ()),
+        (f"a{' [1,2,3] ' * 300}x", f"a{' [1,2,3] ' * 300}x", ()),
         ("Straße #000000", "Straße", (0,)),
     ],
 )
@@ -54,6 +68,8 @@ def test_lines(written, line, name, colours):
         "0: road\n1: lane 2\n",
         "0 road\n1 lane 2\n",
         "0\troad\n1\tlane 2\n",
+        "0,road\n1,lane 2\n",
+        "0; road\n1; lane 2\n",
     ],
 )
 def test_forms_of_the_file(written, text):
@@ -81,9 +97,18 @@ def test_files_of_other_programs(tmp_path, name, text):
     assert read_classes(found) == Classes(("no", "my road"), ((0,), (0x804080,)))
 
 
+def test_labels_before_and_colours_behind_names(written):
+    expected = Classes(("no", "my road"), ((0,), (0x804080,)))
+    for line in ("{} {} {},{},{}", "{},{},{},{},{}", "{}: {} ({}, {}, {})", "{}={}={} {} {}"):
+        lines = [line.format(0, "no", 0, 0, 0), line.format(1, "my road", 128, 64, 128)]
+        assert read_classes(written("\n".join(lines))) == expected
+
+
 def test_labels_and_names_in_labelmap_txt(tmp_path):
     path = tmp_path / "labelmap.txt"
     path.write_text("# mine\n0:no\n1: my road\n")
+    assert read_classes(path) == plain(("no", "my road"))
+    path.write_text("0,no\n1,my road\n")
     assert read_classes(path) == plain(("no", "my road"))
     path.write_text("0:0,0,0::\n1:128,64,128::\n")  # CVAT's, and classes called so
     assert read_classes(path) == Classes(("0", "1"), ((0,), (0x804080,)))
@@ -198,7 +223,26 @@ def test_default_colours_are_far_from_black_and_from_each_other():
                 "a #fff",
                 "a #ffffffff",
                 "a 7 1 2 3 #ffffff",
+                "a (1,2,3,4)",
+                "a=1,2,3,4",
+                "a rgba(1,2,3,4)",
+                "a 0x804080",
+                '"a": [1, 2, 3],',
+                "'a': '#804080',",
+                "a <1;2;3>",
             )
+        ),
+        *(
+            (
+                f"{line}\n0{line[2]}a\n1{line[2]}b\n",
+                f"{{}} line 1 is {line!r}, and all others begin with their labels: delete it, or "
+                "number it, too",
+            )
+            for line in ("id,name", "id\tname")
+        ),
+        (
+            "0,0,0\n128,0,0\n",
+            "{} line 1 has a colour and no name, '0,0,0': put the class's name before it",
         ),
         (
             "0 0 0 0\n1 128 64 128\n",
