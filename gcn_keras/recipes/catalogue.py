@@ -42,8 +42,8 @@ _VOC_STAGES = (
 _CITYSCAPES_STAGE1 = dataclasses.replace(
     _PAPER,
     name="cityscapes-stage1",
-    dataset="cityscapes19",
-    train_split="train_coarse",
+    dataset="cityscapes_stage1",
+    train_split="train",
     backbone="resnet152",
     kernel_size=(25,),
     crop=(800, 800),
@@ -52,7 +52,7 @@ _CITYSCAPES_STAGE1 = dataclasses.replace(
 _CITYSCAPES_STAGE2 = dataclasses.replace(
     _CITYSCAPES_STAGE1,
     name="cityscapes-stage2",
-    train_split="train",
+    dataset="cityscapes19",
     epochs=40,
     learning_rate=2.6e-6,
 )

@@ -25,7 +25,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
 
     Raises:
         UsageError: the name is unknown.
-        UserError: the data set is not prepared in `data_dir`.
+        UserError: the data set is not prepared in `data_dir`, or lacks a split that is mixed.
     """
     check_prepared(name, data_dir)
     base, _ = parse_name(name)
@@ -61,6 +61,8 @@ def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
     """One data set over the records of several, which share classes and features."""
     recipe = mixture(name)
     parts = {part: load(part, data_dir) for part in parts_of(name)}
+    for part, split in (source for sources in recipe.values() for source in sources):
+        parts[part].check_split(split)
     first = next(iter(parts.values()))
 
     def collect(field_name, start):

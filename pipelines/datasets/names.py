@@ -26,6 +26,11 @@ MIXTURES = {
         "train": (("coco_voc", "train"), ("voc2012_sbd", "trainaug")),
         "val": (("voc2012_sbd", "val"),),
     },
+    # That of Section 4.3: 2,975 fine and 19,998 coarse label maps, each of an image of its own.
+    "cityscapes_stage1": {
+        "train": (("cityscapes19", "train"), ("cityscapes19", "coarse")),
+        "val": (("cityscapes19", "val"),),
+    },
 }
 NAMES = (*VERSIONS, *MIXTURES)
 

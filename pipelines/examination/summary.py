@@ -22,7 +22,7 @@ _RECIPES = {
     "camvid": "camvid",
     "voc2012_sbd": "voc-ablation",
     "coco_voc": "voc-stage1",
-    "cityscapes19": "cityscapes-stage1",
+    "cityscapes19": "cityscapes-stage2",
     classification.IMAGENET: "imagenet-pretrain",
 }
 _OWN_RECIPE = "finetune"

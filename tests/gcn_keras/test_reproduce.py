@@ -77,9 +77,11 @@ def test_cityscapes(tmp_path):
     )
     lines = (out / "table9.md").read_text().splitlines()
     assert [line.split(" | ")[2] for line in lines[2:6]] == ["73.0", "76.9", "77.2", "77.4"]
+    config = read_json(out / "cityscapes-stage1-seed0" / "config.json")
+    assert (config["dataset"], config["train_split"]) == ("cityscapes_stage1", "train")
     config = read_json(out / "cityscapes-stage2-seed0" / "config.json")
     assert config["weights"] == str(out / "cityscapes-stage1-seed0" / "best.keras")
-    assert config["train_split"] == "train"
+    assert (config["dataset"], config["train_split"]) == ("cityscapes19", "train")
 
 
 def test_a_missing_crf_is_told_of_first(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_the_papers_data_and_sizes():
         "voc-stage1": ("stage1", "train", (640, 640), "pad", (15,)),
         "voc-stage2": ("voc2012_sbd", "trainaug", (512, 512), "pad", (15,)),
         "voc-stage3": ("voc2012_sbd", "train", (512, 512), "pad", (15,)),
-        "cityscapes-stage1": ("cityscapes19", "train_coarse", (800, 800), "crop", (25,)),
+        "cityscapes-stage1": ("cityscapes_stage1", "train", (800, 800), "crop", (25,)),
         "cityscapes-stage2": ("cityscapes19", "train", (800, 800), "crop", (25,)),
     }
     for name in settings:

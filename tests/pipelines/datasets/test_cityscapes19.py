@@ -229,6 +229,20 @@ def test_a_split_without_images(tree, data_dir):
     )
 
 
+def test_stage1_has_the_fine_and_the_coarse_images(data_dir, tree, tmp_path):
+    """Section 4.3: 2,975 + 19,998 = 22,973 of them."""
+    prepared = datasets.prepare("cityscapes19", tree, data_dir)
+    stage1 = datasets.load("cityscapes_stage1", data_dir)
+    assert stage1.splits == {"train": 3 + 2, "val": 2}
+    assert stage1.files["train"] == prepared.files["train"] + prepared.files["coarse"]
+    fine, coarse = prepared.label_pixels["train"], prepared.label_pixels["coarse"]
+    assert stage1.label_pixels["train"] == tuple(map(sum, zip(fine, coarse, strict=True)))
+    shutil.rmtree(tree / "gtCoarse")
+    datasets.prepare("cityscapes19", tree, tmp_path / "fine alone")
+    with pytest.raises(UsageError, match="^'cityscapes19' has no split 'coarse'; it has: train,"):
+        datasets.load("cityscapes_stage1", tmp_path / "fine alone")
+
+
 @pytest.mark.parametrize("absent", ["test", "test/berlin"])
 def test_without_the_images_of_test(tree, data_dir, capsys, absent):
     shutil.rmtree(tree / "leftImg8bit" / absent)
