@@ -46,7 +46,8 @@ def receptive_field(
         at: Point in pixels from the top left; by default the image's centre. Give it once for
             all images, or once for each; or several times for one image.
         class_: Class whose logit is the score; by default the one that is predicted at the point.
-            Names are looked up in labels.json beside the model.
+            It may be an index, or a name that the model carries, in itself or in labels.json
+            beside it.
         out: Folder to write to; made if absent.
         patch: Side of the patch in pixels, odd; by default a twentieth of the image's shorter
             side.

@@ -31,7 +31,7 @@ def reproduce(
     """Train GCN + BR through the paper's stages, each from the last one's best model, and measure.
 
     What was done is kept: the same command goes on where it was interrupted. Writes each stage's
-    run folder, and TABLE.md, TABLE.png and runs.csv.
+    run folder, and TABLE.md, TABLE.png, runs.csv and curves.csv.
 
     Args:
         experiment: voc is Table 7: COCO + SBD + VOC, then SBD + VOC, then VOC, then multi-scale

@@ -34,7 +34,7 @@ def summary(
 
     Args:
         model: A .keras file. Without one, the options describe the network.
-        backbone: The ResNet; resnet50 if not given.
+        backbone: Network that gives P2…P5; resnet50 if not given.
         block: What makes a score map of a stage; gcn if not given.
         kernel_size: Odd k, or four of them: for P2, P3, P4 and P5; 15 if not given.
         num_classes: Channels of the score maps; 21 if not given.

@@ -75,7 +75,7 @@ class Recipe:
     batch: int = 1
     """Crops a step."""
     epochs: int = 20
-    """Passes through the training split; more than a run had continue it (--resume) where the
+    """Epochs, each of --steps-per-epoch steps; more than a run had continue it (--resume) where the
     schedule is constant."""
     steps_per_epoch: int | None = None
     """Steps that count as an epoch; None: once through the training split."""

@@ -8,10 +8,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import small_backbone
 from documented import PAGES, anchors, blocks, commands, links, parsed
 from places import REPOSITORY
 
 import gcn_keras
+from gcn_keras.models.backbones import BACKBONES
 
 DOCS = REPOSITORY / "docs"
 # Beside those pages, what the site holds, too.
@@ -53,6 +55,15 @@ def test_every_block_is_checked_or_says_why_not():
         if block.language == "sh" and not block.not_run:
             lines = [line for line in block.lines() if not line.startswith(("make ", "#"))]
             assert len(lines) == len(block.commands()), (page, block)
+
+
+def test_every_backbone_is_described():
+    rows = re.findall(
+        r"^\| (`\w+`(?:, `\w+`)*) \| (.+?) \|", (DOCS / "training.md").read_text(), re.M
+    )
+    said = {name: has for names, has in rows for name in re.findall(r"`(\w+)`", names)}
+    for backbone in BACKBONES.keys() - {small_backbone.NAME}:
+        assert (said[backbone] == "yes") == BACKBONES[backbone].has_imagenet_weights, backbone
 
 
 def test_every_extra_is_described_and_there():
