@@ -163,7 +163,7 @@ def damaged(subject: Subject, data: bytes, rng: np.random.Generator) -> tuple[st
 def make_subjects(folder: Path) -> dict[str, Subject]:
     """Writes a file of every kind, each into a folder of its own."""
     makers = (
-        _models, _run, _results, _data_set, _annotations, _masks_and_images,
+        _models, _run, _results, _data_set, _annotations, _masks_and_images, _own_data,
         _archives,
     )  # fmt: skip
     return {name: subject for maker in makers for name, subject in maker(folder).items()}
@@ -401,6 +401,77 @@ def _masks_and_images(folder: Path) -> dict[str, Subject]:
     return subjects
 
 
+def _own_data(folder: Path) -> dict[str, Subject]:
+    """What a folder of somebody's own may hold, and `prepare image_folder` reads."""
+    from pipelines.base.files import write_json
+    from pipelines.building.conversion import recorded_image
+    from pipelines.datasets.image_folder.classes import plain
+    from pipelines.datasets.image_folder.masks import MaskReader
+    from pipelines.datasets.image_folder.options import FolderOptions
+    from pipelines.datasets.image_folder.sources import open_source
+
+    reader = MaskReader.of(plain(CLASSES), FolderOptions())
+    readers = {
+        "mask-tiff": (_mask(1, "TIFF"), reader.read),
+        "mask-gif": (_mask(1, "GIF"), reader.read),
+        "mask-bmp": (_mask(1, "BMP"), reader.read),
+        "image-tiff": (_image(1, "TIFF"), recorded_image),
+        "image-webp": (_image(1, "WEBP"), recorded_image),
+        "image-bmp": (_image(1, "BMP"), recorded_image),
+    }
+    subjects = {}
+    for name, (content, read) in readers.items():
+        file = folder / name / f"{name}.img"
+        file.parent.mkdir()
+        file.write_bytes(content)
+        subjects[name] = Subject(
+            file, lambda read=read, file=file: read(file, file.read_bytes()), False
+        )
+
+    def examples(source):
+        found = open_source(source, FolderOptions())
+        items = [item for split in found.splits.values() for item in split]
+        for item in items:
+            if isinstance(item, UserError):
+                raise item
+        return [*found.classes.names, *map(found.make_example, items)]
+
+    corners = [[2.0, 2.0], [12.0, 2.0], [12.0, 8.0]]
+    shape = {"label": CLASSES[1], "shape_type": "polygon", "points": corners}
+    size = {"height": SIZE[0], "width": SIZE[1]}
+    region = {"image_id": 1, "category_id": 1, "segmentation": [[2, 2, 12, 2, 12, 8]]}
+    contents = {
+        "labelme": ("0.json", {
+            "imagePath": "0.png", "imageHeight": SIZE[0], "imageWidth": SIZE[1], "shapes": [shape],
+        }),
+        "coco": ("instances.json", {
+            "categories": [{"id": 1, "name": CLASSES[1]}],
+            "images": [{"id": id, "file_name": f"{id - 1}.png", **size} for id in (1, 2)],
+            "annotations": [{"id": 1, "iscrowd": 0, "area": 30, **region}],
+        }),
+        "classes": ("classes.txt", "\n".join(CLASSES)),
+        "list": ("train.txt", "0\n1\n2"),
+    }  # fmt: skip
+    for name, (file_name, content) in contents.items():
+        source = folder / name
+        is_annotated = isinstance(content, dict)
+        for number in range(3):
+            image = source / "images" / f"{number}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(_image(number, "PNG"))
+            if not is_annotated:
+                mask = source / "labels" / image.name
+                mask.parent.mkdir(exist_ok=True)
+                mask.write_bytes(_mask(number))
+        (source / "classes.txt").write_text("\n".join(CLASSES))
+        file = source / file_name
+        if name == "labelme":  # a second one, as there must be an image for val
+            write_json(source / "1.json", {**content, "imagePath": "1.png"})
+        file.write_text(json.dumps(content) if is_annotated else content)
+        subjects[name] = Subject(file, lambda source=source: examples(source), False)
+    return subjects
+
+
 def _archives(folder: Path) -> dict[str, Subject]:
     import tensorflow_datasets as tfds
 
@@ -447,10 +518,10 @@ def _image(seed: int, form: str) -> bytes:
     return content.getvalue()
 
 
-def _mask(seed: int) -> bytes:
+def _mask(seed: int, form: str = "PNG") -> bytes:
     label = np.random.default_rng(seed).integers(0, len(CLASSES), SIZE).astype(np.uint8)
     content = io.BytesIO()
-    Image.fromarray(label).save(content, format="PNG")
+    Image.fromarray(label).save(content, format=form)
     return content.getvalue()
 
 
