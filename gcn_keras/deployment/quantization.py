@@ -90,7 +90,7 @@ def markdown(rows: list[dict]) -> str:
             [
                 row["model"],
                 f"{100 * row['mean_iou']:.1f}",
-                f"{row['loss_points'] + 0.0:.1f}",
+                f"{row['loss_points']:z.1f}",
                 "–" if row["size_mib"] is None else f"{row['size_mib']:.2f}",
                 f"{row['latency_ms']:.1f}",
                 *("absent" if iou is None else f"{100 * iou:.1f}" for iou in ious),

@@ -73,7 +73,7 @@ def test_blocks():
 
 def test_markdown():
     rows = [
-        {"model": "a.keras", "mean_iou": 0.75, "loss_points": 0.0, "size_mib": 5.25,
+        {"model": "a.keras", "mean_iou": 0.75, "loss_points": -0.04, "size_mib": 5.25,
          "latency_ms": 12.34, "iou": {"sky": 0.5, "road": 1.0, "car": None}},
         {"model": "grpc://h:8500/a", "mean_iou": 0.7412, "loss_points": 0.88, "size_mib": None,
          "latency_ms": 3.0, "iou": {"sky": 0.4824, "road": 1.0, "car": 0.0}},
