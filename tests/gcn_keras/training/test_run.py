@@ -383,7 +383,7 @@ class TestFinishedModel:
         assert done.returncode == 0, done.stderr
         found, metrics = json.loads(report.read_text()), read_metrics(finished)
         measures = {key: metrics[key] for key in ("mean_iou", "pixel_accuracy", "iou", "split")}
-        assert found == {"model": str(best), "dataset": "image_folder", **measures}
+        assert found == {"model": str(best), "dataset": "image_folder", "images": 4, **measures}
         assert f"{'mean IoU':<14}  {100 * metrics['mean_iou']:>6.1f}" in done.stdout.splitlines()
 
     @pytest.mark.parametrize(
