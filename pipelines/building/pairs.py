@@ -147,13 +147,12 @@ def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
 
 def _without_previews(files: list[Path]) -> tuple[list[Path], list[Path]]:
     """Label files; and those of JPEG beside a file without loss of the same name."""
-    lossless = {path.with_suffix("") for path in files if _rank(path) < len(_AS_LABELS)}
-    previews = [
-        path
-        for path in files
-        if _rank(path) == len(_AS_LABELS) and path.with_suffix("") in lossless
-    ]
-    return [path for path in files if path not in previews], previews
+    lossless = [path for path in files if _rank(path) < len(_AS_LABELS)]
+    names = {path.with_suffix("") for path in lossless}
+    others = [path for path in files if _rank(path) == len(_AS_LABELS)]
+    previews = [path for path in others if path.with_suffix("") in names]
+    alone = [path for path in others if path.with_suffix("") not in names]
+    return sorted(lossless + alone), previews
 
 
 def _path_of(folder: Path, name: str, prefix: str, suffix: str, ending: str) -> Path:

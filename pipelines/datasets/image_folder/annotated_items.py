@@ -1,0 +1,227 @@
+"""Annotated images: the file of each, its id and its split."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
+from pipelines.building import conversion, folders
+from pipelines.building.examples import all_faults
+from pipelines.building.folders import composed
+from pipelines.building.split_lists import find_lists, items_by_lists
+from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedItem:
+    """An annotated image and its file; None where the annotation file itself holds it."""
+
+    image_id: str
+    path: Path | None
+    annotated: AnnotatedImage
+
+    def record(self) -> tuple[bytes, tuple[int, int]]:
+        """As `conversion.recorded_image`."""
+        if self.path is None:
+            return conversion.recorded_image(self.annotated.file, self.annotated.embedded_image())
+        return conversion.recorded_image(self.path, read_regular(self.path))
+
+
+class _Placed(NamedTuple):
+    """What becomes of an annotated image.
+
+    Attributes:
+        split: as folders and files are called; "all" where that names none.
+        place: the image's file, or the annotation file that holds it; None where a fault is of no
+            image, or another item has it.
+        item: an image that can be used, or what is wrong with it.
+    """
+
+    split: str
+    place: Path | None
+    item: AnnotatedItem | UserError
+
+
+def _placed(
+    folder: Path, images: Iterable[AnnotatedImage | Damaged], files: list[Path]
+) -> Iterator[_Placed]:
+    """Finds the images below a folder that annotation files describe, and their splits."""
+    index = _Index(folder, files)
+    seen: dict[Path, Path] = {}
+    for image in images:
+        place, item = _item_of(image, index)
+        if place in seen:
+            if isinstance(image, AnnotatedImage):
+                text = f"{image.file} lists {image.image}, as {seen[place]} does already"
+                item = UserError(text)
+            place = None
+        split = _split_of(image, folder)
+        if place is not None:
+            seen[place] = image.file
+            split = _split_of_folders(place, folder) if split == "all" else split
+        yield _Placed(split, place, item)
+
+
+def _item_of(
+    image: AnnotatedImage | Damaged, index: "_Index"
+) -> tuple[Path | None, AnnotatedItem | UserError]:
+    """An annotated image's place, as of `_Placed`, and what can be used of it."""
+    if isinstance(image, Damaged):
+        return index.find_damaged(image), image.fault
+    file: Path | None
+    try:
+        file = index.find(image.file, image.image, _split_of(image, index.folder))
+    except UserError as fault:
+        if not image.is_embedded:
+            return None, fault
+        file = None
+    place = file or image.file
+    return place, AnnotatedItem(folders.common_image_id(place, index.folder), file, image)
+
+
+def splits_of(
+    folder: Path, images: Iterable[AnnotatedImage | Damaged], files: list[Path]
+) -> tuple[dict[str, list], str, set[Path]]:
+    """The splits of the images that annotation files describe.
+
+    Args:
+        folder: the data set's.
+        images: as the annotation files have them.
+        files: all image files below the folder.
+
+    Returns:
+        The items of each split, `AnnotatedItem` or a fault, of "all" alone where there are no
+        splits; words about lists that make them; the files that are used.
+
+    Raises:
+        UserError: some images have a split and others none, or as of `items_by_lists`.
+    """
+    placed = list(_placed(folder, images, files))
+    if all(each.split == "all" for each in placed) and (lists := find_lists(folder)):
+        return _as_listed(placed, files, lists)
+    order = (*folders.SPLITS, "all")
+    found = {split: [each.item for each in placed if each.split == split] for split in order}
+    found = {split: items for split, items in found.items() if items}
+    if "all" in found and len(found) > 1:
+        split, *_ = found
+        faults = found.pop("all")
+        if not all(isinstance(item, UserError) for item in faults):
+            raise UserError(
+                f"{folder} has annotated images of the split {split!r} and some of no split: name "
+                "their folders, or the annotation files, train, val or test"
+            )
+        found[split] = faults + found[split]
+    items = (item for each in found.values() for item in each)
+    return found, "", {item.path for item in items if isinstance(item, AnnotatedItem) and item.path}
+
+
+def _as_listed(
+    placed: list[_Placed], files: list[Path], lists: dict[str, Path]
+) -> tuple[dict[str, list], str, set[Path]]:
+    """As of `splits_of`, by lists of names; ids are paths below the images' common folder."""
+    items = {each.place: each.item for each in placed if each.place is not None}
+    faults = [
+        each.item for each in placed if each.place is None and isinstance(each.item, UserError)
+    ]
+    if not items:
+        raise all_faults(faults)
+    common = Path(os.path.commonpath([place.parent for place in items]))
+    places: dict[str, Path] = {}
+    for place in items:
+        name = folders.common_image_id(place, common)
+        if name in places:
+            faults.append(UserError(f"{places[name]} and {place} have the same name"))
+        places.setdefault(name, place)
+    for file in files:
+        if file.is_relative_to(common):
+            places.setdefault(folders.common_image_id(file, common), file)
+
+    def item_of(name: str) -> AnnotatedItem | UserError:
+        place = places[name]
+        return items.get(place) or UserError(f"{place} has no label: no annotation file lists it")
+
+    found, words = items_by_lists(places.keys(), lists, item_of, faults)
+    return found, words, {*places.values(), *items, *lists.values()}
+
+
+def _split_of(image: AnnotatedImage | Damaged, folder: Path) -> str:
+    """The split of an annotation file, by its folders' names and, of COCO, its own."""
+    words = re.findall("[a-z]+", image.file.stem.lower()) if image.many else []
+    return _split_of_folders(image.file, folder, words)
+
+
+def _split_of_folders(file: Path, folder: Path, words: Iterable[str] = ()) -> str:
+    """The split that is named by a file's folders below a folder, or by further words."""
+    words = [*(part.lower() for part in file.relative_to(folder).parts[:-1]), *words]
+    return next(
+        (split for split, names in folders.SPLITS.items() if any(word in names for word in words)),
+        "all",
+    )
+
+
+class _Index:
+    """Finds the files that annotation files name, wherever below the folder they lie.
+
+    Names are compared in the form NFC: file systems and programs write other ones.
+    """
+
+    def __init__(self, folder: Path, files: list[Path]):
+        self.folder = folder
+        self.by_path: dict[str, Path] = {}
+        self.by_name: dict[str, list[Path]] = {}
+        self.by_stem: dict[str, Path] = {}
+        for file in files:
+            self.by_path.setdefault(composed(file.as_posix()), file)
+            self.by_name.setdefault(composed(file.name), []).append(file)
+            self.by_stem.setdefault(composed(file.with_suffix("").as_posix()), file)
+
+    def find(self, annotations: Path, image: str, split: str) -> Path:
+        """The file of an image.
+
+        Args:
+            annotations: the annotation file that names it.
+            image: its path there.
+            split: that of the annotation file; images of another one do not count.
+
+        Raises:
+            UserError: there is none, or several.
+        """
+        name = Path(composed(image))
+        beside = Path(os.path.normpath(annotations.parent / name))
+        if found := self.by_path.get(composed(beside.as_posix())):
+            return found
+        same = self.by_name.get(name.name, [])
+        ending = [
+            file for file in same if composed(file.as_posix()).endswith(f"/{name.as_posix()}")
+        ]
+        nearer = [file for file in ending or same if annotations.parent in file.parents]
+        candidates = [
+            file
+            for file in nearer or ending or same
+            if split == "all" or _split_of_folders(file, self.folder) in ("all", split)
+        ]
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise UserError(
+                f"{annotations} names {image}, and there are {candidates[0]} and {candidates[1]}"
+            )
+        raise UserError(f"there is no {image} below {self.folder}, which {annotations} names")
+
+    def find_damaged(self, image: Damaged) -> Path | None:
+        """The file of an image whose annotations are damaged; None where it is not known.
+
+        A file of labelme's is called as its image is, as a rule.
+        """
+        if image.image is None and image.many:
+            return None
+        if image.image is None:
+            return self.by_stem.get(composed(image.file.with_suffix("").as_posix()))
+        try:
+            return self.find(image.file, image.image, _split_of(image, self.folder))
+        except UserError:
+            return None
