@@ -62,9 +62,9 @@ def ablate(
     """Train what a table of the paper needs, and write it beside the paper's own figures.
 
     Writes TABLE.md, TABLE.png and, where runs were validated more than once, TABLE-curves.png;
-    runs.csv, a line for each measurement of a run
-    of any table, and curves.csv, a line for each of its validations. Runs in runs.csv are not
-    repeated, and the table shows all of its rows and seeds that are there, asked for or not.
+    runs.csv, a line for each measurement of a run of any table, and curves.csv, a line for each of
+    its validations. Runs in runs.csv are not repeated, and the table shows all of its rows and
+    seeds that are there, asked for or not.
 
     Args:
         table: Table of the paper.

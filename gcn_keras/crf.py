@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 
 from gcn_keras.evaluation.crf_search import grid, measure
-from gcn_keras.evaluation.measure import number_of_images, place
+from gcn_keras.evaluation.measure import number_of_images, what_is_measured
 from gcn_keras.inference.dense_crf import DEEPLAB, require
 from gcn_keras.inference.multi_scale import ONE_VIEW, MultiScale
 from gcn_keras.inference.options import InferenceOptions
@@ -97,7 +97,7 @@ def search(
     images = number_of_images(prepared, split, limit)
     measured = {"model": model, "dataset": dataset, "split": split, "images": images}
     content = []
-    print(f"{model} on {place(prepared, split, limit)}")
+    print(f"{model} on {what_is_measured(prepared, split, limit)}")
     print(f"{'mean IoU %':>10}  options of evaluate and predict")
     for tried, score in sorted(scores.items(), key=lambda row: -row[1]):
         options = InferenceOptions(

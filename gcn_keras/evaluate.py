@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare, runs_of
-from gcn_keras.evaluation.measure import measure, number_of_images, place
+from gcn_keras.evaluation.measure import measure, number_of_images, what_is_measured
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
 from gcn_keras.inference.segmenters import check_exists, files_of
@@ -49,7 +49,7 @@ def evaluate(
     split = prepared.validation_split(options.split)
     images = number_of_images(prepared, split, options.limit)
     content: dict = {"dataset": dataset, "split": split, "images": images}
-    measured = place(prepared, split, options.limit)
+    measured = what_is_measured(prepared, split, options.limit)
     if procedure := options.inference.command_line():
         content["procedure"] = procedure
     if comparison.compare:

@@ -92,7 +92,7 @@ def number_of_images(dataset: PreparedDataset, split: str, limit: int | None) ->
     return count if limit is None else min(limit, count)
 
 
-def place(dataset: PreparedDataset, split: str, limit: int | None) -> str:
+def what_is_measured(dataset: PreparedDataset, split: str, limit: int | None) -> str:
     """What is measured on: "shapes, split validation, the first 100 of 400 images"."""
     taken, count = number_of_images(dataset, split, limit), dataset.splits[split]
     part = f", the first {taken:,} of {count:,} images" if taken < count else ""

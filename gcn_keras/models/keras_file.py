@@ -56,14 +56,15 @@ def save_model(model: keras.Model, path: str | Path) -> None:
 
 
 def _graph(model: keras.Model) -> keras.Model:
-    if isinstance(model, keras.Sequential) and model.built:
+    """The model without its training configuration."""
+    if not getattr(model, "inputs", None):  # of another class, or a Sequential without keras.Input
+        raise ValueError(
+            "model must be a functional or a sequential one that begins with keras.Input, received "
+            f"the {type(model).__name__} {model.name!r}"
+        )
+    if isinstance(model, keras.Sequential):  # which has no `input` and `output`
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    if not isinstance(model, keras.Sequential) and getattr(model, "inputs", None):
-        return keras.Model(model.input, model.output, name=model.name)
-    raise ValueError(
-        "model must be a functional or a sequential one that begins with keras.Input, received the "
-        f"{type(model).__name__} {model.name!r}"
-    )
+    return keras.Model(model.input, model.output, name=model.name)
 
 
 def _portable(config):

@@ -6,7 +6,6 @@ worker is the chief, and the only one that writes.
 """
 
 import contextlib
-import itertools
 import json
 import os
 import re
@@ -181,14 +180,16 @@ def _tasks_of_tf_config() -> list[str]:
         config = json.loads(text)
         jobs = [config["cluster"].get(job, []) for job in ("chief", "worker")]
         kind, index = config["task"]["type"], int(config["task"]["index"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        jobs = []
-    addresses = list(itertools.chain(*jobs)) if all(isinstance(j, list) for j in jobs) else []
-    if not addresses or not all(isinstance(part, str) for part in (kind, *addresses)) or index < 0:
+        addresses = [address for job in jobs for address in job]
+        if not (addresses and all(isinstance(job, list) for job in jobs) and index >= 0):
+            raise ValueError
+        if not all(isinstance(part, str) for part in (kind, *addresses)):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f'TF_CONFIG must be {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": {{"type": '
             f'"worker", "index": N}}}}, got {text!r}'
-        )
+        ) from error
     if kind not in ("chief", "worker"):
         raise UsageError(f"task {kind} {index} of TF_CONFIG is none of its workers")
     return addresses
