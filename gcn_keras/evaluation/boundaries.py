@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts
+from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts, NoSuchClass
 from pipelines.base.labels import IGNORE
 
 # The paper's band, Table 5, in pixels.
@@ -155,7 +155,7 @@ class ContourCounts(Counts):
             bands = label[agreed], label[of_label], prediction[of_prediction]
             found = [np.bincount(values, minlength=size) for values in bands]
             if max(map(len, found)) > size:
-                raise ValueError(f"labels and predictions must be below {size} or {IGNORE}")
+                raise NoSuchClass(f"labels and predictions must be below {size} or {IGNORE}")
             self.counts += found
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
-from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.evaluation.metrics import ConfusionMatrix, NoSuchClass
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of, write_submission
 from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
@@ -79,7 +79,7 @@ def measure(
             )
     except tf.errors.OpError as error:
         raise UserError(f"{dataset.name!r} cannot be read: {error.message}") from error
-    except ValueError as error:  # a form that does not carry how many classes it knows
+    except NoSuchClass as error:  # a form that does not carry how many classes it knows
         raise UserError(f"{model} and {dataset.name!r} do not belong together: {error}") from error
     if not file:
         check_scored(matrix, dataset, split)

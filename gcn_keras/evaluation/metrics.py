@@ -8,6 +8,10 @@ import numpy as np
 from pipelines.base.labels import IGNORE
 
 
+class NoSuchClass(ValueError):
+    """A label or a prediction that is none of the classes."""
+
+
 class Counts(abc.ABC):
     """What is counted on the images of a data set, and adds up over its parts.
 
@@ -61,7 +65,8 @@ class ConfusionMatrix(Counts):
             predictions: integers of the same shape, below C.
 
         Raises:
-            ValueError: shapes that differ, no integers, or a value that is no class.
+            NoSuchClass: a value that is none.
+            ValueError: shapes that differ, or no integers.
         """
         labels, predictions = np.asarray(labels), np.asarray(predictions)
         for name, values in (("labels", labels), ("predictions", predictions)):
@@ -74,7 +79,7 @@ class ConfusionMatrix(Counts):
         size = len(self.counts)
         for name, values in (("labels", labels), ("predictions", predictions)):
             if values.size and not 0 <= values.min() <= values.max() < size:
-                raise ValueError(
+                raise NoSuchClass(
                     f"{name} must be below {size} or {IGNORE}, found {values.min()}…{values.max()}"
                 )
         pairs = np.bincount(labels * size + predictions, minlength=size * size)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from gcn_keras.evaluation.metrics import NoSuchClass
 from pipelines.base import labels
 from pipelines.base.errors import ArgumentError, UsageError, argument
 from pipelines.base.files import check_target, replacing
@@ -47,9 +48,9 @@ class Layout:
     endings: tuple[str, ...]
 
     def encode(self, prediction: np.ndarray) -> bytes:
-        """A label map, uint8 `[H, W]`, as the server's PNG; a ValueError where it is no class."""
+        """A label map, uint8 `[H, W]`, as the server's PNG; NoSuchClass for another value."""
         if prediction.max() >= len(self.values):
-            raise ValueError(
+            raise NoSuchClass(
                 f"predictions must be below {len(self.values)}, found {prediction.max()}"
             )
         values = self.values[prediction]

@@ -106,6 +106,19 @@ def test_a_model_of_more_classes(split, tmp_path, monkeypatch):
     )
 
 
+def test_another_fault_is_not_called_so(split, monkeypatch):
+    """A traceback, which shows where it is, and no advice that leads astray."""
+    split()
+
+    def segment(images):
+        raise ValueError("images must be of another shape")
+
+    segmenter = SimpleNamespace(segment=segment, num_classes=3, legend=None)
+    monkeypatch.setattr(measure, "open_segmenter", lambda address: segmenter)
+    with pytest.raises(ValueError, match=r"^images must be of another shape$"):
+        measure.measure("model.tflite", DATASET, "val", DEFAULT)
+
+
 def test_records_that_are_damaged(split, monkeypatch):
     split(damaged=18)
     segmenter = SimpleNamespace(segment=red, num_classes=3, legend=None)
