@@ -8,7 +8,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pipelines.base.errors import ArgumentError, UserError, argument
 
@@ -173,21 +173,22 @@ def restrict(port: int, host: str) -> None:
     program = struct.pack("HP", len(steps), ctypes.addressof(code))
     for listener in _listeners(port):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
-        listener.close()
 
 
-def _listeners(port: int) -> list[socket.socket]:
-    """Copies of this process's sockets that listen on a port."""
-    found = []
+def _listeners(port: int) -> Iterator[socket.socket]:
+    """This process's sockets that listen on a port, each to be used before the next."""
     for number in os.listdir("/proc/self/fd"):
         try:
-            listener = socket.socket(fileno=os.dup(int(number)))
-            accepts = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if accepts and listener.getsockname()[1] == port:
-                found.append(listener)
+            found = socket.socket(fileno=int(number))
         except OSError:  # no socket, or closed meanwhile
-            pass
-    return found
+            continue
+        try:
+            is_of_internet = found.family in (socket.AF_INET, socket.AF_INET6)
+            if is_of_internet and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                if found.getsockname()[1] == port:
+                    yield found
+        finally:
+            found.detach()  # it stays open
 
 
 def free_port(port: int) -> int:

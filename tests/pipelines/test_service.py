@@ -157,6 +157,16 @@ class TestRestriction:
             addresses.restrict(open_port, "127.0.0.1")
             assert is_open(other.getsockname()[1])
 
+    def test_nothing_is_left_open_or_closed(self, open_port, tmp_path):
+        with socket.socket(socket.AF_UNIX) as other, open(tmp_path / "file", "w") as file:
+            other.bind(str(tmp_path / "socket"))
+            other.listen()
+            before = sorted(os.listdir("/proc/self/fd"))
+            addresses.restrict(open_port, "127.0.0.1")
+            assert sorted(os.listdir("/proc/self/fd")) == before
+            assert other.getsockname() == str(tmp_path / "socket")
+            file.write("still open")
+
     def test_another_host_leaves_it_open_and_says_so(self, open_port, monkeypatch, capsys):
         monkeypatch.setattr(socket, "if_nametoindex", lambda name: 4321)
         addresses.restrict(open_port, "0.0.0.0")
