@@ -35,18 +35,22 @@ def contact_sheet(
         palette: uint8 `[256, 3]` RGB.
         title: a line above.
     """
-    rows = max(1, math.ceil(len(samples) / COLUMNS))
-    shapes = np.array([sample.label.shape for sample in samples] or [(1, 1)])
-    tallest = (shapes[:, 0] / shapes[:, 1]).max()
+    # A row is as high as the tallest of its photos, which shrink where they are higher than 4:3.
+    slopes = [len(sample.label) / sample.label.shape[1] for sample in samples] or [1.0]
+    heights = [
+        _PAIR_INCHES / 2 * min(4 / 3, max(slopes[first : first + COLUMNS]))
+        for first in range(0, len(slopes), COLUMNS)
+    ]
     handles = _legend(samples, class_names, palette)
     legend_columns = 6 if max(len(str(handle.get_label())) for handle in handles) < 20 else 4
     legend_rows = math.ceil(len(handles) / legend_columns)
-    height = rows * (_PAIR_INCHES / 2 * min(tallest, 2) + 0.35) + 0.25 * legend_rows + 0.9
+    height = sum(heights) + 0.35 * len(heights) + 0.25 * legend_rows + 0.9
     figure = Figure((COLUMNS * _PAIR_INCHES, height), DPI, layout="constrained", facecolor="white")
     figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=13)
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    panels = figure.subplots(len(heights), COLUMNS, squeeze=False, height_ratios=heights).ravel()
     for axes in panels:
         axes.set_axis_off()
+        axes.set_anchor("NW")
     for axes, sample in zip(panels, samples, strict=False):
         gap = np.full((len(sample.label), _GAP, 3), 255, np.uint8)
         colours = over_gray(sample.image, sample.label, palette)
