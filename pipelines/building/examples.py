@@ -75,15 +75,21 @@ def collect(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def all_faults(faults: Iterable[UserError]) -> UserError:
-    """One error that shows the first of several, and counts them."""
-    faults = list(faults)
+    """One error that counts several, and shows some, at least one with each ending.
+
+    What follows the last ": " is what to do, or the cause. It is said once, then "…" stands for it.
+    """
     # Splits may share images.
     texts = list(dict.fromkeys(fault.template for fault in faults))
     if len(texts) == 1:
         return UserError(texts[0])
-    first = f"; the first {SHOWN}" if len(texts) > SHOWN else ""
-    shown = [f"{len(texts):,} faults were found{first}:", *texts[:SHOWN]]
-    return UserError("\n  ".join(shown))
+    endings = [text.rpartition(": ")[2] for text in texts]
+    firsts = set({ending: i for i, ending in reversed([*enumerate(endings)])}.values())
+    # A fault that is rare must not hide behind twenty that are alike.
+    shown = sorted(sorted(range(len(texts)), key=lambda i: i not in firsts)[:SHOWN])
+    lines = [texts[i] if i in firsts else f"{texts[i].removesuffix(endings[i])}…" for i in shown]
+    some = f"; {SHOWN} of them" if len(texts) > SHOWN else ""
+    return UserError("\n  ".join([f"{len(texts):,} faults were found{some}:", *lines]))
 
 
 def _make(make_example, item):

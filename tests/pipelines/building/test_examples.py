@@ -68,8 +68,25 @@ def test_twenty_faults_are_shown():
     with pytest.raises(UserError) as caught:
         list(examples)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "23 faults were found; the first 20:"
+    assert lines[0] == "23 faults were found; 20 of them:"
     assert lines[1:] == [f"  {number} is faulty" for number in range(1, 40, 2)]
+
+
+def test_a_rare_fault_is_shown_and_what_to_do_is_said_once():
+    def make_example(item):
+        if item in (30, 50):
+            raise UserError(f"{item}.png is small: scale it")
+        raise UserError(f"{item}.png is coloured: name its colour")
+
+    examples = building.examples(lambda: range(60), make_example, "masks")
+    with pytest.raises(UserError) as caught:
+        list(examples)
+    assert str(caught.value).splitlines() == [
+        "60 faults were found; 20 of them:",
+        "  0.png is coloured: name its colour",
+        *(f"  {number}.png is coloured: …" for number in range(1, 19)),
+        "  30.png is small: scale it",
+    ]
 
 
 def test_a_name_that_is_no_text():

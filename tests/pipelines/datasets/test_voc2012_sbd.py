@@ -215,7 +215,7 @@ def test_missing_images_are_named(tree, data_dir):
     with pytest.raises(UserError) as caught:
         datasets.prepare("voc2012_sbd", tree, data_dir)
     lines = str(caught.value).splitlines()
-    assert lines[0] == "26 faults were found; the first 20:" and len(lines) == 21
+    assert lines[0] == "26 faults were found; 20 of them:" and len(lines) == 21
     assert lines[20].startswith(f"  there is no {voc}/JPEGImages/2010_000018.jpg or ")
     prepared = datasets.prepare("voc2012_sbd", tree, data_dir, skip_errors=True)
     assert prepared.splits == {**SPLITS, "trainaug": 2}
