@@ -42,7 +42,7 @@ _COCO = (re.compile(r"(2014|2017)(_min\d{1,9})?"), "2017", "2014, 2017 or 2017_m
 _CONFIGS = {
     "image_folder": (
         re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*"), "default",
-        "a letter or digit, and then letters, digits, '_', '-' and '.'"
+        "a letter (a to z) or digit, and then these, '_', '-' and '.'"
     ),
     "coco_voc": _COCO,
     "stage1": _COCO,
@@ -68,7 +68,8 @@ def parse_name(name: str) -> tuple[str, str | None]:
     if base not in NAMES:
         close = difflib.get_close_matches(base, NAMES, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        known = ", ".join(f"{TFDS}NAME" if name == "tfds_set" else name for name in NAMES)
+        written = {"image_folder": "image_folder/NAME (your own)", "tfds_set": f"{TFDS}NAME"}
+        known = ", ".join(written.get(known, known) for known in NAMES)
         raise UsageError(f"there is no data set {name!r}{hint}; there are: {known}")
     if base not in _CONFIGS:
         if slash:

@@ -81,6 +81,10 @@ def check_source(
             f"{name!r} needs the folder of its images and labels: {argument('source')} DIR"
         )
     try:
+        if Path(source).is_file():
+            raise UserError(
+                f"{source} is a file: name a folder; an archive of your own set has to be unpacked"
+            )
         if not Path(source).is_dir():
             raise UserError(f"there is no folder {source}")
         if not any(Path(source).iterdir()):
@@ -138,7 +142,7 @@ def prepare(
 
     Raises:
         UsageError: the name is unknown, or the source or Beam does not fit it.
-        UserError: the source has faults (the message shows the first twenty and counts them; with
+        UserError: the source has faults (the message shows twenty and counts them; with
             `skip_errors`, a split has no image that can be used), or `data_dir` cannot be written.
     """
     check_source(name, source, beam_options, options, skip_errors)

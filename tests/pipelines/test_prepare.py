@@ -42,6 +42,12 @@ assert not {"tensorflow", "tensorflow_datasets", "keras"} & set(sys.modules)
         (["camvids"], 2, "error: there is no data set 'camvids' (did you mean 'camvid'?)"),
         (["camvid"], 2, "error: 'camvid' needs the folder of its images and labels: --from DIR"),
         (["camvid", "--from", "none"], 1, "error: there is no folder none"),
+        (
+            ["image_folder/mine", "--from", __file__],
+            1,
+            f"error: {__file__} is a file: name a folder; an archive of your own set has to be "
+            "unpacked\n",
+        ),
         (["camvid", "--from", ""], 2, "error: --from must be a folder, got ''\n"),
         (["imagenet2012", "--from", ""], 2, "needs the folder of its archives: --from DIR\n"),
         (["stage1"], 2, "prepare those, then train on --dataset stage1\n"),

@@ -245,12 +245,13 @@ class MaskReader:
     def _unknown(self, path: Path, packed: np.ndarray, colours: np.ndarray) -> UserError:
         stray = np.isin(packed, colours)
         row, column = np.argwhere(stray)[0]
+        colour = f"#{packed[row, column]:06x}"
         others = f" and {len(colours) - 1} more" if len(colours) > 1 else ""
         return UserError(
-            f"{path} has the colour #{packed[row, column]:06x}{others} that no class has (the "
+            f"{path} has the colour {colour}{others} that no class has (the "
             f"first at x = {column}, y = {row}; {_percent(stray)} of its pixels): give it to a "
-            f"class in classes.txt, or to {argument('void')}, or use {argument('nearest_colour')} "
-            "for masks with soft edges or from JPEG files"
+            f"class in classes.txt, or to {argument('void')} '{colour}', or use "
+            f"{argument('nearest_colour')} for masks with soft edges or from JPEG files"
         )
 
     def _nearest(self, colours: np.ndarray) -> list[int]:

@@ -160,7 +160,7 @@ class FolderOptions:
             colour = parse_colour(entry)
             if colour is not None:
                 colours.add(colour)
-            elif re.fullmatch(r"\d+", entry) and int(entry) <= IGNORE:
+            elif re.fullmatch(r"\d{1,3}", entry) and int(entry) <= IGNORE:
                 values.add(int(entry))
             else:
                 raise ArgumentError(

@@ -166,13 +166,16 @@ def test_jpegs_are_baseline_and_not_subsampled():
     "name, message",
     [
         ("camvids", "no data set 'camvids' (did you mean 'camvid'?); there are: shapes, camvid"),
-        ("zzz", "there is no data set 'zzz'; there are: shapes, camvid, image_folder"),
+        (
+            "zzz",
+            "no data set 'zzz'; there are: shapes, camvid, image_folder/NAME (your own), voc",
+        ),
         ("shapes/big", "'shapes' is a single data set, got 'shapes/big'"),
         ("image_folder/", "'image_folder/' cannot name a data set"),
         (
             "image_folder/_mine",
-            "'image_folder/_mine' cannot name a data set: a letter or digit, and then letters, "
-            "digits, '_', '-' and '.' after the slash",
+            "'image_folder/_mine' cannot name a data set: a letter (a to z) or digit, and then "
+            "these, '_', '-' and '.' after the slash",
         ),
         ("image_folder/../x", "'image_folder/../x' cannot name a data set"),
     ],

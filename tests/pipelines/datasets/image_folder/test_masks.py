@@ -152,8 +152,8 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             {},
             encoded([[RED, RED], [BLUE, (9, 9, 9)]]),
             "m.png has the colour #0000ff and 1 more that no class has (the first at x = 0, y = 1; "
-            "50.0 % of its pixels): give it to a class in classes.txt, or to --void, or use "
-            "--nearest-colour for masks with soft edges or from JPEG files",
+            "50.0 % of its pixels): give it to a class in classes.txt, or to --void '#0000ff', or "
+            "use --nearest-colour for masks with soft edges or from JPEG files",
         ),
         (
             COLOURED,

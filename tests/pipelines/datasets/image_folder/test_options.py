@@ -40,6 +40,10 @@ def test_what_is_for_values_and_what_for_colours(options, of_values, of_colours)
     ("options", "message"),
     [
         ({"void": ("256",)}, "void takes values 0…255 and colours #rrggbb or r,g,b, got '256'"),
+        (
+            {"void": ("000000",)},
+            "void takes values 0…255 and colours #rrggbb or r,g,b, got '000000'",
+        ),
         ({"void": ("red",)}, "void takes values 0…255 and colours #rrggbb or r,g,b, got 'red'"),
         ({"map": ("7",)}, "map takes VALUE=CLASS, such as 7=0, got '7'"),
         ({"map": ("7=255",)}, "map takes VALUE=CLASS, such as 7=0, got '7=255'"),
