@@ -1,6 +1,7 @@
 """A table of the paper, run and written."""
 
 import dataclasses
+import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def run_table(
         )
     results = {row: known for row in shown if (known := experiments.known(row))}
     curves = {row: known for row in results if (known := experiments.curves(row))}
-    text = markdown(table, results, curves)
+    text = markdown(table, results, curves) + _conditions(experiments)
     with replacing(out / f"{name}.md") as temporary:
         temporary.write_text(text)
     save_figure(table_figure(table, results), out / f"{name}.png")
@@ -122,6 +123,17 @@ def markdown(
             cells.append(f"{100 * statistics.mean(own):+.1f}" if own else "–")
         lines.append(f"| {' | '.join(cells)} | {len(runs)} |")
     return "\n".join([*lines, "", f"Paper: {table.setting}.", ""])
+
+
+def _conditions(experiments: Experiments) -> str:
+    """A line with the options that all rows share: few steps or few images are no result."""
+    given = (
+        ("fit", experiments.options),
+        ("evaluate", experiments.evaluation),
+        ("weights of", [f"{name}={file}" for name, file in experiments.weights.items()]),
+    )
+    parts = [f"{name} {shlex.join(options)}" for name, options in given if options]
+    return f"\nHere: {'; '.join(parts)}.\n" if parts else ""
 
 
 def _gains(curves: Sequence[Curve]) -> list[float]:

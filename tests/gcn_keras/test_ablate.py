@@ -107,6 +107,22 @@ def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, comm
     ]  # fmt: skip
 
 
+def test_a_table_says_with_what_options_it_was_made(tmp_path, commands):
+    """One of a few steps and images must not look like a result."""
+    options = ("--epochs", "1", "--learning-rate", "0.1")
+    finish(tmp_path / "runs" / "base-seed0", 0.2, extra=options)
+    ablate.ablate(
+        "table1", rows=("base",), seeds=1, runs=tmp_path / "runs", options=" ".join(options),
+        evaluation="--limit 20",
+    )  # fmt: skip
+    lines = (tmp_path / "runs" / "table1.md").read_text().splitlines()
+    assert lines[-3:] == [
+        "Paper: VOC 2012 val, ResNet-152.",
+        "",
+        "Here: fit --epochs 1 --learning-rate 0.1; evaluate --limit 20.",
+    ]
+
+
 def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands):
     """Table 5 has two rows in common with Table 1, and more columns."""
     finish(tmp_path / "runs" / "base-seed0", 0.2)
