@@ -11,7 +11,7 @@ from gcn_keras.inference.images import find_images
 from gcn_keras.inference.legend import check_same_names
 from gcn_keras.inference.options import PLAIN, InferenceOptions, segment_function
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
-from gcn_keras.inference.video import check_video, require_opencv
+from gcn_keras.inference.video import check_no_videos, check_video, require_opencv
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import check_folder, make_folder
@@ -62,6 +62,7 @@ def predict(
     inference.check_for(model)
     check_exists(model)
     found_images = find_images(images, out)
+    check_no_videos(found_images)
     for path in video:
         check_video(path)
     check_inputs_stay(found_images, video, out, frame_labels, folders=images)

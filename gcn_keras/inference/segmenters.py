@@ -277,8 +277,11 @@ def newest_version(path: Path) -> Path:
         file.parent for file in path.glob("*/saved_model.pb") if file.parent.name.isdecimal()
     ]
     if not versions:
+        # A run's folder has best.keras, and one of exports has files of other forms.
+        models = sorted(file.name for file in path.iterdir() if file.suffix in _FILES)
+        hint = f"; name a model in it: {', '.join(models)}" if models else ""
         raise UserError(
             f"{path} holds no SavedModel: neither saved_model.pb nor version folders such as "
-            f"{path / '1'}"
+            f"{path / '1'}{hint}"
         )
     return max(versions, key=lambda version: int(version.name))

@@ -17,7 +17,7 @@ from gcn_keras.inference.beside import BATCH_PIXELS
 from gcn_keras.inference.images import ENDINGS, overlay, save_png
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError, UserError, argument, printable
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
 from pipelines.base.files import make_folder, replacing, temporary_beside
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Frames that go through the model together, of at most BATCH_PIXELS unless a single one has more.
 BATCH_FRAMES = 8
+# What a file is taken by that is named where an image should be.
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 # Of a file that does not carry its rate.
 DEFAULT_FPS = 25.0
 # Some containers estimate their number of frames: a whole file may lack this share of it.
@@ -53,6 +55,17 @@ def check_video(video: str | Path) -> None:
         raise ArgumentError("video", f"{path} is a pipe, a socket or a device, not a video")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() != ".gif":
         raise ArgumentError("video", f"{path} is an image: name it without {argument('video')}")
+
+
+def check_no_videos(images: Iterable[str | Path]) -> None:
+    """Refuses images of which one is a video by its name, before anything slow is imported.
+
+    Raises:
+        UsageError: one is.
+    """
+    for path in images:
+        if str(path).lower().endswith(VIDEO_ENDINGS):
+            raise UsageError(f"{path} is a video: name it by {argument('video')}")
 
 
 def segment_video(

@@ -202,3 +202,12 @@ def test_a_folder_that_is_called_like_a_file(monkeypatch, tmp_path):
     (tmp_path / "a.tflite").mkdir()
     (tmp_path / "a.tflite" / "saved_model.pb").touch()
     check_exists(tmp_path / "a.tflite")
+
+
+def test_the_folder_of_a_run_for_its_model(tmp_path):
+    for name in ("model.keras", "config.json", "best.keras"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        UserError, match="holds no SavedModel: .*; name a model in it: best.keras, "
+    ):
+        check_exists(tmp_path)

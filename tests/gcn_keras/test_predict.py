@@ -164,6 +164,14 @@ def test_bad_options(tmp_path, arguments, status, message):
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_video_without_its_option(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"not looked into")
+    (tmp_path / "ride.MOV").touch()
+    done = predict(tmp_path / "model.keras", tmp_path / "ride.MOV")
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}/ride.MOV is a video: name it by --video\n"
+
+
 def test_a_path_that_is_no_model(tmp_path):
     done = predict(REPOSITORY / "LICENSE", "a.jpg")
     assert done.returncode == 1

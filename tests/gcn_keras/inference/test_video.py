@@ -117,6 +117,9 @@ def test_paths_that_can_be_no_video_are_refused(tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             video.check_video(path)
+    video.check_no_videos(["a.jpg", "b.gif", "mp4"])
+    with pytest.raises(UsageError, match="^b.MP4 is a video: name it by video$"):
+        video.check_no_videos(["a.jpg", tmp_path.parent / "c.png", "b.MP4"])
 
 
 def test_a_name_that_looks_like_an_address(tmp_path, monkeypatch):
