@@ -184,8 +184,9 @@ def _check_size(size, loss: float, budget: float) -> None:
     if loss > budget:
         raise UserError(
             f"no int8 model keeps within {budget:g} points of mean IoU: in float a file of "
-            f"{size[0]}x{size[1]} loses {loss:.2f} already, as smaller images are padded to it; "
-            f"give {argument('size')} of the images, or of the crops that the model was trained on"
+            f"{size[0]}x{size[1]} loses {loss:.2f} already, as smaller images are padded to it, "
+            f"and larger ones cut into tiles; give {argument('size')} of the images, or of the "
+            f"crops that the model was trained on, or raise {argument('budget')}"
         )
 
 

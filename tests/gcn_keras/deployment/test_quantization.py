@@ -167,8 +167,9 @@ class TestFitBudget:
             fit(model, 0.5, reference=1.25)
         assert str(caught.value) == (
             "no int8 model keeps within 0.5 points of mean IoU: in float a file of 32x32 loses "
-            "25.00 already, as smaller images are padded to it; give size of the images, or of the "
-            "crops that the model was trained on"
+            "25.00 already, as smaller images are padded to it, and larger ones cut into tiles; "
+            "give size of the images, or of the crops that the model was trained on, or raise "
+            "budget"
         )
 
 
