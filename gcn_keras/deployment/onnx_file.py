@@ -55,6 +55,11 @@ def onnx_content(deployable: Deployable) -> bytes:
         model, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=OPSET)
     except Exception as error:  # tf2onnx's have no common base
         raise UserError(f"onnx cannot be made: tf2onnx says {reason_of(error)!r}") from error
+    # tf2onnx calls them unk__1362; equal names tell that labels are as large as their image.
+    for value in (*model.graph.input, *model.graph.output):
+        for size, name in zip(value.type.tensor_type.shape.dim, "BHW", strict=False):
+            if not size.HasField("dim_value"):
+                size.dim_param = name
     model.metadata_props.add(key=FILE, value=deployable.legend.json)
     content = model.SerializeToString()
     _check(content, graph, deployable.network.input_shape[1:3])
