@@ -27,6 +27,14 @@ WARM_UP_SIZE = (256, 256)
 Precision = Literal["float32", "bfloat16"]
 
 
+def tried_size(network: keras.Model) -> tuple[int, int]:
+    """Height and width of an image to try a model with: those of `WARM_UP_SIZE`, but where the
+    model has a fixed one."""
+    _, *fixed, _ = network.input_shape
+    height, width = (own or side for own, side in zip(fixed, WARM_UP_SIZE, strict=True))
+    return height, width
+
+
 def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
     """Refuses a limit that is below the pixels of a warm-up request with images of this size.
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from gcn_keras.deployment.deployable import (
     MOST_PIXELS,
-    WARM_UP_SIZE,
     Deployable,
     check_precision,
+    tried_size,
 )
 from gcn_keras.inference.failures import check_scores, naming_failed_model
 from gcn_keras.inference.legend import Legend
@@ -34,7 +34,6 @@ ENDINGS = {
     "onnx": ".onnx",
 }
 REPRESENTATIVE = 100  # images from which the ranges of an int8 model are measured
-_COMPARED_SIZE = (256, 256)  # where no other size is asked for
 _COMPARED_SECONDS = 3
 _TOLERANCE = 0.01  # of the largest score: rounding in a hundred layers is far below it
 
@@ -123,7 +122,7 @@ def export_model(
     return figures
 
 
-def _size_of_files(network, formats, size) -> tuple[int, int] | None:
+def _size_of_files(network, formats, size) -> tuple[int, int]:
     _, *fixed, _ = network.input_shape
     if size is not None:
         most = padded_size(size, fixed)
@@ -133,14 +132,12 @@ def _size_of_files(network, formats, size) -> tuple[int, int] | None:
                 f"at most {most[0]}x{most[1]}"
             )
         return size
-    if None not in fixed:
-        return fixed[0], fixed[1]
-    if any(name.startswith("tflite") for name in formats):
+    if None in fixed and any(name.startswith("tflite") for name in formats):
         raise UsageError(
             "TFLite files take images of one size, and this model takes any: name it by "
             f"{argument('size')} H W"
         )
-    return None
+    return tried_size(network)
 
 
 def path_of(kind: Format, out: Path) -> Path:
@@ -165,12 +162,12 @@ def _check_neighbours(deployable, out, formats) -> None:
             )
 
 
-def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
+def compare(deployable: Deployable, size: tuple[int, int]) -> dict:
     """What folding gave, and convolving line by line.
 
     Args:
         deployable: a model from a file.
-        size: of the image whose time is taken; None for one of 256×256.
+        size: of the image whose time is taken.
 
     Raises:
         UserError: the model fails on the image, gives no scores of its size, or the deployed graph
@@ -185,7 +182,7 @@ def compare(deployable: Deployable, size: tuple[int, int] | None) -> dict:
 
     from gcn_keras.deployment.graphs import logits_graph, noise
 
-    height, width = size or _COMPARED_SIZE
+    height, width = size
     pixels = tf.constant(noise(height, width))
     with naming_failed_model(deployable.file, height, width):
         _check_scores(deployable, height, width)
@@ -244,8 +241,7 @@ def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[P
     written = []
     for kind in formats:
         if kind == "savedmodel":
-            warm_up = size or WARM_UP_SIZE
-            path = saved_model.export_saved_model(deployable, out, warm_up, most_pixels)
+            path = saved_model.export_saved_model(deployable, out, size, most_pixels)
         else:
             path = path_of(kind, out)
             with replacing(path) as temporary:

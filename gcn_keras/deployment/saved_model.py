@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from gcn_keras.deployment.deployable import (
     MOST_PIXELS,
-    WARM_UP_SIZE,
     Deployable,
     check_most_pixels,
+    tried_size,
 )
 from gcn_keras.deployment.graphs import IMAGES, labels_of
 from gcn_keras.inference.padding import STRIDE
@@ -32,7 +32,7 @@ _IMAGE = tf.TensorSpec(IMAGES.shape[1:], tf.uint8)
 def export_saved_model(
     deployable: Deployable,
     directory: str | Path,
-    size: tuple[int, int] = WARM_UP_SIZE,
+    size: tuple[int, int] | None = None,
     most_pixels: int = MOST_PIXELS,
 ) -> Path:
     """Writes the next version folder of a SavedModel: DIRECTORY/1, DIRECTORY/2, …
@@ -60,7 +60,7 @@ def export_saved_model(
     Args:
         deployable: the model.
         directory: the folder of versions; made if absent.
-        size: height and width of the images to warm up with.
+        size: height and width of the images to warm up with; None for 256, or the model's own.
         most_pixels: of a request to `serve_bytes`: of all its images together, each padded to
             multiples of `STRIDE`, as the network sees them.
 
@@ -71,6 +71,7 @@ def export_saved_model(
         ArgumentError: the server could not be warmed up with so few pixels.
         UserError: it cannot be written.
     """
+    size = size or tried_size(deployable.network)
     check_most_pixels(most_pixels, size)
     directory = Path(directory)
     # TF Serving takes numbers for versions and nothing else.

@@ -465,6 +465,15 @@ class TestParts:
         # The model's own size where it has a fixed one.
         assert open_segmenter(out / "twice.tflite").size == (32, 64)
 
+    def test_a_model_of_one_fixed_side(self, tmp_path):
+        """It takes no image of 256×256, by which others are compared where no size is given."""
+        stand_in(shape=(32, None, 3)).save(tmp_path / "side.keras")
+        export(tmp_path / "side.keras", tmp_path / "out", json_file=tmp_path / "found.json")
+        graph = json.loads((tmp_path / "found.json").read_text())["graph"]
+        assert (graph["height"], graph["width"]) == (32, 256)
+        with pytest.raises(UserError, match="33x40: .*at most 32xany, and one is of.*33 40"):
+            open_segmenter(tmp_path / "out").segment(np.zeros((1, 33, 40, 3), np.uint8))
+
     def test_a_budget_that_cannot_be_kept_writes_nothing(
         self, models, data_dir, tmp_path, monkeypatch
     ):

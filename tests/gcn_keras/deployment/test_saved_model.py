@@ -625,7 +625,7 @@ def of_48_by_64():
 @pytest.fixture(scope="module")
 def fixed(of_48_by_64, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fixed")
-    export_saved_model(Deployable(of_48_by_64, LEGEND), folder, (48, 64))
+    export_saved_model(Deployable(of_48_by_64, LEGEND), folder)
     return open_segmenter(folder)
 
 
@@ -657,12 +657,15 @@ class TestFixedSize:
         assert {op.name for op in padding} <= behind
 
     def test_its_warm_up_requests_are_answered(self, fixed):
-        from gcn_keras.deployment.saved_model import _warm_up_requests
-
-        pytest.importorskip("tensorflow_serving")
+        logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
         signatures = fixed._saved.signatures
-        for log in _warm_up_requests((48, 64)):
-            request = log.predict_log.request
+        file = fixed._folder / "assets.extra" / "tf_serving_warmup_requests"
+        requests = [
+            logs.PredictionLog.FromString(record).predict_log.request
+            for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+        ]
+        assert len(requests) == 3
+        for request in requests:
             [(name, value)] = request.inputs.items()
             answer = signatures[request.model_spec.signature_name]
             assert answer(**{name: tf.constant(tf.make_ndarray(value))})
