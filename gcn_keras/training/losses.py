@@ -111,7 +111,7 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         """Σ w[y]·loss. Divided by `total_weight` of a batch it is the part of the batch's loss that
         these pixels make, wherever the others are."""
         y_true = self._labels(y_true, y_pred)
-        losses, weights = self.call(y_true, y_pred), self.weights(y_true)
+        losses, weights = self.call(y_true, ops.cast(y_pred, "float32")), self.weights(y_true)
         if self.hardest < 1:
             weights *= self._taken(y_true, losses)
         return ops.sum(losses * weights)
@@ -320,8 +320,8 @@ class ImageCrossentropy(keras.losses.CategoricalCrossentropy):
         return super().call(ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype), y_pred)
 
     def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:
-        """Sum of the images' losses."""
-        return ops.sum(self.call(y_true, y_pred))
+        """Sum of the images' losses, float32."""
+        return ops.sum(self.call(y_true, ops.cast(y_pred, "float32")))
 
     def total_weight(self, y_true: Any) -> Any:
         """Number of images, float32."""

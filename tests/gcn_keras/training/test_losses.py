@@ -52,6 +52,19 @@ def test_by_hand(labels, weights, expected):
     assert float(crossentropy.weighted_sum(labels, logits) / total) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("options", [{}, {"class_weights": [1, 3]}, {"focus": 1}, {"hardest": 0.5}])
+def test_logits_of_another_precision_cost_what_they_do_in_float32(options, dtype):
+    """As of a model whose last layer computes in 16 bits; 2 and -1 are exact in each of them."""
+    labels = np.array([[[0, 1], [255, 0]]], np.uint8)
+    crossentropy, logits = PixelCrossentropy(**options), everywhere([2.0, -1.0], labels)
+    other = keras.ops.cast(logits, dtype)
+    assert float(crossentropy(labels, other)) == float(crossentropy(labels, logits))
+    found, expected = (crossentropy.weighted_sum(labels, each) for each in (other, logits))
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    assert float(found) == float(expected)
+
+
 def test_uniform_logits_cost_the_logarithm_of_the_classes():
     labels = np.random.default_rng(0).integers(0, 7, (2, 5, 6))
     assert loss(labels, everywhere([2.5] * 7, labels)) == pytest.approx(math.log(7))
