@@ -39,14 +39,15 @@ class MeanIoU(keras.metrics.Metric):
             sample_weight: None.
 
         Raises:
-            ValueError: scores of another number of classes, or a sample weight.
+            ValueError: scores of another number of classes, labels of another shape, or a sample
+                weight.
         """
         if sample_weight is not None:
             raise ValueError("MeanIoU counts pixels: name it in metrics, not in weighted_metrics")
         size = self.num_classes
         if y_pred.shape[-1] != size:
             raise ValueError(f"y_pred must be [B, H, W, {size}], received {y_pred.shape}")
-        labels = ops.reshape(ops.cast(y_true, "int32"), [-1])
+        labels = ops.reshape(labels_of_scores(y_true, y_pred), [-1])
         known = ops.all(ops.equal(y_pred, y_pred), axis=-1)  # NaN is not equal to itself
         predictions = ops.where(known, ops.cast(ops.argmax(y_pred, axis=-1), "int32"), size)
         predictions = ops.reshape(predictions, [-1])
@@ -66,3 +67,26 @@ class MeanIoU(keras.metrics.Metric):
 
     def get_config(self) -> dict:
         return {"num_classes": self.num_classes, "name": self.name}
+
+
+def labels_of_scores(y_true: Any, y_pred: Any) -> Any:
+    """int32, a label for each place of the scores.
+
+    Args:
+        y_true: labels `[…]` or `[…, 1]`, as Keras hands them to losses and metrics.
+        y_pred: scores `[…, C]`.
+
+    Raises:
+        ValueError: labels of another shape.
+    """
+    labels = ops.cast(y_true, "int32")
+    given, scores = tuple(labels.shape), tuple(y_pred.shape)
+    if len(given) == len(scores) and given[-1] == 1:
+        labels = ops.squeeze(labels, -1)
+    sides = zip(labels.shape, scores, strict=False)
+    if len(labels.shape) != len(scores) - 1 or any(a != b for a, b in sides if a and b):
+        raise ValueError(
+            "labels must have the shape of the scores without the last axis, received "
+            f"{given} for scores {scores}"
+        )
+    return labels

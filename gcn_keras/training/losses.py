@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from gcn_keras.evaluation.mean_iou import labels_of_scores
 from pipelines.base.labels import IGNORE
 
 
@@ -83,13 +84,13 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         return super().__call__(y_true, y_pred, sample_weight)
 
     def _labels(self, y_true: Any, y_pred: Any) -> Any:
-        """As of `_labels`, where there is a weight for each class."""
+        """As of `labels_of_scores`, where there is a weight for each class."""
         weights, classes = self.class_weights, y_pred.shape[-1]
         if weights is not None and len(weights) != classes:
             raise ValueError(
                 f"class_weights must be one for each of {classes} classes, received {weights}"
             )
-        return _labels(y_true, y_pred)
+        return labels_of_scores(y_true, y_pred)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         losses = super().call(y_true, y_pred)
@@ -159,7 +160,7 @@ class _OfImages(keras.losses.Loss):
 
         It is the mean over the classes that occur in the image's labels.
         """
-        labels = _labels(y_true, y_pred)
+        labels = labels_of_scores(y_true, y_pred)
         valid = ops.not_equal(labels, IGNORE)[..., None]
         truth = ops.one_hot(ops.where(valid[..., 0], labels, -1), y_pred.shape[-1])
         shares = ops.where(valid, ops.softmax(ops.cast(y_pred, "float32")), 0.0)
@@ -283,21 +284,6 @@ def _sample_weights(sample_weight: Any, labels: Any) -> Any:
     return weights
 
 
-def _labels(y_true: Any, y_pred: Any) -> Any:
-    """int32, a label for each place of the scores."""
-    labels = ops.cast(y_true, "int32")
-    given, scores = tuple(labels.shape), tuple(y_pred.shape)
-    if len(given) == len(scores) and given[-1] == 1:
-        labels = ops.squeeze(labels, -1)
-    sides = zip(labels.shape, scores, strict=False)
-    if len(labels.shape) != len(scores) - 1 or any(a != b for a, b in sides if a and b):
-        raise ValueError(
-            "labels must have the shape of the scores without the last axis, received "
-            f"{given} for scores {scores}"
-        )
-    return labels
-
-
 @keras.saving.register_keras_serializable(package="gcn_keras")
 class ImageCrossentropy(keras.losses.CategoricalCrossentropy):
     """Mean softmax cross-entropy over images that have one class each.
@@ -316,7 +302,7 @@ class ImageCrossentropy(keras.losses.CategoricalCrossentropy):
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        labels = _labels(y_true, y_pred)
+        labels = labels_of_scores(y_true, y_pred)
         return super().call(ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype), y_pred)
 
     def weighted_sum(self, y_true: Any, y_pred: Any) -> Any:

@@ -89,6 +89,17 @@ def test_what_is_refused():
         metric.update_state(labels, np.zeros((1, 2, 2, 3)), sample_weight=np.ones(1))
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 4), (2, 4, 3), (24,), (1, 4, 6, 3), (4, 6), (2, 4, 6)])
+def test_labels_of_another_shape_are_refused(shape):
+    """Also where there are as many, as of a batch that is transposed: pixels would be mixed up."""
+    with pytest.raises(ValueError) as caught:
+        MeanIoU(3).update_state(np.zeros(shape, np.uint8), np.zeros((1, 4, 6, 3)))
+    assert str(caught.value) == (
+        "labels must have the shape of the scores without the last axis, received "
+        f"{shape} for scores (1, 4, 6, 3)"
+    )
+
+
 def test_config_brings_the_metric_back():
     config = keras.saving.serialize_keras_object(MeanIoU(num_classes=4, name="mine"))
     assert config["registered_name"] == "gcn_keras>MeanIoU"
