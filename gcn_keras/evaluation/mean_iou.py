@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 # Counts are kept as a multiple of this and a rest: JAX counts in 32 bits, which the pixels of an
@@ -20,11 +21,16 @@ class MeanIoU(keras.metrics.Metric):
     Args:
         num_classes: C.
         name: the metric's name.
+
+    Raises:
+        ValueError: a C that is no positive integer.
     """
 
     def __init__(self, num_classes: int, name: str = "mean_iou"):
         super().__init__(name=name)
-        self.num_classes = num_classes
+        if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+            raise ValueError(f"num_classes must be a positive integer, received {num_classes!r}")
+        self.num_classes = num_classes = int(num_classes)
         # "int" is int64 under TensorFlow and int32 under JAX.
         shape = (num_classes, num_classes + 1)  # the last column is for what has no prediction
         self._units = self.add_variable(shape, "zeros", dtype="int", name="units")

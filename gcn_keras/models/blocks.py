@@ -4,6 +4,9 @@ They are made of built-in layers only, so `model.summary()` reads like the paper
 saved model loads in plain Keras.
 """
 
+from numbers import Integral
+from typing import Any
+
 import keras
 
 
@@ -82,12 +85,17 @@ def convolution_stack(
 
 def odd_kernel_size(kernel_size: int) -> int:
     """Returns `kernel_size` if it is a positive odd integer; else a ValueError."""
-    if type(kernel_size) is not int or kernel_size < 1 or kernel_size % 2 == 0:
+    if not is_integer(kernel_size) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(
             f"kernel_size must be a positive odd integer, so that the output stays aligned with "
             f"the input: received {kernel_size!r}"
         )
-    return kernel_size
+    return int(kernel_size)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, NumPy's among them; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _convolution(filters, kernel_size, name, initializer="glorot_uniform"):

@@ -3,6 +3,7 @@
 import keras
 
 from gcn_keras.models import backbones
+from gcn_keras.models.blocks import is_integer
 from gcn_keras.models.gcn import set_batch_norms
 
 
@@ -28,13 +29,13 @@ def classifier(
     Raises:
         ValueError: an invalid argument, with the value received; Keras is set to channels_first.
     """
-    if not isinstance(num_classes, int) or num_classes < 2:
+    if not is_integer(num_classes) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, received {num_classes!r}")
     image = keras.Input((None, None, 3), name="image")
     pyramid, _ = backbones.on_image(backbone, image, weights)
     features = keras.layers.GlobalAveragePooling2D(name="pool")(pyramid["P5"])
     # float32 also where a mixed precision policy computes in 16 bits, as softmax and loss want.
-    logits = keras.layers.Dense(num_classes, dtype="float32", name="predictions")(features)
+    logits = keras.layers.Dense(int(num_classes), dtype="float32", name="predictions")(features)
     model = keras.Model(image, logits, name=name or f"classifier_{backbone}")
     set_batch_norms(model, momentum=batch_norm_momentum)
     return model

@@ -4,6 +4,7 @@ Read `gcn` from top to bottom beside the figure.
 """
 
 from collections.abc import Sequence
+from numbers import Real
 
 import keras
 import numpy as np
@@ -61,23 +62,27 @@ def gcn(
     sizes = kernel_sizes(kernel_size)
     if block not in BLOCKS:
         raise ValueError(f"unknown block {block!r}: choose one of {', '.join(BLOCKS)}")
-    if not isinstance(num_classes, int) or not 2 <= num_classes <= IGNORE:
+    if not blocks.is_integer(num_classes) or not 2 <= num_classes <= IGNORE:
         raise ValueError(
             f"num_classes must be an integer in 2…{IGNORE} (label {IGNORE} is void), "
             f"received {num_classes!r}"
         )
-    if stack_width is not None and (type(stack_width) is not int or stack_width < 1):
+    if stack_width is not None and not (blocks.is_integer(stack_width) and stack_width >= 1):
         raise ValueError(f"stack_width must be a positive integer, received {stack_width!r}")
     if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape must be (H, W, 3), received {input_shape!r}")
-    if any(side is not None and (type(side) is not int or side < 1) for side in input_shape):
+    if not all(side is None or blocks.is_integer(side) and side >= 1 for side in input_shape):
         raise ValueError(
             "input_shape must have sides that are positive integers or None, received "
             f"{input_shape!r}"
         )
 
+    # NumPy's integers would go into the model's configuration, which is none of theirs.
+    num_classes, stack_width = int(num_classes), stack_width and int(stack_width)
+    sides = [side and int(side) for side in input_shape]
+
     # === Image ===
-    image = keras.Input(input_shape, name="image")
+    image = keras.Input(sides, name="image")
 
     # === Backbone ===
     if isinstance(backbone, keras.Model):
@@ -164,7 +169,7 @@ def set_batch_norms(
     model: keras.Model, freeze: bool = False, momentum: float | None = None
 ) -> None:
     """Freezes all batch norms of a model and of models within it, sets their momentum, or both."""
-    if momentum is not None and not (isinstance(momentum, int | float) and 0 <= momentum < 1):
+    if momentum is not None and not (isinstance(momentum, Real) and 0 <= momentum < 1):
         raise ValueError(
             f"batch_norm_momentum must be at least 0 and below 1, received {momentum!r}"
         )
@@ -173,4 +178,4 @@ def set_batch_norms(
             if freeze:
                 layer.trainable = False  # Keras then uses the moving statistics in training too.
             if momentum is not None:
-                layer.momentum = momentum
+                layer.momentum = float(momentum)

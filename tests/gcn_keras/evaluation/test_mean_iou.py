@@ -100,6 +100,17 @@ def test_labels_of_another_shape_are_refused(shape):
     )
 
 
+@pytest.mark.parametrize("number", [0, -1, 2.0, "3", None])
+def test_numbers_of_classes_that_cannot_be(number):
+    with pytest.raises(ValueError) as caught:
+        MeanIoU(number)
+    assert str(caught.value) == f"num_classes must be a positive integer, received {number!r}"
+
+
+def test_the_number_of_classes_may_be_of_numpy():
+    assert measured([[[0, 0, 1, 2]]], [[[0, 1, 1, 2]]], np.int64(3)) == pytest.approx(2 / 3)
+
+
 def test_config_brings_the_metric_back():
     config = keras.saving.serialize_keras_object(MeanIoU(num_classes=4, name="mine"))
     assert config["registered_name"] == "gcn_keras>MeanIoU"

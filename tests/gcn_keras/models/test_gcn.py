@@ -310,9 +310,21 @@ class TestOptions:
         assert model.output_shape == (None, 64, 96, 3)
         assert other.name == f"conv_{TINY}"
 
+    def test_numbers_may_be_of_numpy(self):
+        """As `labels.max() + 1` is; what is saved of them are Python's."""
+        own, others = np.int64, np.int32
+        with without_values():
+            model = gcn(own(4), TINY, [others(3), own(5), 7, 9], input_shape=(own(64), None, 3),
+                        batch_norm_momentum=np.float32(0.5))  # fmt: skip
+            same = gcn(4, TINY, (3, 5, 7, 9), input_shape=(64, None, 3), batch_norm_momentum=0.5)
+            stack = gcn(3, TINY, own(5), "stack", stack_width=own(8))
+        assert model.to_json() == same.to_json()
+        assert stack.get_layer("gcn_p5_conv1").filters == 8
+
     @pytest.mark.parametrize(
         "options, message",
         [
+            (dict(num_classes=True), "num_classes must be an integer in 2…255 .*received True"),
             (dict(kernel_size=8), "kernel_size must be a positive odd integer.*received 8"),
             (dict(kernel_size=(3, 5, 7, 0)), "kernel_size must be a positive odd.*received 0"),
             (dict(kernel_size=(3, 5)), "one for each of P2, P3, P4, P5: received 2 numbers"),
@@ -615,7 +627,8 @@ def test_no_tensorflow_import(module):
                 imported.update(f"pipelines.base.{alias.name}" for alias in node.names)
     assert "keras" in imported
     plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras"}
-    plain |= {"dataclasses", "functools", "importlib", "math", "re", "warnings", "pipelines.base"}
+    plain |= {"dataclasses", "functools", "importlib", "math", "numbers", "re", "warnings"}
+    plain |= {"pipelines.base"}
     ours = ("damage", "errors", "extras", "imagenet", "labels")
     plain |= {f"pipelines.base.{name}" for name in ours}
     assert imported <= plain
