@@ -5,6 +5,8 @@ They may travel without the folders of the runs.
 """
 
 import csv
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,13 @@ def last_quarter(curve: Curve) -> float | None:
     """
     early = [score for epoch, score in curve.items() if epoch <= 0.75 * max(curve)]
     return max(curve.values()) - max(early) if early else None
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation of a sample: NaN where one of them is, 0 of a single one."""
+    if any(map(math.isnan, values)):  # by which `statistics` fails
+        return math.nan
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _lines(

@@ -9,7 +9,7 @@ from pathlib import Path
 from gcn_keras.evaluation.comparison import TUNING_SEED
 from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
-from gcn_keras.experiments.results import Curve, last_quarter
+from gcn_keras.experiments.results import Curve, deviation, last_quarter
 from gcn_keras.experiments.runs import Experiments
 from pipelines.base.errors import UsageError, argument
 from pipelines.base.files import replacing
@@ -147,7 +147,7 @@ def formatted(measure: str, values: list[float]) -> str:
     if measure == "p5_weights":
         return f"{values[0]:,.0f}"
     percent = [100 * value for value in values]
-    spread = f" ± {statistics.stdev(percent):.1f}" if len(percent) > 1 else ""
+    spread = f" ± {deviation(percent):.1f}" if len(percent) > 1 else ""
     return f"{statistics.mean(percent):.1f}{spread}"
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
-from gcn_keras.experiments.results import Curve
+from gcn_keras.experiments.results import Curve, deviation
 from gcn_keras.plots.style import BLUE, DPI, GREEN, INK, ORANGE, PURPLE, style_axes
 
 _COLOURS = (GREEN, ORANGE, BLUE, PURPLE)
@@ -50,7 +50,7 @@ def table_figure(table: Table, results: dict[Row, list[dict]]) -> Figure:
             seeds = {x: values for x, values in seeds.items() if values}
             if seeds:
                 means = [statistics.mean(values) for values in seeds.values()]
-                bars = [statistics.stdev(v) if len(v) > 1 else 0 for v in seeds.values()]
+                bars = [deviation(values) for values in seeds.values()]
                 ours.errorbar([places.index(x) for x in seeds], means, bars, capsize=3, **style)
             printed = {places.index(row.x): row.paper[name] for row in on_line if name in row.paper}
             paper.plot(list(printed), list(printed.values()), label=line, **style)

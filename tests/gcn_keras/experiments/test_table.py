@@ -1,5 +1,6 @@
 """Rows of a table, and how numbers stand in it."""
 
+import math
 import statistics
 
 import pytest
@@ -24,3 +25,4 @@ def test_deviation_is_that_of_a_sample():
         f"40.0 ± {100 * statistics.stdev([0.2, 0.3, 0.7]):.1f}"
     )
     assert formatted("mean_iou", []) == "–"
+    assert formatted("mean_iou", [0.2, math.nan]) == "nan ± nan"

@@ -1,5 +1,7 @@
 """What a table's image shows of our runs."""
 
+import math
+
 from gcn_keras.experiments.paper_tables import table
 from gcn_keras.experiments.table_plot import table_figure
 from gcn_keras.recipes.catalogue import RECIPES
@@ -19,3 +21,14 @@ def test_cells_that_are_empty():
     near, _, inside, *_ = table_figure(table5, results).get_axes()
     assert near.lines[0].get_xydata().tolist() == [[0, 37.5], [1, 50]]
     assert inside.lines[0].get_xydata().tolist() == [[0, 75], [1, 75], [2, 75]]
+
+
+def test_a_score_that_is_no_number():
+    """Of one of several seeds: its row has no point, and the others have theirs."""
+    table1 = table("table1", RECIPES["shapes-ablation"])
+    base, gcn3, *_ = table1.rows
+    scores = {base: [0.5, math.nan, 0.25], gcn3: [0.25, 0.75]}
+    results = {row: [{"mean_iou": score} for score in own] for row, own in scores.items()}
+    ours, _ = table_figure(table1, results).get_axes()
+    points = ours.lines[0].get_xydata()
+    assert math.isnan(points[0, 1]) and points[1].tolist() == [1, 50]
