@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gcn_keras.plots.page import LegendBox, Page, display_size, resized
+from gcn_keras.plots.page import LegendBox, Page, display_size, end_of, resized
 from gcn_keras.plots.style import FAINT, INK
 from pipelines.base.figures import widest
 from pipelines.base.overlay import over_gray
@@ -76,19 +76,7 @@ def batch_figure(
         else:
             page.text(x, y, class_names[int(label)], color=INK)
             y += line
-        page.text(x, y, _shortened(image_ids[number], cell, type_size), color=FAINT)
+        page.text(x, y, end_of(image_ids[number], cell, type_size), color=FAINT)
     if legend:
         page.draw_legend(margin, top + rows * row_height, legend)
     return page.figure
-
-
-def _shortened(text: str, width: int, type_size: int) -> str:
-    """The end of a text, which tells more than the beginning of a path, as far as there is room."""
-    letters = min(len(text), 2 * width // type_size)  # of half of an em each
-    while letters > 1 and widest([_ending(text, letters)], type_size) > width:
-        letters -= 1
-    return _ending(text, letters)
-
-
-def _ending(text: str, letters: int) -> str:
-    return text if letters == len(text) else f"…{text[-letters:]}"

@@ -124,3 +124,15 @@ def display_size(image: np.ndarray, longest: int = 640) -> tuple[int, int]:
     longer = max(height, width)
     scale = math.ceil(256 / longer) if longer <= longest else longest / longer
     return max(1, round(scale * width)), max(1, round(scale * height))
+
+
+def end_of(text: str, width: int, type_size: int) -> str:
+    """The end of a text, which tells more than the beginning of a path, as far as there is room."""
+    letters = min(len(text), 2 * width // type_size)  # of half of an em each
+    while letters > 1 and widest([_ending(text, letters)], type_size) > width:
+        letters -= 1
+    return _ending(text, letters)
+
+
+def _ending(text: str, letters: int) -> str:
+    return text if letters == len(text) else f"…{text[-letters:]}"

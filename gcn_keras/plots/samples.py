@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from gcn_keras.plots.page import LegendBox, Page, display_size
+from gcn_keras.plots.page import LegendBox, Page, display_size, end_of
 from gcn_keras.plots.style import FAINT, INK
 from pipelines.base.labels import IGNORE
 
@@ -36,7 +36,7 @@ def samples_figure(
         predictions: uint8 [H, W] each, class indices.
         class_names: the name of each index.
         palette: uint8 [256, 3], the RGB colour of each index, void included.
-        titles: a line under each photo, such as the file's name.
+        titles: a line under each photo, such as the file's name; of one too long its end.
         longest: pixels of the longer side from which on an image is reduced.
 
     Returns:
@@ -65,12 +65,13 @@ def samples_figure(
         colour = np.divide(ERROR_COLOUR, 255) if name == "errors" else INK
         page.text(left, margin, name, weight="bold", color=colour)
     top = margin + line
+    room = lefts[3] - lefts[0] - gap
     for (image, label, prediction), size, title in zip(rows, sizes, titles, strict=True):
         panels = image, palette[label], palette[prediction], error_image(image, label, prediction)
         for left, panel in zip(lefts, panels, strict=True):
             page.draw_image(left, top, panel, size)
         top += size[1] + type_size // 2
-        page.text(lefts[0], top, title, color=FAINT)
+        page.text(lefts[0], top, end_of(title, room, type_size), color=FAINT)
         page.text(lefts[3], top, _accuracy_caption(label, prediction), color=INK)
         top += line + gap - type_size // 2
     page.draw_legend(margin, top, legend)

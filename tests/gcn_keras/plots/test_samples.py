@@ -132,11 +132,12 @@ class TestSamples:
             "no labelled pixel",
         ]
 
-    def test_nothing_overlaps_or_runs_off_the_page(self):
+    @pytest.mark.parametrize("title", ["a title", "a/long/path/of/a/folder/" * 9 + "the_end"])
+    def test_nothing_overlaps_or_runs_off_the_page(self, title):
         names = [f"a class of number {index}" for index in range(19)]
         label = np.repeat(np.arange(19, dtype=np.uint8), 8)[None, :].repeat(128, 0)
         image = np.zeros((*label.shape, 3), np.uint8)
-        figure = samples_figure([image], [label], [label], names, PALETTE, titles=["a title"])
+        figure = samples_figure([image], [label], [label], names, PALETTE, titles=[title])
         figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in figure.texts]
         assert len(legend(figure)) == 19
@@ -144,6 +145,7 @@ class TestSamples:
             assert box.x0 >= 0 and box.y0 >= 0
             assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
             assert not any(box.overlaps(other) for other in boxes[:index])
+        assert captions(figure)[4].endswith(title[-8:])
 
     def test_names_are_no_mathematics(self, tmp_path):
         names = [r"cost $\x$", r"$\frac{$", "a_^{", "\udce9"]
