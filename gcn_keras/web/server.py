@@ -153,7 +153,14 @@ def serve(page: "fastapi.FastAPI", listener: socket.socket, notice: str) -> None
 
     # An open page keeps a connection open: it is not waited for.
     config = uvicorn.Config(page, log_level="warning", timeout_graceful_shutdown=1, ws="none")
-    server = uvicorn.Server(config)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig, frame):
+            # A second signal would cut the end of the page short, with a traceback.
+            if not self.should_exit:
+                super().handle_exit(sig, frame)
+
+    server = Server(config)
     received = set()
 
     def end(number, frame):

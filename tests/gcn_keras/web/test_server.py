@@ -349,6 +349,27 @@ def test_sigterm_in_a_finalizer_ends_the_demo_too():
     assert not Path(ended.stdout.removesuffix("\n")).exists() and "goes on" not in ended.stdout
 
 
+def test_ctrl_c_twice_ends_the_page_in_order():
+    program = (
+        "import contextlib, fastapi, signal, socket, threading, urllib.request\n"
+        "from gcn_keras.web import server\n"
+        "app = fastapi.FastAPI()\n"
+        "@app.get('/')\n"
+        "async def twice():\n"
+        "    for _ in range(2):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "with socket.create_server(('127.0.0.1', 0)) as listener:\n"
+        "    address = 'http://127.0.0.1:%d/' % listener.getsockname()[1]\n"
+        "    threading.Thread(target=urllib.request.urlopen, args=[address]).start()\n"
+        "    with contextlib.suppress(KeyboardInterrupt):\n"
+        "        server.serve(app, listener, 'ready')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ready\n", "")
+
+
 @pytest.mark.parametrize("number, status", [("SIGINT", -signal.SIGINT), ("SIGTERM", 0)])
 def test_a_signal_just_before_the_page_is_served_ends_it(number, status):
     program = (
