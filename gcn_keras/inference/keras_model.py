@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -30,7 +31,9 @@ def check_keras_file(path: Path) -> None:
     if not path.exists():
         raise UserError(f"there is no model at {path}: expected a .keras file, as `fit` writes")
     if not path.is_file() or path.suffix != ".keras":
-        raise UserError(f"this takes a .keras file, as `fit` writes, not {path}")
+        models = sorted(file.name for file in path.glob("*.keras"))  # none in a file
+        hint = f": name a model in it, {', '.join(models)}" if models else ""
+        raise UserError(f"this takes a .keras file, as `fit` writes, not {path}{hint}")
 
 
 def load_any_model(path: str | Path) -> keras.Model:
@@ -164,10 +167,16 @@ def probabilities(
 
 def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
     """What a function makes of a batch, of one image, or of each item of a sequence."""
-    if isinstance(images, Sequence) and not isinstance(images, str):
+    forms = "[H, W, 3], [B, H, W, 3] or a list of images"
+    if isinstance(images, str | os.PathLike):
+        raise ValueError(
+            f"images must be {forms}, uint8 or float in 0…255, received the path "
+            f"{os.fspath(images)!r}: read it with gcn_keras.load_image"
+        )
+    if isinstance(images, Sequence):
         return [_as_given(image, of_batch) for image in images]
     images = np.asarray(images)
-    check_images(images, "[H, W, 3], [B, H, W, 3] or a list of images")
+    check_images(images, forms)
     if images.dtype != np.uint8:
         images = images.astype(np.float32, copy=False)  # TensorFlow does not know all floats
     return of_batch(images) if images.ndim == 4 else of_batch(images[None])[0]

@@ -140,6 +140,10 @@ def test_a_model_in_another_form(tmp_path):
         with pytest.raises(UserError) as caught:
             summary(path)
         assert str(caught.value) == f"this takes a .keras file, as `fit` writes, not {path}"
+    for name in ("model.keras", "best.keras"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"not {tmp_path}: name a model in it, best.keras, model"):
+        summary(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.keras", "labels.json"])

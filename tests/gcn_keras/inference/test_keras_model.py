@@ -1,5 +1,6 @@
 """Images of any size in, label maps of the same size out."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -220,7 +221,8 @@ DIM = np.full((2, 2, 3), 0.5)  # of 0…1
         (np.zeros((0, 5, 5, 3), np.uint8), "shape (0, 5, 5, 3)"),
         (np.zeros((1, 1, 5, 5, 3), np.uint8), "shape (1, 1, 5, 5, 3)"),
         (np.zeros(3, np.uint8), "shape (3,)"),
-        ("photo.jpg", "shape ()"),
+        ("photo.jpg", "the path 'photo.jpg': read it with gcn_keras.load_image"),
+        ([Path("photo.jpg")], "the path 'photo.jpg': read it with gcn_keras.load_image"),
         (BLACK.astype(np.uint16), "dtype uint16"),
         (BLACK.astype(np.int64), "dtype int64"),
         (BLACK.astype(bool), "dtype bool"),
