@@ -224,7 +224,7 @@ class Comparison:
         lines.append(f"{'IoU %':<{width}}" + "".join(f"{head:>8}" for head in heads))
         for name, *values in zip(names, *columns, strict=True):
             cells = [_shown(value, ".1f") for value in values]
-            cells += [_shown(value - values[0], "+.1f") for value in values[1:]]
+            cells += [_shown(value - values[0], "+z.1f") for value in values[1:]]
             lines.append(f"{name:<{width}}" + "".join(f"{cell:>8}" for cell in cells))
         if any(run.matrix.absent for runs in self.runs for run in runs):
             lines.append("–: a class absent from labels and predictions, not in the model's mean")

@@ -10,7 +10,14 @@ from miniatures import write_pairs
 
 from gcn_keras.evaluation import measure
 from gcn_keras.evaluation.bootstrap import CountsByImage, Difference, paired_bootstrap
-from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, _sentence, compare, runs_of
+from gcn_keras.evaluation.comparison import (
+    ALONE,
+    ComparisonOptions,
+    Measured,
+    _sentence,
+    compare,
+    runs_of,
+)
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.options import InferenceOptions
@@ -113,6 +120,16 @@ def test_by_hand(models, data_dir):
         "pixel accuracy    67.4    52.2   −15.2",
         "–: a class absent from labels and predictions, not in the model's mean",
     ]
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus(models, data_dir, monkeypatch):
+    found = compare([models.halves, models.sky], loaded(data_dir), "val", DEFAULT)
+    first = found.runs[0][0].figures
+    lower = {models.halves: first, models.sky: first - 0.0004}
+    monkeypatch.setattr(Measured, "figures", property(lambda run: lower[run.path]))
+    assert [line[-5:] for line in found.table(NAMES).splitlines()[3:8]] == [
+        " +0.0", " +0.0", "    –", " +0.0", " +0.0",
+    ]  # fmt: skip
 
 
 def test_the_interval_is_of_the_images_as_they_are(models, data_dir):
