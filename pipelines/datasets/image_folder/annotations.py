@@ -311,8 +311,8 @@ def _labelme(path: Path, content: dict) -> AnnotatedImage:
 
 
 def _name(value: Any) -> str:
-    """A class's name, in the form NFC."""
-    return "" if value is None else folders.composed(str(value))
+    """A class's name, in the form NFC and without blanks around it, which nobody sees."""
+    return "" if value is None else folders.composed(str(value)).strip()
 
 
 def _path(value: Any) -> str:

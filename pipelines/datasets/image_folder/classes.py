@@ -277,7 +277,9 @@ def check_names(path: Path, names: list[str]) -> None:
     if twice:
         raise UserError(f"{path} has the class {twice[0]!r} {names.count(twice[0])} times")
     if len(names) < 2:
-        raise UserError(f"{path} has the one class {names[0]!r}: name the background, too")
+        raise UserError(
+            f"{path} has the one class {names[0]!r}: name the background, too, one class a line"
+        )
     if len(names) > IGNORE:
         raise UserError(f"{path} has {len(names)} classes; 8-bit masks can hold {IGNORE}")
 

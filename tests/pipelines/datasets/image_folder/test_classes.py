@@ -207,7 +207,7 @@ def test_default_colours_are_far_from_black_and_from_each_other():
             "and give first_label or map if masks hold them",
         ),
         ("a\nb\na\n", "{} has the class 'a' 2 times"),
-        ("a\n", "{} has the one class 'a': name the background, too"),
+        ("a, b\n", "{} has the one class 'a, b': name the background, too, one class a line"),
         (b"\xff\n", "{} is not UTF-8 text: save it in UTF-8 (invalid start byte)"),
         ("\n".join(map(str, range(256))), "{} has 256 classes; 8-bit masks can hold 255"),
         ("a 1 2 300\nb 1 2 3\n", "{} line 1 has a colour beyond 255: 'a 1 2 300'"),

@@ -903,6 +903,16 @@ def test_faults_alone_in_train_are_told(tmp_path):
     assert f"{tmp_path}/train/images/a.jpg has no label" in faults[0]
 
 
+def test_a_blank_around_a_label_makes_no_class_of_its_own(tmp_path):
+    for name, label in (("a", "cheese"), ("b", " cheese ")):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        labelme_file(tmp_path / f"{name}.json", f"{name}.png")
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        content["shapes"][0]["label"] = label
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "cheese")
+
+
 @pytest.mark.parametrize("of_text", ["NFC", "NFD"])
 @pytest.mark.parametrize("of_json", ["NFC", "NFD"])
 def test_classes_in_either_unicode_form(tmp_path, of_text, of_json):
