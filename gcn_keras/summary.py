@@ -55,8 +55,8 @@ def summary(
     from gcn_keras.models.gcn import gcn
 
     network = gcn(**given) if model is None else load_any_model(model)
-    height, width = padded_size(size)
-    _check_input(model, network.input_shape, (height, width))
+    _check_input(model, network.input_shape, size)
+    height, width = padded_size(size, network.input_shape[1:3])
     try:
         blocks = costs.blocks(network, height, width)
     except ValueError as error:
@@ -103,7 +103,7 @@ def _check(model, given, size) -> None:
 def _check_input(model, shape, size) -> None:
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
         raise UserError(f"{model} takes no images: its input is {shape}")
-    if any(own not in (None, side) for own, side in zip(shape[1:3], size, strict=True)):
+    if any(own and side > own for own, side in zip(shape[1:3], size, strict=True)):
         own = [own or side for own, side in zip(shape[1:3], size, strict=True)]
         raise UserError(
             f"{model} is for images of {own[0]}×{own[1]}, not of {size[0]}×{size[1]}: give "

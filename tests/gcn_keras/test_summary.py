@@ -78,6 +78,21 @@ def test_a_file_of_another_size(tmp_path):
     assert str(caught.value) == f"{path} is for images of 64×64, not of 128×64: give --size 64 64"
 
 
+@pytest.mark.parametrize("size", [(48, 64), (30, 64), (48, 33)])
+def test_a_fixed_size_is_what_images_are_padded_to(capsys, tmp_path, size):
+    """As predictions do it, also where it is no multiple of 32, which no size could fit before."""
+    path = tmp_path / "model.keras"
+    gcn(3, "small", 3, input_shape=(48, None, 3)).save(path)
+    summary(path, size=size, json_file=tmp_path / "costs.json")
+    content = json.loads((tmp_path / "costs.json").read_text())
+    assert content["size"] == [48, 64]
+    assert content["blocks"][-1]["output"] == [48, 64, 3]
+    padded = "" if size == (48, 64) else ", padded to 48×64"
+    assert f"{path} at {size[0]}×{size[1]}{padded}\n" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is for images of 48×64, not of 49×64: give --size 48 64"):
+        summary(path, size=(49, 64))
+
+
 def test_a_file_of_something_else(tmp_path):
     path = tmp_path / "model.keras"
     x = keras.Input((7,))
