@@ -168,8 +168,13 @@ def test_of_a_command(message, command):
 
 
 def lines(text):
-    """In the order of the letters: that of the images in splits depends on their names."""
-    return sorted(text.translate(OTHER_SIGNS).splitlines())
+    """Their beginnings, and what follows the last ": ", each in the order of the letters.
+
+    The order of the images in splits depends on their names, and so does which of several faults
+    says what to do, where the others have "…".
+    """
+    parts = [line.rpartition(": ") for line in text.translate(OTHER_SIGNS).splitlines()]
+    return sorted(start for start, _, _ in parts), sorted(end for _, _, end in parts)
 
 
 def batches(home, split, **options):
