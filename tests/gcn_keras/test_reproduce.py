@@ -16,7 +16,7 @@ from pipelines.base.errors import UsageError, UserError, as_options
 
 SMALL = (
     "--backbone small --weights None --kernel-size 3 --crop 64 64 --epochs 1 "
-    "--steps-per-epoch 2 --learning-rate 1e-3"
+    "--steps-per-epoch 2 --learning-rate 1e-3 --tensorboard-samples 0"
 )
 
 

@@ -29,6 +29,22 @@ def options_of(data_dir, out, **options) -> list:
     return [*fit_options(data_dir, out, **options), *SMALL]
 
 
+@pytest.fixture(scope="module")
+def measured(data_dir, tmp_path_factory):
+    """The folder of a run of two epochs; tests go on with a copy of it."""
+    out = tmp_path_factory.mktemp("measured") / "run"
+    status, _, stderr = ForkedFit(options_of(data_dir, out), out.parent).finish()
+    assert status == 0, stderr
+    return out
+
+
+def unfinished(measured, out):
+    """A copy of that run that is to be measured yet."""
+    shutil.copytree(measured, out)
+    (out / "metrics.json").unlink()
+    return out
+
+
 def newest(out):
     """The newest checkpoint's path, or None."""
     return next(iter(checkpoints.paths(out / "checkpoints")), None)
@@ -52,7 +68,7 @@ def test_killed_ten_times(data_dir, tmp_path):
     """At random steps; as a checkpoint is written after each, often in the middle of that."""
     draw = random.Random(0)
     common = ["--deterministic", "--jitter", 0.3, "--scale", 0.5, 2, "--checkpoint-steps", 1]
-    options = {"epochs": 24, "steps-per-epoch": 4}
+    options = {"epochs": 12, "steps-per-epoch": 8}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     reference = ForkedFit([*options_of(data_dir, whole, **options), *common], tmp_path)
     again = [*options_of(data_dir, killed, **options), *common, "--resume"]
@@ -99,7 +115,8 @@ def test_asked_to_stop(data_dir, tmp_path, number, status):
     said = re.search(
         rf"stopped after (\d+) epochs and (\d) steps: {re.escape(str(out))}/model.keras is saved; "
         rf"go on with: python -m gcn_keras.fit --resume --out {re.escape(str(out))} --saved-model "
-        rf"{re.escape(str(out))}-saved-model --no-export --data-dir {re.escape(str(data_dir))}\n",
+        rf"{re.escape(str(out))}-saved-model --no-export --data-dir {re.escape(str(data_dir))} "
+        r"--tensorboard-samples 0\n",
         stdout,
     )
     assert checkpoints.read(newest(out)).step == 2 * int(said[1]) + int(said[2])
@@ -111,21 +128,18 @@ def test_asked_to_stop(data_dir, tmp_path, number, status):
     assert not [name for name in names if "part" in name]
 
 
-def test_what_resume_refuses(data_dir, tmp_path):
-    out = tmp_path / "run"
-    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=1), tmp_path).finish()
-    assert status == 0, stderr
-    done = run("fit", "--resume", "--out", out, "--data-dir", data_dir)
-    assert done.returncode == 0 and f"{out} is finished: mean IoU " in done.stdout
-    (out / "metrics.json").unlink()
+def test_what_resume_refuses(data_dir, measured, tmp_path):
+    done = run("fit", "--resume", "--out", measured, "--data-dir", data_dir)
+    assert done.returncode == 0 and f"{measured} is finished: mean IoU " in done.stdout
+    out = unfinished(measured, tmp_path / "run")
     for options, message in (
         (
-            options_of(data_dir, out, epochs=1),
+            options_of(data_dir, out),
             "holds a run that is not finished: --resume goes on ",
         ),
         (
             ("--resume", "--out", out, "--epochs", 7),
-            "holds a run with epochs = 1, and this one has",
+            "holds a run with epochs = 2, and this one has",
         ),
         (
             ("--resume", "--out", out, "--recipe", "camvid"),
@@ -142,13 +156,10 @@ def everything(folder) -> dict:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_other_data_under_the_same_name(data_dir, tmp_path):
+def test_other_data_under_the_same_name(data_dir, measured, tmp_path):
     """Prepared again: with the classes the other way round, then with another image."""
-    out, data = tmp_path / "run", tmp_path / "data"
+    out, data = unfinished(measured, tmp_path / "run"), tmp_path / "data"
     shutil.copytree(data_dir, data)
-    status, _, stderr = ForkedFit(options_of(data, out, epochs=1), tmp_path).finish()
-    assert status == 0, stderr
-    (out / "metrics.json").unlink()
     before = everything(out)
     again = ["--resume", "--out", out, "--data-dir", data]
 
@@ -174,15 +185,14 @@ def test_other_data_under_the_same_name(data_dir, tmp_path):
     assert everything(out) == before
     status, stdout, stderr = ForkedFit([*again, "--accept-changes"], tmp_path).finish()
     assert status == 0, stderr
-    assert "goes on after 1 epochs and 0 steps" in stdout and (out / "metrics.json").is_file()
+    assert "goes on after 2 epochs and 0 steps" in stdout and (out / "metrics.json").is_file()
 
 
 @pytest.mark.parametrize("gone", ["damaged", "removed"])
-def test_without_a_checkpoint_to_go_on_from_nothing_is_overwritten(data_dir, tmp_path, gone):
-    out = tmp_path / "run"
-    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=2), tmp_path).finish()
-    assert status == 0, stderr
-    (out / "metrics.json").unlink()
+def test_without_a_checkpoint_to_go_on_from_nothing_is_overwritten(
+    data_dir, measured, tmp_path, gone
+):
+    out = unfinished(measured, tmp_path / "run")
     found = checkpoints.paths(out / "checkpoints")
     assert len(found) == 2
     for path in found:
@@ -223,33 +233,28 @@ def test_a_finished_run_goes_on_for_more_epochs(data_dir, tmp_path):
     assert metrics["train_pictures"] == wanted["train_pictures"] == 16
 
 
-def test_a_full_disk(data_dir, tmp_path):
+def test_a_full_disk(data_dir, measured, tmp_path):
     """A model has room; a checkpoint, with what the optimizer keeps, has not."""
-    out = tmp_path / "run"
-    status, _, stderr = ForkedFit(options_of(data_dir, out, epochs=1), tmp_path).finish()
-    assert status == 0, stderr
-    (out / "metrics.json").unlink()
-    kept = newest(out)
+    out = unfinished(measured, tmp_path / "run")
+    before, kept = everything(out / "checkpoints"), newest(out)
     model_bytes, checkpoint_bytes = (path.stat().st_size for path in (out / "model.keras", kept))
     assert checkpoint_bytes > 1.5 * model_bytes
     limit = (model_bytes + checkpoint_bytes) // 2
-    shutil.copy(kept, tmp_path / "kept")
     content = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(json.dumps(content | {"epochs": 3}))
     again = ["--resume", "--out", out, "--data-dir", data_dir]
     status, _, stderr = ForkedFit(again, tmp_path).finish()
     assert status == 1 and stderr.splitlines()[-1] == (
         f"error: since its last checkpoint the run in {out} has changed: epochs is 3 in "
-        f"{out}/config.json and was 1; undo that, or go on all the same with --accept-changes"
+        f"{out}/config.json and was 2; undo that, or go on all the same with --accept-changes"
     )
     again.append("--accept-changes")
     status, _, stderr = ForkedFit(again, tmp_path, file_bytes=limit).finish()
     assert status == 1 and "Traceback" not in stderr
     assert stderr.splitlines()[-1] == (
-        f"error: {out}/checkpoints/step-00000004.npz cannot be written: File too large."
+        f"error: {out}/checkpoints/step-00000006.npz cannot be written: File too large."
     )
-    assert [path.name for path in (out / "checkpoints").iterdir()] == [kept.name]
-    assert kept.read_bytes() == (tmp_path / "kept").read_bytes()
+    assert everything(out / "checkpoints") == before
 
 
 @pytest.mark.parametrize("victim", [0, 1])
