@@ -27,6 +27,7 @@ PATIENCE = 900  # seconds, on a machine that has other things to do
 _IMPORTED = (
     "small_backbone",
     "quick_exports",
+    "quick_graphs",
     "gcn_keras.training.run",
     "tensorflow_datasets",
     "scipy.ndimage",
