@@ -67,11 +67,9 @@ def main(
     fields = {
         "backbone": "small",
         "kernel_size": (3,),
-        "boundary_refinement": False,
         "optimizer": "sgd",
         "learning_rate": 0.01,
         "momentum": 0.9,
-        "weight_decay": 1e-3,
     }
     fields |= {"schedule": "poly", "warmup_steps": 0, "strategy": strategy, "backend": backend}
     recipe = dataclasses.replace(RECIPES["shapes"], **fields, **(recipe or {}))

@@ -76,7 +76,7 @@ def assert_same(result, expected, tolerance=1e-5):
     same = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
     same(result["answers"][:, :2], expected["answers"][:, :2])
     names = [name for name in expected if name.startswith("weight")]
-    assert len(names) == 60
+    assert len(names) == 92
     for name in names:
         same(result[name], expected[name], err_msg=name)
 
