@@ -3,8 +3,9 @@
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
+
+from gcn_keras.models.blocks import is_integer
 
 # Counts are kept as a multiple of this and a rest: JAX counts in 32 bits, which the pixels of an
 # epoch overflow.
@@ -28,7 +29,7 @@ class MeanIoU(keras.metrics.Metric):
 
     def __init__(self, num_classes: int, name: str = "mean_iou"):
         super().__init__(name=name)
-        if not isinstance(num_classes, int | np.integer) or num_classes < 1:
+        if not is_integer(num_classes) or num_classes < 1:
             raise ValueError(f"num_classes must be a positive integer, received {num_classes!r}")
         self.num_classes = num_classes = int(num_classes)
         # "int" is int64 under TensorFlow and int32 under JAX.

@@ -100,7 +100,7 @@ def test_labels_of_another_shape_are_refused(shape):
     )
 
 
-@pytest.mark.parametrize("number", [0, -1, 2.0, "3", None])
+@pytest.mark.parametrize("number", [0, -1, 2.0, "3", None, True])
 def test_numbers_of_classes_that_cannot_be(number):
     with pytest.raises(ValueError) as caught:
         MeanIoU(number)
