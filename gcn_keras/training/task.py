@@ -89,7 +89,7 @@ class Task(abc.ABC, Generic[R]):
         except ValueError as error:
             raise UserError(str(error)) from error
         if path:
-            _copy_weights(load_any_model(path), model, path)
+            _copy_weights(load_any_model(path), model, path, recipe.backbone)
         return model
 
     @abc.abstractmethod
@@ -206,15 +206,15 @@ class Task(abc.ABC, Generic[R]):
         return metrics
 
 
-def _copy_weights(source: keras.Model, target: keras.Model, path: str) -> None:
+def _copy_weights(source: keras.Model, target: keras.Model, path: str, backbone: str) -> None:
     """Copies every layer whose name and shapes agree; the others keep their initial weights."""
     available = {layer.name: layer for layer in source.layers if layer.weights}
     wanted = [layer for layer in target.layers if layer.weights]
     fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
     if all(is_in_head(layer.name) for layer in fitting):
         raise UserError(
-            f"no layer of {path} fits this model's backbone: it has another one, which "
-            f"{argument('backbone')} must name"
+            f"no layer of {path}, which holds the model {source.name!r}, fits the backbone "
+            f"{backbone!r}: {argument('backbone')} must name the one in the file"
         )
     for layer in fitting:
         set_weights(layer, available[layer.name].get_weights())

@@ -77,17 +77,18 @@ class TestStartingWeights:
     def test_a_model_without_a_common_layer(self, tmp_path):
         path = tmp_path / "other.keras"
         x = keras.Input((None, None, 3))
-        keras.Model(x, keras.layers.Conv2D(3, 1, name="other")(x)).save(path)
+        keras.Model(x, keras.layers.Conv2D(3, 1, name="other")(x), name="colours").save(path)
         with pytest.raises(UserError) as caught:
             Segmentation.build(recipe(weights=str(path)), num_classes=3)
         assert str(caught.value) == (
-            f"no layer of {path} fits this model's backbone: it has another one, which backbone "
-            "must name"
+            f"no layer of {path}, which holds the model 'colours', fits the backbone 'small': "
+            "backbone must name the one in the file"
         )
 
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
-        with pytest.raises(UserError, match="it has another one, which backbone must name$"):
+        fault = "the model 'gcn_small', fits the backbone 'mobilenet_v3_small': backbone must name"
+        with pytest.raises(UserError, match=fault):
             Segmentation.build(
                 recipe(weights=str(path), backbone="mobilenet_v3_small"), num_classes=3
             )
