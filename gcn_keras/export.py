@@ -22,6 +22,15 @@ from pipelines.base import extras
 from pipelines.base.errors import UsageError, as_options, run_command
 from pipelines.base.files import check_folder, check_target, write_json
 
+# What makes each form and tries it, beyond the package's own requirements.
+_PACKAGES: dict[Format, tuple[str, ...]] = {
+    "savedmodel": (),
+    "tflite": ("ai_edge_litert",),
+    "tflite-fp16": ("ai_edge_litert",),
+    "tflite-int8": ("ai_edge_litert",),
+    "onnx": ("tf2onnx", "onnxruntime"),
+}
+
 
 def export(
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")],
@@ -108,10 +117,8 @@ def _check_options(formats, size, dataset, split, budget) -> None:
             raise UsageError("--budget is about int8: add tflite-int8 to --formats")
         if not 0 <= budget < np.inf:
             raise UsageError(f"--budget must be 0 or more points of mean IoU, got {budget}")
-    if "onnx" in formats:
-        extras.check("onnx needs", "tf2onnx", "onnxruntime")
-    if any(kind.startswith("tflite") for kind in formats):
-        extras.check("TFLite needs", "ai_edge_litert")
+    modules = [module for kind in formats for module in _PACKAGES[kind]]
+    extras.check(f"--formats {' '.join(formats)} needs", *modules)
 
 
 def main() -> None:

@@ -20,20 +20,23 @@ PACKAGES = {
 }
 
 
-def missing(needs: str, module: str) -> str | None:
-    """Says that a package is not installed, and how to install it; imports nothing.
+def missing(needs: str, *modules: str) -> str | None:
+    """Says which packages are not installed, and how to install them; imports nothing.
 
     Args:
         needs: how the sentence begins: "a dense CRF needs".
-        module: one of `PACKAGES`.
+        modules: of `PACKAGES`.
 
     Returns:
-        The sentence, or None if the package is there.
+        The sentence, or None if all are there.
     """
-    if importlib.util.find_spec(module) is not None:
+    absent = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not absent:
         return None
-    package, extra = PACKAGES[module]
-    return f'{needs} {package}, which is not installed: pip install "gcn_keras[{extra}]"'
+    packages = " and ".join(dict.fromkeys(PACKAGES[module][0] for module in absent))
+    wanted = ",".join(dict.fromkeys(PACKAGES[module][1] for module in absent))
+    verb = "is" if " and " not in packages else "are"
+    return f'{needs} {packages}, which {verb} not installed: pip install "gcn_keras[{wanted}]"'
 
 
 def check(needs: str, *modules: str) -> None:
@@ -46,9 +49,8 @@ def check(needs: str, *modules: str) -> None:
     Raises:
         UserError: one is not installed.
     """
-    for module in modules:
-        if sentence := missing(needs, module):
-            raise UserError(sentence)
+    if sentence := missing(needs, *modules):
+        raise UserError(sentence)
 
 
 def require(needs: str, module: str) -> ModuleType:

@@ -189,19 +189,31 @@ class TestRefuses:
         assert names(tmp_path) == set()
 
     @pytest.mark.parametrize(
-        ("form", "module", "sentence"),
+        ("forms", "modules", "packages", "extras"),
         [
-            ("onnx", "tf2onnx", "onnx needs tf2onnx{}[onnx]"),
-            ("onnx", "onnxruntime", "onnx needs onnxruntime{}[onnx]"),
-            ("tflite-fp16", "ai_edge_litert", "TFLite needs ai-edge-litert{}[tflite]"),
+            ("onnx", ["tf2onnx"], "tf2onnx, which is", "onnx"),
+            ("onnx", ["onnxruntime"], "onnxruntime, which is", "onnx"),
+            ("onnx", ["tf2onnx", "onnxruntime"], "tf2onnx and onnxruntime, which are", "onnx"),
+            ("tflite-fp16", ["ai_edge_litert"], "ai-edge-litert, which is", "tflite"),
+            (
+                "tflite onnx savedmodel tflite-fp16",
+                ["onnxruntime", "ai_edge_litert"],
+                "ai-edge-litert and onnxruntime, which are",
+                "tflite,onnx",
+            ),
         ],
     )
-    def test_what_is_not_installed(self, models, tmp_path, monkeypatch, form, module, sentence):
-        monkeypatch.setitem(sys.modules, module, None)
+    def test_what_is_not_installed(
+        self, models, tmp_path, monkeypatch, forms, modules, packages, extras
+    ):
+        """All of it at once, with one command that installs it."""
+        for module in modules:
+            monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(UserError) as caught:
-            export(models / "three.keras", tmp_path / "out", (form,))
-        middle = ', which is not installed: pip install "gcn_keras'
-        assert str(caught.value) == sentence.format(middle) + '"'
+            export(models / "three.keras", tmp_path / "out", tuple(forms.split()))
+        assert str(caught.value) == (
+            f'--formats {forms} needs {packages} not installed: pip install "gcn_keras[{extras}]"'
+        )
         assert names(tmp_path) == set()
 
     def test_where_figures_cannot_be_written(self, models, tmp_path):

@@ -60,9 +60,11 @@ MISSING = {
     ),
     "gcn_keras.fit --backend jax": (2, "--backend jax needs", "JAX", "jax"),
     "gcn_keras.export plain.keras --out out --formats tflite --size 64 64": (
-        1, "TFLite needs", "ai-edge-litert", "tflite",
+        1, "--formats tflite needs", "ai-edge-litert", "tflite",
     ),
-    "gcn_keras.export plain.keras --out out --formats onnx": (1, "onnx needs", "tf2onnx", "onnx"),
+    "gcn_keras.export plain.keras --out out --formats onnx": (
+        1, "--formats onnx needs", "tf2onnx and onnxruntime", "onnx",
+    ),
     "gcn_keras.predict plain.keras photos --crf": (1, "a dense CRF needs", "pydensecrf2", "crf"),
     "gcn_keras.predict plain.keras --video plain.mp4": (1, "videos need", "OpenCV", "video"),
     "gcn_keras.predict plain.tflite photos": (
@@ -129,7 +131,8 @@ def main(wheel: Path) -> None:
             (work / f"plain.{ending}").touch()
         for command, (status, needs, package, extra) in MISSING.items():
             said = run("-m", *command.split(), status=status).stderr
-            wanted = f"error: {needs} {package}, which is not installed: pip install "
+            verb = "are" if " and " in package else "is"
+            wanted = f"error: {needs} {package}, which {verb} not installed: pip install "
             # Before it predict may say which files it passes over.
             if said.splitlines()[-1] != f'{wanted}"gcn_keras[{extra}]"':
                 sys.exit(f"{command} says {said!r}, not {wanted!r} …")

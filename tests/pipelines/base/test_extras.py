@@ -40,6 +40,18 @@ def test_a_missing_package(monkeypatch):
     assert str(caught.value) == CRF
 
 
+def test_several_missing_packages(monkeypatch):
+    """One command installs them; an extra is named once, and so is a package asked for twice."""
+    for module in ("tf2onnx", "onnxruntime", "cv2"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError) as caught:
+        extras.check("these need", "tf2onnx", "cv2", "pycocotools", "onnxruntime", "cv2")
+    assert str(caught.value) == (
+        "these need tf2onnx and OpenCV and onnxruntime, which are not installed: "
+        'pip install "gcn_keras[onnx,video]"'
+    )
+
+
 def test_a_package_that_is_there():
     assert extras.missing("a region needs", "pycocotools") is None
     extras.check("a region needs", "pycocotools", "pycocotools")
