@@ -11,6 +11,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.web.parts import class_shares, legend_html, message_html, shrink, stage_html
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 from pipelines.datasets.shapes.scenes import CLASS_NAMES, render_scene
 
 if TYPE_CHECKING:
@@ -107,10 +108,17 @@ class Desk:
 def load_examples(files: list[Path]) -> list[np.ndarray]:
     """The first `MAX_EXAMPLES` of some files as uint8 `[H, W, 3]`, no side above `MAX_SIDE`.
 
-    Raises:
-        UserError: a file is no image.
+    What is no image is named and left out: the page is as good without it.
     """
-    return [shrink(load_image(path), MAX_SIDE) for path in files[:MAX_EXAMPLES]]
+    images: list[np.ndarray] = []
+    for path in files:
+        if len(images) == MAX_EXAMPLES:
+            break
+        try:
+            images.append(shrink(load_image(path), MAX_SIDE))
+        except UserError as fault:
+            note(f"warning: {fault} The page goes on without it.")
+    return images
 
 
 def examples_beside(model: str) -> list[Path]:

@@ -100,6 +100,19 @@ def test_examples_are_shrunk_and_at_most_nine(tmp_path):
     assert load_examples([]) == []
 
 
+def test_a_damaged_example_is_named_and_left_out(tmp_path, capsys):
+    """And another one takes its place among the nine."""
+    good, cut = tmp_path / "good.png", tmp_path / "cut.png"
+    Image.new("RGB", (20, 10)).save(good)
+    cut.write_bytes(good.read_bytes()[:60])
+    examples = load_examples([cut, *[good] * 10])
+    assert [image.shape for image in examples] == [(10, 20, 3)] * 9
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"warning: {cut} is a truncated or damaged image")
+    assert said[0].endswith(". The page goes on without it.")
+    assert load_examples([tmp_path / "none.png"]) == []
+
+
 def test_scenes_are_for_models_of_the_embedded_set_alone():
     scenes = scenes_of(Legend(CLASS_NAMES, palette(7)))
     assert len(scenes) == len(EXAMPLE_SEEDS)
