@@ -86,6 +86,15 @@ def find_classes(folder: Path) -> Path | None:
     return of_splits[0] if of_splits else None
 
 
+def other_names(folder: Path) -> str:
+    """What a sentence that misses `NAME` ends in: files that have the names in another form.
+
+    None is read: labelme's begins with what has no label, others have colours before the names.
+    """
+    found = sorted(path.name for path in folder.iterdir() if path.name.lower() in _OTHERS)
+    return f"; {' and '.join(found)} may have the names" if found else ""
+
+
 def read_classes(path: Path) -> Classes:
     """Reads the names of classes, and their colours if they have some.
 
@@ -259,6 +268,10 @@ _READERS: dict[str, Callable[[Path, list[str]], Parsed]] = {
     _ROBOFLOW: _roboflow_csv,
 }
 FILES = tuple(_READERS)
+# Of labelme, what it exports, fastai's CamVid and Cambridge's, darknet, Roboflow.
+_OTHERS = (
+    "labels.txt", "class_names.txt", "codes.txt", "label_colors.txt", "obj.names", "data.yaml",
+)  # fmt: skip
 
 
 def check_names(path: Path, names: list[str]) -> None:

@@ -22,6 +22,7 @@ from pipelines.datasets.image_folder.classes import (
     NAME,
     Classes,
     find_classes,
+    other_names,
     plain,
     read_classes,
 )
@@ -92,7 +93,9 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
         if path is None:
             if faults:
                 raise UserError(next(iter(faults.values())))
-            raise UserError(f"there is no {folder / NAME}: {describe_masks(masks, folder)}")
+            raise UserError(
+                f"there is no {folder / NAME}: {describe_masks(masks, folder)}{other_names(folder)}"
+            )
         if masks and shows_colours(masks[0]):
             raise UserError(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)

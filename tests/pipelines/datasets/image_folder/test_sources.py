@@ -420,6 +420,13 @@ def test_a_rotated_jpeg_stays_jpeg(tmp_path):
             "255: name the classes in classes.txt, one a line, label 0 first",
         ),
         (
+            lambda folder: (folder / "classes.txt").rename(folder / "Labels.txt"),
+            {},
+            "there is no {0}/classes.txt: labels/ holds 5 masks with the values 0, 2, 3, 4, 5, 6, "
+            "255: name the classes in classes.txt, one a line, label 0 first; Labels.txt may have "
+            "the names",
+        ),
+        (
             lambda folder: (folder / "images").rename(folder / "test"),
             {},
             "{0}/test has no masks beside its images: it holds 5 .jpg; expected images/ and "
