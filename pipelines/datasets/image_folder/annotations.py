@@ -178,21 +178,41 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError) else "a value of another kind is needed"
 
 
-def classes_of(file: Path, names: Iterable[str]) -> Classes:
+def classes_of(images: Sequence[AnnotatedImage | Damaged], names: Iterable[str]) -> Classes:
     """Background and the classes that annotation files name.
 
     Args:
-        file: one of them, to name where something is wrong.
+        images: of these files, to name where something is wrong.
         names: of the classes.
 
     Raises:
-        UserError: they name none, one twice, one without a name, or too many.
+        UserError: they name none, one twice or in upper and in lower case, one without a name, or
+            too many.
     """
     known = [name for name in names if _key(name) not in (*_BACKGROUND, *_IGNORED)]
     if not known:
         raise UserError("the annotation files name no class")
-    check_names(file, [_BACKGROUND[0], *known])
+    check_names(images[0].file, [_BACKGROUND[0], *known])
+    spellings: dict[str, str] = {}
+    for name in known:
+        other = spellings.setdefault(name.casefold(), name)
+        if other != name:
+            raise UserError(
+                f"{_file_with(other, images)} has the class {other!r} and "
+                f"{_file_with(name, images)} {name!r}: spell them alike, or, if they are two, name "
+                "both in classes.txt"
+            )
     return plain((_BACKGROUND[0], *known))
+
+
+def _file_with(name: str, images: Sequence[AnnotatedImage | Damaged]) -> Path:
+    """The first annotation file with a region of a class; any file where there is none."""
+    with_name = (
+        image.file
+        for image in images
+        if isinstance(image, AnnotatedImage) and any(name == own for own, _ in image.shapes)
+    )
+    return next(with_name, images[0].file)
 
 
 def background_of(names: Sequence[str]) -> int:

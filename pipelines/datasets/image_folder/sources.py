@@ -184,7 +184,7 @@ def _of_annotations(
     options: FolderOptions,
 ) -> Source:
     path = find_classes(folder)
-    classes = read_classes(path) if path else annotations.classes_of(images[0].file, names)
+    classes = read_classes(path) if path else annotations.classes_of(images, names)
     files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
     found, listed, used = splits_of(folder, images, files)
 

@@ -910,14 +910,48 @@ def test_faults_alone_in_train_are_told(tmp_path):
     assert f"{tmp_path}/train/images/a.jpg has no label" in faults[0]
 
 
-def test_a_blank_around_a_label_makes_no_class_of_its_own(tmp_path):
-    for name, label in (("a", "cheese"), ("b", " cheese ")):
-        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
-        labelme_file(tmp_path / f"{name}.json", f"{name}.png")
-        content = json.loads((tmp_path / f"{name}.json").read_text())
+def labelme_files(folder, **labels):
+    """Writes an image and a file of labelme with one region for each name."""
+    for name, label in labels.items():
+        Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
+        labelme_file(folder / f"{name}.json", f"{name}.png")
+        content = json.loads((folder / f"{name}.json").read_text())
         content["shapes"][0]["label"] = label
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_a_blank_around_a_label_makes_no_class_of_its_own(tmp_path):
+    labelme_files(tmp_path, a="cheese", b=" cheese ")
     assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "cheese")
+
+
+def test_a_label_in_upper_and_in_lower_case(tmp_path):
+    """Two classes where classes.txt says so; nobody knows otherwise."""
+    labelme_files(tmp_path, a="sky", b="Road", c="road", d="sky")
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions())
+    assert str(caught.value) == (
+        f"{tmp_path}/b.json has the class 'Road' and {tmp_path}/c.json 'road': spell them alike, "
+        "or, if they are two, name both in classes.txt"
+    )
+    (tmp_path / "classes.txt").write_text("road\nRoad\nsky\n")
+    source = open_source(tmp_path, FolderOptions())
+    assert source.classes.names == ("road", "Road", "sky")
+
+
+def test_categories_in_upper_and_in_lower_case(copy):
+    coco(copy, compressed)
+    (copy / "classes.txt").unlink()
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    content["categories"][0]["name"] = NAMES[1].upper()  # they begin with the last
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert str(caught.value) == (
+        f"{path} has the class {NAMES[1]!r} and {path} {NAMES[1].upper()!r}: spell them alike, "
+        "or, if they are two, name both in classes.txt"
+    )
 
 
 @pytest.mark.parametrize("of_text", ["NFC", "NFD"])
