@@ -45,6 +45,6 @@ def test_every_cell_runs(name, tmp_path, monkeypatch):
     prepare_shapes(tmp_path / "data")
     boxed = REPOSITORY / "saved_models" / "shapes" / "shapes.keras"
     (tmp_path / "shapes.keras").symlink_to(boxed)  # as the last one asks for
-    monkeypatch.setenv("GCN_KERAS_SHORT", "1")
+    monkeypatch.setenv("GCN_KERAS_SHORT", notebook_runs.SHORT)
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     notebook_runs.run(name, tmp_path)

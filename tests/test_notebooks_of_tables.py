@@ -19,6 +19,6 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["02_kernel_size", "03_boundary", "04_receptive_field"])
 def test_every_cell_runs(name, folder, monkeypatch):
-    monkeypatch.setenv("GCN_KERAS_SHORT", "1")
+    monkeypatch.setenv("GCN_KERAS_SHORT", f"{notebook_runs.SHORT} --backbone small")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     notebook_runs.run(name, folder)

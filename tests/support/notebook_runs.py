@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from places import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+SHORT = "--epochs 1 --steps-per-epoch 2 --no-jit-compile"
 
 
 def path_of(name: str) -> Path:
