@@ -29,7 +29,7 @@ def predict(
     frame_labels: tyro.conf.FlagCreatePairsOff[bool] = False,
     inference: Annotated[InferenceOptions, tyro.conf.arg(name="")] = PLAIN,
 ) -> int:
-    """Segment images of any size: a PNG of class indices and an overlay for each; and videos.
+    """Segment images of any size: a PNG of class indices and a JPEG of them over each; and videos.
 
     A file that cannot be read or segmented is named and left out; the exit status is then 1.
 

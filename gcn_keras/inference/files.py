@@ -13,15 +13,16 @@ from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
 from gcn_keras.inference.images import (
     IMAGE_RESULTS,
     VIDEO_RESULTS,
+    jpeg,
     load_image,
     overlay,
-    save_png,
+    save_label_map,
 )
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
 from pipelines.base.errors import UsageError, UserError, argument, as_options, printable
-from pipelines.base.files import LONGEST_NAME, make_folder, shortened
+from pipelines.base.files import LONGEST_NAME, make_folder, replacing, shortened
 from pipelines.base.progress import note
 
 _UNREAD = np.empty((0, 0, 3), np.uint8)
@@ -44,7 +45,7 @@ def predict_files(
     opacity: float,
     folders: Sequence[Path] = (),
 ) -> int:
-    """Writes an index PNG and an overlay for each image; a bad one is named and left out.
+    """Writes a label map and an overlay for each image; a bad one is named and left out.
 
     Neighbours of one size go through the model together, see `same_sized`. While they do, the next
     are read and the last are written: no more than four batches, or four large images, are in
@@ -53,7 +54,7 @@ def predict_files(
     Args:
         segment: the model; an image that it refuses with a `UserError` is a bad one.
         images: files to read, of any sizes.
-        out: folder to write to; NAME_labels.png and NAME_overlay.png, in folders as the images'.
+        out: folder to write to; NAME_labels.png and NAME_overlay.jpg, in folders as the images'.
         palette, opacity: as of `gcn_keras.inference.images.overlay`.
         folders: as of `result_names`.
 
@@ -73,7 +74,7 @@ def predict_files(
                 if isinstance(result, UserError):
                     raise result
                 with as_options(), naming_large_image(path):
-                    mixed = overlay(image, result, palette, opacity)
+                    drawn = jpeg(overlay(image, result, palette, opacity))
             except UserError as error:
                 _note(error, path)
                 failed += 1
@@ -81,8 +82,9 @@ def predict_files(
             label_file, overlay_file = (out / f"{name}{ending}" for ending in IMAGE_RESULTS)
             if label_file.parent != out:
                 make_folder(label_file.parent)
-            save_png(result, label_file, palette)
-            save_png(mixed, overlay_file)
+            save_label_map(result, label_file, palette)
+            with replacing(overlay_file) as temporary:
+                temporary.write_bytes(drawn)
             tqdm.write(printable(f"{path} -> {label_file}, {overlay_file.name}"))
 
     read = map(_read, images, result_names(images, IMAGE_RESULTS[1], folders=folders))

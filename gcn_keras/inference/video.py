@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.beside import BATCH_PIXELS
-from gcn_keras.inference.images import ENDINGS, overlay, save_png
+from gcn_keras.inference.images import ENDINGS, overlay, save_label_map
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
@@ -207,7 +207,7 @@ def _overlays(segment, frames, palette, opacity, maps) -> Iterator[np.ndarray]:
     for batch in in_batches(frames):
         for frame, labels in zip(batch, segment(batch), strict=True):
             if maps is not None:
-                save_png(labels, maps / label_map_name(number), palette)
+                save_label_map(labels, maps / label_map_name(number), palette)
             yield overlay(frame, labels, palette, opacity)
             number += 1
 

@@ -48,8 +48,20 @@ def test_a_image_that_the_model_refuses_is_left_out(tmp_path, capsys):
     for name, shape, label in (("4", (4, 6), 0), ("5", (5, 6), 1)):
         labels = np.asarray(Image.open(tmp_path / f"{name}_labels.png"))
         assert labels.shape == shape and (labels == label).all()
-    # Half of 250, and half of class 1's (128, 0, 0).
-    assert np.asarray(Image.open(tmp_path / "5_overlay.png"))[0, 0].tolist() == [189, 125, 125]
+    # Half of 250, and half of class 1's (128, 0, 0); a JPEG rounds.
+    drawn = np.asarray(Image.open(tmp_path / "5_overlay.jpg"))
+    np.testing.assert_allclose(drawn, np.broadcast_to((189, 125, 125), (5, 6, 3)), atol=2)
+
+
+def test_an_image_too_long_for_an_overlay_is_left_out(tmp_path, capsys):
+    images = [save(tmp_path / f"{h}.png", h, 250) for h in (65_501, 5)]
+    assert predict_files(bright, images, tmp_path, PALETTE, 0.5) == 1
+    sentence = (
+        f"error: {images[0]}: an overlay is a JPEG, of at most 65,500 pixels a side, and this one "
+        "is 6x65501: cut the image into parts.\n"
+    )
+    assert sentence in capsys.readouterr().err
+    assert {path.name for path in tmp_path.glob("*_*")} == {"5_labels.png", "5_overlay.jpg"}
 
 
 def test_an_image_too_large_for_the_memory_is_left_out(tmp_path, capsys):
@@ -75,12 +87,12 @@ def test_the_longest_names(tmp_path, letter):
     assert predict_files(bright, images, out, PALETTE, 0.5) == 0
     names = sorted(os.listdir(out))
     assert len(names) == 4 and all(name.startswith(letter * 70) for name in names)
-    assert [name[name.rindex("_") :] for name in names] == ["_labels.png", "_overlay.png"] * 2
+    assert [name[name.rindex("_") :] for name in names] == ["_labels.png", "_overlay.jpg"] * 2
 
 
 def test_names_of_results():
     files = [Path(name) for name in ("a.png", "b/a.jpg", "a-2.png", "mean.png", "c/a.png")]
-    names = result_names(files, "_overlay.png", ["mean"])
+    names = result_names(files, "_overlay.jpg", ["mean"])
     assert names == ["a", "a-2", "a-2-2", "mean-2", "a-3"]
     assert result_names([Path("é" * 130)] * 2, "_x.png") == ["é" * 124, "é" * 123 + "-2"]
 
@@ -89,9 +101,9 @@ def test_results_lie_in_folders_as_their_images_do():
     names = ("photos/a.png", "photos/s/a.png", "photos/s/a.jpg", "b/s/a.png", "c/d.png")
     files = [Path(name) for name in (*names, "photos/s/../../x.png")]
     folders = [Path("photos"), Path("b"), Path("c/d.png")]
-    names = result_names(files, "_overlay.png", folders=folders)
+    names = result_names(files, "_overlay.jpg", folders=folders)
     assert names == ["a", "s/a", "s/a-2", "s/a-3", "d", "x"]
-    assert result_names([Path("s/a.png")], "_overlay.png", folders=[Path()]) == ["s/a"]
+    assert result_names([Path("s/a.png")], "_overlay.jpg", folders=[Path()]) == ["s/a"]
 
 
 def test_a_tree_of_images(tmp_path):
@@ -105,7 +117,7 @@ def test_a_tree_of_images(tmp_path):
         assert predict_files(bright, images, out, PALETTE, 0.5, folders=[photos]) == 0
     for name, label in (("a", 0), ("north/a", 1)):
         assert (np.array(Image.open(out / f"{name}_labels.png")) == label).all()
-        assert (out / f"{name}_overlay.png").is_file()
+        assert (out / f"{name}_overlay.jpg").is_file()
     written = save(photos / "north" / "a_labels.png", 4, 0)
     with pytest.raises(UsageError, match=r"north/a_labels\.png would be written over by a result"):
         check_inputs_stay([*images, written], [], photos, folders=[photos])
@@ -236,7 +248,7 @@ def test_twice_into_a_folder_inside_the_images_own(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     for out in ("images/out", "images/out", "link/out", images / "out", "images/../images/other"):
         assert command.predict(str(model), (images,), out=Path(out)) == 0
-        assert sorted(os.listdir(out)) == ["photo_labels.png", "photo_overlay.png"]
+        assert sorted(os.listdir(out)) == ["photo_labels.png", "photo_overlay.jpg"]
     # Of another folder, whose own results are known by their names.
     assert f"2 files passed over: {images}/out/photo_labels.png, " in capsys.readouterr().err
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import forks
 import pytest
 from known_fields import IMAGE
+from miniatures import save
 
 from gcn_keras import gcn
 from gcn_keras.experiments.receptive_fields.effective import effective_receptive_field
 from gcn_keras.experiments.receptive_fields.squares import square_side
 from gcn_keras.experiments.receptive_fields.valid import valid_receptive_field
-from gcn_keras.inference.images import load_image, save_png
+from gcn_keras.inference.images import load_image
 from gcn_keras.inference.legend import Legend
 from pipelines.base.labels import voc_colour_map
 
@@ -22,7 +23,7 @@ def command(*arguments):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    save_png(IMAGE, tmp_path / "photo.png")
+    save(tmp_path / "photo.png", IMAGE)
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "model.keras").write_bytes(b"not looked into")
     (tmp_path / "out").mkdir()
@@ -95,8 +96,8 @@ def folder(tmp_path) -> Path:
     ],
 )
 def test_bad_arguments(folder, arguments, status, message):
-    save_png(IMAGE, folder / "copy.png")
-    save_png(IMAGE, folder / "third.png")
+    save(folder / "copy.png", IMAGE)
+    save(folder / "third.png", IMAGE)
     files = (".keras", ".png", ".json")
     done = command(*(folder / a if a.endswith(files) or a == "out" else a for a in arguments))
     assert done.returncode == status

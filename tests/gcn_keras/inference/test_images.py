@@ -1,3 +1,4 @@
+import io
 import os
 import socket
 import stat
@@ -8,7 +9,7 @@ import pytest
 from miniatures import damaged_tiffs, noise, png_of_16_bits, tiff
 from PIL import Image
 
-from gcn_keras.inference.images import find_images, load_image, overlay, save_png
+from gcn_keras.inference.images import find_images, jpeg, load_image, overlay, save_label_map
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import replacing
 
@@ -285,7 +286,7 @@ class TestFindImages:
         before = find_images([folder], out)
         assert capsys.readouterr().err == ""
         (out / "clip_labels").mkdir(parents=True)
-        results = ("a_labels.png", "a_overlay.png", "clip_overlay.mp4", "clip_labels/000000.png")
+        results = ("a_labels.png", "a_overlay.jpg", "clip_overlay.mp4", "clip_labels/000000.png")
         for name in results:
             (out / name).touch()
         assert find_images([folder], out) == before
@@ -293,7 +294,7 @@ class TestFindImages:
         as_a_shell_lists = sorted(path for path in folder.iterdir() if path.name[0] != ".")
         assert find_images(as_a_shell_lists, out) == before
         with pytest.raises(UsageError, match="no image but results of an earlier run"):
-            find_images([out / "a_labels.png", out / "a_overlay.png"], out)
+            find_images([out / "a_labels.png", out / "a_overlay.jpg"], out)
 
     def test_drawings_of_receptive_fields_are_no_images(self, tmp_path):
         """In the folder that they are written to; elsewhere it is just a name."""
@@ -303,7 +304,7 @@ class TestFindImages:
         assert len(find_images([tmp_path], tmp_path / "out")) == 3
 
     def test_what_only_looks_like_a_result(self, folder):
-        for name in ("x_labels.png", "y_overlay.png", "y_labels.jpg"):
+        for name in ("x_labels.png", "y_overlay.jpg", "y_labels.jpg"):
             (folder / name).touch()
         assert len(find_images([folder], folder / "out")) == 6
 
@@ -318,15 +319,13 @@ class TestFindImages:
             find_images([folder / ".thumbs/empty"])
 
 
-class TestSavePng:
-    def test_rgb(self, tmp_path):
-        pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-        save_png(pixels, tmp_path / "a.png")
-        np.testing.assert_array_equal(load_image(tmp_path / "a.png"), pixels)
+LABELS = np.zeros((1, 1), np.uint8)
 
+
+class TestSaveLabelMap:
     def test_indices_and_palette(self, tmp_path):
         labels = np.array([[0, 1, 2], [18, 254, 255]], np.uint8)
-        save_png(labels, tmp_path / "a.png", palette())
+        save_label_map(labels, tmp_path / "a.png", palette())
         with Image.open(tmp_path / "a.png") as image:
             assert image.format == "PNG" and image.mode == "P"
             np.testing.assert_array_equal(np.array(image), labels)
@@ -334,7 +333,7 @@ class TestSavePng:
         np.testing.assert_array_equal(load_image(tmp_path / "a.png"), palette()[labels])
 
     def test_is_as_readable_as_any_file(self, tmp_path):
-        save_png(np.zeros((1, 1, 3), np.uint8), tmp_path / "a.png")
+        save_label_map(LABELS, tmp_path / "a.png", palette())
         (tmp_path / "plain").touch()
         modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
         assert len(modes) == 1
@@ -350,7 +349,7 @@ class TestSavePng:
 
         monkeypatch.setattr(Image.Image, "save", half_written)
         with pytest.raises(UserError) as caught:
-            save_png(np.zeros((1, 1, 3), np.uint8), path)
+            save_label_map(LABELS, path, palette())
         assert str(caught.value) == f"{path} cannot be written: No space left on device."
         assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
         assert path.read_text() == "former"
@@ -358,15 +357,38 @@ class TestSavePng:
     def test_no_folder(self, tmp_path):
         path = tmp_path / "nowhere" / "a.png"
         with pytest.raises(UserError, match="a.png cannot be written: No such file or directory"):
-            save_png(np.zeros((1, 1, 3), np.uint8), path)
+            save_label_map(LABELS, path, palette())
 
     @pytest.mark.parametrize(
-        "array", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8)]
+        "array", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8), np.zeros(4, np.uint8)]
     )
     def test_refuses_other_arrays(self, tmp_path, array):
-        with pytest.raises(ValueError, match=r"array must be uint8 of shape \[any, any, 3\], not"):
-            save_png(array, tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"labels must be uint8 of shape \[any, any\], not"):
+            save_label_map(array, tmp_path / "a.png", palette())
         assert not os.listdir(tmp_path)
+
+
+class TestJpeg:
+    def test_is_the_image_to_the_eye(self):
+        """Colours are as fine as the brightness, as those of classes end at an edge."""
+        image = np.full((16, 16, 3), (40, 90, 200), np.uint8)
+        image[:, 8:] = 220, 30, 60
+        with Image.open(io.BytesIO(jpeg(image))) as read:
+            assert (read.format, read.mode, read.size) == ("JPEG", "RGB", (16, 16))
+            np.testing.assert_allclose(np.array(read), image, atol=2)
+
+    def test_the_longest_side(self):
+        with Image.open(io.BytesIO(jpeg(np.zeros((1, 65_500, 3), np.uint8)))) as read:
+            assert read.size == (65_500, 1)
+        with pytest.raises(
+            UserError, match="at most 65,500 pixels a side, and this one is 2x65501"
+        ):
+            jpeg(np.zeros((65_501, 2, 3), np.uint8))
+
+    @pytest.mark.parametrize("image", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3))])
+    def test_refuses_other_arrays(self, image):
+        with pytest.raises(ValueError, match=r"image must be uint8 of shape \[any, any, 3\], not"):
+            jpeg(image)
 
 
 def test_replacing_cleans_up_after_an_interrupt(tmp_path):

@@ -411,7 +411,7 @@ class TestFinishedModel:
         assert f"error: {tmp_path}/images/broken.jpg is not an image" in done.stderr
         assert done.stderr.endswith("1 of 6 images failed\n")
         assert "Traceback" not in done.stderr
-        expected = {f"{name}_{kind}.png" for name in sizes for kind in ("labels", "overlay")}
+        expected = {f"{name}_{kind}" for name in sizes for kind in ("labels.png", "overlay.jpg")}
         assert {path.name for path in out.iterdir()} == expected
         model = keras.models.load_model(finished / "best.keras", compile=False)
         for name, size in sizes.items():
@@ -420,7 +420,7 @@ class TestFinishedModel:
                 assert labels.getpalette()[:6] == [128, 128, 128, 0, 0, 255]
                 image = load_image(next((tmp_path / "images").glob(f"{name}.*")))
                 np.testing.assert_array_equal(np.array(labels), segment(model, image))
-            with Image.open(out / f"{name}_overlay.png") as overlay:
+            with Image.open(out / f"{name}_overlay.jpg") as overlay:
                 assert (overlay.mode, overlay.size) == ("RGB", size)
 
     def test_predict_ends_well_on_good_images(self, finished, tmp_path):
@@ -430,7 +430,7 @@ class TestFinishedModel:
         assert done.returncode == 0, done.stderr
         assert {path.name for path in (tmp_path / "deep" / "out").iterdir()} == {
             "rgb_labels.png",
-            "rgb_overlay.png",
+            "rgb_overlay.jpg",
         }
 
 
