@@ -447,7 +447,7 @@ MUTANTS = (
     ),
     Mutant(
         "pipelines/base/files.py", "temporary.unlink()", "pass",
-        "gcn_keras/inference/test_images.py::TestSavePng",
+        "gcn_keras/inference/test_images.py::TestSaveLabelMap",
     ),
 )  # fmt: skip
 
