@@ -257,6 +257,14 @@ MUTANTS = (
         "gcn_keras/inference/test_tiles.py",
     ),
     Mutant(
+        "gcn_keras/inference/images.py", 'subsampling="4:4:4"', 'subsampling="4:2:0"',
+        "gcn_keras/inference/test_images.py::TestJpeg",
+    ),
+    Mutant(
+        "gcn_keras/inference/images.py", "mixed[void] = image[void]", "mixed[void] = 0",
+        "gcn_keras/inference/test_images.py::TestOverlay",
+    ),
+    Mutant(
         "gcn_keras/inference/dense_crf.py", "energy = -np.log", "energy = np.log",
         "gcn_keras/test_crf.py::test_without_weights_nothing_changes",
     ),
