@@ -34,6 +34,7 @@ from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
+from pipelines.base.plurals import count_of
 
 QUALITY = 95
 
@@ -96,7 +97,7 @@ def compare(
         }
         for way, (wall, busy) in fastest.items()
     ]
-    print(f"{count} images of {dataset}, split {split}, {cores()} cores\n")
+    print(f"{count_of(count, 'image')} of {dataset}, split {split}, {cores()} cores\n")
     print("| way | images/s | of the model alone | core ms an image |\n|---|---:|---:|---:|")
     for row in rows:
         print(

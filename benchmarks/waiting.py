@@ -21,6 +21,7 @@ from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UserError, run_command
 from pipelines.base.files import write_json
+from pipelines.base.plurals import count_of
 
 WARM_UP = 5
 WAITING = "IteratorGetNextOp::DoCompute"
@@ -34,7 +35,9 @@ def waiting_share(folder: Path) -> tuple[float, float]:
     """
     waits = [(event.start, event.duration) for event in events(folder) if event.name == WAITING]
     if len(waits) < 2:
-        raise UserError(f"the trace has {len(waits)} events {WAITING}: no steps were profiled")
+        raise UserError(
+            f"the trace has {count_of(len(waits), 'event')} {WAITING}: no steps were profiled"
+        )
     waits.sort()
     # From the start of the first step to the start of the last: whole steps only.
     whole = waits[:-1]
@@ -99,7 +102,7 @@ def measure(
     }
     print(
         f"{backbone}, batch {batch}, 256×256: {row['seconds_a_step']:.2f} s a step, "
-        f"{row['waiting_percent']:.2f} % of it waiting for data ({steps - 1} steps)"
+        f"{row['waiting_percent']:.2f} % of it waiting for data ({count_of(steps - 1, 'step')})"
     )
     if json_file:
         write_json(json_file, row)

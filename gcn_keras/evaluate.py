@@ -14,6 +14,7 @@ from gcn_keras.inference.segmenters import check_exists, files_of
 from pipelines import datasets
 from pipelines.base.errors import printable, run_command
 from pipelines.base.files import check_target, write_json
+from pipelines.base.plurals import count_of
 
 
 def evaluate(
@@ -73,7 +74,9 @@ def evaluate(
             print(report.table())
         if options.submission:
             server = layout_of(prepared, options.submission).server
-            print(f"{images:,} label maps for the server of {server}: {options.submission}")
+            print(
+                f"{count_of(images, 'label map')} for the server of {server}: {options.submission}"
+            )
     if json_file:
         write_json(json_file, content)
 

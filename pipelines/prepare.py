@@ -8,6 +8,7 @@ import tyro
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, as_options, printable, run_command
+from pipelines.base.plurals import count_of, plural
 from pipelines.datasets import classification
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.names import TFDS
@@ -92,9 +93,9 @@ def _prepare_imagenet(source: str | None, data_dir: Path) -> None:
         )
     folder = classification.prepare_imagenet(source, data_dir)
     prepared = classification.load(classification.IMAGENET, data_dir)
-    print(f"{prepared.name}: {prepared.num_classes:,} classes")
+    print(f"{prepared.name}: {count_of(prepared.num_classes, 'class')}")
     for split, count in prepared.splits.items():
-        print(f"  {split:<12}{count:>10,} examples")
+        print(f"  {split:<12}{count:>10,} {plural(count, 'example')}")
     print(f"in {folder}")
     from pipelines.examination.summary import next_steps
 

@@ -13,6 +13,7 @@ from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
 from gcn_keras.inference.serving_client import REQUEST_PIXELS
 from pipelines.base.errors import ArgumentError, argument
+from pipelines.base.plurals import count_of
 
 if TYPE_CHECKING:
     import keras
@@ -88,8 +89,8 @@ class Deployable:
     def __post_init__(self):
         if len(self.legend.class_names) != self.network.output.shape[-1]:
             raise ValueError(
-                f"the legend names {len(self.legend.class_names)} classes and the model knows "
-                f"{self.network.output.shape[-1]}"
+                f"the legend names {count_of(len(self.legend.class_names), 'class')} and the model "
+                f"knows {self.network.output.shape[-1]}"
             )
 
     @property

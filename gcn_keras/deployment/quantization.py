@@ -21,6 +21,7 @@ from gcn_keras.inference.segmenters import (
 )
 from gcn_keras.models.layer_names import group_of
 from pipelines.base.errors import ArgumentError, UserError, argument
+from pipelines.base.plurals import plural
 
 if TYPE_CHECKING:
     import keras
@@ -175,7 +176,7 @@ def fit_budget(
         kept.append(ranking[len(kept)])
     loss, best = min(tries)
     raise UserError(
-        f"no int8 model keeps within {budget:g} points of mean IoU: the best, {_in_float(best)}, "
+        f"no int8 model keeps within {_points(budget)} of mean IoU: the best, {_in_float(best)}, "
         f"loses {loss:.2f}; raise {argument('budget')} or leave tflite-int8 out"
     )
 
@@ -183,11 +184,15 @@ def fit_budget(
 def _check_size(size, loss: float, budget: float) -> None:
     if loss > budget:
         raise UserError(
-            f"no int8 model keeps within {budget:g} points of mean IoU: in float a file of "
+            f"no int8 model keeps within {_points(budget)} of mean IoU: in float a file of "
             f"{size[0]}x{size[1]} loses {loss:.2f} already, as smaller images are padded to it, "
             f"and larger ones cut into tiles; give {argument('size')} of the images, or of the "
             f"crops that the model was trained on, or raise {argument('budget')}"
         )
+
+
+def _points(budget: float) -> str:
+    return f"{budget:g} {plural(budget, 'point')}"
 
 
 def _change(loss: float, budget: float) -> str:

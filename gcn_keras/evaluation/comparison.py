@@ -32,6 +32,7 @@ from gcn_keras.evaluation.measure import (
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.evaluation.options import EvaluationOptions
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
+from pipelines.base.plurals import count_of
 from pipelines.base.progress import note
 
 if TYPE_CHECKING:
@@ -234,9 +235,9 @@ class Comparison:
         """Which model is better than which, or that it is undecided, a line for each pair."""
         drawn = " and the runs" if any(len(runs) > 1 for runs in self.runs) else ""
         head = (
-            f"mean IoU in points, with its {100 * CONFIDENCE:.0f} % interval over {self.images:,} "
-            f"images{drawn} (paired bootstrap, {self.options.resamples:,} resamples, seed "
-            f"{self.options.seed}):"
+            f"mean IoU in points, with its {100 * CONFIDENCE:.0f} % interval over "
+            f"{count_of(self.images, 'image')}{drawn} (paired bootstrap, "
+            f"{count_of(self.options.resamples, 'resample')}, seed {self.options.seed}):"
         )
         return "\n".join([head, *map(_sentence, self.differences)])
 

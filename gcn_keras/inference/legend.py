@@ -18,6 +18,7 @@ import numpy as np
 from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
+from pipelines.base.plurals import count_of
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -146,8 +147,8 @@ def legend_of(
         return None
     if num_classes not in (None, len(legend.class_names)):
         raise UserError(
-            f"{source} names {len(legend.class_names)} classes and {model} knows {num_classes}: "
-            "they do not belong together"
+            f"{source} names {count_of(len(legend.class_names), 'class')} and {model} knows "
+            f"{num_classes}: they do not belong together"
         )
     if inside:
         check_same_names(model, inside.class_names, source, legend.class_names)

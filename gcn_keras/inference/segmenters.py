@@ -27,6 +27,7 @@ from gcn_keras.inference.serving_transports import parse_address
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base import extras
 from pipelines.base.errors import UserError
+from pipelines.base.plurals import count_of
 from pipelines.base.progress import note
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: Prepa
         return
     if segmenter.num_classes not in (None, dataset.num_classes):
         raise UserError(
-            f"{address} knows {segmenter.num_classes} classes and {dataset.name!r} has "
+            f"{address} knows {count_of(segmenter.num_classes, 'class')} and {dataset.name!r} has "
             f"{dataset.num_classes}: they do not belong together"
         )
     _note_once(

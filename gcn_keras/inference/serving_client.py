@@ -29,6 +29,7 @@ from gcn_keras.inference.serving_transports import (
     server_at,
 )
 from pipelines.base.errors import UserError
+from pipelines.base.plurals import count_of
 
 # Of one request: a server with batching refuses what exceeds its max_batch_size, see
 # serving/batching.config, and a model what exceeds its --most-pixels. An image of more bytes or
@@ -97,7 +98,7 @@ class Client:
             except NoSignatureError:
                 return None
             if len(answers) != 1:
-                raise GarbageError(f"{len(answers)} legends")
+                raise GarbageError(count_of(len(answers), "legend"))
         return Legend.parse(answers[0], f"the legend of {self.address}")
 
     @overload
@@ -134,7 +135,8 @@ class Client:
             for request in _requests(encoded_images):
                 answers = self._ask([encoded.data for encoded in request], LABELS)
                 if len(answers) != len(request):
-                    raise GarbageError(f"{len(answers)} label maps for {len(request)} images")
+                    maps = count_of(len(answers), "label map")
+                    raise GarbageError(f"{maps} for {count_of(len(request), 'image')}")
                 labels += [self._decode(*pair) for pair in zip(answers, request, strict=True)]
         return labels
 
@@ -163,8 +165,8 @@ class Client:
             except UnavailableError as error:
                 if attempt > self.retries or time.monotonic() + delay >= end:
                     raise UserError(
-                        f"{self.address} is not available after {attempt} "
-                        f"attempt{'s' * (attempt > 1)} ({error}): does the server run there, and "
+                        f"{self.address} is not available after "
+                        f"{count_of(attempt, 'attempt')} ({error}): does the server run there, and "
                         "has it loaded the model?"
                     ) from error
             time.sleep(delay)
@@ -174,8 +176,8 @@ class Client:
         labels = decode_labels(answer, encoded.height, encoded.width)
         if self._given and labels.max() >= len(self._given.class_names):
             raise GarbageError(
-                f"label {labels.max()}, where the legend names {len(self._given.class_names)} "
-                "classes"
+                f"label {labels.max()}, where the legend names "
+                f"{count_of(len(self._given.class_names), 'class')}"
             )
         return labels
 

@@ -10,6 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from gcn_keras.plots.style import BLUE, DPI, GREEN, INK, ORANGE, PURPLE, style_axes
+from pipelines.base.plurals import count_of
 
 # By these the best model is chosen; beside them the others are drawn. A run has one pair of them.
 _SCORES = {"val_mean_iou": "mean IoU", "val_top1_accuracy": "top-1 accuracy"}
@@ -98,7 +99,9 @@ def trimap_figure(
     _style(axes, everywhere, f"{measure} near boundaries, %")
     for (name, (widths, values)), style in zip(curves.items(), _LINES, strict=False):
         if len(widths) != len(values):
-            raise ValueError(f"{name} has {len(widths)} widths and {len(values)} values.")
+            raise ValueError(
+                f"{name} has {count_of(len(widths), 'width')} and {count_of(len(values), 'value')}."
+            )
         scores = 100 * np.asarray(values, float)
         _draw_line(axes, np.asarray(widths), scores, label=name, marker="o", **style)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))

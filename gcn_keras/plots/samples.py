@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from gcn_keras.plots.page import LegendBox, Page, display_size, end_of
 from gcn_keras.plots.style import FAINT, INK
 from pipelines.base.labels import IGNORE
+from pipelines.base.plurals import count_of
 
 # The errors column: nothing else in it has a hue, for the photo under them is made gray.
 ERROR_COLOUR = (255, 32, 72)
@@ -107,7 +108,9 @@ def _check_samples(rows: Sequence[tuple], titles: Sequence[str]) -> None:
     if not rows:
         raise ValueError("there is no image to draw.")
     if len(titles) != len(rows):
-        raise ValueError(f"there are {len(titles)} titles for {len(rows)} images.")
+        raise ValueError(
+            f"received {count_of(len(titles), 'title')} for {count_of(len(rows), 'image')}."
+        )
     for index, (image, label, prediction) in enumerate(rows):
         shapes = image.shape[:2], label.shape, prediction.shape
         if len(set(shapes)) != 1:

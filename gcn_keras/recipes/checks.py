@@ -10,6 +10,7 @@ from gcn_keras.recipes.recipe import LOSSES, ClassificationRecipe, Recipe, Segme
 from pipelines import datasets
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, argument
+from pipelines.base.plurals import count_of
 from pipelines.datasets import classification
 
 # What a value must be, and the fields that it is asked of; None is always valid. Those of the
@@ -250,7 +251,7 @@ def _check_kernels(recipe: SegmentationRecipe) -> None:
         if k > 2 * side - 1:
             raise ArgumentError(
                 "kernel_size",
-                f"{k} is too large for P{i + 2}, which is {side} pixels wide for "
+                f"{k} is too large for P{i + 2}, which is {count_of(side, 'pixel')} wide for "
                 f"{argument('crop')} {recipe.crop[0]} {recipe.crop[1]}: beyond {2 * side - 1} the "
                 "kernel sees only padding; give a smaller k, one for each level, or larger crops",
             )

@@ -20,6 +20,7 @@ import tensorflow as tf
 from gcn_keras.recipes.checks import check_takes_several_devices, needs_one_device
 from gcn_keras.recipes.recipe import Recipe
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
+from pipelines.base.plurals import count_of
 
 SECONDS_TO_REACH_A_WORKER = 5
 SECONDS_TO_DIE = 5  # what a killed process may need to close its port
@@ -218,6 +219,8 @@ def _team_of_workers(tasks: list[str]) -> Team:
     addresses = (*chief, *spec.get("worker", ()))
     worker = resolver.task_id + (len(chief) if resolver.task_type == "worker" else 0)
     if not 0 <= worker < len(addresses):
-        raise UsageError(f"task {worker} of TF_CONFIG is none of its {len(addresses)} workers")
+        raise UsageError(
+            f"task {worker} of TF_CONFIG is none of its {count_of(len(addresses), 'worker')}"
+        )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
     return Team(strategy, worker, addresses, has_chief_job=bool(chief))

@@ -10,6 +10,7 @@ from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training.devices import Team
 from gcn_keras.training.run import TASKS, naming_damage, steps_per_epoch
+from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 
 
@@ -33,7 +34,8 @@ def draw_first_batch(recipe: Recipe, path: str | Path) -> None:
         steps_per_epoch(recipe, dataset)
         images, labels, image_ids = first_batch(recipe, dataset)
     side = " × ".join(map(str, images.shape[1:3]))
-    title = f"{dataset.name} {recipe.train_split}, first batch: {len(images)} crops of {side}"
+    crops = f"{count_of(len(images), 'crop')} of {side}"
+    title = f"{dataset.name} {recipe.train_split}, first batch: {crops}"
     names, palette = dataset.class_names, dataset.palette
     save_figure(batch_figure(images, labels, image_ids, names, palette, title), path)
 

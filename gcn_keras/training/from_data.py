@@ -14,6 +14,7 @@ from gcn_keras.models.backbones import BACKBONES
 from gcn_keras.recipes import checks
 from gcn_keras.recipes.recipe import SegmentationRecipe
 from pipelines.base.errors import UserError
+from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import image_sizes
 
@@ -96,7 +97,7 @@ def _kernel_size(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Follow
     """The paper's k, or less where that reaches from one end of P5 to the other."""
     side = max(recipe.crop) // BACKBONES[recipe.backbone].p5_stride
     k = min(LARGEST_KERNEL, 2 * side - 1)
-    return {"kernel_size": (k,)}, f"kernel size {k}: P5 is {side} pixels wide"
+    return {"kernel_size": (k,)}, f"kernel size {k}: P5 is {count_of(side, 'pixel')} wide"
 
 
 def _batch(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
@@ -123,8 +124,9 @@ def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following
     epochs = max(1, round(crops / recipe.batch / length))
     seen = epochs * length * recipe.batch
     line = (
-        f"epochs {epochs}, of {length:,} steps: {seen:,} crops, {seen / images:.3g} of each of the "
-        f"{images:,} images in split {recipe.train_split!r}"
+        f"epochs {epochs}, of {count_of(length, 'step')}: {count_of(seen, 'crop')}, "
+        f"{seen / images:.3g} of each of the {count_of(images, 'image')} in split "
+        f"{recipe.train_split!r}"
     )
     return {"epochs": epochs, "steps_per_epoch": steps}, line
 
@@ -134,7 +136,7 @@ def _freeze_batch_norm(recipe: SegmentationRecipe, dataset: PreparedDataset) -> 
     crops = recipe.batch // recipe.accumulate
     freeze = recipe.weights is not None and crops < LEAST_FOR_STATISTICS
     done = "keeps the statistics of its weights" if freeze else "learns"
-    return {"freeze_batch_norm": freeze}, f"batch norm {done}: {crops} crops at once"
+    return {"freeze_batch_norm": freeze}, f"batch norm {done}: {count_of(crops, 'crop')} at once"
 
 
 # In this order: each may depend on those before it.

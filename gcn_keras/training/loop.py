@@ -15,6 +15,7 @@ from gcn_keras.training.interruption import Interruption
 from gcn_keras.training.training_state import Progress, TrainingState
 from gcn_keras.training.weight_averages import averaged_weights
 from pipelines.base.errors import Interrupted, UserError, argument
+from pipelines.base.plurals import count_of
 
 # With on_nan = skip: so many steps in a row mean that the model is lost, not an image.
 MOST_SKIPPED_IN_A_ROW = 100
@@ -257,7 +258,9 @@ class Loop:
         # Where another worker got the signal, it was from its scheduler.
         number = self.interruption.number or 15
         return Interrupted(
-            f"stopped after {epochs} epochs and {step} steps: {self.run.model} is saved", number
+            f"stopped after {count_of(epochs, 'epoch')} and {count_of(step, 'step')}: "
+            f"{self.run.model} is saved",
+            number,
         )
 
 

@@ -28,6 +28,7 @@ from gcn_keras.training.training_state import TrainingState
 from gcn_keras.training.validation import Watched, evaluate_in_team
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, Interrupted, UserError, argument
+from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
@@ -176,7 +177,9 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
         "system that they share; steps of each",
     )
     progress = loop.progress
-    said = f"goes on after {progress.epoch} epochs and {progress.step} steps"
+    said = (
+        f"goes on after {count_of(progress.epoch, 'epoch')} and {count_of(progress.step, 'step')}"
+    )
     if not steps:
         if run.best.exists():  # there was a checkpoint before it
             raise UserError(

@@ -8,6 +8,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from pipelines.base.errors import printable
+from pipelines.base.plurals import count_of
 
 Item = TypeVar("Item")
 
@@ -26,7 +27,7 @@ def note_passed_over(paths: Sequence[Path], limit: int = 5) -> None:
     """Tells of what a search of folders leaves out: how many, and the first of them."""
     if paths:
         names = ", ".join(map(str, paths[:limit])) + (", …" if len(paths) > limit else "")
-        note(f"{len(paths)} file{'s' * (len(paths) > 1)} passed over: {names}")
+        note(f"{count_of(len(paths), 'file')} passed over: {names}")
 
 
 def byte_bar(description: str, total: int | None = None, done: int = 0) -> tqdm:

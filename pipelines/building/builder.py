@@ -14,6 +14,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE, label_fault
+from pipelines.base.plurals import count_of
 from pipelines.base.progress import note
 from pipelines.building import encoding, examples
 
@@ -90,7 +91,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         """
         for split, count in (published or {}).items():
             if (found := len(list_items(split))) != count:
-                note(f"{self.name}: {split} has {found:,} images, not {count:,} as published")
+                images = count_of(found, "image")
+                note(f"{self.name}: {split} has {images}, not {count:,} as published")
         made = [
             (partial(list_items, split), make_example, f"{title or self.name} {split}")
             for split in splits

@@ -17,6 +17,7 @@ from pipelines.base.damage import DAMAGE
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
+from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import bits_of_samples, more_bands
 from pipelines.building import encoding
 from pipelines.building.folders import Pair
@@ -143,7 +144,7 @@ def check_kind(path: Path | str, header: Image.Image) -> None:
         raise UserError(f"{path} is a {header.mode} image; RGB or grayscale is needed")
     if others:
         raise UserError(
-            f"{path} has {others} channel{'s' if others > 1 else ''} beside its colours; RGB or "
+            f"{path} has {count_of(others, 'channel')} beside its colours; RGB or "
             "grayscale is needed"
         )
     if header.has_transparency_data:
@@ -249,7 +250,7 @@ def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ..
     if strays:
         shown = ", ".join(map(str, strays[:10])) + (", …" if len(strays) > 10 else "")
         raise UserError(
-            f"{path} has the label value{'s' if len(strays) > 1 else ''} {shown}, but the "
+            f"{path} has the label {plural(len(strays), 'value')} {shown}, but the "
             f"classes are {describe_classes(class_names)}, and {IGNORE} is void"
         )
 

@@ -4,12 +4,13 @@ from itertools import chain
 
 import numpy as np
 
+from pipelines.base.plurals import count_of
 from pipelines.base.progress import progress
 from pipelines.building.examples import futures
 from pipelines.datasets import PreparedDataset
 from pipelines.examination.damaged_records import read_records, read_some
 from pipelines.examination.example import examiner
-from pipelines.examination.findings import Examination, Sample, SplitReport, count_of
+from pipelines.examination.findings import Examination, Sample, SplitReport
 from pipelines.examination.judgement import Images, judge_files, judge_split
 
 SAMPLES = 24  # examples on a contact sheet

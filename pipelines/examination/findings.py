@@ -134,8 +134,3 @@ class Examination:
         number = len(self.class_names)
         labelled = [name for name, split in self.splits.items() if split.pixels[:number].any()]
         return "train" if "train" in labelled else next(iter(labelled), None)
-
-
-def count_of(number: int, noun: str) -> str:
-    """ "1 image", "1,200 images"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

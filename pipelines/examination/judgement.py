@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from pipelines.base.labels import label_fault
+from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 from pipelines.examination.findings import (
     BALANCE,
@@ -16,7 +17,6 @@ from pipelines.examination.findings import (
     Example,
     Finding,
     SplitReport,
-    count_of,
 )
 
 HELD_OUT = ("val", "validation", "minival", "test")

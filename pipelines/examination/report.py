@@ -6,7 +6,8 @@ import html
 import numpy as np
 
 from pipelines.base.labels import median_frequency_weights
-from pipelines.examination.findings import KINDS, Examination, count_of
+from pipelines.base.plurals import count_of
+from pipelines.examination.findings import KINDS, Examination
 
 _COMMON_SIZES = 5  # shown for each split
 
@@ -20,8 +21,8 @@ def text_report(result: Examination, show: int) -> str:
     """
     count = sum(split.records for split in result.splits.values())
     parts = [
-        f"{result.name}: {len(result.class_names)} classes, {count:,} examples in "
-        f"{len(result.splits)} split{'s' if len(result.splits) > 1 else ''}",
+        f"{result.name}: {count_of(len(result.class_names), 'class')}, "
+        f"{count_of(count, 'example')} in {count_of(len(result.splits), 'split')}",
         _text_table(split_table(result)),
         "\n  ".join(["Sizes, the most frequent:", *_size_lines(result)]),
         "Classes, share of the pixels that are not void:\n" + _text_table(class_table(result)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines import datasets
 from pipelines.base.files import replacing
+from pipelines.base.plurals import count_of, plural
 from pipelines.datasets import PreparedDataset, classification
 from pipelines.examination.contact_sheet import contact_sheet
 from pipelines.examination.examine import some_samples
@@ -40,9 +41,9 @@ def summary(prepared: PreparedDataset, data_dir: str | Path) -> Iterator[str]:
         UserError: the contact sheet cannot be written, as the disk is full, say.
     """
     names = ", ".join(prepared.class_names)
-    yield f"{prepared.name}: {prepared.num_classes} classes: {names}"
+    yield f"{prepared.name}: {count_of(prepared.num_classes, 'class')}: {names}"
     for split, count in prepared.splits.items():
-        yield f"  {split:<12}{count:>8,} examples; {_shares(prepared, split)}"
+        yield f"  {split:<12}{count:>8,} {plural(count, 'example')}; {_shares(prepared, split)}"
     if nearest := prepared.mask_pixels.get("nearest"):
         share = 100 * nearest / prepared.mask_pixels["pixels"]
         yield f"  the nearest colour decided {share:.2f} % of the masks' pixels"

@@ -84,7 +84,7 @@ def test_prepares_and_says_what_was_written(source, data_dir):
     assert result.stdout.splitlines() == [
         "image_folder/mine: 3 classes: sky, road, car",
         "  train              3 examples; sky 33.3 %, road 33.3 %, car 33.3 %",
-        "  val                1 examples; every pixel is void (255)",
+        "  val                1 example; every pixel is void (255)",
         f"in {data_dir}/image_folder/mine/1.0.0",
         f"contact sheet: {data_dir}/image_folder/mine/1.0.0/contact_sheet.png",
         "next: python -m gcn_keras.fit --recipe finetune --dataset image_folder/mine --data-dir "
@@ -130,7 +130,7 @@ def test_skips_what_cannot_be_used_and_says_so(source, data_dir):
     assert f"mine train: skipped: {source}/labels/c.png is empty\n" in result.stderr
     expected = [
         "  train              2 examples; sky 50.0 %, road 50.0 %, car 0.0 %",
-        "  val                1 examples; every pixel is void (255)",
+        "  val                1 example; every pixel is void (255)",
         "  mine train: 1 could not be used and was skipped",
     ]
     assert result.stdout.splitlines()[1:4] == expected

@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
+from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import bits_of_samples
 from pipelines.building import image_label
 from pipelines.datasets.image_folder.classes import Classes
@@ -210,8 +211,8 @@ class MaskReader:
         if (pixels != pixels[..., :1]).any():
             count = len(np.unique(pixels.reshape(-1, 3), axis=0))
             raise UserError(
-                f"{path} is an image with {count:,} colours: name the classes' colours in "
-                'classes.txt, as in "road 128 64 128"'
+                f"{path} is an image with {count_of(count, 'colour')}: name the classes' colours "
+                'in classes.txt, as in "road 128 64 128"'
             )
         return pixels[..., 0]
 
@@ -219,7 +220,7 @@ class MaskReader:
         found = np.unique(pixels[stray])
         shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
         return (
-            f"{path} has the label value{'s' if len(found) > 1 else ''} {shown}, but the classes "
+            f"{path} has the label {plural(len(found), 'value')} {shown}, but the classes "
             f"are {describe_classes(self.classes.names)}, and {IGNORE} is void: {argument('map')}, "
             f"{argument('first_label')} and {argument('void')} say what other values stand for"
         )

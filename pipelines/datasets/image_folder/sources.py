@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
+from pipelines.base.plurals import count_of
 from pipelines.building import conversion, encoding, folders, image_label, layouts
 from pipelines.building.pairs import PLAIN
 from pipelines.datasets.image_folder import annotations, splitting
@@ -195,7 +196,7 @@ def _of_annotations(
 
     count = len({image.file for image in images})
     described = sum(isinstance(image, AnnotatedImage) for image in images)
-    words = f"{count:,} annotation {'file' if count == 1 else 'files'} of {described:,} images"
+    words = f"{count_of(count, 'annotation file')} of {count_of(described, 'image')}"
     usable = [item for items in found.values() for item in items if isinstance(item, AnnotatedItem)]
     if inside := sum(item.path is None for item in usable):
         words += f", {inside:,} of them inside these files"

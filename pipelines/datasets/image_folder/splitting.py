@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pipelines.base.errors import UserError, argument
+from pipelines.base.plurals import count_of
 from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder.options import FolderOptions
 
@@ -41,12 +42,12 @@ def hold_out(
     if len(groups) < least and faults:
         raise all_faults(faults)
     if len(groups) < least:
-        what = "image"
+        what, by = "image", ""
         if options.group is not None:
-            what = f"group of images by {argument('group')} {options.group}"
+            what, by = "group", f" of images by {argument('group')} {options.group}"
         raise UserError(
-            f"there {'is' if len(groups) == 1 else 'are'} only {len(groups)} {what}"
-            f"{'' if len(groups) == 1 else 's'}: at least {least} are needed, one for val"
+            f"there {'is' if len(groups) == 1 else 'are'} only {count_of(len(groups), what)}{by}: "
+            f"at least {least} are needed, one for val"
         )
     names = sorted(
         groups, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest()

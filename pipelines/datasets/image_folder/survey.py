@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.base.errors import UserError, argument
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
+from pipelines.base.plurals import count_of, plural
 from pipelines.building import image_label
 from pipelines.building.examples import futures
 from pipelines.datasets.image_folder.masks import WHITE_OF_16_BITS
@@ -43,10 +44,10 @@ def describe_masks(masks: Sequence[Path], folder: Path) -> str:
             of_values += 1
             values.update(_counted(pixels))
     if of_colour > of_values:
-        return f"{words} holds {of_colour} masks with {_of_colours(colours, has_jpeg)}"
+        return f"{words} holds {count_of(of_colour, 'mask')} with {_of_colours(colours, has_jpeg)}"
     if not values:
         return f"{words} holds no mask that can be read"
-    return f"{words} holds {of_values} masks with {_of_values(values)}"
+    return f"{words} holds {count_of(of_values, 'mask')} with {_of_values(values)}"
 
 
 def _place(masks: Sequence[Path], folder: Path) -> str:
@@ -131,8 +132,8 @@ def _counted(pixels: np.ndarray) -> dict[int, int]:
 def _of_colours(colours: Counter[int], has_jpeg: bool) -> str:
     if has_jpeg or len(colours) > _TOO_MANY:
         return (
-            f"{len(colours):,} colours: if they are soft edges or of JPEG files, name the classes "
-            'in classes.txt with their colours, as in "road 128 64 128", and give '
+            f"{count_of(len(colours), 'colour')}: if they are soft edges or of JPEG files, name "
+            'the classes in classes.txt with their colours, as in "road 128 64 128", and give '
             f"{argument('nearest_colour')}"
         )
     total = colours.total()
@@ -142,16 +143,16 @@ def _of_colours(colours: Counter[int], has_jpeg: bool) -> str:
     )
     more = f" and {len(colours) - _SHOWN} more" if len(colours) > _SHOWN else ""
     return (
-        f"{len(colours)} colours, {shown}{more}: name the classes in classes.txt with their "
-        'colours, as in "road 128 64 128" or "road #804080"; colours without class go to '
-        f"{argument('void')}"
+        f"{count_of(len(colours), 'colour')}, {shown}{more}: name the classes in classes.txt "
+        'with their colours, as in "road 128 64 128" or "road #804080"; colours without class go '
+        f"to {argument('void')}"
     )
 
 
 def _of_values(values: Counter[int]) -> str:
     found = sorted(values)
     shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
-    text = f"the value{'s' if len(found) > 1 else ''} {shown}"
+    text = f"the {plural(len(found), 'value')} {shown}"
     if set(found) in ({0, IGNORE}, {0, WHITE_OF_16_BITS}):
         return f"{text}: give {argument('binary')}"
     if not 0 <= found[0] <= found[-1] <= IGNORE:

@@ -111,7 +111,7 @@ class TestFiles:
         assert capsys.readouterr().out.splitlines() == [
             f"{tmp_path / 'model.keras'} on voc2012_sbd, split test",
             "no score: this split has no labels",
-            f"1 label maps for the server of PASCAL VOC 2012: {file}",
+            f"1 label map for the server of PASCAL VOC 2012: {file}",
         ]
         assert json.loads(report.read_text()) == {
             "model": str(tmp_path / "model.keras"),

@@ -494,8 +494,8 @@ class TestOtherServers:
     @pytest.mark.parametrize(
         "labels, what",
         [
-            ([], "0 label maps for 1 images"),
-            ([png(picture(4, 6)[..., 0])] * 2, "2 label maps for 1 images"),
+            ([], "0 label maps for 1 image"),
+            ([png(picture(4, 6)[..., 0])] * 2, "2 label maps for 1 image"),
             ([png(np.zeros((6, 4), np.uint8))], "a label map of 4x6 for an image of 6x4"),
             ([png(picture(4, 6))], "a PNG of mode RGB, not of 8-bit indices"),
             ([png(np.zeros((4, 6), np.uint16))], "a PNG of mode I;16, not of 8-bit indices"),

@@ -130,7 +130,7 @@ class TestTrimap:
         assert axes.get_title(loc="left") == r"$\y$ near boundaries, %"
 
     def test_refuses_what_cannot_be_drawn(self):
-        with pytest.raises(ValueError, match="GCN has 2 widths and 1 values"):
+        with pytest.raises(ValueError, match="GCN has 2 widths and 1 value"):
             trimap_figure({"GCN": ((1, 2), (0.5,))})
         with pytest.raises(ValueError) as caught:
             trimap_figure({"GCN": ((1,), (0.5,)), "BR": ([], [])})

@@ -162,7 +162,7 @@ class TestSamples:
             samples_figure([], [], [], NAMES, PALETTE)
         with pytest.raises(ValueError, match="image 0, its label and prediction differ in size"):
             samples_figure([image], [label[1:]], [prediction], NAMES, PALETTE)
-        with pytest.raises(ValueError, match="1 titles for 2 images"):
+        with pytest.raises(ValueError, match="received 1 title for 2 images"):
             samples_figure([image] * 2, [label] * 2, [label] * 2, NAMES, PALETTE, titles=["one"])
         with pytest.raises(ValueError, match=r"the indices \[3\] occur, but there are 2 classes"):
             samples_figure([image], [label], [prediction], NAMES[:2], PALETTE)

@@ -185,7 +185,7 @@ def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
     assert "is finished: mean IoU" in run(*begin)  # what was not given is as it was
     monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array([[32, 32]]))
     said = run("--resume", "--epochs", "2")
-    assert "goes on after 1 epochs and 0 steps" in said and "images of split" not in said
+    assert "goes on after 1 epoch and 0 steps" in said and "images of split" not in said
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == (
         configuration | {"epochs": 2}
     )

@@ -56,6 +56,10 @@ def place_of(path) -> tuple[int, int]:
     return state["epoch"], state["step"]
 
 
+def goes_on_after(epochs, steps) -> str:
+    return f"goes on after {epochs} epoch{'s'[epochs == 1 :]} and {steps} step{'s'[steps == 1 :]}"
+
+
 def weights(path) -> list[np.ndarray]:
     return keras.models.load_model(path, compile=False).get_weights()
 
@@ -91,7 +95,7 @@ def test_killed_ten_times(data_dir, tmp_path):
     status, stdout, stderr = ForkedFit(again, tmp_path).finish()
     assert status == 0, stderr
     assert f"the checkpoint {last} is damaged (" in stdout and "the one before it" in stdout
-    assert f"goes on after {place[0]} epochs and {place[1]} steps" in stdout
+    assert goes_on_after(*place) in stdout
     status, _, stderr = reference.finish()
     assert status == 0, stderr
     for name in ("model.keras", "best.keras"):
@@ -113,10 +117,10 @@ def test_asked_to_stop(data_dir, tmp_path, number, status):
     assert found == status, stderr
     assert stderr.endswith("interrupted\n") and "Traceback" not in stderr
     said = re.search(
-        rf"stopped after (\d+) epochs and (\d) steps: {re.escape(str(out))}/model.keras is saved; "
-        rf"go on with: python -m gcn_keras.fit --resume --out {re.escape(str(out))} --saved-model "
-        rf"{re.escape(str(out))}-saved-model --no-export --data-dir {re.escape(str(data_dir))} "
-        r"--tensorboard-samples 0\n",
+        rf"stopped after (\d+) epochs? and (\d) steps?: {re.escape(str(out))}/model.keras is "
+        rf"saved; go on with: python -m gcn_keras.fit --resume --out {re.escape(str(out))} "
+        rf"--saved-model {re.escape(str(out))}-saved-model --no-export "
+        rf"--data-dir {re.escape(str(data_dir))} --tensorboard-samples 0\n",
         stdout,
     )
     assert checkpoints.read(newest(out)).step == 2 * int(said[1]) + int(said[2])
@@ -224,7 +228,7 @@ def test_a_finished_run_goes_on_for_more_epochs(data_dir, tmp_path):
         given = [*options_of(data_dir, out, epochs=epochs), *options]
         status, stdout, stderr = ForkedFit(given, tmp_path).finish()
         assert status == 0, stderr
-    assert "goes on after 1 epochs and 0 steps" in stdout
+    assert "goes on after 1 epoch and 0 steps" in stdout
     for ours, theirs in zip(*(weights(o / "model.keras") for o in (extended, whole)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
     assert table(extended) == table(whole)
@@ -289,5 +293,5 @@ def test_a_lost_worker_is_named_and_all_go_on(data_dir, tmp_path, victim):
     fits[1].send(signal.SIGTERM)
     (status, stdout, stderr), (other, _, _) = (fit.finish(120) for fit in fits)
     assert (status, other) == (143, 143), stderr
-    assert f"goes on after {place[0]} epochs and {place[1]} steps" in stdout
+    assert goes_on_after(*place) in stdout
     assert len(table(out)) > place[0]

@@ -170,7 +170,7 @@ class TestImageNet:
             prepare("imagenet2012", archives, data_dir)
             assert capsys.readouterr().out == (
                 "imagenet2012: 1,000 classes\n  train                2 examples\n"
-                f"  validation           1 examples\nin {data_dir}/imagenet2012/5.1.0\n"
+                f"  validation           1 example\nin {data_dir}/imagenet2012/5.1.0\n"
                 "next: python -m gcn_keras.fit --recipe imagenet-pretrain --dataset imagenet2012 "
                 f"--data-dir {data_dir}\n"
                 "  (--show-batch FILE.png draws what it trains on, and ends)\n"

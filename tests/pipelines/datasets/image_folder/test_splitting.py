@@ -72,6 +72,11 @@ def test_folds_of_groups_are_balanced():
             {"group": "a"},
             "there is only 1 group of images by group a: at least 2 are needed, one for val",
         ),
+        (
+            ["a1", "b1"],
+            {"group": ".", "folds": 3, "fold": 1},
+            "there are only 2 groups of images by group .: at least 3 are needed, one for val",
+        ),
         (["a1", "b1"], {"group": "a"}, "group 'a' does not match the image id 'b1'"),
     ],
 )

@@ -49,7 +49,7 @@ def test_what_masks_hold(tmp_path, pixels, text):
 def test_masks_of_one_bit_are_told_as_they_are_read(tmp_path):
     Image.fromarray(np.array([[False, True]])).save(tmp_path / "a.png")
     said = in_options(describe_masks([tmp_path / "a.png"], tmp_path))
-    assert said.endswith("holds 1 masks with the values 0, 255: give --binary")
+    assert said.endswith("holds 1 mask with the values 0, 255: give --binary")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_values_of_more_than_8_bits(tmp_path, pixels, text):
     path = tmp_path / "a.tif"
     Image.fromarray(pixels).save(path)
     assert in_options(describe_masks([path], tmp_path)) == (
-        f"{tmp_path.name}/ holds 1 masks with the values {text}"
+        f"{tmp_path.name}/ holds 1 mask with the values {text}"
     )
 
 
@@ -80,7 +80,7 @@ def test_gray_jpeg_masks_hold_colours(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("L", (8, 8), 128).save(path)
     assert in_options(describe_masks([path], tmp_path)) == (
-        f"{tmp_path.name}/ holds 1 masks with 1 colours: if they are soft edges or of JPEG files, "
+        f"{tmp_path.name}/ holds 1 mask with 1 colour: if they are soft edges or of JPEG files, "
         f'{NAMES} with their colours, as in "road 128 64 128", and give --nearest-colour'
     )
     assert shows_colours(path)
