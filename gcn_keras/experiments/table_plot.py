@@ -74,7 +74,7 @@ def curves_figure(table: Table, curves: dict[Row, list[Curve]]) -> Figure:
     style_axes(axes)
     axes.set_title("mean IoU % on the validation split", loc="left", color=INK, fontsize=10)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     colours = mpl.colormaps["viridis"].resampled(len(curves) + 1)
     lines = []
     for number, (row, known) in enumerate(curves.items()):

@@ -104,7 +104,9 @@ def trimap_figure(
             )
         scores = 100 * np.asarray(values, float)
         _draw_line(axes, np.asarray(widths), scores, label=name, marker="o", **style)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True))
+    # Without `min_n_ticks` a single width would have ticks at fractions around it.
+    locator = MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(locator)
     axes.set_xlabel("width of the band, pixels")
     axes.legend(handles=axes.lines, frameon=False, fontsize=9)  # also of names that begin with _
     return figure

@@ -3,7 +3,7 @@
 import math
 
 from gcn_keras.experiments.paper_tables import table
-from gcn_keras.experiments.table_plot import table_figure
+from gcn_keras.experiments.table_plot import curves_figure, table_figure
 from gcn_keras.recipes.catalogue import RECIPES
 
 
@@ -32,3 +32,10 @@ def test_a_score_that_is_no_number():
     ours, _ = table_figure(table1, results).get_axes()
     points = ours.lines[0].get_xydata()
     assert math.isnan(points[0, 1]) and points[1].tolist() == [1, 50]
+
+
+def test_runs_of_one_epoch_have_one_tick():
+    table1 = table("table1", RECIPES["shapes-ablation"])
+    (axes,) = curves_figure(table1, {table1.rows[0]: [{1: 0.5}, {1: 0.25}]}).get_axes()
+    left, right = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if left <= tick <= right] == [1]

@@ -116,6 +116,11 @@ class TestTrimap:
         styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
         assert len(styles) == 2
 
+    def test_one_width_has_one_tick(self):
+        (axes,) = trimap_figure({"GCN": ((3,), (0.5,)), "GCN + BR": ((3,), (0.6,))}).get_axes()
+        left, right = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if left <= tick <= right] == [3]
+
     def test_file(self, tmp_path):
         save_figure(trimap_figure(self.CURVES, measure="pixel accuracy"), tmp_path / "t.png")
         assert load_image(tmp_path / "t.png").shape == (440, 620, 3)
