@@ -10,7 +10,7 @@ import tyro
 from gcn_keras.evaluation.boundaries import CONTOUR_SHARE, WIDTH
 from gcn_keras.evaluation.submission import check_file
 from gcn_keras.inference.options import PLAIN, InferenceOptions
-from pipelines.base.errors import ArgumentError, argument
+from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class EvaluationOptions:
             UserError: the CRF's package or the submission's folder is missing; this form of a
                 model does not give what the options need.
         """
+        check_flags(**flags_of(self))
         width, share, limit = self.boundary_width, self.contour_share, self.limit
         narrowest = min(self.trimap or (1,))
         missing = f"is about {argument('boundaries')}, which is missing"

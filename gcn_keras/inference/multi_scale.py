@@ -15,7 +15,7 @@ import tyro
 from PIL import Image
 
 from gcn_keras.inference.tiles import tile_starts
-from pipelines.base.errors import ArgumentError, argument
+from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
 
 LARGEST_SCALE = 8
 
@@ -35,6 +35,7 @@ class MultiScale:
 
     def check(self) -> None:
         """Raises an ArgumentError that names a field, its value and what it can be."""
+        check_flags(**flags_of(self))
         tile, overlap, largest = self.tile, self.overlap, LARGEST_SCALE
         if not self.scales or not all(0 < scale <= largest for scale in self.scales):
             given = shown(*self.scales) or "none"

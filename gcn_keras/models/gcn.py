@@ -12,6 +12,7 @@ import numpy as np
 from gcn_keras.models import backbones, blocks
 from gcn_keras.models.backbones import any_model
 from gcn_keras.models.weights import every_layer
+from pipelines.base.errors import check_flags
 from pipelines.base.labels import IGNORE
 
 LEVELS = ("P2", "P3", "P4", "P5")
@@ -59,6 +60,7 @@ def gcn(
     Raises:
         ValueError: an invalid argument, with the value received; Keras is set to channels_first.
     """
+    check_flags(boundary_refinement=boundary_refinement, freeze_batch_norm=freeze_batch_norm)
     sizes = kernel_sizes(kernel_size)
     if block not in BLOCKS:
         raise ValueError(f"unknown block {block!r}: choose one of {', '.join(BLOCKS)}")

@@ -9,7 +9,7 @@ from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS, check_i
 from gcn_keras.recipes.recipe import LOSSES, ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError, argument
+from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
 from pipelines.base.plurals import count_of
 from pipelines.datasets import classification
 
@@ -35,6 +35,7 @@ def check(recipe: Recipe) -> None:
     Raises:
         UsageError: with the value and what it can be; mostly an `ArgumentError`.
     """
+    check_flags(**flags_of(recipe))
     _check_weights(recipe)
     _check_crop(recipe)
     if isinstance(recipe, SegmentationRecipe):

@@ -72,6 +72,26 @@ def argument(name: str) -> str:
     return f"\0{{{name}}}"
 
 
+def check_flags(**flags: object) -> None:
+    """Refuses what is neither True nor False: "no" would count as true.
+
+    Raises:
+        ArgumentError: naming the argument and its value.
+    """
+    for name, value in flags.items():
+        if value not in (True, False):
+            raise ArgumentError(name, f"must be True or False, got {value!r}")
+
+
+def flags_of(options: object) -> dict[str, object]:
+    """The values of a dataclass's fields whose defaults are True or False, for `check_flags`."""
+    return {
+        name: value
+        for name, value in vars(options).items()
+        if isinstance(getattr(type(options), name, None), bool)
+    }
+
+
 def in_options(template: str, **flags: str) -> str:
     """A message with marked names of arguments, in the words of a command.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, check_flags
 from pipelines.base.files import check_folder, writing_in
 from pipelines.building import examples
 from pipelines.datasets.image_folder.options import FolderOptions
@@ -145,6 +145,7 @@ def prepare(
         UserError: the source has faults (the message shows twenty and counts them; with
             `skip_errors`, a split has no image that can be used), or `data_dir` cannot be written.
     """
+    check_flags(skip_errors=skip_errors, accept_findings=accept_findings, overwrite=overwrite)
     check_source(name, source, beam_options, options, skip_errors)
     replaces = is_prepared(name, data_dir)
     if replaces and not overwrite:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.base import addresses
-from pipelines.base.errors import ArgumentError, argument
+from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ class StreamOptions:
         Raises:
             ArgumentError: one of them is invalid.
         """
+        check_flags(**flags_of(self))
         if not _are(Integral, self.crop, 2):
             raise ArgumentError(
                 "crop", f"must be two integers, height and width, got {self.crop!r}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.base.errors import check_flags
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import augmentation, crops
 from pipelines.stream.augmentation import folded
@@ -57,6 +58,7 @@ def training_batches(
             than the crop, and for a record file that is damaged, incomplete or missing; see
             `pipelines.stream.faults`.
     """
+    check_flags(with_ids=with_ids)
     given = checked_options(dataset, split, SegmentationOptions, options, fields)
     crop, scale = (given.crop[0], given.crop[1]), (float(given.scale[0]), float(given.scale[1]))
 

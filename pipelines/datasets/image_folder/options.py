@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.base.errors import ArgumentError, UserError, argument
+from pipelines.base.errors import ArgumentError, UserError, argument, check_flags, flags_of
 from pipelines.base.labels import IGNORE
 from pipelines.building.pairs import Naming
 
@@ -58,6 +58,7 @@ class FolderOptions:
 
     def check(self) -> None:
         """Raises ArgumentError for values that are invalid, alone or together."""
+        check_flags(**flags_of(self))
         void_values, _ = self.void_values()
         if twice := void_values & self.value_map().keys():
             raise ArgumentError(

@@ -44,6 +44,16 @@ def test_invalid_values(words, message):
     assert str(error.value) == plain.replace("boundary-w", "boundary_w").replace("r-s", "r_s")
 
 
+def test_an_answer_in_words():
+    """Of the options themselves, and of those of inference."""
+    for options in (
+        EvaluationOptions(boundaries="no"),
+        EvaluationOptions(inference=InferenceOptions(dense_crf="no")),
+    ):
+        with pytest.raises(ValueError, match="must be True or False, got 'no'$"):
+            options.check_for("model.keras")
+
+
 def test_a_command_line():
     assert parse_options([]) == DEFAULT
     words = "--split val --limit 5 --boundaries --trimap 3 1 --scales 0.5 1 --flip"

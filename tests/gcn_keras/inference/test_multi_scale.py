@@ -276,6 +276,7 @@ def test_images_come_back_as_they_came(model, image):
         ({"tile": (64, 64, 3)}, "tile must be two integers, height and width, received "
                                 "(64, 64, 3)"),
         ({"overlap": 4}, "overlap needs tile H W, got overlap 4 alone"),
+        ({"flip": "no"}, "flip must be True or False, got 'no'"),
     ],
 )  # fmt: skip
 def test_invalid_views(model, image, views, message):

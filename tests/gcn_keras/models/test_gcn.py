@@ -378,6 +378,11 @@ class TestOptions:
                 )
             ),
             (dict(backbone=[TINY]), rf"^unknown backbone \['{TINY}'\]: choose one of resnet50"),
+            (
+                dict(boundary_refinement="no"),
+                "^boundary_refinement must be True or False, got 'no'$",
+            ),
+            (dict(freeze_batch_norm=[]), r"^freeze_batch_norm must be True or False, got \[\]$"),
             (dict(weights=True), '^weights must be None, "imagenet" or a path, received True$'),
             (
                 dict(backbone="resnet18", weights="imagenet"),

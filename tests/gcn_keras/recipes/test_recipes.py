@@ -49,6 +49,12 @@ def test_what_is_not_installed(monkeypatch, options, module, sentence):
     assert str(caught.value) == sentence.format(middle) + '"'
 
 
+@pytest.mark.parametrize("field", ["flip", "skip_errors", "export", "resume", "jit_compile"])
+def test_an_answer_in_words_is_none(field):
+    with pytest.raises(ArgumentError, match=f"^{field} must be True or False, got 'no'$"):
+        check(dataclasses.replace(RECIPES["shapes"], **{field: "no"}))
+
+
 def test_the_papers_settings():
     """Section 4 of the paper; the learning rate and its schedule are our choice."""
     paper = RECIPES["paper"]

@@ -13,7 +13,7 @@ from miniatures import REPOSITORY, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets
-from pipelines.base.errors import UsageError, UserError, as_options
+from pipelines.base.errors import ArgumentError, UsageError, UserError, as_options
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.stream.evaluation import class_pixel_counts
 
@@ -322,6 +322,13 @@ assert not {{"tensorflow", "tensorflow_datasets", "keras"}} & set(sys.modules)
     )
     assert done.returncode == 0, done.stderr
     assert f"cannot write to {tmp_path}/file" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["skip_errors", "accept_findings", "overwrite"])
+def test_an_answer_in_words_is_none(tmp_path, name):
+    with pytest.raises(ArgumentError, match=f"^{name} must be True or False, got 'no'$"):
+        datasets.prepare("shapes", data_dir=tmp_path / "data", **{name: "no"})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["camvid", "tfds:oxford_iiit_pet"])

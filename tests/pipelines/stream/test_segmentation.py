@@ -544,6 +544,10 @@ def test_impossible_values_are_refused_by_name(ten, options):
             "^scale must be smallest and largest factor, both positive and finite, got "
             r"\(1, inf\)$",
         ),
+        ({"flip": "no"}, "^flip must be True or False, got 'no'$"),
+        ({"flip_vertical": None}, "^flip_vertical must be True or False, got None$"),
+        ({"skip_errors": "true"}, "^skip_errors must be True or False, got 'true'$"),
+        ({"with_ids": "no"}, "^with_ids must be True or False, got 'no'$"),
         ({"mode": "whole"}, "mode must be 'crop' or 'pad', got 'whole'"),
         ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
         ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
@@ -561,9 +565,9 @@ def test_invalid_options_of_the_source(ten, options, message):
 
 
 def test_numbers_of_numpy_are_taken(ten):
-    plain = {"crop": (4, 5), "batch_size": 2, "seed": 3, "scale": (0.5, 2.0)}
+    plain = {"crop": (4, 5), "batch_size": 2, "seed": 3, "scale": (0.5, 2.0), "flip": False}
     of_numpy = {name: np.array(value) for name, value in plain.items() if name in ("crop", "scale")}
-    of_numpy |= {"batch_size": np.int64(2), "seed": np.int32(3)}
+    of_numpy |= {"batch_size": np.int64(2), "seed": np.int32(3), "flip": np.False_}
     stream = training_batches(ten, "train", **plain)
     assert same(take(training_batches(ten, "train", **of_numpy), 3), take(stream, 3))
 

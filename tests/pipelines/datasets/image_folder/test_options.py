@@ -66,6 +66,8 @@ def test_what_is_for_values_and_what_for_colours(options, of_values, of_colours)
             {"binary": True, "first_label": 1},
             "binary excludes map and first_label: black is class 0 and white class 1",
         ),
+        ({"binary": "no"}, "binary must be True or False, got 'no'"),
+        ({"nearest_colour": 2}, "nearest_colour must be True or False, got 2"),
         ({"val_share": 1.0}, "val_share must be between 0 and 1, got 1.0"),
         ({"val_share": float("nan")}, "val_share must be between 0 and 1, got nan"),
         ({"folds": 5}, "folds and fold go together, as in folds 5 fold 2"),
