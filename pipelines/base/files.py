@@ -184,22 +184,36 @@ def writing_in(folder: Path) -> Iterator[None]:
     """Makes a folder, and removes what killed writers left there: `incomplete.*`.
 
     Nothing is removed while another process is in such a block, or where its drive has no locks.
+    As of `removing_empty`, it is gone in the end if nothing was written.
 
     Raises:
         UserError: the folder cannot be made.
     """
-    make_folder(folder)
-    descriptor = os.open(folder, os.O_RDONLY)
+    with removing_empty(folder):
+        make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for leftover in folder.glob("incomplete.*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def removing_empty(folder: Path) -> Iterator[None]:
+    """Removes a folder and those above it in the end: what the block has made and left empty."""
+    made = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for leftover in folder.glob("incomplete.*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
-        os.close(descriptor)
+        with contextlib.suppress(OSError):  # at the first that is not empty
+            for place in made:
+                place.rmdir()
 
 
 _KINDS = {

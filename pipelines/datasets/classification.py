@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.files import check_folder, writing_in
+from pipelines.base.files import check_folder, removing_empty, writing_in
 from pipelines.datasets.names import DEFAULT_DATA_DIR, preparing
 from pipelines.datasets.prepared import PreparedDataset, naming_damaged_set
 
@@ -86,11 +86,14 @@ def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR
     try:
         builder = tfds.builder(IMAGENET, data_dir=str(data_dir), file_format="tfrecord")
         options = tfds.download.DownloadConfig(manual_dir=str(source), try_download_gcs=False)
-        downloads = str(Path(data_dir, "downloads"))
-        folder = Path(data_dir, IMAGENET)
+        downloads, folder = Path(data_dir, "downloads"), Path(data_dir, IMAGENET)
         # TFDS reports a download that does not happen; its progress is on standard error.
-        with writing_in(folder), contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_dir=downloads, download_config=options)
+        with (
+            writing_in(folder),
+            removing_empty(downloads / "extracted"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            builder.download_and_prepare(download_dir=str(downloads), download_config=options)
     except (OSError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
         raise UserError(f"cannot prepare {IMAGENET!r} in {data_dir}: {error}") from error
     return check_prepared(IMAGENET, data_dir)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, check_flags
-from pipelines.base.files import check_folder, writing_in
+from pipelines.base.files import check_folder, removing_empty, writing_in
 from pipelines.building import examples
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.names import (
@@ -161,14 +161,16 @@ def prepare(
     base, config = parse_name(name)
     module = importlib.import_module(f"pipelines.datasets.{base}.{base}_dataset_builder")
     configs = {"config": tfds.core.BuilderConfig(name=config)} if config else {}
-    downloads = tfds.download.DownloadConfig(
+    download_config = tfds.download.DownloadConfig(
         manual_dir=source and str(source), try_download_gcs=False
     )
     if beam_options is not None:
-        downloads.beam_options = examples.pipeline_options(beam_options)
+        download_config.beam_options = examples.pipeline_options(beam_options)
+    downloads = Path(data_dir, "downloads")  # TFDS makes it, with a folder inside, in any case
     try:
         with (
             writing_in(folder.parent),
+            removing_empty(downloads / "extracted"),
             _place_to_build(folder, data_dir) as place,
             _silence(tfds),
             examples.errors_of_beam(),
@@ -184,7 +186,7 @@ def prepare(
                 # Filled while the examples are made; TFDS writes the metadata after that.
                 builder.skipped = builder.info.metadata["skipped"] = {}
             builder.download_and_prepare(
-                download_dir=str(Path(data_dir, "downloads")), download_config=downloads
+                download_dir=str(downloads), download_config=download_config
             )
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         # While it writes, TFDS wraps TensorFlow's errors in RuntimeErrors of its own.

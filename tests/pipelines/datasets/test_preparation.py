@@ -324,6 +324,18 @@ assert not {{"tensorflow", "tensorflow_datasets", "keras"}} & set(sys.modules)
     assert f"cannot write to {tmp_path}/file" in done.stdout
 
 
+@pytest.mark.parametrize("there", ["", "data", "data/image_folder", "data/image_folder/mine"])
+def test_a_failed_preparation_leaves_no_folder_of_its_own(write, tmp_path, there):
+    """Those that were there stay, empty or not."""
+    source = write([1, 2], [0])
+    (source / "train/images/train0.jpg").write_bytes(b"damaged")
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="train0"):
+        datasets.prepare("image_folder/mine", source, tmp_path / "data")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("name", ["skip_errors", "accept_findings", "overwrite"])
 def test_an_answer_in_words_is_none(tmp_path, name):
     with pytest.raises(ArgumentError, match=f"^{name} must be True or False, got 'no'$"):
