@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gcn_keras.training.locks import locked
+from pipelines.base.damage import reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 
@@ -86,7 +87,7 @@ def read_curve(history: Path) -> Curve:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise UserError(f"{history} cannot be read: {error}") from error
+        raise UserError(f"{history} cannot be read: {reason_of(error)}") from error
 
 
 def last_quarter(curve: Curve) -> float | None:
@@ -127,7 +128,7 @@ def _lines(
     except FileNotFoundError:
         return []
     except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def _line(number: int, row: dict, needed: Sequence[str]) -> tuple[Key, dict]:

@@ -25,5 +25,6 @@ def check_archive(path: Path) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error of `DAMAGE` says, in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    """What an error of `DAMAGE` says, in one line; of the system's, without number and path."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())[:300] or type(error).__name__

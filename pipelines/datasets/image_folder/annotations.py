@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.base import extras
 from pipelines.base.errors import UserError
+from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import folders, regions
 from pipelines.building.examples import all_faults
@@ -229,7 +230,7 @@ def _key(name: str) -> str:
 
 def _read(path: Path) -> dict:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
     except (ValueError, RecursionError) as error:  # JSON's and Unicode's errors are ValueErrors
         raise UserError(f"{path} is truncated or damaged ({error})") from error
     return content if isinstance(content, dict) else {}

@@ -117,6 +117,15 @@ def test_the_curve_of_a_run(tmp_path):
         read_curve(history)
 
 
+@pytest.mark.parametrize("read", [read_curve, Results])
+def test_what_the_system_says_comes_without_its_number(tmp_path, read):
+    path = tmp_path / "a.csv"
+    path.mkdir()
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path} cannot be read: Is a directory"
+
+
 @pytest.mark.parametrize(
     ("curve", "gain"),
     [

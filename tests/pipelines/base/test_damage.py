@@ -41,4 +41,6 @@ def test_the_entry_is_named(tmp_path):
 def test_reasons_are_one_line():
     assert reason_of(ValueError("a\n  b")) == "a b"
     assert reason_of(EOFError()) == "EOFError"
+    assert reason_of(OSError("cannot open the file")) == "cannot open the file"
+    assert reason_of(PermissionError(13, "Permission denied", "a.csv")) == "Permission denied"
     assert len(reason_of(ValueError("x" * 1000))) == 300

@@ -1,6 +1,7 @@
 """The same scenes in every form that people have give the same examples."""
 
 import base64
+import errno
 import io
 import json
 import re
@@ -8,6 +9,7 @@ import shutil
 import struct
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -782,6 +784,23 @@ def test_files_of_labelme_that_cannot_be_used_are_all_told(tmp_path):
             "d.json is a damaged annotation file (a value of another kind is needed)",
         ],
         ["f", "g"],
+    )
+
+
+def test_a_file_of_labelme_that_may_not_be_read(tmp_path, monkeypatch):
+    """It is named like all that is wrong, and the others are used."""
+    labelme_files(tmp_path, a="car", b="car", c="car")
+    of_system = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "a.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return of_system(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert faults_and_ids(tmp_path) == (
+        ["a.json cannot be read: Permission denied"],
+        ["b", "c"],
     )
 
 
