@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from pipelines.base.errors import UserError
 from pipelines.base.files import is_hidden
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -74,10 +75,17 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], lis
     """The sorted files with one of the endings below a folder; and others, and linked folders.
 
     What file managers leave behind is neither, nor what lies in a prepared data set.
+
+    Raises:
+        UserError: a folder cannot be read.
     """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"the folder {error.filename} cannot be read: {error.strerror}")
+
     wanted: list[Path] = []
     others: list[Path] = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=refuse):
         if _OF_A_PREPARED_SET in names:
             folders.clear()
             continue

@@ -1,6 +1,7 @@
 """Every bad input ends in one sentence that names the file and the value."""
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -33,6 +34,21 @@ def found(source) -> list:
 
 def faults(source) -> list[str]:
     return [str(item) for item in found(source) if isinstance(item, UserError)]
+
+
+def test_a_folder_that_may_not_be_read(source, monkeypatch):
+    """Its images would be missing without a word."""
+    save(source / "images" / "more" / "c.jpg", noise(4, 6))
+    of_system = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return of_system(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = f"the folder {source}/images/more cannot be read: Permission denied"
+    refuses(message, found, source)
 
 
 def test_files_without_partner(source):
