@@ -102,7 +102,8 @@ COMMANDS = {
     "evaluate": "gcn_keras.evaluate {model} --dataset image_folder --data-dir {data} --split val",
     "export": "gcn_keras.export {model} --out {folder}/out --formats savedmodel tflite-int8 "
     "--size 64 64 --dataset image_folder --data-dir {data}",
-    "receptive_field": "gcn_keras.receptive_field {model} {image} --out {folder}/fields",
+    "receptive_field": "gcn_keras.receptive_field {model} {image} --out {folder}/fields --patch 33 "
+    "--stride 32",
     "crf": "gcn_keras.crf search {model} --dataset image_folder --data-dir {data} --split val "
     "--limit 1 --sigma 1 --bilateral-weight 3 --bilateral-xy 49 --bilateral-rgb 3",
 }
