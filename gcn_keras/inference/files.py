@@ -23,6 +23,7 @@ from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.video import segment_video
 from pipelines.base.errors import UsageError, UserError, argument, as_options, printable
 from pipelines.base.files import LONGEST_NAME, make_folder, replacing, shortened
+from pipelines.base.plurals import count_of
 from pipelines.base.progress import note
 
 _UNREAD = np.empty((0, 0, 3), np.uint8)
@@ -192,7 +193,7 @@ def predict_videos(
             _note(error, path)
             failed += 1
             continue
-        tqdm.write(printable(f"{path} -> {target}, {frames} frames"))
+        tqdm.write(printable(f"{path} -> {target}, {count_of(frames, 'frame')}"))
     return failed
 
 

@@ -135,20 +135,23 @@ def test_names_with_control_characters(tmp_path, capsys):
     assert not {"\x1b", "\x9b", "\x07"} & set(printed.out + printed.err)
 
 
-def test_a_video_that_fails_is_left_out(tmp_path, capsys):
+@pytest.mark.parametrize(("count", "words"), [(3, "3 frames"), (1, "1 frame")])
+def test_a_video_that_fails_is_left_out(tmp_path, capsys, count, words):
     cv2 = pytest.importorskip("cv2")
     good, bad = tmp_path / "good.avi", tmp_path / "bad.avi"
     writer = cv2.VideoWriter(str(good), cv2.VideoWriter_fourcc(*"MJPG"), 5.0, (32, 16))
-    for _ in range(3):
+    for _ in range(count):
         writer.write(np.full((16, 32, 3), 250, np.uint8))
     writer.release()
     bad.write_bytes(b"RIFF and nothing more")
     out = tmp_path / "out"
     out.mkdir()
     assert predict_videos(bright, [bad, good], out, PALETTE, 0.5, frame_labels=True) == 1
-    assert f"error: {bad} is no video" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"error: {bad} is no video" in printed.err
+    assert printed.out == f"{good} -> {out}/good_overlay.mp4, {words}\n"
     assert {path.name for path in out.iterdir()} == {"good_overlay.mp4", "good_labels"}
-    assert len(list((out / "good_labels").iterdir())) == 3
+    assert len(list((out / "good_labels").iterdir())) == count
 
 
 @pytest.mark.parametrize(
