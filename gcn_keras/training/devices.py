@@ -20,7 +20,6 @@ import tensorflow as tf
 from gcn_keras.recipes.checks import check_takes_several_devices, needs_one_device
 from gcn_keras.recipes.recipe import Recipe
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
-from pipelines.base.plurals import count_of
 
 SECONDS_TO_REACH_A_WORKER = 5
 SECONDS_TO_DIE = 5  # what a killed process may need to close its port
@@ -179,21 +178,30 @@ def _tasks_of_tf_config() -> list[str]:
         return []
     try:
         config = json.loads(text)
-        jobs = [config["cluster"].get(job, []) for job in ("chief", "worker")]
+        jobs = {job: config["cluster"].get(job, []) for job in ("chief", "worker")}
         kind, index = config["task"]["type"], int(config["task"]["index"])
-        addresses = [address for job in jobs for address in job]
-        if not (addresses and all(isinstance(job, list) for job in jobs) and index >= 0):
+        addresses = [address for job in jobs.values() for address in job]
+        if not (addresses and all(isinstance(job, list) for job in jobs.values()) and index >= 0):
             raise ValueError
-        if not all(isinstance(part, str) for part in (kind, *addresses)):
+        # TensorFlow waits without end for one that cannot be.
+        if not isinstance(kind, str) or not all(map(_is_address, addresses)):
+            raise ValueError
+        if len(set(addresses)) < len(addresses):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f'TF_CONFIG must be {{"cluster": {{"worker": ["HOST:PORT", …]}}, "task": {{"type": '
             f'"worker", "index": N}}}}, got {text!r}'
         ) from error
-    if kind not in ("chief", "worker"):
+    if index >= len(jobs.get(kind, [])):
         raise UsageError(f"task {kind} {index} of TF_CONFIG is none of its workers")
     return addresses
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text is HOST:PORT; the host may be an IPv6 address in brackets."""
+    match = re.fullmatch(r"([\w.-]+|\[[\da-fA-F:.]+\]):(\d{1,5})", text, re.ASCII)
+    return match is not None and 1 <= int(match[2]) <= 65535
 
 
 def _team_of_workers(tasks: list[str]) -> Team:
@@ -218,9 +226,5 @@ def _team_of_workers(tasks: list[str]) -> Team:
     chief = tuple(spec.get("chief", ()))
     addresses = (*chief, *spec.get("worker", ()))
     worker = resolver.task_id + (len(chief) if resolver.task_type == "worker" else 0)
-    if not 0 <= worker < len(addresses):
-        raise UsageError(
-            f"task {worker} of TF_CONFIG is none of its {count_of(len(addresses), 'worker')}"
-        )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
     return Team(strategy, worker, addresses, has_chief_job=bool(chief))

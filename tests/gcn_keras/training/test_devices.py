@@ -242,6 +242,13 @@ FIRST = {"type": "worker", "index": 0}
                 ({"worker": "a:1"}, FIRST),
                 ({"chief": ["a:1"], "worker": "b:2"}, FIRST),
                 ({"worker": [1, 2]}, FIRST),
+                ({"worker": ["a", "b"]}, FIRST),
+                ({"worker": ["a:1", ":2"]}, FIRST),
+                ({"worker": ["a:1", "b:0"]}, FIRST),
+                ({"worker": ["a:1", "b:65536"]}, FIRST),
+                ({"worker": ["http://a:1", "b:2"]}, FIRST),
+                ({"worker": ["a:1", "a:1"]}, FIRST),
+                ({"chief": ["a:1"], "worker": ["a:1"]}, FIRST),
                 (WORKERS, None),
                 (WORKERS, {}),
                 (WORKERS, {"type": "worker"}),
@@ -320,12 +327,22 @@ def test_a_chief_alone(monkeypatch):
     assert (make_team(recipe(strategy="auto", batch=1)).workers) == 1
 
 
-@pytest.mark.parametrize("index", [2, 7])
-def test_a_task_that_is_none_of_the_cluster(monkeypatch, index):
-    cluster = {"worker": ["b:2", "c:3"]}
-    task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+@pytest.mark.parametrize(
+    ("cluster", "kind", "index"),
+    [
+        ({"worker": ["b:2", "[::1]:3"]}, "worker", 2),
+        ({"worker": ["b:2", "c:3"]}, "worker", 7),
+        ({"worker": ["b:2"]}, "worker", 1),
+        ({"chief": ["a:1"], "worker": ["b:2"]}, "worker", 1),
+        ({"chief": ["a:1"], "worker": ["b:2"]}, "chief", 1),
+        ({"worker": ["b:2", "c:3"]}, "chief", 0),
+    ],
+)
+def test_a_task_that_is_none_of_the_cluster(monkeypatch, cluster, kind, index):
+    task = {"cluster": cluster, "task": {"type": kind, "index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-    with pytest.raises(UsageError, match=f"^task {index} of TF_CONFIG is none of its 2 workers$"):
+    message = f"^task {kind} {index} of TF_CONFIG is none of its workers$"
+    with pytest.raises(UsageError, match=message):
         make_team(recipe(strategy="auto"))
 
 
