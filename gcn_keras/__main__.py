@@ -39,7 +39,7 @@ def versions() -> str:
 
 def summary(name: str) -> str:
     """What a command does, from the first line of its module, which is not imported."""
-    source = Path(__file__).with_name(f"{name}.py").read_text()
+    source = Path(__file__).with_name(f"{name}.py").read_text("utf-8")
     docstring = ast.get_docstring(ast.parse(source)) or ""
     return docstring.partition("\n")[0].partition(": `")[0].removesuffix(".")
 

@@ -94,7 +94,7 @@ def run_table(
     curves = {row: known for row in results if (known := experiments.curves(row))}
     text = markdown(table, results, curves) + _conditions(experiments)
     with replacing(out / f"{name}.md") as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, "utf-8")
     save_figure(table_figure(table, results), out / f"{name}.png")
     if any(len(curve) > 1 for known in curves.values() for curve in known):
         save_figure(curves_figure(table, curves), out / f"{name}-curves.png")

@@ -139,7 +139,7 @@ def build_page(
         mcp_server=False,
         pwa=False,
         theme=theme,
-        css=STYLE.read_text(),
+        css=STYLE.read_text("utf-8"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import re
 import select
@@ -147,6 +148,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     A `UserError` becomes one line on standard error, `Interrupted` one that says how to go on.
     """
     prepare_tensorflow()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error does, by itself: what the user's locale lacks, such as "…", is escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with _output_may_break_off():
         try:
             with as_options():

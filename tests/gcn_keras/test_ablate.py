@@ -21,6 +21,7 @@ from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
 
+PYTHON = sys.executable  # for which `commands` puts a stand-in
 RECIPE = catalogue.RECIPES["shapes-ablation"]
 
 
@@ -121,6 +122,22 @@ def test_a_table_says_with_what_options_it_was_made(tmp_path, commands):
         "",
         "Here: fit --epochs 1 --learning-rate 0.1; evaluate --limit 20.",
     ]
+
+
+@pytest.mark.slow
+def test_a_table_in_a_locale_without_its_letters(tmp_path, commands):
+    """As ± is none of ASCII, which is the locale's where Python does not take UTF-8 for it."""
+    runs = tmp_path / "runs"
+    for seed in range(2):
+        finish(runs / f"base-seed{seed}", 0.2)
+    ablate.ablate("table1", rows=("base",), runs=runs)
+    expected = (runs / "table1.md").read_bytes()
+    (runs / "table1.md").unlink()
+    words = ["-X", "utf8=0", "-m", "gcn_keras.ablate", "table1", "--rows", "base", "--runs", runs]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([PYTHON, *words], check=True, capture_output=True, env=environment)
+    assert (runs / "table1.md").read_bytes() == expected
+    assert " ± 0.0" in expected.decode()
 
 
 def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands):

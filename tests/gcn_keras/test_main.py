@@ -1,5 +1,6 @@
 """The list of the commands."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -10,9 +11,15 @@ from places import REPOSITORY
 from gcn_keras.__main__ import COMMANDS, summary
 
 
-def run(*words, python=(), folder=REPOSITORY):
+def run(*words, python=(), folder=REPOSITORY, **environment):
     command = [sys.executable, *python, "-m", "gcn_keras", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    environment = os.environ | environment
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
+
+
+def test_in_a_locale_of_ascii():
+    done = run(python=("-X", "utf8=0"), LC_ALL="C", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, run().stdout, "")
 
 
 def test_every_command_is_listed():

@@ -1,6 +1,7 @@
 """Errors: an argument's fault in the words of a function and in those of a command."""
 
 import errno
+import os
 import pickle
 import subprocess
 import sys
@@ -137,6 +138,15 @@ def test_standard_output_that_was_closed():
     command = [sys.executable, "-c", program]
     ended = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE)
     assert (ended.returncode, ended.stderr) == (3, b"")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_letters_that_a_locale_lacks(encoding):
+    program = "from pipelines.base.errors import run_command; run_command(lambda: print('k … ×'))"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+    expected = "k \\u2026 ×\n".encode(encoding, "backslashreplace")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, expected, b"")
 
 
 def test_a_command_ends_with_status_2_and_its_own_words(capsys):
