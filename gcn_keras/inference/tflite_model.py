@@ -23,6 +23,7 @@ from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base import extras
 from pipelines.base.errors import UserError
+from pipelines.base.files import check_utf8
 
 _QUIETING = threading.RLock()
 _OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
@@ -83,6 +84,7 @@ class TFLiteSegmenter:
 def _interpreter(path: Path):
     """A LiteRT interpreter that is ready to run."""
     interpreter_class = extras.require(f"{path} needs", "ai_edge_litert.interpreter").Interpreter
+    check_utf8(path)
     try:
         with open(path, "rb") as file:
             marker = file.read(8)[4:]

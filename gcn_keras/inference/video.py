@@ -18,7 +18,7 @@ from gcn_keras.inference.images import ENDINGS, overlay, save_label_map
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
-from pipelines.base.files import make_folder, replacing, temporary_beside
+from pipelines.base.files import check_utf8, make_folder, replacing, temporary_beside
 
 if TYPE_CHECKING:
     import cv2
@@ -159,7 +159,9 @@ def _replacing_maps(folder: str | Path | None) -> Iterator[Path | None]:
 
 def _absolute(path: str | Path) -> str:
     # FFmpeg takes "12:" at the beginning of a path for a protocol.
-    return os.path.abspath(path)
+    absolute = os.path.abspath(path)
+    check_utf8(absolute)
+    return absolute
 
 
 def _announced_frames(cv2, capture) -> int | None:

@@ -149,11 +149,24 @@ def check_folder(path: Path) -> None:
     Raises:
         UserError: naming it and the reason.
     """
+    check_utf8(path)
     there = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise UserError(f"cannot write to {path}: {there}: {error.strerror}") from error
+
+
+def check_utf8(path: str | Path) -> None:
+    """Refuses a path with bytes that are no UTF-8, on which libraries in C++ fail; OpenCV crashes.
+
+    Raises:
+        UserError: naming it.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} has bytes that are no UTF-8 in its name: rename it") from error
 
 
 def check_target(path: Path | None, option: str, *taken: Path, made: Path | None = None) -> None:

@@ -171,6 +171,10 @@ class TestWhatIsNoModel:
         path = tmp_path / "a.tflite"
         assert message(path) == f"{path} cannot be read: No such file or directory"
 
+    def test_a_name_that_is_no_utf8(self, path, tmp_path):
+        renamed = path.rename(tmp_path / os.fsdecode(b"gr\xfcn.tflite"))
+        assert message(renamed) == (f"{renamed} has bytes that are no UTF-8 in its name: rename it")
+
     @pytest.mark.parametrize("text", ["", "not a model", "<html>404</html>"])
     def test_something_else(self, tmp_path, text):
         path = tmp_path / "a.tflite"

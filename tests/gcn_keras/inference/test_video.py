@@ -1,5 +1,7 @@
 """Videos: what goes in comes out, frame by frame, and damage is named."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -127,6 +129,16 @@ def test_a_name_that_looks_like_an_address(tmp_path, monkeypatch):
     write_clip(tmp_path / "clip.mp4", 3, "mp4v").rename("T12:30.mp4")
     assert video.segment_video(bright, "T12:30.mp4", "T12:out.mp4", COLOURS, 1.0) == 3
     assert len(read_clip(tmp_path / "T12:out.mp4")) == 3
+
+
+@pytest.mark.parametrize("names", [(b"gr\xfcn.mp4", b"out.mp4"), (b"clip.mp4", b"gr\xfcn.mp4")])
+def test_a_name_that_is_no_utf8(tmp_path, names):
+    """On which OpenCV ends the process."""
+    path, target = (tmp_path / os.fsdecode(name) for name in names)
+    write_clip(tmp_path / "a.mp4", 3, "mp4v").rename(path)
+    with pytest.raises(UserError, match="has bytes that are no UTF-8 in its name: rename it$"):
+        video.segment_video(bright, path, target, COLOURS, 1.0)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 def test_label_maps_of_a_longer_video_do_not_stay(tmp_path):
