@@ -12,7 +12,7 @@ from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
 from gcn_keras.experiments.results import Curve, deviation, last_quarter
 from gcn_keras.experiments.runs import Experiments
 from pipelines.base.errors import UsageError, argument
-from pipelines.base.files import replacing
+from pipelines.base.files import check_folder, replacing
 
 
 def rows_of(table: Table, names: Sequence[str] | None) -> tuple[Row, ...]:
@@ -72,6 +72,7 @@ def run_table(
             for candidate in rates.candidates(row):
                 rates.experiments.check(candidate)
         experiments.check(row)
+    check_folder(out)
     if rates:
         rows = [rates.choose(row) for row in rows]
         tuned = {row: chosen for row in table.rows if (chosen := rates.chosen(row))}

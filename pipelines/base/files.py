@@ -180,7 +180,7 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
 
     Raises:
         UsageError: it is one of `taken`.
-        UserError: there is no such folder, or it is itself one.
+        UserError: there is no such folder, it cannot be written to, or the file is itself one.
     """
     if path is None:
         return
@@ -190,6 +190,7 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
         raise UserError(f"{option} {path} is a folder: name a file")
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
+    check_folder(path.parent)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 import errno
 import json
 import math
+import os
 import socket
 import subprocess
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +109,22 @@ def test_a_file_system_that_takes_nothing(tmp_path, monkeypatch):
         check_folder(tmp_path / "run")
     assert str(caught.value) == (
         f"cannot write to {tmp_path}/run: {tmp_path}: Read-only file system"
+    )
+
+
+def test_a_folder_that_takes_no_file(tmp_path):
+    """As another user's, which is not found out after hours of measuring."""
+    with pytest.raises(UserError) as caught:
+        check_target(Path("/proc/figures.json"), "--json")
+    assert str(caught.value) == "cannot write to /proc: /proc: No such file or directory"
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"gr\xfcn")
+    with pytest.raises(UserError) as caught:
+        check_folder(folder / "run")
+    assert str(caught.value) == (
+        f"{tmp_path}/gr\udcfcn/run has bytes that are no UTF-8 in its name: rename it"
     )
 
 
