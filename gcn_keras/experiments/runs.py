@@ -73,11 +73,14 @@ class Experiments:
             SystemExit: from tyro, status 2, for an unknown option.
         """
         made = f"by which row {row.name} is made"
+        weights = ("weights",) if self.weights else ()
         for own, given, reserved, why in (
             ("options", self.options, _OF_FIT, "which is given for every run"),
             ("options", self.options, _names(row.options), made),
+            ("options", self.options, weights, "which is given by itself"),
             ("tuning", self.tuning, _OF_FIT, "which is given for every run"),
             ("tuning", self.tuning, _names(row.options), made),
+            ("tuning", self.tuning, weights, "which is given by itself"),
             ("evaluation", self.evaluation, _OF_EVALUATE, "which is given for every row"),
         ):
             for name in _names(given):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from executables import write_executable
 from miniatures import write_cityscapes
+from places import REPOSITORY
 
 from gcn_keras import ablate
 from gcn_keras.experiments import paper_tables
@@ -21,6 +22,7 @@ from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
 
+OWN_WEIGHTS = f"resnet_nearsighted={REPOSITORY}/saved_models/shapes/shapes.keras"
 PYTHON = sys.executable  # for which `commands` puts a stand-in
 RECIPE = catalogue.RECIPES["shapes-ablation"]
 
@@ -289,6 +291,18 @@ def test_backbones_start_from_their_own_files(tmp_path):
             "--weights resnet50=none.h5: there is no such file",
         ),
         (
+            {"weights": (OWN_WEIGHTS,), "options": "--weights None"},
+            "--options cannot hold --weights, which is given by itself",
+        ),
+        (
+            {
+                "weights": (OWN_WEIGHTS,),
+                "learning_rates": (0.1, 0.2),
+                "tuning": "--weights None",
+            },
+            "--tuning cannot hold --weights, which is given by itself",
+        ),
+        (
             {"weights": ("resnet50=imagenet",), "rows": ("base",)},
             "--weights resnet50=imagenet: no row trains that backbone; they train "
             "resnet_nearsighted",
@@ -393,8 +407,9 @@ def test_table_6_has_a_recipe_of_its_own(tmp_path, commands):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, commands):
-    with pytest.raises(UserError, match="^cannot make the folder /proc/none: No such file"):
-        ablate.ablate("table1", runs=tmp_path / "runs", out=Path("/proc/none"))
+    for out in ("/proc/none", "/proc"):
+        with pytest.raises(UserError, match=f"^cannot write to {out}: /proc: No such file"):
+            ablate.ablate("table1", runs=tmp_path / "runs", out=Path(out))
     assert not (tmp_path / "calls.jsonl").exists()
 
 
