@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from checks import check
 from input_pipeline import KINDS, Images, write_images
 
 from pipelines.base.errors import run_command
@@ -126,6 +127,7 @@ def compare(
         json_file: JSON file for the rows.
         seconds: Length of a measurement.
     """
+    check(json_file, seconds=seconds)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     rows = []
     for kind in KINDS[1:]:

@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 import tyro
+from checks import check
 from damage import damaged
 from readers import Subject, make_subjects
 from tqdm import tqdm
 
 from gcn_keras.inference.tflite_model import quiet_stderr
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UserError, run_command
+from pipelines.base.errors import ArgumentError, UserError, run_command
 
 OUTCOMES = ("same", "refused", "other", "WRONG", "TRACEBACK", "OVERWRITTEN")
 SECONDS = 60  # after which a reader hangs
@@ -98,6 +99,9 @@ def run(
     with open(os.dup(2), "w") as shown, quiet_stderr(), tempfile.TemporaryDirectory() as folder:
         with _silence():
             known = make_subjects(Path(folder))
+            if unknown := set(subjects) - known.keys():
+                names = ", ".join(known)
+                raise ArgumentError("subjects", f"knows {names}, got {' '.join(sorted(unknown))}")
             sound = {name: subject.read() for name, subject in known.items()}
         names = [name for name in known if not subjects or name in subjects]
         for number in tqdm(range(first, first + count), unit=" files", mininterval=0.5, file=shown):
@@ -124,6 +128,7 @@ def damaged_files(
         subjects: Kinds of files, such as checkpoint or png; by default all.
         first: Number of the first one, to look at a failure again with --count 1.
     """
+    check(count=count)
     counts, failures = run(count, seed, subjects, first)
     print(f"| file | damaged | {' | '.join(OUTCOMES)} |\n|---|---:|{'---:|' * len(OUTCOMES)}")
     for name, found in {**counts, "all": sum(counts.values(), collections.Counter())}.items():

@@ -24,9 +24,10 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from checks import check
 from PIL import Image, ImageDraw, ImageOps
 
-from pipelines.base.errors import UsageError, UserError, run_command
+from pipelines.base.errors import UserError, run_command
 from pipelines.base.files import write_json
 from pipelines.building.encoding import pack_png
 
@@ -271,8 +272,7 @@ def compare(
         rounds: Turns of each encoding; the fastest counts.
         count: Number of images and of label maps.
     """
-    if rounds < 1 or count < 1:
-        raise UsageError(f"--rounds and --count are 1 or more, got {rounds} and {count}")
+    check(json_file, rounds=rounds, count=count)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if images is not None and not images.is_dir():
         raise UserError(f"there is no folder {images}")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from checks import check
 from PIL import Image
 
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
@@ -59,6 +60,7 @@ def compare(
         rounds: Number of turns of each way, after one that does not count.
         json_file: JSON file for the rows.
     """
+    check(json_file, images=images, rounds=rounds)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prepare_tensorflow()
     prepared = datasets.load(dataset, data_dir)

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from checks import check
 from children import answered, in_child, memory_mib
 
 from pipelines.base.bfloat16 import emulates_bfloat16
@@ -226,6 +227,7 @@ def compare(
         models: Only these.
         forms: Only these.
     """
+    check(json_file, seconds=seconds, rounds=rounds)
     rows, wanted = [], forms
     for name in models:
         with tempfile.TemporaryDirectory() as scratch:

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from checks import check
 from children import answered, in_child, memory_mib
 from PIL import Image
 from rival_streams import NEEDS, STREAMS, Job
@@ -146,6 +147,7 @@ def compare(
         data_dir: Data directory of the real CamVid; without it images of its size are made.
         kinds: Kinds of images.
     """
+    check(json_file, seconds=seconds, rounds=rounds)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in STREAMS:
         if missing := missing_packages(stream):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from checks import check
 
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
@@ -50,6 +51,7 @@ def compare(
         json_file: JSON file for the rows.
         turns: Turns of each way; the fastest counts.
     """
+    check(json_file, turns=turns)
     prepare_tensorflow()
     import keras
     import tensorflow as tf

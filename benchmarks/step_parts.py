@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from checks import check
 from traces import Event, events
 from training import keras_step
 
@@ -78,6 +79,7 @@ def measure(
         steps: Steps to profile.
         json_file: JSON file for the result.
     """
+    check(json_file, batch=batch, steps=steps)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     prepare_tensorflow()
     import tensorflow as tf

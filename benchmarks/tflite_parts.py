@@ -19,6 +19,7 @@ from typing import Annotated
 import inference
 import numpy as np
 import tyro
+from checks import check
 
 from gcn_keras.deployment.tflite_file import operations, packed, read
 from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of_operation
@@ -94,6 +95,7 @@ def measure(
         repeats: Calls of which the fastest counts.
         json_file: JSON file for the result.
     """
+    check(json_file, repeats=repeats)
     if (file is None) == (model is None):
         raise UsageError("name a .tflite file, or a model by --model")
     if model not in (None, *inference.MODELS):

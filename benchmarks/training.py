@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
+from checks import check
 from children import answered, in_child, memory_mib
 
 from pipelines.base.errors import run_command
@@ -221,6 +222,7 @@ def compare(
         forms: Forms that are measured.
         fit: Also what `fit` adds to a step.
     """
+    check(json_file, batches=min(batches, default=1), steps=steps, rounds=rounds)
     rows = []
     usable = [form for form in forms if has(form)]
     for size in batches:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from checks import check
 from input_pipeline import KINDS, write_images
 from traces import events
 
@@ -58,6 +59,7 @@ def measure(
         steps: Steps to profile.
         json_file: JSON file for the result.
     """
+    check(json_file, batch=batch, steps=steps)
     options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
     recipe = command_line.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
