@@ -26,6 +26,15 @@ _TEMPORARY = re.compile(
 )
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which takes its place when the block has ended well.
@@ -37,9 +46,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.write_text("{}")
 
     Raises:
-        UserError: if the file cannot be written: no folder, no permission, no space.
+        UserError: if the file cannot be written: no folder, no permission, no space; or a folder, a
+            device or a pipe lies there.
     """
     path = Path(path)
+    if kind := _kind_of(path):  # root would put a file in the place of /dev/null, for all programs
+        raise UserError(f"{path} cannot be written: it is {kind}")
     _remove_leftovers_once(path.parent)
     temporary = temporary_beside(path)
     try:
@@ -52,6 +64,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _kind_of(path: Path) -> str | None:
+    """What lies at a path, if it is something else than a file, such as "a folder"."""
+    if os.path.realpath(path.parent) == "/dev":  # /dev/stdout may lead to a file
+        return "a device"
+    try:
+        return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
+    except OSError:  # nothing, or a name that is too long, of which writing tells
+        return None
 
 
 def shortened(name: str, limit: int) -> str:
@@ -180,14 +202,14 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
 
     Raises:
         UsageError: it is one of `taken`.
-        UserError: there is no such folder, it cannot be written to, or the file is itself one.
+        UserError: there is no such folder, it cannot be written to, or no file lies there.
     """
     if path is None:
         return
     if path.resolve() in (file.resolve() for file in taken):
         raise UsageError(f"{option} {path} would be written over: name another file")
-    if path.is_dir():
-        raise UserError(f"{option} {path} is a folder: name a file")
+    if kind := _kind_of(path):
+        raise UserError(f"{option} {path} is {kind}: name a file")
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
     check_folder(path.parent)
@@ -228,15 +250,6 @@ def removing_empty(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # at the first that is not empty
             for place in made:
                 place.rmdir()
-
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def read_regular(path: Path, if_missing: str = "") -> bytes:

@@ -119,6 +119,23 @@ def test_a_folder_that_takes_no_file(tmp_path):
     assert str(caught.value) == "cannot write to /proc: /proc: No such file or directory"
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("fifo", "a FIFO"), ("/dev/stdout", "a device"), ("folder", "a folder")]
+)
+def test_what_is_no_file_is_not_replaced(tmp_path, name, kind):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / name
+    before = path.lstat()
+    with pytest.raises(UserError) as caught:
+        check_target(path, "--json")
+    assert str(caught.value) == f"--json {path} is {kind}: name a file"
+    with pytest.raises(UserError) as caught, replacing(path) as temporary:
+        temporary.write_text("")
+    assert str(caught.value) == f"{path} cannot be written: it is {kind}"
+    assert os.path.samestat(path.lstat(), before)
+
+
 def test_a_folder_whose_name_is_no_utf8(tmp_path):
     folder = tmp_path / os.fsdecode(b"gr\xfcn")
     with pytest.raises(UserError) as caught:
