@@ -76,8 +76,7 @@ class StreamOptions:
         for name, least in (("batch_size", 1), ("shuffle_mib", 1), ("start", 0)):
             if getattr(self, name) < least:
                 raise ArgumentError(name, f"must be at least {least}, got {getattr(self, name)}")
-        if not 0 <= self.jitter <= 1:
-            raise ArgumentError("jitter", f"must be in 0…1, got {self.jitter}")
+        self._check_within("jitter", 1)
         if self.cache is not None and (not self.cache or Path(self.cache).is_file()):
             raise ArgumentError("cache", f"must be 'memory' or a folder, got {str(self.cache)!r}")
         index, count = self.batch_part if _are(Integral, self.batch_part, 2) else (0, 0)
@@ -106,6 +105,11 @@ class StreamOptions:
                 f"excludes {argument('batch_part')}: nobody knows which batch is whose, got "
                 f"{argument('batch_part')} {self.batch_part}",
             )
+
+    def _check_within(self, name: str, most: float) -> None:
+        value = getattr(self, name)
+        if not _are(Real, [value], 1) or not 0 <= value <= most:
+            raise ArgumentError(name, f"must be in 0…{most}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +150,7 @@ class SegmentationOptions(StreamOptions):
                 f"{self.scale!r}",
             )
         for name, most in (("rotate", 180), ("hue", 0.5), ("sharpness", 1), ("erase", 1)):
-            if not 0 <= getattr(self, name) <= most:
-                raise ArgumentError(name, f"must be in 0…{most}, got {getattr(self, name)}")
+            self._check_within(name, most)
         if self.mix not in ("none", "cutmix", "classmix"):
             raise ArgumentError("mix", f"must be none, cutmix or classmix, got {self.mix!r}")
         for other in ("data_service", "skip_errors"):

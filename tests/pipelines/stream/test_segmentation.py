@@ -544,6 +544,10 @@ def test_impossible_values_are_refused_by_name(ten, options):
             "^scale must be smallest and largest factor, both positive and finite, got "
             r"\(1, inf\)$",
         ),
+        ({"jitter": "0.5"}, r"^jitter must be in 0…1, got '0\.5'$"),
+        ({"hue": None}, r"^hue must be in 0…0\.5, got None$"),
+        ({"rotate": (0, 5)}, r"^rotate must be in 0…180, got \(0, 5\)$"),
+        ({"erase": float("nan")}, "^erase must be in 0…1, got nan$"),
         ({"flip": "no"}, "^flip must be True or False, got 'no'$"),
         ({"flip_vertical": None}, "^flip_vertical must be True or False, got None$"),
         ({"skip_errors": "true"}, "^skip_errors must be True or False, got 'true'$"),
