@@ -83,6 +83,18 @@ def test_a_model_that_cannot_answer_opens_no_page():
             Desk(broken, examples).opening()
 
 
+def test_a_model_of_small_images_opens_the_page():
+    def segment(images):
+        if max(images.shape[1:3]) > 64:
+            raise UserError("it takes images of at most 64x64")
+        return Bright().segment(images)
+
+    desk = Desk(SimpleNamespace(segment=segment, legend=LEGEND, num_classes=3), [])
+    assert REQUEST in desk.opening()[0]
+    desk.examples.append(np.zeros((65, 20, 3), np.uint8))
+    assert "at most 64x64" in desk.answer_example(0)[0]
+
+
 def test_examples_lie_beside_a_model(tmp_path):
     folder = tmp_path / "mine" / "examples"
     folder.mkdir(parents=True)
