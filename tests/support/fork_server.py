@@ -94,6 +94,10 @@ def _attend(connection):
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
+        # The server's remember of what kind its own files are, such as whether they can seek.
+        sys.stdin = open(0, closefd=False)
+        sys.stdout = open(1, "w", closefd=False)
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
         return request
     for number in (*files, 0, 1, 2):
         os.close(number)
