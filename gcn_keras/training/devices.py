@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from gcn_keras.recipes.checks import check_takes_several_devices, needs_one_device
 from gcn_keras.recipes.recipe import Recipe
+from pipelines.base.addresses import split_address
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 
 SECONDS_TO_REACH_A_WORKER = 5
@@ -184,7 +185,7 @@ def _tasks_of_tf_config() -> list[str]:
         if not (addresses and all(isinstance(job, list) for job in jobs.values()) and index >= 0):
             raise ValueError
         # TensorFlow waits without end for one that cannot be.
-        if not isinstance(kind, str) or not all(map(_is_address, addresses)):
+        if not isinstance(kind, str) or None in map(split_address, addresses):
             raise ValueError
         if len(set(addresses)) < len(addresses):
             raise ValueError
@@ -196,12 +197,6 @@ def _tasks_of_tf_config() -> list[str]:
     if index >= len(jobs.get(kind, [])):
         raise UsageError(f"task {kind} {index} of TF_CONFIG is none of its workers")
     return addresses
-
-
-def _is_address(text: str) -> bool:
-    """Whether a text is HOST:PORT; the host may be an IPv6 address in brackets."""
-    match = re.fullmatch(r"([\w.-]+|\[[\da-fA-F:.]+\]):(\d{1,5})", text, re.ASCII)
-    return match is not None and 1 <= int(match[2]) <= 65535
 
 
 def _team_of_workers(tasks: list[str]) -> Team:

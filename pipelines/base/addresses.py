@@ -17,7 +17,15 @@ SECONDS_TO_WAIT_FOR_DISPATCHER = 60
 SECONDS_TO_WAIT_FOR_WORKER = 60
 SECONDS_BETWEEN_LOOKS = 20
 _SO_ATTACH_FILTER = 26  # which the module socket does not name
-_ADDRESS_PATTERN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9_.-]*)):([0-9]{1,5})")
+_ADDRESS = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+
+def split_address(address: str) -> tuple[str, int] | None:
+    """Host and port of "HOST:PORT", or None; the host may be an IPv6 address in brackets."""
+    match = _ADDRESS.fullmatch(address)
+    if not match or not 1 <= int(match[2]) <= 65535:
+        return None
+    return match[1], int(match[2])
 
 
 def check_address(address: str, name: str) -> tuple[str, int]:
@@ -33,10 +41,10 @@ def check_address(address: str, name: str) -> tuple[str, int]:
     Raises:
         ArgumentError: it has another form.
     """
-    match = _ADDRESS_PATTERN.fullmatch(address)
-    if not match or not 1 <= int(match[2]) <= 65535:
+    parts = split_address(address)
+    if parts is None or parts[0].startswith("["):
         raise ArgumentError(name, f"must be HOST:PORT with a port in 1…65535, got {address!r}")
-    return match[1], int(match[2])
+    return parts
 
 
 def check_listening(address: str) -> None:
