@@ -33,10 +33,13 @@ def missing(needs: str, *modules: str) -> str | None:
     absent = [module for module in modules if importlib.util.find_spec(module) is None]
     if not absent:
         return None
-    packages = " and ".join(dict.fromkeys(PACKAGES[module][0] for module in absent))
-    wanted = ",".join(dict.fromkeys(PACKAGES[module][1] for module in absent))
-    verb = "is" if " and " not in packages else "are"
-    return f'{needs} {packages}, which {verb} not installed: pip install "gcn_keras[{wanted}]"'
+    packages = dict.fromkeys(PACKAGES[module][0] for module in absent)
+    wanted = dict.fromkeys(PACKAGES[module][1] for module in absent)
+    are = "is" if len(packages) == 1 else "are"
+    return (
+        f"{needs} {' and '.join(packages)}, which {are} not installed: "
+        f'pip install "gcn_keras[{",".join(wanted)}]"'
+    )
 
 
 def check(needs: str, *modules: str) -> None:
