@@ -24,7 +24,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".
 # a receptive field is.
 IMAGE_RESULTS, VIDEO_RESULTS = ("_labels.png", "_overlay.jpg"), ("_labels", "_overlay.mp4")
 FIELD_ENDING = "_receptive_field.png"
-LONGEST_JPEG = 65_500  # pixels of a side, as libjpeg takes them
+_LONGEST_JPEG = 65_500  # pixels of a side, as libjpeg takes them
 # Whose headers tell the size; that of an icon, say, comes out when it is decoded.
 _SIZED_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF")
 
@@ -240,9 +240,9 @@ def jpeg(image: np.ndarray) -> bytes:
         ValueError: the array has another shape or type.
     """
     _check("image", image, (None, None, 3))
-    if max(image.shape) > LONGEST_JPEG:
+    if max(image.shape) > _LONGEST_JPEG:
         raise UserError(
-            f"an overlay is a JPEG, of at most {LONGEST_JPEG:,} pixels a side, and this one is "
+            f"an overlay is a JPEG, of at most {_LONGEST_JPEG:,} pixels a side, and this one is "
             f"{image.shape[1]}x{image.shape[0]}: cut the image into parts."
         )
     file = io.BytesIO()
