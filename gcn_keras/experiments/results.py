@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gcn_keras.training.locks import locked
 from pipelines.base.damage import reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
+from pipelines.base.locks import locked
 
 KEYS = ("run", "seed", "configuration")
 MEASURED = ("mean_iou", "pixel_accuracy")

@@ -18,11 +18,11 @@ from gcn_keras.recipes.recipe import (
     SegmentationRecipe,
     configuration,
 )
-from gcn_keras.training.locks import FILE as LOCK
-from gcn_keras.training.locks import claim
 from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.files import is_temporary, remove_leftovers, replacing, write_json
+from pipelines.base.locks import FILE as LOCK
+from pipelines.base.locks import claim
 
 if TYPE_CHECKING:
     import keras

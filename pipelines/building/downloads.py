@@ -5,14 +5,17 @@ asks for the whole file each time (`_Downloader._sync_download` of tensorflow_da
 that a connection lost after 17 of COCO's 18 GiB costs all of them.
 """
 
+import contextlib
 import hashlib
 import http.client
+import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from pipelines.base.errors import UserError, argument
+from pipelines.base.locks import claim
 from pipelines.base.progress import byte_bar
 
 TIMEOUT = 60  # seconds without an answer
@@ -39,7 +42,8 @@ def download(
     """Fetches a file, unless it is there, and returns its path.
 
     What has come so far lies in `path`.part: the next call asks for the rest (HTTP Range) if the
-    server can give it. `path` itself exists only once everything has come and is checked.
+    server can give it. `path` itself exists only once everything has come and is checked. Where
+    another process fetches the same file, this one waits for it, and says so on standard error.
 
     Args:
         url: http or https.
@@ -53,22 +57,41 @@ def download(
             row, or the file is not the one that is expected.
     """
     path = Path(path)
-    if path.is_file():
-        found = path.stat().st_size
-        if size is not None and found != size:
-            raise UserError(f"{path} has {found:,} bytes, not {size:,}: delete it")
+    if _is_there(path, size):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        _fetch(url, part, size)
-        _check(part, size, sha256)
-    except _Failed as error:
-        raise UserError(
-            f"cannot download {url}: {error}; {path.name} can also be fetched by hand, from "
-            f"{page or url}, and its folder given as {argument('source')} DIR"
-        ) from error
-    return part.rename(path)
+    with _alone(path):
+        if _is_there(path, size):  # another process has fetched it meanwhile
+            return path
+        part = path.with_name(f"{path.name}.part")
+        try:
+            _fetch(url, part, size)
+            _check(part, size, sha256)
+        except _Failed as error:
+            raise UserError(
+                f"cannot download {url}: {error}; {path.name} can also be fetched by hand, from "
+                f"{page or url}, and its folder given as {argument('source')} DIR"
+            ) from error
+        return part.rename(path)
+
+
+def _is_there(path: Path, size: int | None) -> bool:
+    if not path.is_file():
+        return False
+    found = path.stat().st_size
+    if size is not None and found != size:
+        raise UserError(f"{path} has {found:,} bytes, not {size:,}: delete it")
+    return True
+
+
+def _alone(path: Path) -> contextlib.AbstractContextManager:
+    """Waits until no other process fetches the file, and keeps others waiting."""
+    name = f".{path.name}.lock"
+    lock = claim(path.parent, name=name)
+    if lock is None:
+        print(f"{path.name}: waits for another process, which is fetching it", file=sys.stderr)
+        lock = claim(path.parent, wait=True, name=name)
+    return lock or contextlib.nullcontext()
 
 
 def _fetch(url: str, part: Path, size: int | None) -> None:
@@ -105,8 +128,6 @@ def _receive(url: str, part: Path, size: int | None) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
     received = _length(part)
-    if total is not None and received > total:  # another process writes into it, too
-        part.unlink()
     if total is not None and received != total:
         raise _Broken(f"the connection ended after {received:,} of {total:,} bytes")
 

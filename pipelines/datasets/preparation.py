@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, check_flags
 from pipelines.base.files import check_folder, removing_empty, writing_in
+from pipelines.base.locks import locked
 from pipelines.building import examples
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.names import (
@@ -212,14 +213,15 @@ def _place_to_build(folder: Path, data_dir: str | Path) -> Iterator[Path]:
         yield Path(temporary)
         # Not into the temporary folder, which the next writer removes after a kill.
         former = folder.with_name(f"{folder.name}.former")
-        shutil.rmtree(former, ignore_errors=True)
-        folder.rename(former)
-        try:
-            Path(temporary, folder.relative_to(data_dir)).rename(folder)
-        except BaseException:
-            former.rename(folder)
-            raise
-        shutil.rmtree(former)
+        with locked(folder.parent):
+            shutil.rmtree(former, ignore_errors=True)
+            folder.rename(former)
+            try:
+                Path(temporary, folder.relative_to(data_dir)).rename(folder)
+            except BaseException:
+                former.rename(folder)
+                raise
+            shutil.rmtree(former)
 
 
 @contextlib.contextmanager

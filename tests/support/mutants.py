@@ -202,8 +202,8 @@ MUTANTS = (
         "gcn_keras/training/test_provenance.py::test_other_records_are_refused_unless_accepted",
     ),
     Mutant(
-        "gcn_keras/training/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
-        "gcn_keras/training/test_locks.py::test_one_process_at_a_time",
+        "pipelines/base/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
+        "pipelines/base/test_locks.py::test_one_process_at_a_time",
     ),
     Mutant(
         "gcn_keras/training/run_folder.py", "if former.get(k) != wanted.get(k)", "if False",

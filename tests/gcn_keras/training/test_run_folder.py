@@ -16,6 +16,7 @@ from gcn_keras.training.run_folder import (
     recipe_to_resume,
 )
 from pipelines.base.errors import ArgumentError, UserError, in_options
+from pipelines.base.locks import locked
 
 SHAPES = RECIPES["shapes"]
 
@@ -53,6 +54,13 @@ def test_config_holds_what_is_computed_and_not_where_it_goes(tmp_path):
         del fields[name]
     assert json.loads(run.config.read_text()) == json.loads(json.dumps(fields))
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
+
+
+def test_nobody_trains_in_a_folder_where_another_does(tmp_path):
+    with locked(tmp_path), pytest.raises(UserError) as caught:
+        begin_run(RunFolder(tmp_path), SHAPES)
+    assert str(caught.value) == f"another process trains in {tmp_path}: wait for it, or stop it"
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):

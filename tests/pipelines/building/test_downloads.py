@@ -3,12 +3,14 @@
 import hashlib
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from file_server import FileServer
 
 from pipelines.base.errors import UserError, as_options
+from pipelines.base.locks import claim
 from pipelines.building import downloads
 from pipelines.building.downloads import download
 
@@ -40,6 +42,29 @@ def test_a_download(server, path, capsys):
     assert server.requests == [("archive", None)]
     download(server.url("archive"), path, len(DATA), SHA256)  # it is there
     assert len(server.requests) == 1
+
+
+def test_a_file_that_another_process_is_fetching_is_waited_for(server, path, capsys):
+    path.parent.mkdir()
+    with ThreadPoolExecutor() as pool:
+        with claim(path.parent, name=".a.tar.lock"):
+            waiting = pool.submit(download, server.url("archive"), path, len(DATA), SHA256)
+            while not (said := capsys.readouterr().err):
+                assert not waiting.done()
+            path.write_bytes(DATA)
+        assert waiting.result() == path
+    assert said == "a.tar: waits for another process, which is fetching it\n"
+    assert server.requests == [] and [*path.parent.iterdir()] == [path]
+
+
+def test_what_broke_off_elsewhere_is_taken_up(server, path):
+    path.parent.mkdir()
+    with ThreadPoolExecutor() as pool:
+        with claim(path.parent, name=".a.tar.lock"):
+            waiting = pool.submit(download, server.url("archive"), path, len(DATA), SHA256)
+            part_of(path).write_bytes(DATA[:1000])
+        assert waiting.result().read_bytes() == DATA
+    assert server.requests == [("archive", "bytes=1000-")]
 
 
 def test_nothing_but_the_address_is_known(server, path):

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from PIL import Image
 
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UsageError, UserError, as_options
+from pipelines.base.locks import locked
+from pipelines.datasets import preparation
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.stream.evaluation import class_pixel_counts
 
@@ -286,7 +290,28 @@ class TestOverwriting:
         datasets.prepare("image_folder/mine", write([1], [0]), data_dir)  # cleans up
         former = folder.with_name("1.0.0.former")
         assert {name: (former / name).read_bytes() for name in files_of(former)} == before
-        assert sorted(path.name for path in folder.parent.iterdir()) == ["1.0.0", former.name]
+        names = [".lock", "1.0.0", former.name]
+        assert sorted(path.name for path in folder.parent.iterdir()) == names
+
+    def test_another_one_that_takes_its_place_is_waited_for(
+        self, write, data_dir, folder, monkeypatch
+    ):
+        source, arrived = write([1, 2], [0, 1]), threading.Event()
+
+        def watched(place):
+            arrived.set()
+            return locked(place)
+
+        monkeypatch.setattr(preparation, "locked", watched)
+        with ThreadPoolExecutor() as pool:
+            with locked(folder.parent):
+                preparing = pool.submit(
+                    datasets.prepare, "image_folder/mine", source, data_dir, overwrite=True
+                )
+                assert arrived.wait(60)
+                assert datasets.load("image_folder/mine", data_dir).splits["train"] == 3
+            assert preparing.result().splits == {"train": 2, "val": 2}
+        assert [place.name for place in folder.parent.iterdir()] == ["1.0.0"]
 
     def test_a_set_that_is_not_there_is_simply_prepared(self, write, data_dir):
         prepared = datasets.prepare("image_folder", write([1, 2], [0]), data_dir, overwrite=True)

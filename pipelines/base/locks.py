@@ -1,7 +1,7 @@
 """Locks on folders: two commands never write the same files at the same time.
 
-A lock is one of the operating system's on the file .lock in the folder. It ends with the process
-that holds it, however that ends; the file goes when the lock is given back, and stays, without a
+A lock is one of the operating system's on a file in the folder. It ends with the process that
+holds it, however that ends; the file goes when the lock is given back, and stays, without a
 meaning, where the process was killed.
 """
 
@@ -18,14 +18,15 @@ FILE = ".lock"
 _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def claim(folder: Path, wait: bool = False) -> contextlib.ExitStack | None:
-    """Locks a folder.
+def claim(folder: Path, wait: bool = False, name: str = FILE) -> contextlib.ExitStack | None:
+    """Locks a folder, or what a name stands for in it.
 
     Where the file system knows no locks, a warning on standard error says so.
 
     Args:
         folder: an existing one.
         wait: whether to wait until another process gives it free.
+        name: of the file that is locked.
 
     Returns:
         What gives the folder free when it is closed; None if another process has it, unless `wait`.
@@ -33,7 +34,7 @@ def claim(folder: Path, wait: bool = False) -> contextlib.ExitStack | None:
     Raises:
         UserError: the folder cannot be written to.
     """
-    path = folder / FILE
+    path = folder / name
     while True:
         try:
             file = open(path, "wb")
