@@ -155,7 +155,9 @@ class ContourCounts(Counts):
             bands = label[agreed], label[of_label], prediction[of_prediction]
             found = [np.bincount(values, minlength=size) for values in bands]
             if max(map(len, found)) > size:
-                raise NoSuchClass(f"labels and predictions must be below {size} or {IGNORE}")
+                raise NoSuchClass(
+                    f"labels must be below {size} or {IGNORE}, and predictions below {size}"
+                )
             self.counts += found
 
     @property

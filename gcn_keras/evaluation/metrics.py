@@ -77,10 +77,13 @@ class ConfusionMatrix(Counts):
         valid = labels != IGNORE
         labels, predictions = labels[valid].astype(np.int64), predictions[valid].astype(np.int64)
         size = len(self.counts)
-        for name, values in (("labels", labels), ("predictions", predictions)):
+        for name, values, void in (
+            ("labels", labels, f" or {IGNORE}"),
+            ("predictions", predictions, ""),  # which have no void
+        ):
             if values.size and not 0 <= values.min() <= values.max() < size:
                 raise NoSuchClass(
-                    f"{name} must be below {size} or {IGNORE}, found {values.min()}…{values.max()}"
+                    f"{name} must be below {size}{void}, found {values.min()}…{values.max()}"
                 )
         pairs = np.bincount(labels * size + predictions, minlength=size * size)
         self.counts += pairs.reshape(size, size)

@@ -213,12 +213,18 @@ class TestContours:
         assert found.counts.tolist() == [[60 * 80 - inside]] * 3
 
 
-@pytest.mark.parametrize("measure", [BandMatrices(3, (1,)), ContourCounts(3)])
-def test_refuses_what_is_no_pair(measure):
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (BandMatrices(3, (1,)), "predictions must be below 3, found 3…3"),
+        (ContourCounts(3), "labels must be below 3 or 255, and predictions below 3"),
+    ],
+)
+def test_refuses_what_is_no_pair(measure, message):
     labels = np.zeros((1, 2, 3), np.uint8)
     with pytest.raises(ValueError, match=r"must be \[B, H, W\], both, not \(1, 2, 3\) and"):
         measure.update(labels, labels[:, :1])
-    with pytest.raises(ValueError, match="must be below 3 or 255"):
+    with pytest.raises(ValueError, match=f"^{message}$"):
         measure.update(labels, labels + 3)
     assert not measure.counts.any()
 

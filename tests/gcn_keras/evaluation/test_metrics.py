@@ -113,8 +113,8 @@ def test_255_classes():
     "labels, predictions, message",
     [
         ([[3, 0]], [[0, 0]], "labels must be below 3 or 255, found 0…3"),
-        ([[0, 1]], [[1, 7]], "predictions must be below 3 or 255, found 1…7"),
-        ([[0, 1]], [[1, 255]], "predictions must be below 3 or 255, found 1…255"),
+        ([[0, 1]], [[1, 7]], "predictions must be below 3, found 1…7"),
+        ([[0, 1]], [[1, 255]], "predictions must be below 3, found 1…255"),
         ([[0, -1]], [[0, 0]], "labels must be below 3 or 255, found -1…0"),
         ([[0, 1]], [0, 1], r"labels \(1, 2\) and predictions \(2,\) differ"),
     ],
