@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gcn_keras.deployment.run_export import export_run, saved_model_of
 from gcn_keras.recipes import command_line
+from gcn_keras.recipes.checks import check_weights_file
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
 from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe_to_resume
 from pipelines import datasets
@@ -50,6 +51,9 @@ def main() -> int:
         if exported and lacks_export:
             _export(exported, run)
         return 0
+    if not run.is_begun:
+        with as_options():
+            check_weights_file(recipe)
     for folder in (run.path, exported and saved_model_of(exported), recipe.cache):
         if folder and folder != "memory":
             check_folder(Path(folder))

@@ -98,6 +98,18 @@ def _check_classification(recipe: ClassificationRecipe) -> None:
         )
 
 
+def check_weights_file(recipe: Recipe) -> None:
+    """Refuses a run whose starting weights are not there; one that goes on has its own.
+
+    Raises:
+        ArgumentError: naming the file.
+    """
+    weights = recipe.weights
+    if weights and weights != "imagenet" and not Path(weights).is_file():
+        found = "is no file" if Path(weights).exists() else "there is no such file"
+        raise ArgumentError("weights", f"{weights}: {found}")
+
+
 def _check_weights(recipe: Recipe) -> None:
     weights = recipe.weights
     if weights is None:
@@ -108,15 +120,12 @@ def _check_weights(recipe: Recipe) -> None:
             f"must name the model that recipe {recipe.name} goes on from, such as "
             "runs/camvid/best.keras; None trains from scratch",
         )
-    if weights != "imagenet":
-        if not Path(weights).exists():
-            raise ArgumentError("weights", f"{weights}: there is no such file")
-        if not Path(weights).is_file() or not weights.endswith((".keras", ".h5")):
-            raise ArgumentError(
-                "weights",
-                "takes imagenet, Keras' file of them (.h5) or a .keras file, as fit writes, not "
-                f"{weights}",
-            )
+    if weights != "imagenet" and not weights.endswith((".keras", ".h5")):
+        raise ArgumentError(
+            "weights",
+            "takes imagenet, Keras' file of them (.h5) or a .keras file, as fit writes, not "
+            f"{weights}",
+        )
     if not weights.endswith(".keras") and not BACKBONES[recipe.backbone].has_imagenet_weights:
         raise ArgumentError(
             "weights",

@@ -189,15 +189,15 @@ class Loop:
         scores = self._validate() if self._validates() else {}
         self.hooks.on_epoch_end(progress.epoch, logs | scores)
         self.step.pull()  # what a callback has set
-        progress.ended = self.any_of(self.model.stop_training)
-        if progress.ended and not scores:  # the last epoch is always validated
+        ended = self.any_of(self.model.stop_training)
+        if ended and not scores:  # the last epoch is always validated
             scores = self._validate()
         self.logs = logs | scores
         row = {"epoch": number, **logs, **{f"val_{score}": None for score in self.scores}, **scores}
         for key, value in row.items():
             progress.history.setdefault(key, []).append(value)
         impatient = bool(scores) and self._is_out_of_patience()
-        progress.ended |= impatient
+        progress.ended = ended or impatient
         if self.is_chief:
             self.run.write_history(progress.history)
             with averaged_weights(self.model):
@@ -233,7 +233,8 @@ class Loop:
     def _is_out_of_patience(self) -> bool:
         """Whether the last validations, as many as the recipe says, have brought nothing better."""
         patience, progress = self.recipe.patience, self.progress
-        later = progress.history[f"val_{self.scores[0]}"][progress.best_epoch :]
+        since = max(progress.best_epoch, progress.extended_epoch)
+        later = progress.history[f"val_{self.scores[0]}"][since:]
         return patience is not None and sum(score is not None for score in later) >= patience
 
     # === Stopping ===

@@ -1,6 +1,7 @@
 """One training run: recipe -> model and data -> the loop -> scores and figures."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
@@ -104,7 +105,10 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
-        model = task.build(recipe, dataset.num_classes)
+        # What a run that goes on started from is in its checkpoints.
+        goes_on = recipe.resume and run.is_begun
+        start = dataclasses.replace(recipe, weights=None) if goes_on else recipe
+        model = task.build(start, dataset.num_classes)
         compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
     run.origin = provenance.origin(recipe, dataset)
     loop = make_loop(task, model, steps, run, team)

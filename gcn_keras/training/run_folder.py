@@ -18,6 +18,7 @@ from gcn_keras.recipes.recipe import (
     SegmentationRecipe,
     configuration,
 )
+from gcn_keras.training import checkpoints
 from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.files import is_temporary, remove_leftovers, replacing, write_json
@@ -62,6 +63,11 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run that lies here came to its end, figures and export included."""
         return self.metrics.is_file() and not self.unfinished.exists() and not self.is_extended
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint, which holds all that a resume needs."""
+        return bool(checkpoints.paths(self.checkpoints))
 
     def hold(self) -> None:
         """Makes the folder and keeps other processes from training in it until `release`.

@@ -27,6 +27,8 @@ class Progress:
         best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
         ended: whether it came to its end before its last epoch, because a callback wanted that, or
             for want of patience.
+        extended_epoch: the epoch with which it had ended so before it got more epochs, from which
+            on patience counts anew; 0 if it never had.
     """
 
     epoch: int = 0
@@ -40,6 +42,7 @@ class Progress:
     best_epoch: int = 0
     best_score: float = -1.0
     ended: bool = False
+    extended_epoch: int = 0
 
 
 class TrainingState:
@@ -92,14 +95,25 @@ class TrainingState:
             state = vars(Progress()) | found.state
             if (state.keys(), found_shapes) != (vars(Progress()).keys(), shapes):
                 raise UserError(
-                    f"the checkpoints in {self.run.checkpoints} are of another model, or of "
-                    "another version of this package: begin a new run"
+                    f"the checkpoints in {self.run.checkpoints} are of another model, optimizer or "
+                    "schedule, or of another version of this package: begin a new run"
                 )
             for name, variable in variables.items():
                 variable.assign(found.arrays[name])
-            self.step.pull()
             self.progress = Progress(**state)
+            self._take_changes(found.origin.get("configuration", {}))
+            self.step.pull()
         return self.steps_taken()
+
+    def _take_changes(self, former: dict) -> None:
+        """What the recipe says otherwise than the configuration of the checkpoint, and it holds."""
+        recipe, progress = self.recipe, self.progress
+        if recipe.epochs > former.get("epochs", recipe.epochs) and progress.ended:
+            progress.ended, progress.extended_epoch = False, progress.epoch
+        rate = recipe.learning_rate
+        # A callback may have set another one; a schedule is no variable.
+        if recipe.schedule == "constant" and rate != former.get("learning_rate", rate):
+            self.model.optimizer.learning_rate = rate
 
     def save(self) -> None:
         """Writes a checkpoint; what the step has is in the model already (`Step.push`)."""

@@ -11,7 +11,7 @@ import pytest
 from gcn_keras import RECIPES, fit
 from gcn_keras.recipes import command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
-from pipelines.base.errors import Interrupted, UserError, as_options
+from pipelines.base.errors import Interrupted, UsageError, UserError, as_options
 
 IN_TIME = """
 import sys
@@ -52,6 +52,20 @@ def test_folders_that_cannot_be_made_are_refused_in_time(tmp_path, option):
     folder = file / "deep" / "shapes" if option == "--data-dir" else file / "deep"
     assert done.stderr == f"error: cannot write to {folder}: {file}: Not a directory\n"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("no.keras", "there is no such file"), ("folder.keras", "is no file")]
+)
+def test_starting_weights_that_are_not_there(tmp_path, monkeypatch, name, fault):
+    (tmp_path / "folder.keras").mkdir()
+    weights, out = tmp_path / name, tmp_path / "run"
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setattr(sys, "argv", ["fit", "--weights", str(weights), "--out", str(out)])
+    with pytest.raises(UsageError) as caught:
+        fit.main()
+    assert str(caught.value) == f"--weights {weights}: {fault}"
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

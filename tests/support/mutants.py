@@ -165,7 +165,7 @@ MUTANTS = (
         "gcn_keras/training/test_loop.py::test_a_validation_that_fails_costs_nothing",
     ),
     Mutant(
-        LOOP, "progress.ended = self.any_of(self.model.stop_training)", "progress.ended = False",
+        LOOP, "ended = self.any_of(self.model.stop_training)", "ended = False",
         "gcn_keras/training/test_loop.py::TestEndedByACallback",
     ),
     Mutant(

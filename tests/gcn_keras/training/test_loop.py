@@ -18,6 +18,7 @@ import tensorflow as tf
 from gcn_keras import RECIPES
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.plots.curves import curves_figure
+from gcn_keras.recipes.recipe import configuration
 from gcn_keras.training import checkpoints
 from gcn_keras.training.loop import MOST_SKIPPED_IN_A_ROW, Loop
 from gcn_keras.training.optimizers import compile_model
@@ -364,6 +365,24 @@ class TestPatience:
         assert again.state.restore() == 20
         assert again().epoch == 4 and bias_of(tmp_path / "run" / "model.keras") == 20
 
+    def test_more_epochs_take_up_a_run_that_has_ended(self, tmp_path):
+        """It has as much patience again: epochs 5 and 6, neither of them as good as epoch 2."""
+        ious = (*self.IOUS[:4], 0.5, 0.4, 0.9)
+
+        def go_on(epochs):
+            recipe = dataclasses.replace(self.RECIPE, epochs=epochs, resume=True)
+            loop = make_loop(tmp_path / "run", recipe, ious)
+            loop.run.origin = {"configuration": configuration(recipe)}
+            loop.run.origin |= {"class_names": [], "data_sha256": {}}
+            loop.state.restore()
+            return loop()
+
+        assert go_on(6).epoch == 4
+        progress = go_on(7)
+        assert (progress.epoch, progress.best_epoch, progress.ended) == (6, 2, True)
+        assert len(history(tmp_path / "run")) == 6
+        assert go_on(7).epoch == 6  # it has ended again
+
 
 def test_scores_of_another_kind(tmp_path):
     """The first one decides."""
@@ -538,6 +557,24 @@ class TestEndedByACallback:
         assert again.state.restore() == 2 * STEPS
         again()
         assert len(history(tmp_path / "run")) == 2
+
+    def test_an_interruption_of_its_validation_loses_no_epoch(self, tmp_path):
+        recipe = dataclasses.replace(RECIPE, validate_every=3)
+        loop = with_callbacks(tmp_path / "run", self.stopper("on_epoch_end", 0), recipe=recipe)
+        measure = loop.validate
+
+        def validate(check_stop):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return measure(check_stop)
+
+        loop.validate = validate
+        with pytest.raises(Interrupted):
+            loop()
+        again = with_callbacks(tmp_path / "run", self.stopper("on_epoch_end", 0), recipe=recipe)
+        assert again.state.restore() == STEPS and not again.progress.ended
+        progress = again()
+        assert (progress.epoch, progress.best_epoch, progress.ended) == (1, 1, True)
+        assert [row["val_mean_iou"] for row in history(tmp_path / "run")] == [0.25]
 
     def test_early_stopping(self, tmp_path):
         early = keras.callbacks.EarlyStopping("val_mean_iou", mode="max", patience=1)

@@ -216,15 +216,19 @@ def test_without_a_checkpoint_to_go_on_from_nothing_is_overwritten(
     assert everything(out) == before
 
 
-def test_a_finished_run_goes_on_for_more_epochs(data_dir, tmp_path):
-    """As if it had been begun with them, where the learning rate is constant."""
-    common = ["--schedule", "constant", "--deterministic"]
+def test_a_finished_run_goes_on_for_more_epochs(data_dir, measured, tmp_path):
+    """As if it had been begun with them, where the learning rate is constant; and without the file
+    of the weights that it started from."""
+    start = shutil.copy(measured / "best.keras", tmp_path / "start.keras")
+    common = ["--schedule", "constant", "--deterministic", "--weights", start]
     extended, whole = tmp_path / "extended", tmp_path / "whole"
     for out, epochs, options in (
         (whole, 2, common),
         (extended, 1, common),
         (extended, 2, [*common, "--resume"]),
     ):
+        if "--resume" in options:
+            os.remove(start)
         given = [*options_of(data_dir, out, epochs=epochs), *options]
         status, stdout, stderr = ForkedFit(given, tmp_path).finish()
         assert status == 0, stderr

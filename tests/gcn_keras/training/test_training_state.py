@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gcn_keras import RECIPES
+from gcn_keras.recipes.recipe import configuration
 from gcn_keras.training import checkpoints
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder
@@ -17,8 +18,8 @@ from pipelines.base.errors import UserError
 STEPS = 5
 
 
-def make_state(folder, optimizer="adamw") -> TrainingState:
-    recipe = dataclasses.replace(RECIPES["shapes"], optimizer=optimizer)
+def make_state(folder, **fields) -> TrainingState:
+    recipe = dataclasses.replace(RECIPES["shapes"], **fields)
     x = keras.Input((None, None, 3))
     model = keras.Model(x, keras.layers.Conv2D(1, 1)(x))
     compile_model(model, recipe, 100)
@@ -101,8 +102,26 @@ def test_the_step_takes_the_weights_that_were_restored(tmp_path):
 
 def test_a_checkpoint_of_another_model(tmp_path):
     save(tmp_path, 0.5)
-    with pytest.raises(UserError, match="are of another model, or of another version"):
+    with pytest.raises(UserError, match="are of another model, optimizer or schedule"):
         make_state(tmp_path, optimizer="sgd").restore()
+
+
+@pytest.mark.parametrize("rate, wanted", [(3e-3, 1e-3), (2e-3, 2e-3)])
+def test_a_constant_learning_rate_that_is_accepted_is_taken(tmp_path, rate, wanted):
+    """But one that is as it was leaves what a callback has set, 1e-3."""
+    fields = {"schedule": "constant", "warmup_steps": 0}
+    state = make_state(tmp_path, learning_rate=3e-3, **fields)
+    state.run.origin = {
+        "configuration": configuration(state.recipe),
+        "class_names": [],
+        "data_sha256": {},
+    }
+    state.model.optimizer.learning_rate = 1e-3
+    state.save()
+    again = make_state(tmp_path, learning_rate=rate, resume=True, accept_changes=True, **fields)
+    again.run.origin = state.run.origin
+    again.restore()
+    assert float(again.model.optimizer.learning_rate.numpy()) == np.float32(wanted)
 
 
 @pytest.fixture
@@ -114,7 +133,7 @@ def newest(tmp_path):
 def test_a_checkpoint_of_another_version(tmp_path, newest):
     newest.state["best_of_all"] = newest.state.pop("best_score")
     checkpoints.write(tmp_path / "checkpoints", newest, keep=1)
-    with pytest.raises(UserError, match="are of another model, or of another version"):
+    with pytest.raises(UserError, match="are of another model, optimizer or schedule"):
         make_state(tmp_path).restore()
 
 
