@@ -16,20 +16,23 @@ def find_lists(source: Path) -> dict[str, Path]:
     """The lists of names of splits: train.txt, or as VOC and CVAT have them.
 
     Raises:
-        UserError: there are some, and none of train.
+        UserError: there are some, and none of train, or two of one split.
     """
     others: list[Path] = []
     for folder in (source / "ImageSets" / "Segmentation", source / "ImageSets", source):
         files = sorted(folder.glob("*.txt"))
-        found = {
-            split: file
+        of_splits = {
+            split: [file for file in files if file.stem.lower() in names]
             for split, names in SPLITS.items()
-            for file in files
-            if file.stem.lower() in names
         }
-        if "train" in found:
-            return found
-        others += found.values()
+        found = {split: same[0] for split, same in of_splits.items() if same}
+        if "train" not in found:
+            others += found.values()
+            continue
+        for same in of_splits.values():
+            if len(same) > 1:
+                raise UserError(f"{folder} has both {same[0].name} and {same[1].name}: keep one")
+        return found
     if others:
         raise UserError(
             f"{others[0]} lists images, and no train.txt beside it lists those to train on: write "
@@ -68,7 +71,8 @@ def items_by_lists(
         faults: of no image in particular; they go to the first split.
 
     Raises:
-        UserError: a list is no text, names what is not there, or an image of another list.
+        UserError: a list is no text, is empty, names what is not there, or an image of another
+            list.
     """
     found: dict[str, list[Item | UserError]] = {}
     owner: dict[str, Path] = {}
@@ -77,13 +81,14 @@ def items_by_lists(
             lines = read_regular(path).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is not UTF-8 text: {error.reason}") from error
+        listed = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+        if not listed:
+            raise UserError(f"{path} lists no image: fill it, or take it away")
         items: list[Item | UserError] = list(faults) if not found else []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            name = _listed_id(line.strip(), ids)
+        for number, line in listed:
+            name = _listed_id(line, ids)
             if name is None:
-                raise UserError(f"{path} line {number} names no image here: {line.strip()!r}")
+                raise UserError(f"{path} line {number} names no image here: {line!r}")
             if name in owner:
                 raise UserError(f"{path} lists {name!r}, as {owner[name]} does already")
             owner[name] = path

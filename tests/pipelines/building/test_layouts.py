@@ -331,6 +331,13 @@ def test_lines_of_a_list(tree, line):
     [
         ({"train": "1\n9.jpg\n"}, "{0}/train.txt line 2 names no image here: '9.jpg'"),
         ({"train": "1", "val": "1"}, "{0}/val.txt lists '1', as {0}/train.txt does already"),
+        ({"train": ""}, "{0}/train.txt lists no image: fill it, or take it away"),
+        (
+            {"train": "1", "test": "\ufeff \n\n"},
+            "{0}/test.txt lists no image: fill it, or take it away",
+        ),
+        ({"train": "1", "training": "1"}, "{0} has both train.txt and training.txt: keep one"),
+        ({"train": "1", "Val": "2", "val": "2"}, "{0} has both Val.txt and val.txt: keep one"),
     ],
 )
 def test_lists_that_do_not_fit(tree, lists, message):
