@@ -44,7 +44,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         HOMEPAGE: of the set.
         TAKES_BINARY: whether its options know black and white masks.
         index_masks: whether label files hold the classes' own values, so that masks of 0 and 255
-            could be taken for them.
+            could be taken for them; `generators` records it.
         first_label: the value of class 0 in the masks; lower ones become void.
         beam: whether to prepare with Apache Beam; set by `prepare`.
         skipped: as of `examples.examples`; set by `prepare`.
@@ -93,6 +93,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             if (found := len(list_items(split))) != count:
                 images = count_of(found, "image")
                 note(f"{self.name}: {split} has {images}, not {count:,} as published")
+        self.info.metadata["index_masks"] = self.index_masks
         made = [
             (partial(list_items, split), make_example, f"{title or self.name} {split}")
             for split in splits

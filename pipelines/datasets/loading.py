@@ -81,6 +81,7 @@ def _mix(name: str, data_dir: str | Path) -> PreparedDataset:
         unlabelled_splits=(),
         overlapping_splits=(),
         skipped={},
+        index_masks=any(part.index_masks for part in parts.values()),
         label_pixels={
             split: tuple(map(sum, zip(*found, strict=True)))
             for split, sources in recipe.items()

@@ -36,6 +36,8 @@ class PreparedDataset:
             as preparation counted them; empty where it did not (with Beam, or long ago).
         mask_pixels: of an image_folder with colour masks the "pixels" that were read, and how many
             of them the "nearest" colour decided.
+        index_masks: whether masks held the classes' own values, so that those of 0 and 255 could be
+            taken for them; True where preparation did not record it (long ago).
     """
 
     name: str
@@ -51,6 +53,7 @@ class PreparedDataset:
     skipped: dict[str, int] = field(default_factory=dict)
     label_pixels: dict[str, tuple[int, ...]] = field(default_factory=dict)
     mask_pixels: dict[str, int] = field(default_factory=dict)
+    index_masks: bool = True
 
     @property
     def num_classes(self) -> int:
@@ -134,6 +137,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
             skipped=dict(info.metadata.get("skipped", {})),
             label_pixels=pixels,
             mask_pixels=dict(info.metadata.get("mask_pixels", {})),
+            index_masks=info.metadata.get("index_masks", True),
         )
 
 

@@ -62,7 +62,7 @@ def examine(
             if example.sample is not None:
                 result.samples.append(example.sample)
         judge_files(dataset, report, result)
-        judge_split(report, result)
+        judge_split(dataset, report, result)
     images.compare(dataset.overlapping_splits, result)
     return result
 

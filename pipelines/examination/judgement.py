@@ -35,7 +35,7 @@ def judge_files(dataset: PreparedDataset, report: SplitReport, result: Examinati
             result.findings.append(Finding(COUNTS, text))
 
 
-def judge_split(report: SplitReport, result: Examination) -> None:
+def judge_split(dataset: PreparedDataset, report: SplitReport, result: Examination) -> None:
     """Adds what only the sums over a split tell."""
     name, pixels = report.name, report.pixels
     classes = pixels[: len(result.class_names)]
@@ -45,6 +45,8 @@ def judge_split(report: SplitReport, result: Examination) -> None:
         return
     fault = report.labels and label_fault(name, pixels, result.class_names)
     # Where labels are lost, what is left may have one class by chance.
+    if classes.any() and not dataset.index_masks:
+        fault = None  # class 0 and void alone are meant
     if fault and (report.binary or report.labels == report.expected or not classes.any()):
         result.findings.append(Finding(BALANCE, fault))
     elif report.binary:

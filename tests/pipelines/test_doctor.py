@@ -1,5 +1,6 @@
 import ctypes
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,13 +10,14 @@ import forks
 import numpy as np
 import pytest
 import tensorflow as tf
-from miniatures import REPOSITORY, encoded, noise, write_pairs
+from miniatures import REPOSITORY, encoded, noise, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets, doctor
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.labels import median_frequency_weights
 from pipelines.building import encoding
+from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.examination import examine, findings, judgement, report
 from pipelines.examination.damaged_records import read_records
 
@@ -137,6 +139,49 @@ def test_masks_of_0_and_255(prepared):
         "val: all labels hold only 0 and 255: masks of 0 and 255 were taken for index masks, in "
         "which 255 is void and 'road' is 1"
     ]
+
+
+@pytest.mark.parametrize("form", ["colours", "annotations"])
+def test_a_split_of_class_0_and_void_by_other_masks_than_index_masks(tmp_path, data_dir, form):
+    """Left half of class 0, right half void: in val; of class 1 and void in train."""
+    for split, name, colour in (("train", "disc", (255, 0, 0)), ("val", "background", (0, 0, 0))):
+        (tmp_path / split).mkdir()
+        save(tmp_path / split / f"{split}.jpg", noise(4, 6, len(split)))
+        if form == "colours":
+            mask = np.full((4, 6, 3), 255, np.uint8)
+            mask[:, :3] = colour
+            save(tmp_path / split / f"{split}.png", mask)
+        else:
+            shapes = [
+                {"label": name, "shape_type": "rectangle", "points": [[left, 0], [left + 2, 3]]}
+                for left, name in ((0, name), (3, "void"))
+            ]
+            content = {"shapes": shapes, "imagePath": f"{split}.jpg"}
+            (tmp_path / split / f"{split}.json").write_text(json.dumps(content))
+    colours = form == "colours"
+    (tmp_path / "classes.txt").write_text(
+        "background #000000\ndisc #ff0000" if colours else "background\ndisc"
+    )
+    options = FolderOptions(void=("#ffffff",)) if colours else None
+    prepared = datasets.prepare(
+        "image_folder/small", tmp_path, data_dir, options=options, accept_findings=not colours
+    )
+    assert prepared.label_pixels == {"train": (0, 12, 12), "val": (12, 0, 12)}
+    result = examine.examine(prepared)
+    assert result.findings == []
+    assert result.notes == [
+        "train: never seen: background",
+        "val: only 0 and 255 (void) in 1 label",
+        "val: never seen: disc",
+    ]
+    # Preparation did not always record what masks there were.
+    metadata = shard(prepared, "val").with_name("metadata.json")
+    content = json.loads(metadata.read_text())
+    assert content.pop("index_masks") is False
+    metadata.write_text(json.dumps(content))
+    again = datasets.load("image_folder/small", data_dir)
+    (text,) = texts(examine.examine(again), findings.BALANCE)
+    assert text.startswith("val: all labels hold only 0 and 255: masks of 0 and 255 were taken for")
 
 
 def test_a_split_of_nothing_but_void(prepared):

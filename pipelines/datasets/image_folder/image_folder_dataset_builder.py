@@ -38,7 +38,8 @@ class Builder(SegmentationBuilder):
         self.first_label = self.options.first_label
         self.is_annotated = source.is_annotated
         # Who says what colours or values stand for has not taken masks of one kind for another.
-        self.index_masks = not (source.classes.coloured or self.options.map or self.options.void)
+        said = source.classes.coloured or self.options.map or self.options.void
+        self.index_masks = not (said or source.is_annotated)
         # TFDS writes the metadata when all examples are made: the counts are complete then.
         self.info.metadata.update(
             class_names=list(names),
