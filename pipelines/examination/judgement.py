@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.base.labels import label_fault
 from pipelines.base.plurals import count_of
+from pipelines.building.folders import SPLITS
 from pipelines.datasets import PreparedDataset
 from pipelines.examination.findings import (
     BALANCE,
@@ -19,7 +20,7 @@ from pipelines.examination.findings import (
     SplitReport,
 )
 
-HELD_OUT = ("val", "validation", "minival", "test")
+HELD_OUT = (*SPLITS["val"], *SPLITS["test"], "minival", "dev")
 
 
 def judge_files(dataset: PreparedDataset, report: SplitReport, result: Examination) -> None:
@@ -44,9 +45,9 @@ def judge_split(dataset: PreparedDataset, report: SplitReport, result: Examinati
             result.notes.append(f"{name} counts as unlabelled, but some of its pixels are not void")
         return
     fault = report.labels and label_fault(name, pixels, result.class_names)
-    # Where labels are lost, what is left may have one class by chance.
     if classes.any() and not dataset.index_masks:
         fault = None  # class 0 and void alone are meant
+    # Where labels are lost, what is left may have one class by chance.
     if fault and (report.binary or report.labels == report.expected or not classes.any()):
         result.findings.append(Finding(BALANCE, fault))
     elif report.binary:

@@ -256,7 +256,11 @@ def test_images_that_splits_share_by_definition(prepared):
     [
         ("val", True),
         ("validation", True),
+        ("valid", True),
+        ("minival", True),
+        ("Dev", True),
         ("test", True),
+        ("testing", True),
         ("test_easy", True),
         ("train", False),
         ("trainval", False),

@@ -83,7 +83,11 @@ def test_a_damaged_length_is_no_number_of_bytes_to_read(ten, tmp_path):
             ["train", "extra", "test"],
             "--recipe finetune --dataset tfds:a --val-split test",
         ),
-        ("tfds:a", ["train", "valid"], "--recipe finetune --dataset tfds:a --val-split valid"),
+        (
+            "tfds:a",
+            ["train", "extra", "valid"],
+            "--recipe finetune --dataset tfds:a --val-split valid",
+        ),
         (
             "tfds:a",
             ["test", "part_1", "part_2"],
