@@ -1,7 +1,6 @@
 """Examines a prepared data set: `python -m pipelines.doctor NAME --data-dir DIR`."""
 
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -34,8 +33,9 @@ def doctor(
         data_dir: Folder of prepared data sets.
         split: The one split to examine; leaks are found only where all are examined.
         page: Page of HTML to write the report to as well, one file.
-        sheet: PNG of the contact sheet; by default NAME-doctor.png in the data directory, if that
-            can be written.
+        sheet: PNG of the contact sheet; by default doctor.png in the folder of the records, or
+            NAME-doctor.png in the data directory for a set that mixes others, if that can be
+            written.
         show: Number of findings of a kind that are listed; all are counted.
     """
     if show < 1:
@@ -43,7 +43,7 @@ def doctor(
     if name == classification.IMAGENET:
         raise UsageError(f"{name!r} has no label maps, which are what this command examines")
     datasets.check_prepared(name, data_dir)
-    beside = Path(data_dir, re.sub(r"[^\w.-]", "-", name) + "-doctor.png")
+    beside = _beside_the_records(name, data_dir)
     if page is not None and page.resolve() == (sheet or beside).resolve():
         raise UsageError(f"--html and --sheet are both {page}: give two files")
     for option, file in (("--sheet", sheet), ("--html", page)):
@@ -57,10 +57,10 @@ def doctor(
     result = examine(datasets.load(name, data_dir), split)
     print(printable(text_report(result, show)))
     png = contact_sheet(result.samples, result.class_names, result.palette, name)
-    if sheet is None and os.access(data_dir, os.W_OK):
+    if sheet is None and os.access(beside.parent, os.W_OK):
         sheet = beside
     if sheet is None:
-        print(f"contact sheet: none, as {data_dir} cannot be written; --sheet FILE makes one")
+        print(f"contact sheet: none, as {beside.parent} cannot be written; --sheet FILE makes one")
     else:
         _write(sheet, png)
         print(f"contact sheet: {sheet}")
@@ -71,6 +71,17 @@ def doctor(
     if any(finding.kind in (RECORDS, COUNTS) for finding in result.findings):
         print(_advice(name, data_dir))
     return 1 if result.findings else 0
+
+
+def _beside_the_records(name: str, data_dir: Path) -> Path:
+    """The contact sheet's place where none is given.
+
+    What lies beside records is no image of a folder that the data directory is a part of.
+    """
+    base, _ = datasets.parse_name(name)
+    if base in datasets.MIXTURES:
+        return data_dir / f"{name.replace('/', '-')}-doctor.png"
+    return datasets.prepared_folder(name, data_dir) / "doctor.png"
 
 
 def _advice(name: str, data_dir: Path) -> str:

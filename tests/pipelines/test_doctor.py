@@ -465,7 +465,8 @@ def test_a_data_directory_that_cannot_be_written(prepared, data_dir, tmp_path):
         assert done.returncode == 0, done.stderr
         assert done.stdout.endswith(
             "Nothing is wrong.\n"
-            f"contact sheet: none, as {data_dir} cannot be written; --sheet FILE makes one\n"
+            f"contact sheet: none, as {shard(prepared, 'val').parent} cannot be written; --sheet "
+            "FILE makes one\n"
         )
         assert sorted(data_dir.rglob("*")) == before
         sheet = tmp_path / "sheet.png"
@@ -492,11 +493,33 @@ def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):
             "image_folder/small", data_dir, page=file, sheet=tmp_path / "b" / ".." / "a.png"
         )
     assert str(caught.value) == f"--html and --sheet are both {file}: give two files"
-    beside = data_dir / "image_folder-small-doctor.png"
+    beside = shard(prepared, "val").with_name("doctor.png")
     with pytest.raises(UsageError) as caught:
         doctor.doctor("image_folder/small", data_dir, page=beside)
     assert str(caught.value) == f"--html and --sheet are both {beside}: give two files"
     assert not file.exists() and not beside.exists()
+
+
+def test_its_contact_sheet_is_no_image_of_the_folder_that_was_prepared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        save(Path(f"{number}.jpg"), noise(4, 6, number))
+        save(Path(f"{number}.png"), np.full((4, 6), number, np.uint8))
+    Path("classes.txt").write_text("\n".join(CLASSES))
+    splits = datasets.prepare("image_folder/small", ".", "data").splits
+    assert doctor.doctor("image_folder/small", Path("data")) == 0
+    assert [path.name for path in Path().rglob("*doctor.png")] == ["doctor.png"]
+    again = datasets.prepare("image_folder/small", ".", "data", overwrite=True)
+    assert again.splits == splits == {"train": 2, "val": 1}
+
+
+@pytest.mark.parametrize("name", ["stage1", "stage1/2014"])
+def test_the_contact_sheet_of_a_mixture_is_in_the_data_directory(name, data_dir, monkeypatch):
+    monkeypatch.setattr(datasets, "check_prepared", lambda *_: None)
+    beside = data_dir / f"{name.replace('/', '-')}-doctor.png"
+    with pytest.raises(UsageError) as caught:
+        doctor.doctor(name, data_dir, page=beside)
+    assert str(caught.value) == f"--html and --sheet are both {beside}: give two files"
 
 
 def test_a_set_of_classified_images_is_none_to_examine(data_dir):
@@ -515,7 +538,7 @@ def test_the_command(prepared, data_dir, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Nothing is wrong.\ncontact sheet: " in done.stdout
-    sheet = Image.open(data_dir / "image_folder-small-doctor.png")
+    sheet = Image.open(shard(prepared, "val").with_name("doctor.png"))
     # The legend shows every class in its colour.
     colours = {colour for _, colour in sheet.convert("RGB").getcolors(2**24)}
     assert {tuple(prepared.palette[i]) for i in (0, 1, 2)} <= colours
