@@ -21,7 +21,7 @@ LABELS = (
     "gtfine",
 )  # fmt: skip
 # What TFDS writes into the folder of each data set: with --from . it lies below the source.
-_OF_A_PREPARED_SET = "dataset_info.json"
+_OF_A_PREPARED_SET = {"dataset_info.json", "features.json"}
 # What the folders of a split are called.
 SPLITS = {
     "train": ("train", "training"),
@@ -86,7 +86,7 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], lis
     wanted: list[Path] = []
     others: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=refuse):
-        if _OF_A_PREPARED_SET in names:
+        if _OF_A_PREPARED_SET.issubset(names):
             folders.clear()
             continue
         folders[:] = [name for name in folders if not is_hidden(name)]

@@ -286,12 +286,18 @@ def test_previews_of_masks_are_passed_over(tree):
 
 def test_what_was_prepared_below_the_source_is_no_part_of_it(tree, monkeypatch):
     prepared = "data/image_folder/mine/1.0.0"
-    names = "a.jpg", "a.png", f"{prepared}/dataset_info.json", f"{prepared}/contact_sheet.png"
-    monkeypatch.chdir(tree(*names))
+    of_tfds = f"{prepared}/dataset_info.json", f"{prepared}/features.json"
+    monkeypatch.chdir(tree("a.jpg", "a.png", *of_tfds, f"{prepared}/contact_sheet.png"))
     layout = find_layout(Path("."))
     assert pairs_of(layout, Path(".")) == {"all": [("a", "a.jpg", "a.png")]}
     assert layout.words == f"label files beside the images in {Path.cwd().name}/"
     assert layout.passed_over == []
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+def test_a_file_that_is_called_as_one_of_a_prepared_set(tree, name):
+    source = tree("images/a.jpg", "labels/a.png", f"images/{name}", name)
+    assert found(source) == {"all": [("a", "images/a.jpg", "labels/a.png")]}
 
 
 def test_voc_with_its_lists(tree):
