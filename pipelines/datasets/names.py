@@ -37,7 +37,8 @@ NAMES = (*VERSIONS, *MIXTURES)
 GENERATED = ("shapes",)  # needs no source
 DOWNLOADED = ("voc2012_sbd", "coco_voc", "tfds_set")  # are fetched where no source is given
 ON_BEAM = ("coco_voc", "cityscapes19")  # can be prepared with Apache Beam
-_COCO = (re.compile(r"(2014|2017)(_min\d{1,9})?"), "2017", "2014, 2017 or 2017_min1000")
+COCO_CONFIG = "2017"  # where none is given
+_COCO = (re.compile(r"(2014|2017)(_min\d{1,9})?"), COCO_CONFIG, "2014, 2017 or 2017_min1000")
 # What may follow "NAME/": a pattern, the default, and the pattern in words.
 _CONFIGS = {
     "image_folder": (

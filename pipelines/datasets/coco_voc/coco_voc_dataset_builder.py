@@ -16,11 +16,10 @@ from pipelines.building import encoding, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.regions import coco_region
-from pipelines.datasets.names import VERSIONS
+from pipelines.datasets.names import COCO_CONFIG, VERSIONS
 
 PAGE = "https://cocodataset.org/#download"
 SPLITS = ("train", "val")
-DEFAULT_CONFIG = "2017"
 # COCO's names of VOC's classes, where they differ.
 COCO_NAMES = {
     "aeroplane": "airplane",
@@ -89,7 +88,7 @@ class Builder(SegmentationBuilder):
     HOMEPAGE = "https://cocodataset.org/"
 
     def _split_generators(self, dl_manager):
-        config = self.builder_config.name if self.builder_config else DEFAULT_CONFIG
+        config = self.builder_config.name if self.builder_config else COCO_CONFIG
         year, min_area = parse_config(config)
         folders = locate(dl_manager, archives(year), LAYOUT.format(year=year))
         items = partial(_items_of_split, folders=folders, year=year, min_area=min_area)
