@@ -101,9 +101,12 @@ def is_jpeg(image: Image.Image) -> bool:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of an image that is not stored upright; else 0."""
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return 0 if orientation == 1 else orientation
+    """The EXIF orientation of an image that is not stored upright; else 0.
+
+    A value that is none of EXIF's turns nothing.
+    """
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return orientation if orientation in _TURNS else 0
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipelines.base.errors import UserError
 from pipelines.building.conversion import recorded_image
+from pipelines.building.image_label import read_image
 
 DAMAGED = "i.tif cannot be decoded: it is truncated or damaged"
 
@@ -89,6 +90,16 @@ def test_a_png_file_of_16_bits_is_refused_turned_or_not():
     gray = SIXTEEN_BITS[..., 0]
     for data in (png_of_16_bits(2, 3), encoded(gray, "PNG"), encoded(gray, "PNG", exif=exif)):
         assert refusal(data, "i.png") == "i.png has 16 bits a channel; 8 are needed"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [0, 1, 9, 100])
+def test_an_orientation_that_exif_does_not_have_turns_nothing(form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(noise(4, 6), form, exif=exif)
+    assert recorded_image("i", data) == (data, (4, 6))
+    assert read_image("i", data).shape == (4, 6, 3)
 
 
 OTHER_TIFF = (
