@@ -268,6 +268,8 @@ def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
     instead = near_misses()
     labelled = [Path(name).name for name in files.images.keys() & files.labels.keys()]
     for name in sorted(files.labels.keys() - files.images.keys()):
+        if near == files.images[name]:  # as beside each other
+            near = None
         if files.labels[name] not in named:
             near = instead(files.image_of(name), labelled)
             named.add(near)
@@ -275,6 +277,8 @@ def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
                 UserError(
                     f"{files.labels[name]} has no image: {files.image_of(name)} or .png is "
                     f"missing{but(near)}"
+            if near == files.labels[name]:
+                near = None
                 )
             )
     return found, named
@@ -282,6 +286,11 @@ def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
 
 def without_label(files: Files, name: str, near: Path | None = None) -> UserError:
     """The fault of an image without label file; `near` is what lies in its place."""
-    return UserError(
-        f"{files.images[name]} has no label: {files.label_of(name)} is missing{but(near)}"
-    )
+    path, label = files.images[name], files.label_of(name)
+    are_called_alike = files.image_of(name).with_suffix(label.suffix) == label
+    if are_called_alike and path.suffix.lower() in _AS_LABELS:  # it may as well be a mask
+        return UserError(
+            f"{path} has no partner: an image or a mask called {label.stem} is missing beside it"
+            f"{but(near)}"
+        )
+    return UserError(f"{path} has no label: {label} is missing{but(near)}")

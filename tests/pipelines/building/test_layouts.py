@@ -136,6 +136,40 @@ def test_suffixes(tree):
 def test_suffixes_of_both(tree):
     source = tree("images/x/1_img.png", "labels/x/1_gt.png")
     assert found(source, image_suffix="_img", label_suffix="_gt") == {
+@pytest.mark.parametrize(
+    ("lonely", "message"),
+    [
+        ("b.png", "{0}/b.png has no partner: an image or a mask called b is missing beside it"),
+        ("x/b.TIF", "{0}/x/b.TIF has no partner: an image or a mask called b is missing beside it"),
+        (
+            "b.c.gif",
+            "{0}/b.c.gif has no partner: an image or a mask called b.c is missing beside it",
+        ),
+        (
+            "e\u0301.png",
+            "{0}/e\u0301.png has no partner: an image or a mask called \u00e9 is missing beside it",
+        ),
+        ("b.jpg", "{0}/b.jpg has no label: {0}/b.png is missing"),
+    ],
+)
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_file_without_partner_side_by_side(tree, lonely, message, is_listed):
+    source = tree("a.jpg", "a.png", lonely)
+    if is_listed:
+        write(source, "train.txt", f"a\n{Path(lonely).with_suffix('')}\n")
+    ((pair, fault),) = find_layout(source).splits.values()
+    assert (pair.image_id, str(fault)) == ("a", message.format(source))
+
+
+def test_a_file_without_partner_side_by_side_by_suffixes(tree):
+    source = tree("a.jpg", "a_mask.png", "b_mask.png", "c.png")
+    _, *faults = find_layout(source, Naming(label_suffix="_mask")).splits["all"]
+    assert [str(fault) for fault in faults] == [
+        f"{source}/c.png has no label: {source}/c_mask.png is missing",
+        f"{source}/b_mask.png has no image: {source}/b.jpg or .png is missing",
+    ]
+
+
         "all": [("x/1", "images/x/1_img.png", "labels/x/1_gt.png")]
     }
 
