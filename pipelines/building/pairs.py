@@ -12,6 +12,7 @@ from pipelines.building.folders import (
     LABEL_SUFFIXES,
     Pair,
     but,
+    composed,
     find_files,
     held,
     image_id,
@@ -39,6 +40,8 @@ class Naming:
         image_prefix, label_prefix: what stands before it.
         image_folder, label_folder: their folders' paths below the source; "" to find them by
             their names.
+
+    Suffixes and prefixes are in the form NFC, as the ids of images are.
     """
 
     image_suffix: str = ""
@@ -188,7 +191,9 @@ def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list
     prefix, suffix = naming.label_prefix, naming.label_suffix
     if prefix or suffix:
         labels = {
-            path for path in files if path.stem.startswith(prefix) and path.stem.endswith(suffix)
+            path
+            for path in files
+            if (stem := composed(path.stem)).startswith(prefix) and stem.endswith(suffix)
         }
     else:
         twins: dict[Path, list[Path]] = {}
@@ -263,22 +268,22 @@ def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
     instead, images = near_misses(), [Path(name).name for name in files.images]
     for name in sorted(files.images.keys() - files.labels.keys()):
         near = instead(files.label_of(name), images)
+        if near == files.images[name]:  # as beside each other
+            near = None
         named.add(near)
         found.append(without_label(files, name, near))
     instead = near_misses()
     labelled = [Path(name).name for name in files.images.keys() & files.labels.keys()]
     for name in sorted(files.labels.keys() - files.images.keys()):
-        if near == files.images[name]:  # as beside each other
-            near = None
         if files.labels[name] not in named:
             near = instead(files.image_of(name), labelled)
+            if near == files.labels[name]:
+                near = None
             named.add(near)
             found.append(
                 UserError(
                     f"{files.labels[name]} has no image: {files.image_of(name)} or .png is "
                     f"missing{but(near)}"
-            if near == files.labels[name]:
-                near = None
                 )
             )
     return found, named

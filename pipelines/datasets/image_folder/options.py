@@ -8,6 +8,7 @@ from typing import Literal
 
 from pipelines.base.errors import ArgumentError, UserError, argument, check_flags, flags_of
 from pipelines.base.labels import IGNORE
+from pipelines.building.folders import composed
 from pipelines.building.pairs import Naming
 
 PaintOrder = Literal["file", "largest-first", "classes"]
@@ -130,8 +131,14 @@ class FolderOptions:
 
     def naming(self) -> Naming:
         """How images and masks are called."""
-        names = [field.name for field in dataclasses.fields(Naming)]
-        return Naming(**{name: getattr(self, name) for name in names})
+        return Naming(
+            composed(self.image_suffix),
+            composed(self.label_suffix),
+            composed(self.image_prefix),
+            composed(self.label_prefix),
+            self.image_folder,
+            self.label_folder,
+        )
 
     def given(self, *names: str) -> str:
         """Those of some options that are not at their defaults, as marked names: "void and map"."""

@@ -1,5 +1,7 @@
 """Layouts that people have, and what is said of those that are not understood."""
 
+import dataclasses
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from pipelines.base.errors import UserError, in_options
 from pipelines.building.folders import Pair
 from pipelines.building.layouts import find_layout, only_folder
 from pipelines.building.pairs import EXPECTED, Naming
+from pipelines.datasets.image_folder.options import FolderOptions
 
 
 @pytest.fixture
@@ -133,9 +136,6 @@ def test_suffixes(tree):
     }
 
 
-def test_suffixes_of_both(tree):
-    source = tree("images/x/1_img.png", "labels/x/1_gt.png")
-    assert found(source, image_suffix="_img", label_suffix="_gt") == {
 @pytest.mark.parametrize(
     ("lonely", "message"),
     [
@@ -170,8 +170,27 @@ def test_a_file_without_partner_side_by_side_by_suffixes(tree):
     ]
 
 
+def test_suffixes_of_both(tree):
+    source = tree("images/x/1_img.png", "labels/x/1_gt.png")
+    assert found(source, image_suffix="_img", label_suffix="_gt") == {
         "all": [("x/1", "images/x/1_img.png", "labels/x/1_gt.png")]
     }
+
+
+@pytest.mark.parametrize("of_option", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_file", ["NFC", "NFD"])
+def test_affixes_in_either_unicode_form(tree, of_option, of_file):
+    names = [unicodedata.normalize(of_file, name) for name in ("é_a.jpg", "à_a_ü.png")]
+    affixes = {"image_prefix": "é_", "label_prefix": "à_", "label_suffix": "_ü"}
+    options = FolderOptions(
+        **{name: unicodedata.normalize(of_option, affix) for name, affix in affixes.items()}
+    )
+    layout = find_layout(tree(*names), options.naming())
+    (pair,) = layout.splits["all"]
+    assert (pair.image_id, pair.image.name, pair.label.name) == ("a", *names)
+    options = dataclasses.replace(options, image_folder="x", label_folder="y")
+    layout = find_layout(tree(f"x/{names[0]}", f"y/{names[1]}"), options.naming())
+    assert [pair.image_id for pair in layout.splits["all"]] == ["a"]
 
 
 def test_sub_folders_are_part_of_the_id(tree):
