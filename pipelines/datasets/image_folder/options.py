@@ -4,7 +4,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pipelines.base.errors import ArgumentError, UserError, argument, check_flags, flags_of
 from pipelines.base.labels import IGNORE
@@ -60,6 +60,17 @@ class FolderOptions:
     def check(self) -> None:
         """Raises ArgumentError for values that are invalid, alone or together."""
         check_flags(**flags_of(self))
+        for name, example in (("void", "('0', '#ffffff')"), ("map", "('7=0', '8=1')")):
+            entries = getattr(self, name)
+            if not isinstance(entries, tuple | list) or not all(
+                isinstance(entry, str) for entry in entries
+            ):
+                raise ArgumentError(name, f"must be texts, as in {example}, got {entries!r}")
+        if self.paint_order not in get_args(PaintOrder):
+            raise ArgumentError(
+                "paint_order",
+                f"must be 'file', 'largest-first' or 'classes', got {self.paint_order!r}",
+            )
         void_values, _ = self.void_values()
         if twice := void_values & self.value_map().keys():
             raise ArgumentError(

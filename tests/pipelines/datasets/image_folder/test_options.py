@@ -39,6 +39,19 @@ def test_what_is_for_values_and_what_for_colours(options, of_values, of_colours)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"void": "11"}, "void must be texts, as in ('0', '#ffffff'), got '11'"),
+        ({"void": (0, 255)}, "void must be texts, as in ('0', '#ffffff'), got (0, 255)"),
+        ({"void": 0}, "void must be texts, as in ('0', '#ffffff'), got 0"),
+        ({"map": "7=0"}, "map must be texts, as in ('7=0', '8=1'), got '7=0'"),
+        ({"map": {"7=0": 1}}, "map must be texts, as in ('7=0', '8=1'), got {'7=0': 1}"),
+        (
+            {"paint_order": "largest_first"},
+            "paint_order must be 'file', 'largest-first' or 'classes', got 'largest_first'",
+        ),
+        (
+            {"paint_order": None},
+            "paint_order must be 'file', 'largest-first' or 'classes', got None",
+        ),
         ({"void": ("256",)}, "void takes values 0…255 and colours #rrggbb or r,g,b, got '256'"),
         (
             {"void": ("000000",)},
