@@ -297,6 +297,16 @@ def check_names(path: Path, names: list[str]) -> None:
         raise UserError(f"{path} has {len(names)} classes; 8-bit masks can hold {IGNORE}")
 
 
+def check_first_label(first_label: int, count: int) -> None:
+    """Raises UserError if masks that begin with a value cannot hold so many classes."""
+    last = first_label + count - 1
+    if last >= IGNORE:
+        raise UserError(
+            f"{argument('first_label')} {first_label} and {count} classes need values up to "
+            f"{last}, and {IGNORE} is void: give a smaller one, or name fewer classes"
+        )
+
+
 def _check_colours(path: Path, names: list[str], colours: list[tuple[int, ...]]) -> None:
     without = [name for name, own in zip(names, colours, strict=True) if not own]
     if without and len(without) < len(names):

@@ -17,7 +17,7 @@ from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import bits_of_samples
 from pipelines.building import image_label
-from pipelines.datasets.image_folder.classes import Classes
+from pipelines.datasets.image_folder.classes import Classes, check_first_label
 from pipelines.datasets.image_folder.options import FolderOptions
 
 WHITE_OF_16_BITS = 65535
@@ -71,8 +71,8 @@ class MaskReader:
                     )
                 values[value] = label
         else:
-            last = min(options.first_label + count, IGNORE)
-            values[options.first_label : last] = np.arange(last - options.first_label)
+            check_first_label(options.first_label, count)
+            values[options.first_label : options.first_label + count] = np.arange(count)
             values[: options.first_label] = IGNORE
         if not options.map or IGNORE not in options.value_map():
             values[IGNORE] = IGNORE

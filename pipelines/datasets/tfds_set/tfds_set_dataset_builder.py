@@ -15,7 +15,7 @@ from pipelines.building import encoding, image_label
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.examples import all_faults
 from pipelines.building.folders import IMAGE_SUFFIXES
-from pipelines.datasets.image_folder.classes import read_classes
+from pipelines.datasets.image_folder.classes import check_first_label, read_classes
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
 
@@ -54,7 +54,9 @@ class Builder(SegmentationBuilder):
 
     def _class_names(self, read, splits) -> tuple[str, ...]:
         if self.options.class_names is not None:
-            return read_classes(self.options.class_names).names
+            names = read_classes(self.options.class_names).names
+            check_first_label(self.first_label, len(names))
+            return names
         largest, has_void, faults = -1, False, []
         for split in splits:
             for item in progress(read(split), f"{self.source} {split}: classes"):

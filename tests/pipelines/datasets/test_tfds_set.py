@@ -224,6 +224,21 @@ def test_masks_of_0_and_1_whose_first_label_is_1(data_dir, tmp_path):
     )
 
 
+def test_more_classes_than_masks_can_hold(data_dir, tmp_path):
+    write_set(
+        "oxford_iiit_pet", data_dir / "tfds", {"train": pets([np.array([[253, 254]], np.uint8)])}
+    )
+    names = tmp_path / "names.txt"
+    names.write_text("pet\nbackground\nborder\n")
+    options = TfdsOptions(first_label=253, class_names=names)
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("tfds:oxford_iiit_pet", None, data_dir, None, options)
+    assert str(caught.value) == (
+        "--first-label 253 and 3 classes need values up to 255, and 255 is void: give a smaller "
+        "one, or name fewer classes"
+    )
+
+
 @pytest.mark.parametrize("name", ["oxford_iiit_pet", "scene_parse150"])
 def test_mock_data_of_tfds(name, data_dir):
     write_set(name, data_dir / "tfds", mocked(name))

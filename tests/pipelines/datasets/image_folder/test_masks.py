@@ -60,6 +60,7 @@ def read(classes, data, **options):
         (PLAIN, {"first_label": 1}, encoded([[0, 1, 2, 3, 255]]), [255, 0, 1, 2, 255]),
         (PLAIN, {"void": ("2", "9")}, encoded([[0, 1, 2, 9]]), [0, 1, 255, 255]),
         (PLAIN, {"map": ("7=0", "8=1", "9=1")}, encoded([[7, 8, 9, 255]]), [0, 1, 1, 255]),
+        (PLAIN, {"first_label": 252}, encoded([[251, 252, 254, 255]]), [255, 0, 2, 255]),
         (PLAIN, {"map": ("255=2", "0=0")}, encoded([[0, 255]]), [0, 2]),
         (PLAIN, {"map": ("7=0",), "void": ("0",)}, encoded([[7, 0]]), [0, 255]),
         (COLOURED, {}, encoded([[RED, GREEN, (255, 0, 1)]]), [0, 1, 0]),
@@ -224,6 +225,20 @@ def test_gray_jpeg_masks_hold_colours(form, options):
         ),
         (
             PLAIN,
+        (
+            plain(tuple(map(str, range(255)))),
+            {"first_label": 1},
+            b"",
+            "--first-label 1 and 255 classes need values up to 255, and 255 is void: give a "
+            "smaller one, or name fewer classes",
+        ),
+        (
+            PLAIN,
+            {"first_label": 253},
+            b"",
+            "--first-label 253 and 3 classes need values up to 255, and 255 is void: give a "
+            "smaller one, or name fewer classes",
+        ),
             {"binary": True},
             b"",
             "black and white masks have 2 classes, but classes.txt names 3: 0 a, 1 b, 2 c",
