@@ -1,12 +1,10 @@
 """Masks in the forms that people have: indices, palettes, colours, black and white."""
 
 import contextlib
-import threading
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -35,8 +33,6 @@ class MaskReader:
         colours: the label of each colour 0xRRGGBB; empty where masks hold values.
         binary: whether masks are black and white, whatever their form.
         nearest: whether other colours count as the nearest one.
-        counts: of what was read so far: "pixels", and "nearest", those that the nearest colour
-            decided.
     """
 
     classes: Classes
@@ -44,8 +40,6 @@ class MaskReader:
     colours: dict[int, int]
     binary: bool
     nearest: bool
-    counts: Counter = field(default_factory=Counter)
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def of(cls, classes: Classes, options: FolderOptions) -> "MaskReader":
@@ -122,12 +116,18 @@ class MaskReader:
         is_gray = image.mode in ("1", "L", "LA") or image.mode[0] in "IF"
         return self.binary or (bool(self.colours) and (image_label.is_jpeg(image) or not is_gray))
 
-    def read(self, path: Path, data: bytes) -> np.ndarray:
+    def read(self, path: Path, data: bytes, counts: Counter) -> np.ndarray:
         """Decodes a mask.
 
         A gray mask holds values. One with a palette or with three channels holds colours where
         the classes have some; otherwise a palette's indices count, and the three channels must be
         equal. One of JPEG, gray or not, holds colours: its values are no longer those of classes.
+
+        Args:
+            path: of the mask, for messages.
+            data: the file's bytes.
+            counts: if the mask holds colours, gets its "pixels" and "nearest", those of them that
+                the nearest colour decided.
 
         Returns:
             uint8 `[H, W]`, labels and 255 for void.
@@ -137,7 +137,7 @@ class MaskReader:
         """
         pixels = self._decode(path, data)
         if pixels.ndim == 3:
-            return self._by_colour(path, pixels)
+            return self._by_colour(path, pixels, counts)
         self._check_gray(path, pixels)
         labels = self.values[pixels]
         if (labels == _NONE).any():
@@ -225,7 +225,7 @@ class MaskReader:
             f"{argument('first_label')} and {argument('void')} say what other values stand for"
         )
 
-    def _by_colour(self, path: Path, pixels: np.ndarray) -> np.ndarray:
+    def _by_colour(self, path: Path, pixels: np.ndarray, counts: Counter) -> np.ndarray:
         packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         found, where = np.unique(packed, return_inverse=True)
         labels = np.array([self.colours.get(int(colour), _NONE) for colour in found], np.int16)
@@ -239,8 +239,7 @@ class MaskReader:
             if not self.nearest:
                 raise self._unknown(path, packed, found[unknown])
             labels[unknown] = self._nearest(found[unknown])
-        with self._lock:  # threads read masks
-            self.counts.update(pixels=packed.size, nearest=int(unknown[where].sum()))
+        counts.update(pixels=packed.size, nearest=int(unknown[where].sum()))
         return labels[where].reshape(packed.shape).astype(np.uint8)
 
     def _unknown(self, path: Path, packed: np.ndarray, colours: np.ndarray) -> UserError:

@@ -1,6 +1,6 @@
 """What a folder of somebody's own holds: classes, splits, and how an example is made of an item."""
 
-import functools
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Source:
         make_example: turns an item into the key and the example, as `examples.examples` wants it.
         words: what was found, for people.
         passed_over: files that are not used.
-        counts: of pixels, as of `MaskReader`; filled while examples are made.
+        counts: as of `MaskReader.read`, over all masks; filled while examples are made.
         is_annotated: whether annotation files take the place of masks.
     """
 
@@ -102,17 +102,21 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
 
-    def read(path, data, _):
-        if path in faults:
-            raise UserError(faults[path])
-        return reader.read(path, data)
+    counts, lock = Counter[str](), threading.Lock()
 
-    make_example = functools.partial(
-        image_label.make_example,
-        class_names=classes.names,
-        read=read,
-        record=conversion.recorded_image,
-    )
+    def make_example(pair: folders.Pair) -> tuple[str, dict]:
+        own = Counter[str]()
+
+        def read(path, data, _):
+            if path in faults:
+                raise UserError(faults[path])
+            return reader.read(path, data, own)
+
+        made = image_label.make_example(pair, classes.names, read, conversion.recorded_image)
+        with lock:  # threads make examples; what ends in an error is not recorded
+            counts.update(own)
+        return made
+
     splits = resolve_splits(folder, found.splits, lambda pair: pair.image_id, options)
     words = found.words + held_out_words(found.splits, splits)
     palette = classes.palette()
@@ -121,7 +125,7 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     passed_over = [file for file in found.passed_over if file.name.lower() not in FILES]
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
-    return Source(classes, palette, splits, make_example, words, passed_over, reader.counts)
+    return Source(classes, palette, splits, make_example, words, passed_over, counts)
 
 
 def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Masks of every form, against labels written by hand."""
 
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ def palette_png(indices, *colours):
 
 
 def read(classes, data, **options):
-    reader = MaskReader.of(classes, FolderOptions(**options))
-    return reader.read("m.png", data), reader.counts["nearest"]
+    counts = Counter()
+    labels = MaskReader.of(classes, FolderOptions(**options)).read("m.png", data, counts)
+    return labels, counts["nearest"]
 
 
 @pytest.mark.parametrize(
@@ -58,9 +60,9 @@ def read(classes, data, **options):
             [0, 1],
         ),
         (PLAIN, {"first_label": 1}, encoded([[0, 1, 2, 3, 255]]), [255, 0, 1, 2, 255]),
+        (PLAIN, {"first_label": 252}, encoded([[251, 252, 254, 255]]), [255, 0, 2, 255]),
         (PLAIN, {"void": ("2", "9")}, encoded([[0, 1, 2, 9]]), [0, 1, 255, 255]),
         (PLAIN, {"map": ("7=0", "8=1", "9=1")}, encoded([[7, 8, 9, 255]]), [0, 1, 1, 255]),
-        (PLAIN, {"first_label": 252}, encoded([[251, 252, 254, 255]]), [255, 0, 2, 255]),
         (PLAIN, {"map": ("255=2", "0=0")}, encoded([[0, 255]]), [0, 2]),
         (PLAIN, {"map": ("7=0",), "void": ("0",)}, encoded([[7, 0]]), [0, 255]),
         (COLOURED, {}, encoded([[RED, GREEN, (255, 0, 1)]]), [0, 1, 0]),
@@ -224,8 +226,6 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             "--map 7=3 names no class: the classes are 0 a, 1 b, 2 c",
         ),
         (
-            PLAIN,
-        (
             plain(tuple(map(str, range(255)))),
             {"first_label": 1},
             b"",
@@ -239,6 +239,8 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             "--first-label 253 and 3 classes need values up to 255, and 255 is void: give a "
             "smaller one, or name fewer classes",
         ),
+        (
+            PLAIN,
             {"binary": True},
             b"",
             "black and white masks have 2 classes, but classes.txt names 3: 0 a, 1 b, 2 c",

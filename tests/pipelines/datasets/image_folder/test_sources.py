@@ -1,6 +1,7 @@
 """The same scenes in every form that people have give the same examples."""
 
 import base64
+import contextlib
 import errno
 import io
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from miniatures import save
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -77,6 +79,21 @@ def test_colour_masks(copy, expected):
     (copy / "classes.txt").write_text("\n".join(lines))
     assert records(copy, void=("224,224,192",)) == expected
     assert open_source(copy, FolderOptions()).palette[1].tolist() == [70, 235, 9]
+
+
+def test_only_masks_that_are_recorded_are_counted(tmp_path):
+    """Of 4x6 pixels, a quarter of a nearly red one; that of `wide` does not fit its image."""
+    for name, size in (("a", (4, 6)), ("b", (4, 6)), ("wide", (4, 7))):
+        mask = np.full((4, 6, 3), (255, 0, 0), np.uint8)
+        mask[0] = 250, 0, 0
+        save(tmp_path / "masks" / f"{name}.png", mask)
+        save(tmp_path / "images" / f"{name}.png", np.zeros((*size, 3), np.uint8))
+    (tmp_path / "classes.txt").write_text("red 255 0 0\nblue 0 0 255")
+    source = open_source(tmp_path, FolderOptions(nearest_colour=True))
+    for item in (item for items in source.splits.values() for item in items):
+        with contextlib.suppress(UserError):
+            source.make_example(item)
+    assert source.counts == {"pixels": 2 * 24, "nearest": 2 * 6}
 
 
 def test_palette_masks(copy, expected):
