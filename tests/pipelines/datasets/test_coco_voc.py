@@ -333,6 +333,14 @@ def test_stage1_has_the_pixels_of_both(stage1, data_dir):
     }
 
 
+def test_stage1_has_index_masks_as_one_of_its_parts_has(stage1, data_dir):
+    assert [datasets.load(n, data_dir).index_masks for n in ("coco_voc", "image_folder")] == [
+        False,
+        True,
+    ]
+    assert stage1.index_masks
+
+
 def test_stage1_and_its_parts(data_dir):
     assert datasets.MIXTURES["stage1"] == {
         "train": (("coco_voc", "train"), ("voc2012_sbd", "trainaug")),
