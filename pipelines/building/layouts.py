@@ -1,5 +1,6 @@
 """Where a folder keeps its images and label files, found by the names of its folders."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,7 +34,7 @@ class Layout(NamedTuple):
         splits: of each split the sorted pairs, and a UserError for each file without partner; of
             "all" alone where there are no splits.
         words: where they lie, for people: "images/ and masks/".
-        passed_over: files that are no images, and linked folders.
+        passed_over: files that are no images, linked folders, and images elsewhere.
     """
 
     splits: dict[str, list[Pair | UserError]]
@@ -77,21 +78,30 @@ def find_layout(source: Path, naming: Naming = PLAIN, test_is_optional: bool = F
         whole = collect(lambda split: _pairs(places[split], naming, split in optional), places)
         for split, pairs in zip(places, whole, strict=True):
             if pairs is None:
-                left_out.append(split)
+                left_out = places[split][0]
             else:
                 found[split] = pairs[0]
                 passed_over += pairs[1]
     if not any(isinstance(item, Pair) for items in found.values() for item in items):
         if hint := folders_of_both(source):
             raise UserError(f"no image below {source} has a label file: {hint}")
+    searched = {folder for place in places.values() for folder in place}
+    passed_over += _outside(source, searched | ({left_out} if left_out else set()))
     images, labels = next(iter(places.values()))
     words = f"{below(images, source)} and {below(labels, source)}"
     if images == labels:
         words = f"label files beside the images in {below(images, source)}"
     words += listed
     if left_out:
-        words += f"; {left_out[0]} is left out, where no image has a mask"
+        words += "; test is left out, where no image has a mask"
     return Layout(found, words, passed_over)
+
+
+def _outside(source: Path, folders: Iterable[Path]) -> list[Path]:
+    """The images below a folder that lie in none of these."""
+    inside = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
+    images, _ = find_files(source, IMAGE_SUFFIXES)
+    return [path for path in images if not os.path.abspath(path).startswith(inside)]
 
 
 def _pairs(
@@ -112,8 +122,8 @@ def _pairs(
 
 def _places(
     source: Path, naming: Naming, test_is_optional: bool
-) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    """The folders of images and of labels of each split; and test, if it has none of labels."""
+) -> tuple[dict[str, tuple[Path, Path]], Path | None]:
+    """The folders of images and of labels of each split; and that of test, if it has no labels."""
     if naming.image_folder:
         chosen = _chosen(source, naming.image_folder), _chosen(source, naming.label_folder)
         return _split_both(*chosen, test_is_optional)
@@ -130,8 +140,7 @@ def _places(
         return _split_both(*_images_and_labels(source), test_is_optional)
     if test_is_optional and {"train", "test"} <= splits.keys():
         if _named(splits["test"], IMAGES) and not _named(splits["test"], LABELS):
-            left_out.append("test")
-            del splits["test"]
+            left_out = splits.pop("test")
     places = collect(_images_and_labels, splits.values())
     return dict(zip(splits, places, strict=True)), left_out
 
@@ -145,25 +154,25 @@ def _chosen(source: Path, name: str) -> Path:
 
 def _split_both(
     images: Path, labels: Path, test_is_optional: bool
-) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    """The folders of each split in both; "all" where there are none."""
+) -> tuple[dict[str, tuple[Path, Path]], Path | None]:
+    """The folders of each split in both; "all" where there are none. And as of `_places`."""
     of_images, of_labels = (_splits(images), _splits(labels)) if images != labels else ({}, {})
-    left_out = []
+    left_out = None
     for split in of_images.keys() ^ of_labels.keys():
         there, other = (images, labels) if split in of_images else (labels, images)
         is_left_out = split == "test" and there == images and "train" in of_images
         if not (is_left_out and test_is_optional):
             raise UserError(f"{there} has the split {split!r}, but {other} has not")
-        left_out.append(split)
+        left_out = of_images[split]
     places = {
         split: (of_images[split], of_labels[split]) for split in of_images if split in of_labels
     }
     return places or {"all": (images, labels)}, left_out
 
 
-def _joined(source: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+def _joined(source: Path) -> tuple[dict[str, tuple[Path, Path]], Path | None]:
     """Splits in the names of folders: train_images and train_masks, or train and train_labels;
-    and test, if it has no folder of labels.
+    and that of test, if it has none of labels.
 
     Raises:
         UserError: a split has one of the folders, where others have both.
@@ -175,11 +184,11 @@ def _joined(source: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     both = {
         split: (images, labels) for split, (images, labels) in found.items() if images and labels
     }
-    left_out = []
+    left_out = None
     for split, (images, labels) in found.items() if both else ():
         alone = None if images and labels else images or labels
         if alone and alone == images and split == "test":
-            left_out.append(split)
+            left_out = images
         elif alone:
             of_images, of_labels = (path.name for path in next(iter(both.values())))
             one, other = (of_images, of_labels) if images else (of_labels, of_images)

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note, note_passed_over
 from pipelines.building import image_label, layouts
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
@@ -24,7 +25,9 @@ class Builder(SegmentationBuilder):
 
     def _split_generators(self, dl_manager):
         source = Path(dl_manager.manual_dir)
-        splits = layouts.find_layout(source).splits
+        splits, words, passed_over = layouts.find_layout(source)
+        note(f"found {words}")
+        note_passed_over(passed_over)
         if not {"train", "val"} <= splits.keys():
             raise UserError(f"{source} has no train/ and val/ with images/ and labels/ in each")
         read = partial(image_label.read_label, void=UNLABELLED)

@@ -215,6 +215,39 @@ def test_what_has_another_suffix_is_passed_over(tree):
     assert [path.name for path in layout.passed_over] == ["1_gtFine_color.png", "1_other.png"]
 
 
+IN_FOLDERS_OF_SPLITS = [f"{s}/{p}.png" for s in ("train", "val") for p in ("images/1", "labels/1")]
+SPLITS_IN_BOTH = [f"{p}/{s}/1.png" for s in ("train", "val") for p in ("images", "labels")]
+
+
+@pytest.mark.parametrize(
+    ("used", "others"),
+    [
+        (SPLITS_IN_BOTH, ["images/2.jpg", "labels/2.png"]),
+        (SPLITS_IN_BOTH, ["images/extra/2.jpg", "labels/extra/2.png"]),
+        (IN_FOLDERS_OF_SPLITS, ["train_extra/images/2.jpg", "train_extra/labels/2.png"]),
+        (IN_FOLDERS_OF_SPLITS, ["train/2.jpg", "train/2.png"]),
+        (["train_images/1.jpg", "train_masks/1.png"], ["more/2.jpg"]),
+        (["images/1.jpg", "labels/1.png"], ["images2/2.jpg"]),
+    ],
+)
+def test_images_outside_the_folders_that_are_searched_are_passed_over(tree, used, others):
+    source = tree(*used, *others)
+    layout = find_layout(source)
+    assert [str(path.relative_to(source)) for path in layout.passed_over] == others
+    assert [pair.image_id for pairs in layout.splits.values() for pair in pairs] == (
+        ["1"] * (len(used) // 2)
+    )
+
+
+def test_images_of_a_test_split_that_is_left_out_are_told_of_already(tree):
+    for others in ("test/images/3.jpg",), ("images/test/3.jpg",):
+        used = IN_FOLDERS_OF_SPLITS if others[0].startswith("test") else SPLITS_IN_BOTH
+        source = tree(*(f"{others[0][:4]}/{path}" for path in (*used, *others)))
+        layout = find_layout(source / others[0][:4], test_is_optional=True)
+        assert layout.passed_over == []
+        assert layout.words.endswith("; test is left out, where no image has a mask")
+
+
 def test_prefixes(tree):
     source = tree("images/x/image_1.jpg", "labels/x/mask_1.png")
     assert found(source, image_prefix="image_", label_prefix="mask_") == {
