@@ -199,7 +199,9 @@ def _check_results(recipe: Recipe) -> None:
 
 
 def _check_devices(recipe: Recipe) -> None:
-    if recipe.batch % recipe.accumulate:
+    # What follows from the data is made a multiple.
+    follows = isinstance(recipe, SegmentationRecipe) and "batch" in recipe.from_data
+    if not follows and recipe.batch % recipe.accumulate:
         raise ArgumentError(
             "batch",
             f"must be a multiple of {argument('accumulate')} {recipe.accumulate}, got "

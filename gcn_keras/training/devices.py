@@ -133,8 +133,8 @@ def make_team(recipe: Recipe) -> Team:
     """The team that a recipe asks for. Call it before anything else of TensorFlow is used.
 
     Raises:
-        UsageError: the batch cannot be divided, no cluster is described, or a recipe that needs one
-            device is one worker of several.
+        UsageError: no cluster is described, or a recipe that needs one device is one worker of
+            several.
     """
     name, tasks = recipe.strategy, _tasks_of_tf_config()
     if name == "auto" and len(tasks) > 1:
@@ -149,7 +149,6 @@ def make_team(recipe: Recipe) -> Team:
         team = Team(tf.distribute.MirroredStrategy([device.name for device in devices]))
     else:
         team = Team(tf.distribute.get_strategy())
-    check_divisible(recipe, team.replicas)
     if team.workers > 1 and recipe.data_service:
         raise ArgumentError(
             "data_service",

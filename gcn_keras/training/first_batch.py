@@ -16,7 +16,7 @@ from pipelines.datasets import PreparedDataset
 
 def draw_first_batch(recipe: Recipe, path: str | Path) -> None:
     """Draws what the model is trained on in the first step, all workers' parts; it needs no model,
-    so no weights either.
+    so no weights either. A batch that follows from the data is that of one device.
 
     Args:
         recipe: checked.

@@ -13,7 +13,7 @@ import numpy as np
 from gcn_keras.models.backbones import BACKBONES
 from gcn_keras.recipes import checks
 from gcn_keras.recipes.recipe import SegmentationRecipe
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UsageError, UserError, argument
 from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import image_sizes
@@ -34,26 +34,28 @@ Following = tuple[dict[str, Any], str]
 
 
 def resolve(
-    recipe: SegmentationRecipe, dataset: PreparedDataset
+    recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int = 1
 ) -> tuple[SegmentationRecipe, list[str]]:
     """Gives the options that a recipe leaves to the data set their values.
 
     Args:
         recipe: a checked recipe.
         dataset: the one that it names.
+        replicas: that share a batch, see `Team`.
 
     Returns:
         The recipe that leaves nothing open, checked; and a line for each value that says why.
 
     Raises:
-        UsageError: there is no such split, or a given option does not go with what follows.
+        UsageError: there is no such split, a given option does not go with what follows, or there
+            are too few images for the parts of a batch.
         UserError: no image can be used.
         DATA_ERRORS: an image is damaged.
     """
     lines = []
     for field, follow in _FOLLOWING.items():
         if field in recipe.from_data:
-            values, line = follow(recipe, dataset)
+            values, line = follow(recipe, dataset, replicas)
             recipe = dataclasses.replace(recipe, **values)
             lines.append(line)
     if recipe.from_data:
@@ -62,7 +64,7 @@ def resolve(
     return recipe, lines
 
 
-def _crop(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+def _crop(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) -> Following:
     """A square as large as most images have room for."""
     sizes = image_sizes(dataset, recipe.train_split, MOST_IMAGES, recipe.skip_errors)
     if not len(sizes):
@@ -93,23 +95,36 @@ def _extent(sizes: np.ndarray, shorter: int) -> str:
     return f"measure {smallest} to {largest} pixels, {share} of them at least {shorter}×{shorter}"
 
 
-def _kernel_size(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+def _kernel_size(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) -> Following:
     """The paper's k, or less where that reaches from one end of P5 to the other."""
     side = max(recipe.crop) // BACKBONES[recipe.backbone].p5_stride
     k = min(LARGEST_KERNEL, 2 * side - 1)
     return {"kernel_size": (k,)}, f"kernel size {k}: P5 is {count_of(side, 'pixel')} wide"
 
 
-def _batch(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
-    """A power of two that leaves a step's memory moderate."""
+def _batch(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) -> Following:
+    """A power of two that leaves a step's memory moderate; or the next multiple of the parts that a
+    batch is divided into, if there are images enough."""
+    images, parts = dataset.splits[recipe.train_split], replicas * recipe.accumulate
+    if parts > max(1, images):
+        raise UsageError(
+            f"split {recipe.train_split!r} has {count_of(images, 'image')}, and a batch {parts} "
+            f"parts ({count_of(replicas, 'device')} × {argument('accumulate')} "
+            f"{recipe.accumulate}) of at least one crop each: give a smaller "
+            f"{argument('accumulate')}, or {argument('strategy')} one"
+        )
     most = MOST_PIXELS * recipe.accumulate // math.prod(recipe.crop)
-    most = max(1, min(LARGEST_BATCH, most, dataset.splits[recipe.train_split]))
-    batch = 2 ** (most.bit_length() - 1)
+    most = max(1, min(LARGEST_BATCH, most, images))
+    power = 2 ** (most.bit_length() - 1)
+    batch = max(1, min(math.ceil(power / parts), images // parts)) * parts
     megapixels = batch * math.prod(recipe.crop) / 1e6
-    return {"batch": batch}, f"batch {batch}: {megapixels:.2g} million pixels a step"
+    line = f"batch {batch}: {megapixels:.2g} million pixels a step"
+    if batch != power:
+        line += f", in {parts} parts"
+    return {"batch": batch}, line
 
 
-def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) -> Following:
     """Epochs, and their steps where those are left open, too.
 
     The passes over few images make fewer and longer epochs: each is validated and saved.
@@ -131,7 +146,9 @@ def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following
     return {"epochs": epochs, "steps_per_epoch": steps}, line
 
 
-def _freeze_batch_norm(recipe: SegmentationRecipe, dataset: PreparedDataset) -> Following:
+def _freeze_batch_norm(
+    recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int
+) -> Following:
     """Whether the pretrained weights have better statistics than the crops of a step."""
     crops = recipe.batch // recipe.accumulate
     freeze = recipe.weights is not None and crops < LEAST_FOR_STATISTICS
@@ -140,7 +157,7 @@ def _freeze_batch_norm(recipe: SegmentationRecipe, dataset: PreparedDataset) -> 
 
 
 # In this order: each may depend on those before it.
-_FOLLOWING: dict[str, Callable[[SegmentationRecipe, PreparedDataset], Following]] = {
+_FOLLOWING: dict[str, Callable[[SegmentationRecipe, PreparedDataset, int], Following]] = {
     "crop": _crop,
     "kernel_size": _kernel_size,
     "batch": _batch,

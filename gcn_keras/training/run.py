@@ -16,7 +16,7 @@ from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.callbacks import function_of, made_by
 from gcn_keras.training.classification import Classification
-from gcn_keras.training.devices import Team, make_team
+from gcn_keras.training.devices import Team, check_divisible, make_team
 from gcn_keras.training.loop import Loop
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder, begin_run
@@ -97,7 +97,8 @@ def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
     own = recipe.callbacks if team.is_chief else None
     make_callbacks = function_of(own) if own else None
     dataset = kind.load(recipe.dataset, recipe.data_dir)
-    recipe, reasons = kind.resolve(recipe, dataset)
+    recipe, reasons = kind.resolve(recipe, dataset, team.replicas)
+    check_divisible(recipe, team.replicas)
     if team.is_chief and reasons:
         print(*reasons, sep="\n", flush=True)
     task = kind(recipe, dataset)

@@ -63,9 +63,9 @@ class Segmentation(Task[SegmentationRecipe]):
 
     @classmethod
     def resolve(
-        cls, recipe: SegmentationRecipe, dataset: PreparedDataset
+        cls, recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int = 1
     ) -> tuple[SegmentationRecipe, list[str]]:
-        return from_data.resolve(recipe, dataset)
+        return from_data.resolve(recipe, dataset, replicas)
 
     def loss(self) -> keras.losses.Loss:
         weights, hardest = self._class_weights(), self.recipe.ohem

@@ -61,8 +61,11 @@ class Task(abc.ABC, Generic[R]):
         self.split = dataset.validation_split(recipe.val_split)
 
     @classmethod
-    def resolve(cls, recipe: R, dataset: PreparedDataset) -> tuple[R, list[str]]:
+    def resolve(cls, recipe: R, dataset: PreparedDataset, replicas: int = 1) -> tuple[R, list[str]]:
         """The recipe with values of what it leaves to the data set, and a line for each.
+
+        Args:
+            replicas: that share a batch.
 
         Raises:
             UsageError: what follows does not go with what is given.

@@ -277,7 +277,7 @@ def test_workers_are_counted_from_the_chief(monkeypatch, kind, index, worker):
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))
     strategy = types.SimpleNamespace(num_replicas_in_sync=6)
     monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda resolver: strategy)
-    team = make_team(recipe(strategy="auto", batch=12))
+    team = make_team(recipe(strategy="auto"))
     assert (team.worker, team.workers, team.is_chief) == (worker, 3, worker == 0)
     assert (team.addresses, team.has_chief_job) == (("a:1", "b:2", "c:3"), True)
     assert (team.replicas, team.local_replicas) == (6, 2)

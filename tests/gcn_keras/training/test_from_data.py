@@ -10,10 +10,12 @@ from miniatures import noise, save
 
 from gcn_keras import RECIPES, fit
 from gcn_keras.recipes.command_line import parse
-from gcn_keras.training import from_data
+from gcn_keras.training import from_data, run
+from gcn_keras.training.devices import Team
 from gcn_keras.training.run import steps_per_epoch
+from gcn_keras.training.run_folder import RunFolder
 from pipelines import datasets
-from pipelines.base.errors import ArgumentError, UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError, in_options
 
 FINETUNE = dataclasses.replace(RECIPES["finetune"], dataset="image_folder/mine")
 
@@ -22,11 +24,11 @@ FINETUNE = dataclasses.replace(RECIPES["finetune"], dataset="image_folder/mine")
 def resolve(monkeypatch):
     """From sizes, the number of images and given options to the recipe and the lines."""
 
-    def resolved(sizes, images, options=""):
+    def resolved(sizes, images, options="", replicas=1):
         dataset = SimpleNamespace(name="image_folder/mine", splits={"train": images})
         monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array(sizes).reshape(-1, 2))
         recipe = parse(f"--recipe finetune --dataset image_folder/mine {options}".split())
-        return from_data.resolve(recipe, dataset)
+        return from_data.resolve(recipe, dataset, replicas)
 
     return resolved
 
@@ -123,6 +125,7 @@ def test_a_few_tiny_images(resolve):
         ("--kernel-size 3 5 7 9", {"kernel_size": (3, 5, 7, 9)}),
         ("--batch 16", {"batch": 16, "steps_per_epoch": 25, "freeze_batch_norm": False}),
         ("--accumulate 2", {"batch": 8, "freeze_batch_norm": True}),
+        ("--accumulate 16", {"batch": 16, "freeze_batch_norm": True}),  # and not 8
         ("--epochs 2", {"epochs": 2, "steps_per_epoch": None}),
         ("--steps-per-epoch 50", {"epochs": 40, "steps_per_epoch": 50}),
         ("--no-freeze-batch-norm", {"freeze_batch_norm": False}),
@@ -135,6 +138,85 @@ def test_what_is_given_stays(resolve, options, wanted):
     assert {field: getattr(recipe, field) for field in wanted} == wanted
     assert recipe.from_data == ()
     assert from_data.resolve(recipe, None) == (recipe, [])  # as a resumed run has it
+
+
+class TestParts:
+    """A batch is divided among devices, and into the parts of --accumulate."""
+
+    @pytest.mark.parametrize(
+        "images, options, replicas, batch",
+        [
+            (100, "", 2, 8),
+            (100, "", 3, 9),
+            (100, "", 16, 16),
+            (100, "--accumulate 3", 2, 12),
+            (100, "--crop 512 512", 3, 6),  # 4 on one device
+            (8, "", 3, 6),  # not 9
+            (2, "", 2, 2),
+        ],
+    )
+    def test_a_batch_is_a_multiple_of_them(self, resolve, images, options, replicas, batch):
+        recipe, _ = resolve([(128, 128)], images, options, replicas)
+        assert recipe.batch == batch
+        assert recipe.steps_per_epoch == round(800 * images**0.5 / 20 / batch)
+
+    def test_is_said(self, resolve):
+        lines = [resolve([(512, 512)], 100, "", replicas)[1][2] for replicas in (2, 3)]
+        assert lines == [
+            "batch 4: 1 million pixels a step",
+            "batch 6: 1.6 million pixels a step, in 3 parts",
+        ]
+
+    @pytest.mark.parametrize(
+        "options, replicas, parts",
+        [
+            ("", 4, "4 parts (4 devices × --accumulate 1)"),
+            ("--accumulate 4", 1, "4 parts (1 device × --accumulate 4)"),
+            ("--accumulate 2", 2, "4 parts (2 devices × --accumulate 2)"),
+        ],
+    )
+    def test_too_few_images(self, resolve, options, replicas, parts):
+        with pytest.raises(UsageError) as caught:
+            resolve([(64, 64)], 3, options, replicas)
+        assert in_options(caught.value.template) == (
+            f"split 'train' has 3 images, and a batch {parts} of at least one crop each: give a "
+            "smaller --accumulate, or --strategy one"
+        )
+
+    @pytest.fixture
+    def train_on_three(self, monkeypatch, tmp_path):
+        """Begins a run on three devices that has eight images; the recipe that it is made with."""
+
+        class Begun(Exception):
+            pass
+
+        def begin(recipe, dataset):
+            raise Begun(recipe)
+
+        def train(options):
+            recipe = parse(f"--recipe finetune --dataset image_folder/mine {options}".split())
+            with pytest.raises(Begun) as caught:
+                run.train(recipe, RunFolder(tmp_path / "run"))
+            return caught.value.args[0]
+
+        three = Team(SimpleNamespace(num_replicas_in_sync=3))
+        dataset = SimpleNamespace(
+            name="image_folder/mine", splits={"train": 8}, validation_split=lambda name: "val"
+        )
+        monkeypatch.setattr(run, "make_team", lambda recipe: three)
+        monkeypatch.setattr(run.Segmentation, "load", lambda name, folder: dataset)
+        monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array([[128, 128]]))
+        monkeypatch.setattr(run, "steps_per_epoch", begin)
+        return train
+
+    def test_of_a_run(self, train_on_three):
+        assert train_on_three("").batch == 6
+        assert train_on_three("--batch 3").batch == 3
+
+    def test_of_a_run_are_checked_before_it_has_a_folder(self, train_on_three, tmp_path):
+        with pytest.raises(ArgumentError, match="^batch .* must be a multiple of 3 devices, got 4"):
+            train_on_three("--batch 4")
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_given_kernel_that_does_not_fit_the_crop_that_follows(resolve):
