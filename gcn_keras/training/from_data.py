@@ -53,8 +53,8 @@ def resolve(
         DATA_ERRORS: an image is damaged.
     """
     lines = []
-    for field, follow in _FOLLOWING.items():
-        if field in recipe.from_data:
+    for fields, follow in _FOLLOWING.items():
+        if {*fields} & {*recipe.from_data}:
             values, line = follow(recipe, dataset, replicas)
             recipe = dataclasses.replace(recipe, **values)
             lines.append(line)
@@ -125,18 +125,20 @@ def _batch(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) 
 
 
 def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) -> Following:
-    """Epochs, and their steps where those are left open, too.
+    """Epochs and their steps, or what is left open of them.
 
-    The passes over few images make fewer and longer epochs: each is validated and saved.
+    The passes over few images make fewer and longer epochs: each is validated and saved. How long
+    they are does not hang on how many are given: half of the epochs take half of the time.
     """
     images = dataset.splits[recipe.train_split]
     crops = CROPS * math.sqrt(images)
-    steps = recipe.steps_per_epoch
+    epochs, steps = recipe.epochs, recipe.steps_per_epoch
     if "steps_per_epoch" in recipe.from_data and crops > MOST_EPOCHS * images:
         steps = max(1, round(crops / MOST_EPOCHS / recipe.batch))
     # With more crops a batch than there are images: that is refused where the run begins.
     length = steps or max(1, images // recipe.batch)
-    epochs = max(1, round(crops / recipe.batch / length))
+    if "epochs" in recipe.from_data:
+        epochs = max(1, round(crops / recipe.batch / length))
     seen = epochs * length * recipe.batch
     line = (
         f"epochs {epochs}, of {count_of(length, 'step')}: {count_of(seen, 'crop')}, "
@@ -157,10 +159,12 @@ def _freeze_batch_norm(
 
 
 # In this order: each may depend on those before it.
-_FOLLOWING: dict[str, Callable[[SegmentationRecipe, PreparedDataset, int], Following]] = {
-    "crop": _crop,
-    "kernel_size": _kernel_size,
-    "batch": _batch,
-    "epochs": _schedule,
-    "freeze_batch_norm": _freeze_batch_norm,
+_FOLLOWING: dict[
+    tuple[str, ...], Callable[[SegmentationRecipe, PreparedDataset, int], Following]
+] = {
+    ("crop",): _crop,
+    ("kernel_size",): _kernel_size,
+    ("batch",): _batch,
+    ("epochs", "steps_per_epoch"): _schedule,
+    ("freeze_batch_norm",): _freeze_batch_norm,
 }

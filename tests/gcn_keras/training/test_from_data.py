@@ -126,7 +126,8 @@ def test_a_few_tiny_images(resolve):
         ("--batch 16", {"batch": 16, "steps_per_epoch": 25, "freeze_batch_norm": False}),
         ("--accumulate 2", {"batch": 8, "freeze_batch_norm": True}),
         ("--accumulate 16", {"batch": 16, "freeze_batch_norm": True}),  # and not 8
-        ("--epochs 2", {"epochs": 2, "steps_per_epoch": None}),
+        ("--epochs 2", {"epochs": 2, "steps_per_epoch": 100}),  # as 20 of them have
+        ("--epochs 2 --steps-per-epoch None", {"epochs": 2, "steps_per_epoch": None}),
         ("--steps-per-epoch 50", {"epochs": 40, "steps_per_epoch": 50}),
         ("--no-freeze-batch-norm", {"freeze_batch_norm": False}),
         ("--weights None", {"freeze_batch_norm": False}),
@@ -138,6 +139,18 @@ def test_what_is_given_stays(resolve, options, wanted):
     assert {field: getattr(recipe, field) for field in wanted} == wanted
     assert recipe.from_data == ()
     assert from_data.resolve(recipe, None) == (recipe, [])  # as a resumed run has it
+
+
+def test_given_epochs_are_as_long_as_those_that_follow(resolve):
+    """A quarter of them takes a quarter of the time."""
+    for sizes, images, epochs, line in (
+        ([(480, 640)], 100, 5, "epochs 5, of 100 steps: 2,000 crops, 20 of each of the 100 images"),
+        ([(128, 128)], 4000, 3, "epochs 3, of 500 steps: 12,000 crops, 3 of each of the 4,000 ima"),
+    ):
+        followed, _ = resolve(sizes, images)
+        given, lines = resolve(sizes, images, f"--epochs {epochs}")
+        assert given == dataclasses.replace(followed, epochs=epochs)
+        assert lines[3].startswith(line)
 
 
 class TestParts:
@@ -240,7 +253,7 @@ def test_no_image_to_follow(resolve):
 
 @pytest.mark.slow
 def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
-    """Two steps of eight images; the run's folder has the values, whatever the data say later."""
+    """28 steps of four crops; the run's folder has the values, whatever the data say later."""
     for number in range(10):
         split = tmp_path / "mine" / ("train" if number < 8 else "val")
         save(split / "images" / f"{number}.jpg", noise(70, 80, number))
@@ -263,6 +276,7 @@ def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
     assert "\ncrop 64×64: images of split 'train' are 70×80 pixels\nkernel size 7: P5 is" in said
     configuration = json.loads((tmp_path / "run" / "config.json").read_text())
     wanted = {"crop": [64, 64], "kernel_size": [7], "batch": 4, "epochs": 1, "from_data": []}
+    wanted["steps_per_epoch"] = 28  # 800 · √8 crops, in 20 epochs
     assert {key: configuration[key] for key in wanted} == wanted
     assert "is finished: mean IoU" in run(*begin)  # what was not given is as it was
     monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array([[32, 32]]))
