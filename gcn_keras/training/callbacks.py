@@ -16,7 +16,9 @@ What is not as in `fit`:
 - An interrupted run has its on_train_end, too. A resumed one begins with on_train_begin and the
   epoch in which it stands, without that epoch's steps from before. What a callback kept in memory
   is gone.
-- on_train_batch_end comes when the next step is on its way. A validation has no batches.
+- on_train_batch_end comes when the next step is on its way. A validation has no batches. A loss
+  that is not finite is shown at its own step alone, and with `on_nan` stop at none: the run has
+  stopped by then. So `TerminateOnNaN` needs `on_nan` skip.
 - `model.stop_training = True` ends the run after the epoch, with a validation, as a finished one.
 - With `ema` the model has the averaged weights in a validation, else those that are trained.
 - On JAX it has its weights at the beginnings and ends of epochs, and not at those of steps.

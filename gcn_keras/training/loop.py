@@ -136,7 +136,9 @@ class Loop:
             else:
                 self._not_taken(loss, step, ids)
             mean = self.progress.loss_sum / max(1, self.progress.losses)
-            self.hooks.on_train_batch_end(step - 1, {"loss": mean})
+            # The mean is of steps that were taken; callbacks may wait for such a loss.
+            shown = mean if math.isfinite(loss) else loss
+            self.hooks.on_train_batch_end(step - 1, {"loss": shown})
             stop |= stops > 0
         return stop
 

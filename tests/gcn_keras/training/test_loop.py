@@ -195,8 +195,8 @@ class TestOutput:
         )
         make_loop(tmp_path / "run", self.RECIPE, losses={6: math.nan})()
         assert shown[:5] == [(0, 1), (1, 1.5), (2, 2), (3, 2.5), (4, 3)]
-        # Nothing yet in epoch 2, then 7, 8, 9 and 10.
-        assert shown[5:10] == [(0, 0), (1, 7), (2, 7.5), (3, 8), (4, 8.5)]
+        # A step that was not taken has its own; then 7, 8, 9 and 10.
+        np.testing.assert_equal(shown[5:10], [(0, math.nan), (1, 7), (2, 7.5), (3, 8), (4, 8.5)])
 
     def test_a_bar_in_a_terminal(self, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -580,6 +580,27 @@ class TestEndedByACallback:
         early = keras.callbacks.EarlyStopping("val_mean_iou", mode="max", patience=1)
         progress = with_callbacks(tmp_path / "run", early, ious=(0.6, 0.5, 0.7))()
         assert (progress.epoch, progress.best_epoch) == (2, 1)
+
+    def test_terminate_on_nan(self, tmp_path):
+        """Which with on_nan = stop nobody needs."""
+        recipe = dataclasses.replace(RECIPE, on_nan="skip")
+        terminate = keras.callbacks.TerminateOnNaN()
+        loop = with_callbacks(tmp_path / "run", terminate, recipe=recipe, losses={3: math.nan})
+        progress = loop()
+        assert (progress.epoch, progress.ended, progress.skipped) == (1, True, 1)
+        (row,) = history(tmp_path / "run")
+        assert (row["loss"], row["val_mean_iou"]) == (3, 0.25)  # of 1, 2, 4 and 5
+
+    def test_a_gradient_that_overflows_terminates_nothing(self, tmp_path):
+        """As with a loss scale that is found by trying: the loss is finite."""
+        recipe = dataclasses.replace(RECIPE, on_nan="skip")
+        terminate = keras.callbacks.TerminateOnNaN()
+        loop = with_callbacks(tmp_path / "run", terminate, recipe=recipe)
+        step = loop.step
+        loop.step = lambda *batch: step(*batch) * tf.constant([1.0, float(batch[0][0] != 3), 1.0])
+        loop.step.push, loop.step.pull = step.push, step.pull
+        progress = loop()
+        assert (progress.epoch, progress.ended, progress.skipped) == (3, False, 1)
 
     def test_all_workers_end_together(self, tmp_path):
         """The one that has no callback of its own asks the others."""
