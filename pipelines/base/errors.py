@@ -147,6 +147,7 @@ def run_command(main: Callable[[], int | None]) -> None:
 
     A `UserError` becomes one line on standard error, `Interrupted` one that says how to go on.
     """
+    _open_closed_streams()
     prepare_tensorflow()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # As standard error does, by itself: what the user's locale lacks, such as "…", is escaped.
@@ -173,6 +174,19 @@ def run_command(main: Callable[[], int | None]) -> None:
             sys.exit(130)
 
 
+def _open_closed_streams() -> None:
+    """Standard streams that were closed before the start, as by `2>&-`, lead nowhere from here on.
+
+    Their descriptors, too: else the next files to be opened would have them, results among them,
+    and would hold what native code prints.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
 @contextlib.contextmanager
 def _output_may_break_off() -> Iterator[None]:
     """Where nobody reads its output any more, as after `| head`, a command ends without a word.
@@ -183,8 +197,7 @@ def _output_may_break_off() -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.stdout:  # None where it was closed before the start, as by `>&-`
-                sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError:
         if not _nobody_reads(sys.stdout):  # but a connection of the command's broke
             raise

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -311,6 +312,21 @@ def test_a_palette_of_other_classes(tmp_path, name, status, message):
     assert message in done.stderr and "Traceback" not in done.stderr
     if status:
         assert f"{model} knows the classes sky, building, pole" in done.stderr
+
+
+@pytest.mark.slow
+def test_with_standard_error_closed(tmp_path):
+    """Where LiteRT's notes are held back on their way to it, too."""
+    pytest.importorskip("ai_edge_litert")
+    model = REPOSITORY / "saved_models" / "shapes" / "shapes.tflite"
+    command = [sys.executable, "-m", "gcn_keras.predict", model, save(tmp_path / "a.png", 64, 90)]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command, "--out", tmp_path / "out"],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    labels, drawn = tmp_path / "out" / "a_labels.png", tmp_path / "out" / "a_overlay.jpg"
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/a.png -> {labels}, {drawn.name}\n")
+    assert Image.open(labels).size == Image.open(drawn).size == (6, 64)
 
 
 def predict(*arguments):

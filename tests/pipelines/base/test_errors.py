@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
 from pipelines.base.errors import (
     ArgumentError,
@@ -133,11 +134,42 @@ def test_a_path_that_may_not_be_searched(capsys):
     assert capsys.readouterr().err == "error: /root/run: Permission denied\n"
 
 
-def test_standard_output_that_was_closed():
-    program = "from pipelines.base.errors import run_command; run_command(lambda: 3)"
-    command = [sys.executable, "-c", program]
-    ended = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE)
-    assert (ended.returncode, ended.stderr) == (3, b"")
+STREAMS = """
+import os, subprocess, sys
+from pipelines.base.errors import run_command
+
+def main():
+    with open("results", "w") as file:
+        print("out", flush=True)
+        print("err", file=sys.stderr, flush=True)
+        for number in 1, 2:
+            os.write(number, b"native ")
+            os.close(os.dup(number))
+        subprocess.run(["sh", "-c", "echo of a child; echo of a child >&2"], check=True)
+        file.write("whole")
+    return 3
+
+run_command(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "output", "error"),
+    [
+        (">&-", b"", b"err\nnative of a child\n"),
+        ("2>&-", b"out\nnative of a child\n", b""),
+        ("<&- >&- 2>&-", b"", b""),
+    ],
+)
+def test_standard_streams_that_were_closed(tmp_path, closed, output, error):
+    """What is said there goes nowhere, and above all not into the files that a command writes."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", STREAMS],
+        capture_output=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, output, error)
+    assert (tmp_path / "results").read_text() == "whole"
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
