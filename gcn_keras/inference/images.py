@@ -16,6 +16,7 @@ from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import is_hidden, replacing
 from pipelines.base.labels import IGNORE
+from pipelines.base.numeric import is_number
 from pipelines.base.progress import note_passed_over
 from pipelines.base.samples import bits_of_samples
 
@@ -270,8 +271,8 @@ def overlay(
     _check("image", image, (None, None, 3))
     _check("labels", labels, image.shape[:2])
     _check("palette", palette, (256, 3))
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be between 0 and 1, not {opacity}.")
+    if not is_number(opacity) or not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be between 0 and 1, not {opacity!r}.")
     # In place, as an image may be large.
     mixed = image * np.float32(1 - opacity)
     mixed += np.take(np.float32(opacity) * palette, labels, axis=0)
@@ -294,6 +295,8 @@ def checked_batch(images: np.ndarray) -> np.ndarray:
 
 def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
     """Refuses an array that is not uint8 or not of this shape; None stands for any size."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be an array, not a {type(array).__name__}.")
     fits = array.ndim == len(shape) and all(
         want in (None, size) for want, size in zip(shape, array.shape, strict=True)
     )

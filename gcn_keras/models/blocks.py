@@ -4,10 +4,9 @@ They are made of built-in layers only, so `model.summary()` reads like the paper
 saved model loads in plain Keras.
 """
 
-from numbers import Integral
-from typing import Any
-
 import keras
+
+from pipelines.base.numeric import is_integer
 
 
 def global_convolution(
@@ -91,11 +90,6 @@ def odd_kernel_size(kernel_size: int) -> int:
             f"the input: received {kernel_size!r}"
         )
     return int(kernel_size)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, NumPy's among them; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _convolution(filters, kernel_size, name, initializer="glorot_uniform"):

@@ -3,8 +3,8 @@
 import keras
 
 from gcn_keras.models import backbones
-from gcn_keras.models.blocks import is_integer
 from gcn_keras.models.gcn import set_batch_norms
+from pipelines.base.numeric import is_integer
 
 
 def classifier(

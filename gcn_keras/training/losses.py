@@ -21,6 +21,7 @@ from keras import ops
 
 from gcn_keras.evaluation.mean_iou import labels_of_scores
 from pipelines.base.labels import IGNORE
+from pipelines.base.numeric import is_number
 
 
 @keras.saving.register_keras_serializable(package="gcn_keras")
@@ -61,16 +62,12 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         super().__init__(
             ignore_class=IGNORE, from_logits=True, reduction="mean_with_sample_weight", name=name
         )
-        self.class_weights = None if class_weights is None else list(map(float, class_weights))
-        if not all(0 <= weight < math.inf for weight in self.class_weights or ()):
-            raise ValueError(
-                f"class_weights must be finite and at least 0, received {self.class_weights}"
-            )
-        if not 0 <= focus < math.inf:
-            raise ValueError(f"focus must be finite and at least 0, received {focus}")
-        if not 0 < hardest <= 1:
-            raise ValueError(f"hardest must be above 0 and at most 1, received {hardest}")
-        self.focus, self.hardest = focus, hardest
+        if not is_number(focus) or not 0 <= focus < math.inf:
+            raise ValueError(f"focus must be finite and at least 0, received {focus!r}")
+        if not is_number(hardest) or not 0 < hardest <= 1:
+            raise ValueError(f"hardest must be above 0 and at most 1, received {hardest!r}")
+        self.class_weights = None if class_weights is None else _class_weights(class_weights)
+        self.focus, self.hardest = float(focus), float(hardest)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         y_true = self._labels(y_true, y_pred)
@@ -261,6 +258,19 @@ def _quotient(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
         raise ValueError(f"{type(loss).__name__} takes no sample weights of single pixels")
     weighted_sum = loss.weighted_sum(y_true, y_pred)
     return weighted_sum / ops.maximum(loss.total_weight(y_true), keras.config.epsilon())
+
+
+def _class_weights(class_weights: Any) -> list[float]:
+    """Finite numbers of at least 0; else a ValueError."""
+    given = np.asarray(class_weights, object)
+    if given.ndim != 1 or not all(map(is_number, given)):
+        raise ValueError(
+            f"class_weights must be a number for each class, or None, received {class_weights!r}"
+        )
+    weights = list(map(float, given))
+    if not all(0 <= weight < math.inf for weight in weights):
+        raise ValueError(f"class_weights must be finite and at least 0, received {weights}")
+    return weights
 
 
 def _sample_weights(sample_weight: Any, labels: Any) -> Any:

@@ -421,6 +421,15 @@ class TestOverlay:
         with pytest.raises(ValueError, match=r"labels must be uint8 of shape \[1, 2\], not .*3"):
             overlay(self.IMAGE, np.zeros((1, 3), np.uint8), palette())
 
-    def test_refuses_an_impossible_opacity(self):
-        with pytest.raises(ValueError, match="not 1.5"):
-            overlay(self.IMAGE, self.LABELS, palette(), 1.5)
+    @pytest.mark.parametrize("name", ["image", "labels", "palette"])
+    def test_refuses_what_is_no_array(self, name):
+        arrays = {"image": self.IMAGE, "labels": self.LABELS, "palette": palette(), name: [[1, 2]]}
+        with pytest.raises(ValueError) as caught:
+            overlay(**arrays)
+        assert str(caught.value) == f"{name} must be an array, not a list."
+
+    @pytest.mark.parametrize("opacity", [1.5, "0.5", None])
+    def test_refuses_an_impossible_opacity(self, opacity):
+        with pytest.raises(ValueError) as caught:
+            overlay(self.IMAGE, self.LABELS, palette(), opacity)
+        assert str(caught.value) == f"opacity must be between 0 and 1, not {opacity!r}."

@@ -318,7 +318,10 @@ class TestOptions:
                         batch_norm_momentum=np.float32(0.5))  # fmt: skip
             same = gcn(4, TINY, (3, 5, 7, 9), input_shape=(64, None, 3), batch_norm_momentum=0.5)
             stack = gcn(3, TINY, own(5), "stack", stack_width=own(8))
+            arrays = [gcn(4, TINY, sizes) for sizes in (np.array([3, 5, 7, 9]), np.array(3))]
+            lists = [gcn(4, TINY, sizes) for sizes in ([3, 5, 7, 9], 3)]
         assert model.to_json() == same.to_json()
+        assert [x.to_json() for x in arrays] == [x.to_json() for x in lists]
         assert stack.get_layer("gcn_p5_conv1").filters == 8
 
     @pytest.mark.parametrize(
@@ -334,6 +337,8 @@ class TestOptions:
             (dict(num_classes=256), "num_classes must be an integer in 2…255 .*received 256"),
             (dict(num_classes=2.5), "num_classes must be an integer in 2…255 .*received 2.5"),
             (dict(kernel_size=7.0), "kernel_size must be a positive odd integer.*received 7.0"),
+            (dict(kernel_size=np.array([3, 5])), "one for each of P2, P3, P4, P5: received 2 num"),
+            (dict(kernel_size=np.array(3.0)), "kernel_size must be a positive odd.*received 3.0"),
             (dict(kernel_size=True), "kernel_size must be a positive odd integer.*received True"),
             *(
                 (
@@ -634,7 +639,7 @@ def test_no_tensorflow_import(module):
     plain = {"keras", "numpy", "collections", "pathlib", "typing", "gcn_keras"}
     plain |= {"dataclasses", "functools", "importlib", "math", "numbers", "re", "warnings"}
     plain |= {"pipelines.base"}
-    ours = ("damage", "errors", "extras", "imagenet", "labels")
+    ours = ("damage", "errors", "extras", "imagenet", "labels", "numeric")
     plain |= {f"pipelines.base.{name}" for name in ours}
     assert imported <= plain
 

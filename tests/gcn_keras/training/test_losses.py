@@ -1,5 +1,6 @@
 """The loss against values computed by hand."""
 
+import json
 import math
 import re
 
@@ -122,12 +123,12 @@ def test_config_brings_the_loss_back():
     "arguments, sentence",
     [
         *(
-            ({"hardest": value}, f"hardest must be above 0 and at most 1, received {value}")
-            for value in (0, -1, 2, math.nan)
+            ({"hardest": value}, f"hardest must be above 0 and at most 1, received {value!r}")
+            for value in (0, -1, 2, math.nan, None, "1", [0.5], True)
         ),
         *(
-            ({"focus": value}, f"focus must be finite and at least 0, received {value}")
-            for value in (-2, math.nan, math.inf)
+            ({"focus": value}, f"focus must be finite and at least 0, received {value!r}")
+            for value in (-2, math.nan, math.inf, None, "2", [2], True)
         ),
         *(
             (
@@ -136,11 +137,26 @@ def test_config_brings_the_loss_back():
             )
             for value in (-1, math.nan, math.inf)
         ),
+        *(
+            (
+                {"class_weights": value},
+                f"class_weights must be a number for each class, or None, received {value!r}",
+            )
+            for value in ("none", 2.0, ["1", "2"], [1, None], [True, 2], [[1.0, 2]], [[1], [2, 3]])
+        ),
     ],
 )
 def test_arguments_that_cannot_be(arguments, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         PixelCrossentropy(**arguments)
+
+
+@pytest.mark.parametrize("weights", [np.float32([0.5, 2]), (np.int64(1), np.float32(4))])
+def test_numbers_may_be_of_numpy(weights):
+    """What is saved of them are Python's."""
+    loss = PixelCrossentropy(weights, np.float32(2), np.float64(0.5))
+    expected = {"class_weights": list(weights), "focus": 2.0, "hardest": 0.5, "name": loss.name}
+    assert json.loads(json.dumps(loss.get_config())) == expected
 
 
 @pytest.mark.parametrize("focus", [0.0, 2.0])

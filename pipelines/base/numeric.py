@@ -1,0 +1,14 @@
+"""What is taken for a number."""
+
+from numbers import Integral, Real
+from typing import Any
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, NumPy's among them; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is an integer or a float, NumPy's among them; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
