@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from gcn_keras.models.blocks import is_integer
+from pipelines.base.labels import check_num_classes
 
 # Counts are kept as a multiple of this and a rest: JAX counts in 32 bits, which the pixels of an
 # epoch overflow.
@@ -20,18 +20,16 @@ class MeanIoU(keras.metrics.Metric):
     as void is, since a graph cannot refuse them, and that a pixel with a score of NaN is a miss.
 
     Args:
-        num_classes: C.
+        num_classes: C, at most 255.
         name: the metric's name.
 
     Raises:
-        ValueError: a C that is no positive integer.
+        ValueError: a C that is no integer in 1…255.
     """
 
     def __init__(self, num_classes: int, name: str = "mean_iou"):
         super().__init__(name=name)
-        if not is_integer(num_classes) or num_classes < 1:
-            raise ValueError(f"num_classes must be a positive integer, received {num_classes!r}")
-        self.num_classes = num_classes = int(num_classes)
+        self.num_classes = num_classes = check_num_classes(num_classes)
         # "int" is int64 under TensorFlow and int32 under JAX.
         shape = (num_classes, num_classes + 1)  # the last column is for what has no prediction
         self._units = self.add_variable(shape, "zeros", dtype="int", name="units")

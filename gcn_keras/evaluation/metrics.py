@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipelines.base.labels import IGNORE
+from pipelines.base.labels import IGNORE, check_num_classes
 
 
 class NoSuchClass(ValueError):
@@ -39,21 +39,23 @@ class ConfusionMatrix(Counts):
     left out of the mean and listed in `absent`.
 
     Args:
-        num_classes: C.
+        num_classes: C, at most 255.
         counts: int64 `[C, C]`, rows are labels, columns are predictions, to which images are added
             in place; None for zeros.
 
     Raises:
-        ValueError: counts of another shape or dtype.
+        ValueError: a C that is no integer in 1…255; counts of another shape or dtype.
     """
 
     def __init__(self, num_classes: int, counts: np.ndarray | None = None):
+        size = check_num_classes(num_classes)
         if counts is None:
-            counts = np.zeros((num_classes, num_classes), np.int64)
-        if counts.shape != (num_classes, num_classes) or counts.dtype != np.int64:
+            counts = np.zeros((size, size), np.int64)
+        if not isinstance(counts, np.ndarray):
+            raise ValueError(f"counts must be an array, received a {type(counts).__name__}")
+        if counts.shape != (size, size) or counts.dtype != np.int64:
             raise ValueError(
-                f"counts must be int64 {(num_classes, num_classes)}, received {counts.dtype} "
-                f"{counts.shape}"
+                f"counts must be int64 {(size, size)}, received {counts.dtype} {counts.shape}"
             )
         super().__init__(counts)
 

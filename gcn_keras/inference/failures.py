@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from gcn_keras.inference.memory import is_out_of_memory
 from pipelines.base.damage import reason_of
 from pipelines.base.errors import UserError
+from pipelines.base.labels import IGNORE
 
 
 @contextlib.contextmanager
@@ -32,4 +33,16 @@ def check_scores(model: object, given: tuple[int, ...], sides: tuple[int, int]) 
         raise UserError(
             f"{model} gives {'x'.join(map(str, given))} scores for an image of "
             f"{sides[0]}x{sides[1]}: a segmentation model has one for each pixel"
+        )
+
+
+def check_classes(model: object, classes: int) -> None:
+    """Refuses a model, named by its path or otherwise, whose number of scores a pixel makes no
+    label map, with a UserError."""
+    if classes > IGNORE:
+        raise UserError(f"{model} has {classes} classes; label maps of 8 bits can hold {IGNORE}")
+    if classes == 1:
+        raise UserError(
+            f"{model} gives 1 score a pixel, and the highest of several is the label: give it one "
+            "for the background, too"
         )

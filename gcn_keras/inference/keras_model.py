@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from gcn_keras.inference import multi_scale
-from gcn_keras.inference.failures import check_scores, naming_failed_model
+from gcn_keras.inference.failures import check_classes, check_scores, naming_failed_model
 from gcn_keras.inference.padding import check_images, pad_with_mean, padded_size
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError, argument
-from pipelines.base.labels import IGNORE
 
 if TYPE_CHECKING:
     import keras
@@ -75,13 +74,8 @@ def load_model(path: str | Path) -> keras.Model:
     shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
     if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
         raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
-    if (classes := shapes[1][-1]) and classes > IGNORE:
-        raise UserError(f"{path} has {classes} classes; label maps of 8 bits can hold {IGNORE}")
-    if classes == 1:
-        raise UserError(
-            f"{path} gives 1 score a pixel, and the highest of several is the label: give it one "
-            "for the background, too"
-        )
+    if classes := shapes[1][-1]:
+        check_classes(path, classes)
     return model
 
 
@@ -193,8 +187,8 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         float32 `[B, H, W, C]`.
 
     Raises:
-        UserError: the model takes smaller images only, fails, or has not one score map of the
-            image's size for each class.
+        UserError: the model takes smaller images only, fails, has not one score map of the
+            image's size for each class, or not 2…255 classes.
     """
     height, width = images.shape[1:3]
     fixed = getattr(model, "input_shape", (None,) * 4)[1:3]
@@ -209,4 +203,5 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     # Of a model that was built for several replicas each of them gives the whole batch.
     logits = logits[: len(images)]
     check_scores(model.name, logits.shape[1:3], sides)
+    check_classes(model.name, logits.shape[-1])
     return logits[:, :height, :width].astype(np.float32, copy=False)

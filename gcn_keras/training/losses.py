@@ -49,7 +49,8 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
             loss and that of the hardest pixels take none.
 
     Raises:
-        ValueError: an argument that cannot be, or class weights of another number than C.
+        ValueError: an argument that cannot be, or class weights of another number than C; scores
+            of other than 2…255 classes.
     """
 
     def __init__(
@@ -81,8 +82,13 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         return super().__call__(y_true, y_pred, sample_weight)
 
     def _labels(self, y_true: Any, y_pred: Any) -> Any:
-        """As of `labels_of_scores`, where there is a weight for each class."""
+        """As of `labels_of_scores`, where there are 2…255 classes and a weight for each."""
         weights, classes = self.class_weights, y_pred.shape[-1]
+        if classes is not None and not 2 <= classes <= IGNORE:
+            raise ValueError(
+                f"scores must be of 2…{IGNORE} classes (label {IGNORE} is void), "
+                f"received {tuple(y_pred.shape)}"
+            )
         if weights is not None and len(weights) != classes:
             raise ValueError(
                 f"class_weights must be one for each of {classes} classes, received {weights}"

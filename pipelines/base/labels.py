@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipelines.base.numeric import is_integer
+
 # Void: pixels that carry no label. They give no loss and count in no metric.
 IGNORE = 255
 
@@ -50,6 +52,16 @@ CLASSES = {
     "coco_voc": VOC_CLASSES,
     "voc2012_sbd": VOC_CLASSES,
 }
+
+
+def check_num_classes(num_classes: int) -> int:
+    """`num_classes`, as an int, where label maps of 8 bits can hold so many; else a ValueError."""
+    if not is_integer(num_classes) or not 1 <= num_classes <= IGNORE:
+        raise ValueError(
+            f"num_classes must be an integer in 1…{IGNORE} (label {IGNORE} is void), "
+            f"received {num_classes!r}"
+        )
+    return int(num_classes)
 
 
 def voc_colour_map() -> np.ndarray:
@@ -118,8 +130,7 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
     Raises:
         ValueError: `num_classes` is out of range.
     """
-    if not 1 <= num_classes <= IGNORE:
-        raise ValueError(f"num_classes must be 1…{IGNORE}, got {num_classes}")
+    check_num_classes(num_classes)
     colours = voc_colour_map()
     if name == "camvid":
         colours[: len(CAMVID_PALETTE)] = CAMVID_PALETTE

@@ -100,15 +100,31 @@ def test_labels_of_another_shape_are_refused(shape):
     )
 
 
-@pytest.mark.parametrize("number", [0, -1, 2.0, "3", None, True])
-def test_numbers_of_classes_that_cannot_be(number):
+@pytest.mark.parametrize("kind", [MeanIoU, ConfusionMatrix])
+@pytest.mark.parametrize("number", [0, -1, 256, 300, 2.0, "3", None, True])
+def test_numbers_of_classes_that_cannot_be(kind, number):
     with pytest.raises(ValueError) as caught:
-        MeanIoU(number)
-    assert str(caught.value) == f"num_classes must be a positive integer, received {number!r}"
+        kind(number)
+    assert str(caught.value) == (
+        f"num_classes must be an integer in 1…255 (label 255 is void), received {number!r}"
+    )
 
 
 def test_the_number_of_classes_may_be_of_numpy():
     assert measured([[[0, 0, 1, 2]]], [[[0, 1, 1, 2]]], np.int64(3)) == pytest.approx(2 / 3)
+    assert ConfusionMatrix(np.int64(3)).counts.shape == (3, 3)
+
+
+@pytest.mark.parametrize("classes", [1, 255])
+def test_the_fewest_and_the_most_classes(classes):
+    """With two pixels of the last class, of which one is right where there are others, and void."""
+    last = classes - 1
+    labels, predictions = np.array([[[last, last, 255]]], np.uint8), [[[last, 0, 0]]]
+    matrix = ConfusionMatrix(classes)
+    matrix.update(labels, np.array(predictions))
+    expected = 1 if classes == 1 else (1 / 2 + 0) / 2
+    assert matrix.mean_iou == expected
+    assert measured(labels, predictions, classes) == pytest.approx(expected)
 
 
 def test_config_brings_the_metric_back():

@@ -51,6 +51,12 @@ def test_counts_of_another_kind_are_refused(counts, received):
         ConfusionMatrix(3, counts)
 
 
+def test_counts_that_are_no_array_are_refused():
+    """Nothing could be added to them in place."""
+    with pytest.raises(ValueError, match="^counts must be an array, received a list$"):
+        ConfusionMatrix(1, [[0]])
+
+
 def test_a_prediction_under_void_does_not_count():
     for prediction in (0, 1, 2, 255):
         found = matrix(([[0, 255]], [[0, prediction]]))

@@ -170,6 +170,36 @@ def test_one_score_a_pixel_is_no_label(tmp_path):
     )
 
 
+def always(winner, classes) -> keras.Model:
+    """A model whose highest score is that of one class, everywhere."""
+    inputs = keras.Input((None, None, 3))
+    scores = keras.layers.Conv2D(classes, 1, kernel_initializer="zeros")
+    model = keras.Model(inputs, scores(inputs), name="plain")
+    scores.bias.assign(np.eye(classes)[winner])
+    return model
+
+
+@pytest.mark.parametrize("function", [segment, probabilities])
+def test_a_number_of_classes_that_makes_no_label_map(function):
+    """In 8 bits 280 would be 24, and of one score the highest is always the first."""
+    sentences = {
+        300: "plain has 300 classes; label maps of 8 bits can hold 255",
+        1: "plain gives 1 score a pixel, and the highest of several is the label: give it one for "
+           "the background, too",
+    }  # fmt: skip
+    for classes, sentence in sentences.items():
+        with pytest.raises(UserError) as caught:
+            function(always(min(280, classes - 1), classes), picture(2, 3))
+        assert str(caught.value) == sentence
+
+
+def test_the_last_of_255_classes():
+    model = always(254, 255)
+    assert segment(model, picture(1, 2)).tolist() == [[254, 254]]
+    shares = probabilities(model, picture(1, 2))
+    np.testing.assert_allclose(shares[..., 254], np.e / (np.e + 254), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "inputs, outputs",
     [

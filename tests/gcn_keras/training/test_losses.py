@@ -159,6 +159,25 @@ def test_numbers_may_be_of_numpy(weights):
     assert json.loads(json.dumps(loss.get_config())) == expected
 
 
+@pytest.mark.parametrize("options", [{}, {"focus": 2.0}, {"hardest": 0.5}])
+@pytest.mark.parametrize("classes", [1, 256, 300])
+def test_scores_of_a_number_of_classes_that_cannot_be(classes, options):
+    """Class 255 would be void, and a single class costs nothing, whatever its score."""
+    labels, logits = np.zeros((1, 2, 2), np.uint8), np.zeros((1, 2, 2, classes), np.float32)
+    loss = PixelCrossentropy(**options)
+    for of in (loss, loss.weighted_sum):
+        with pytest.raises(ValueError) as caught:
+            of(labels, logits)
+        assert str(caught.value) == (
+            f"scores must be of 2…255 classes (label 255 is void), received (1, 2, 2, {classes})"
+        )
+
+
+def test_the_last_of_255_classes():
+    labels = [[[254, 255]]]
+    assert loss(labels, everywhere([0.0] * 255, labels)) == pytest.approx(math.log(255))
+
+
 @pytest.mark.parametrize("focus", [0.0, 2.0])
 @pytest.mark.parametrize("weights", [[], [1.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
 def test_weights_of_another_number_of_classes_are_refused(weights, focus):
