@@ -252,6 +252,19 @@ def removing_empty(folder: Path) -> Iterator[None]:
                 place.rmdir()
 
 
+def check_may_be_read(path: str | Path) -> None:
+    """Refuses a file that this user may not read, which is no damage; one that is not there passes.
+
+    Raises:
+        UserError: naming it.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_regular(path: Path, if_missing: str = "") -> bytes:
     """Reads a file; what could block or never end, such as a FIFO, is not opened.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError
+from pipelines.base.files import check_may_be_read
 from pipelines.building import encoding
 from pipelines.datasets.names import prepared_folder
 
@@ -144,6 +145,8 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
 @contextlib.contextmanager
 def naming_damaged_set(folder: Path, files: str) -> Iterator[None]:
     """In its block whatever TFDS raises on damaged `files` of `folder` becomes a UserError."""
+    for path in folder.glob("*.json"):
+        check_may_be_read(path)
     try:
         yield
     except Exception as error:

@@ -4,6 +4,7 @@ from itertools import chain
 
 import numpy as np
 
+from pipelines.base.files import check_may_be_read
 from pipelines.base.plurals import count_of
 from pipelines.base.progress import progress
 from pipelines.building.examples import futures
@@ -30,10 +31,13 @@ def examine(
 
     Raises:
         UsageError: no such split.
+        UserError: a record file may not be read.
     """
     if split is not None:
         dataset.check_split(split)
     names = [split] if split else list(dataset.splits)
+    for path in chain.from_iterable(dataset.files[name] for name in names):
+        check_may_be_read(path)
     result = Examination(dataset.name, dataset.class_names, dataset.palette)
     result.notes += [
         f"{what}: preparation left out {count_of(count, 'example')} that could not be used"

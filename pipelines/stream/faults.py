@@ -19,6 +19,7 @@ DATA_ERRORS = (
     tf.errors.DataLossError,  # a record
     tf.errors.FailedPreconditionError,  # a file with fewer or more records than were written
     tf.errors.NotFoundError,  # a file
+    tf.errors.PermissionDeniedError,  # a file
 )
 # Where something went wrong, which TensorFlow tells before, around and after what went wrong.
 _PLACES = re.compile(
@@ -44,7 +45,8 @@ def describe_fault(error: tf.errors.OpError) -> str | None:
     reason = next((line.strip() for line in lines if line.strip()), "no reason is known")
     reason = "".join(c if c.isprintable() else "?" for c in reason)[:200]
     subject = "an example" if isinstance(error, decoding.DecodeError) else "a record file"
-    return f"{subject} is damaged or missing ({reason})"
+    is_refused = isinstance(error, tf.errors.PermissionDeniedError)
+    return f"{subject} {'cannot be read' if is_refused else 'is damaged or missing'} ({reason})"
 
 
 def check_some_usable(

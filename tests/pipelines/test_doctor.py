@@ -486,6 +486,17 @@ def test_a_data_directory_that_cannot_be_written(prepared, data_dir, tmp_path):
             folder.chmod(0o755)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["dataset_info.json", "records"])
+def test_what_may_not_be_read_is_not_called_damaged(prepared, data_dir, file):
+    path = shard(prepared, "train")
+    path = path if file == "records" else path.with_name(file)
+    path.chmod(0)
+    done = run("image_folder/small", "--data-dir", data_dir, preexec_fn=without_privileges)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: {path} cannot be read: Permission denied"
+
+
 def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):
     file = tmp_path / "a.png"
     with pytest.raises(UsageError) as caught:

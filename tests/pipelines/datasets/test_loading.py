@@ -321,8 +321,8 @@ def test_a_killed_preparation_does_not_look_finished(source, data_dir):
         from pipelines import datasets
         from pipelines.building import image_label
         make_example = image_label.make_example
-        image_label.make_example = lambda pair, **rest: (
-            os._exit(9) if pair.image.parents[1].name == "val" else make_example(pair, **rest)
+        image_label.make_example = lambda pair, *rest: (
+            os._exit(9) if pair.image.parents[1].name == "val" else make_example(pair, *rest)
         )
         datasets.prepare("image_folder", {str(source)!r}, {str(data_dir)!r})
     """

@@ -41,6 +41,18 @@ def test_what_is_skipped_is_told_at_the_first_and_once_an_epoch(capfd, broken, r
     assert told(capfd, list(broken) or [-1], records, epoch=10) == expected
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged():
+    """What TensorFlow raises for one; whoever runs this may read all."""
+    place = "{{function_node __wrapped__IteratorGetNext_output_types_2_device_/job:localhost}} "
+    error = tf.errors.PermissionDeniedError(
+        None, None, f"{place}data/x-train.tfrecord; Permission denied [Op:IteratorGetNext] name: "
+    )
+    assert isinstance(error, faults.DATA_ERRORS)
+    assert faults.describe_fault(error) == (
+        "a record file cannot be read (data/x-train.tfrecord; Permission denied)"
+    )
+
+
 @pytest.mark.parametrize(
     "name, shown",
     [
