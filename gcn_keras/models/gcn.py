@@ -71,6 +71,10 @@ def gcn(
         )
     if stack_width is not None and not (blocks.is_integer(stack_width) and stack_width >= 1):
         raise ValueError(f"stack_width must be a positive integer, received {stack_width!r}")
+    if stack_width is not None and block != "stack":
+        raise ValueError(
+            f"stack_width {stack_width} means nothing for block {block!r}: leave it out"
+        )
     if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape must be (H, W, 3), received {input_shape!r}")
     if not all(side is None or blocks.is_integer(side) and side >= 1 for side in input_shape):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS, check_installed
+from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import LOSSES, ClassificationRecipe, Recipe, SegmentationRecipe
 from pipelines import datasets
 from pipelines.base import extras
@@ -60,6 +61,10 @@ def check(recipe: Recipe) -> None:
             if value is not None and not is_valid(value):
                 raise ArgumentError(field, f"must be {wanted}, got {value}")
     recipe.stream(**recipe.stream_fields()).check()
+    own = RECIPES.get(recipe.name, type(recipe))
+    for field, reason in without_effect(recipe).items():
+        if (value := getattr(recipe, field)) != getattr(own, field):  # which nobody gave
+            raise ArgumentError(field, f"{reason}: leave it out, got {value}")
     check_installed(recipe.backbone)
     _check_devices(recipe)
     if recipe.accept_changes and not recipe.resume:
@@ -71,6 +76,24 @@ def check(recipe: Recipe) -> None:
         raise ArgumentError(
             "warmup_steps", f"needs {argument('schedule')} poly or cosine, got constant"
         )
+
+
+def without_effect(recipe: Recipe) -> dict[str, str]:
+    """Fields that mean nothing beside the values of others, whatever their own; and why."""
+    found = {}
+    if recipe.optimizer != "sgd":
+        found["momentum"] = f"means nothing for {argument('optimizer')} {recipe.optimizer}"
+    if recipe.cache == "memory":  # which is shuffled as a whole
+        found["shuffle_mib"] = f"means nothing for {argument('cache')} memory"
+    if not isinstance(recipe, SegmentationRecipe):
+        return found
+    if recipe.block != "stack":
+        found["stack_width"] = f"means nothing for {argument('block')} {recipe.block}"
+    if recipe.freeze_batch_norm and "freeze_batch_norm" not in recipe.from_data:
+        found["batch_norm_momentum"] = f"means nothing with {argument('freeze_batch_norm')}"
+    if not recipe.export:
+        found["saved_model"] = f"means nothing without {argument('export')}"
+    return found
 
 
 def _check_from_data(recipe: SegmentationRecipe) -> None:

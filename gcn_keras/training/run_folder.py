@@ -192,6 +192,8 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     # What a run was made with before an option came up is that option's default.
     kept = {key: own[key] for key in own.keys() & set(NOT_CONFIGURATION)}
     found = type(RECIPES[name])(**kept | values)
+    # What means nothing was not always refused.
+    found = dataclasses.replace(found, **{key: own[key] for key in checks.without_effect(found)})
     try:
         checks.check(found)
     except UsageError as error:
@@ -267,12 +269,13 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
 def differences(former: dict, recipe: Recipe) -> list[tuple[str, Any, Any]]:
     """How a recipe's configuration differs from that of its run: keys, former and new values.
 
-    To go on for more epochs is no difference, where the learning rate is the same in each.
+    To go on for more epochs is no difference, where the learning rate is the same in each; nor is
+    what means nothing for the recipe.
     """
     # What a run was made with before an option came up is that option's default.
     former = {**configuration(SegmentationRecipe(name="", dataset="")), **former}
     wanted = configuration(recipe)
     if recipe.resume and recipe.schedule == "constant" and recipe.epochs > former["epochs"]:
         former["epochs"] = recipe.epochs
-    keys = sorted(former.keys() | wanted.keys())
+    keys = sorted((former.keys() | wanted.keys()) - checks.without_effect(recipe).keys())
     return [(k, former.get(k), wanted.get(k)) for k in keys if former.get(k) != wanted.get(k)]

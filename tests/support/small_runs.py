@@ -68,6 +68,6 @@ class ForkedFit(Forked):
     """`python -m gcn_keras.fit` in a process of its own that starts at once, without an export."""
 
     def __init__(self, options, folder: Path, environment=None, file_bytes=None):
-        super().__init__(
-            "gcn_keras.fit", [*options, "--no-export"], folder, environment, file_bytes
-        )
+        place = options.index("--saved-model") if "--saved-model" in options else len(options)
+        options = [*options[:place], "--no-export", *options[place + 2 :]]
+        super().__init__("gcn_keras.fit", options, folder, environment, file_bytes)

@@ -349,6 +349,13 @@ class TestOptions:
             ),
             *(
                 (
+                    dict(block=block, stack_width=64),
+                    f"^stack_width 64 means nothing for block {block!r}: leave it out$",
+                )
+                for block in ("gcn", "conv", "conv1x1")
+            ),
+            *(
+                (
                     dict(backbone=TINY, batch_norm_momentum=momentum),
                     f"^batch_norm_momentum must be at least 0 and below 1, received {momentum!r}$",
                 )

@@ -231,12 +231,13 @@ def test_configurations_are_those_of_runs_from_before(wanted):
 
 
 def test_how_a_run_goes_on_as_it_was_begun():
-    options = "--batch 4 --no-export --on-nan skip --saved-model".split()
+    options = "--recipe camvid-ablation --batch 4 --export --on-nan skip --saved-model".split()
     found = resume_options(Path("runs/my run"), parse([*options, "saved models/mine"]))
     # What computes is kept in the folder; where things go is not.
     assert found == (
-        "--resume --out 'runs/my run' --saved-model 'saved models/mine' --no-export --on-nan skip"
+        "--resume --out 'runs/my run' --saved-model 'saved models/mine' --export --on-nan skip"
     )
+    assert resume_options(Path("a"), parse(["--no-export"])) == "--resume --out a --no-export"
     assert resume_options(Path("a"), parse([])) == "--resume --out a"
     tiles = parse(["--validation-tile", "512", "768"])
     assert resume_options(Path("a"), tiles) == "--resume --out a --validation-tile 512 768"
@@ -431,6 +432,35 @@ def test_recipes_are_frozen():
             "--crop must be given with --mode pad, where every image has to fit into it$",
         ),
         ("--recipe finetune --dataset shapes --kernel-size 8", "--kernel-size must be odd.*got 8$"),
+        ("--stack-width 64", "^--stack-width means nothing for --block gcn: leave it out, got 64$"),
+        (
+            "--block conv --stack-width 64",
+            "^--stack-width means nothing for --block conv: leave it out, got 64$",
+        ),
+        (
+            "--momentum 0.5",
+            r"^--momentum means nothing for --optimizer adamw: leave it out, got 0\.5$",
+        ),
+        (
+            "--recipe imagenet-pretrain --optimizer adamw --momentum 0.99",  # 0.9 is its own
+            r"^--momentum means nothing for --optimizer adamw: leave it out, got 0\.99$",
+        ),
+        (
+            "--recipe paper --batch-norm-momentum 0.5",
+            r"^--batch-norm-momentum means nothing with --freeze-batch-norm: leave it out, got ",
+        ),
+        (
+            "--cache memory --shuffle-mib 3",
+            "^--shuffle-mib means nothing for --cache memory: leave it out, got 3$",
+        ),
+        (
+            "--no-export --saved-model a",
+            "^--saved-model means nothing without --export: leave it out, got a$",
+        ),
+        (
+            "--recipe camvid-ablation --saved-model a",
+            "^--saved-model means nothing without --export: leave it out, got a$",
+        ),
         ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
     ],
 )
@@ -438,6 +468,24 @@ def test_values_that_cannot_be_meant(options, message):
     with pytest.raises(UsageError, match=message) as caught:
         parse(shlex.split(options))
     assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--block stack --stack-width 64",
+        "--optimizer sgd --momentum 0.5",
+        "--recipe imagenet-pretrain --optimizer adamw",
+        "--recipe imagenet-pretrain --batch-norm-momentum 0.5",
+        "--recipe paper --no-freeze-batch-norm --batch-norm-momentum 0.5",
+        "--cache /tmp --shuffle-mib 3",
+        "--recipe camvid-ablation --export --saved-model a",
+        # Whether it is frozen follows from the data.
+        "--recipe finetune --dataset shapes --batch-norm-momentum 0.5",
+    ],
+)
+def test_what_has_an_effect_is_taken(options):
+    parse(options.split())
 
 
 @pytest.mark.parametrize("k, fits", [(7, True), (9, False)])

@@ -237,6 +237,13 @@ def test_a_given_kernel_that_does_not_fit_the_crop_that_follows(resolve):
         resolve([(128, 128)], 100, "--kernel-size 15")
 
 
+def test_a_given_momentum_of_batch_norms_that_are_frozen(resolve):
+    options = "--batch-norm-momentum 0.5"
+    assert resolve([(128, 128)], 100, options)[0].batch_norm_momentum == 0.5  # batches of 8
+    with pytest.raises(ArgumentError, match="^batch_norm_momentum means nothing with freeze_batch"):
+        resolve([(480, 640)], 100, options)  # of 4
+
+
 @pytest.mark.parametrize("options", ["--batch 256", "--batch 16 --steps-per-epoch None"])
 @pytest.mark.parametrize("images", [10, 15])
 def test_too_large_a_batch_is_left_to_be_refused(resolve, options, images):

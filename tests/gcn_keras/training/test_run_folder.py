@@ -214,6 +214,23 @@ def test_what_a_config_lacks_is_the_options_default(tmp_path):
         recipe_to_resume(recipe)
 
 
+def test_a_run_from_before_options_without_effect_were_refused(tmp_path):
+    """It goes on, and is the run of a recipe without them."""
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
+    run = open_run(recipe)
+    idle = {"stack_width": 64, "momentum": 0.5}
+    run.write_json(run.config, json.loads(run.config.read_text()) | idle)
+    assert recipe_to_resume(recipe) == SHAPES
+    assert find_run(recipe).path == run.path
+    stack = dataclasses.replace(recipe, block="stack", stack_width=32)
+    with pytest.raises(ArgumentError, match="with block = 'gcn', and this one has 'stack'"):
+        find_run(stack)
+    run.write_json(run.config, json.loads(run.config.read_text()) | {"block": "stack"})
+    assert recipe_to_resume(recipe).stack_width == 64
+    with pytest.raises(ArgumentError, match="with stack_width = 64, and this one has 32"):
+        find_run(stack)
+
+
 def test_values_that_fit_a_type_are_taken(tmp_path):
     """Integers for numbers, None for what may be none."""
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
