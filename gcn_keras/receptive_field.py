@@ -14,7 +14,7 @@ from gcn_keras.experiments.receptive_fields.squares import table
 from gcn_keras.experiments.receptive_fields.valid import check_noise, patch_and_stride
 from gcn_keras.inference.images import find_images, load_image
 from gcn_keras.inference.keras_model import check_keras_file, load_model
-from gcn_keras.inference.legend import Legend, legend_of_keras
+from gcn_keras.inference.legend import Legend, legend_of_model
 from gcn_keras.inference.segmenters import files_of
 from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import check_folder, check_target, make_folder, write_json
@@ -75,7 +75,7 @@ def receptive_field(
     check_folder(out)
     network = load_model(model)
     num_classes = network.output.shape[-1]
-    legend = legend_of_keras(model, num_classes)
+    legend = legend_of_model(network)
     chosen = None if class_ is None else class_index(class_, legend, num_classes)
     make_folder(out)
     class_names = (legend or Legend.unnamed(num_classes)).class_names

@@ -13,6 +13,7 @@ import numpy as np
 
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.failures import check_classes, check_scores, naming_failed_model
+from gcn_keras.inference.legend import legend_of_keras
 from gcn_keras.inference.padding import check_images, pad_with_mean, padded_size
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError, argument
@@ -67,8 +68,13 @@ def load_any_model(path: str | Path) -> keras.Model:
 def load_model(path: str | Path) -> keras.Model:
     """Loads the `.keras` file of a segmentation model, in safe mode.
 
+    The model has the names and colours of its classes, as `fit` and `save_model` write them, in two
+    attributes, and `save_model` takes them from there: `class_names`, a tuple of strings, and
+    `palette`, uint8 `[256, 3]` RGB. Both are None where the file has none.
+
     Raises:
-        UserError: if there is none, or the file holds no segmentation model.
+        UserError: if there is none, or the file holds no segmentation model; a `labels.json` in it
+            or beside it is damaged, or another model's.
     """
     model = load_any_model(path)
     shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
@@ -76,6 +82,9 @@ def load_model(path: str | Path) -> keras.Model:
         raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
     if classes := shapes[1][-1]:
         check_classes(path, classes)
+    legend = legend_of_keras(Path(path), classes)
+    model.class_names = legend.class_names if legend else None
+    model.palette = legend.palette if legend else None
     return model
 
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from pipelines.base.files import replacing
 from pipelines.base.plurals import count_of
 
 if TYPE_CHECKING:
+    import keras
+
     from pipelines.datasets import PreparedDataset
 
 
@@ -49,6 +51,36 @@ class Legend:
         return cls(names, labels.palette(num_classes))
 
     @classmethod
+    def from_names(cls, class_names: Sequence[str], palette: Any = None) -> Legend:
+        """The legend of names and colours that somebody gives.
+
+        Args:
+            class_names: one a class.
+            palette: RGB, integers in 0…255, a row for each class at least; None for the colours
+                of VOC.
+
+        Raises:
+            ValueError: one of them is something else.
+        """
+        is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
+        if not is_list or not class_names or not all(isinstance(x, str) for x in class_names):
+            raise ValueError(f"class_names must be texts, one a class, received {class_names!r}")
+        count = len(class_names)
+        colours = labels.palette(count)
+        if palette is not None:
+            rows = np.asarray(palette)
+            is_rgb = rows.ndim == 2 and rows.shape[1] == 3 and rows.dtype.kind in "iu"
+            if not is_rgb or len(rows) < count:
+                raise ValueError(
+                    f"palette must be integers, [r, g, b] for each of {count_of(count, 'class')}, "
+                    f"received {rows.dtype} {rows.shape}"
+                )
+            if rows.min() < 0 or rows.max() > 255:
+                raise ValueError(f"palette must be 0…255, received {rows.min()}…{rows.max()}")
+            colours[:count] = rows[:count]
+        return cls(tuple(class_names), colours)
+
+    @classmethod
     def of(cls, dataset: PreparedDataset) -> Legend:
         """The legend of a data set."""
         return cls(tuple(dataset.class_names), dataset.palette)
@@ -74,18 +106,12 @@ class Legend:
         """
         try:
             found = json.loads(content)
-            names, rows = found["class_names"], np.array(found["palette"])
-            if rows.shape != (len(names), 3) or not all(isinstance(name, str) for name in names):
+            names, rows = found["class_names"], found["palette"]
+            if len(rows) != len(names):
                 raise ValueError("one name and one [r, g, b] a class are expected")
-            if not isinstance(names, list) or rows.dtype.kind != "i":
-                raise ValueError("a list of names and colours in integers are expected")
-            if rows.min() < 0 or rows.max() > 255:
-                raise ValueError("colours are 0…255")
-            colours = labels.palette(len(names))
+            return cls.from_names(names, rows)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{source} is no file of class names and colours: {error}") from error
-        colours[: len(names)] = rows
-        return cls(tuple(names), colours)
 
     @property
     def json(self) -> str:
@@ -111,6 +137,18 @@ class Legend:
         """Adds `json` to a `.keras` file, which Keras reads as before."""
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(FILE, self.json)
+
+
+def legend_of_model(model: keras.Model) -> Legend | None:
+    """The legend of a Keras model, from its `class_names` and `palette`, as `load_model` sets them.
+
+    None where it has no names.
+
+    Raises:
+        ValueError: as of `Legend.from_names`.
+    """
+    names = getattr(model, "class_names", None)
+    return None if names is None else Legend.from_names(names, getattr(model, "palette", None))
 
 
 def legend_of_keras(path: Path, num_classes: int | None = None) -> Legend | None:

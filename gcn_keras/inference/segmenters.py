@@ -19,7 +19,7 @@ from gcn_keras.inference.legend import (
     Legend,
     check_same_names,
     legend_of,
-    legend_of_keras,
+    legend_of_model,
 )
 from gcn_keras.inference.onnx_model import OnnxSegmenter
 from gcn_keras.inference.serving_client import Client
@@ -70,7 +70,7 @@ class KerasSegmenter:
         self.num_classes: int = self.model.output.shape[-1]
         size = self.model.input_shape[1:3]
         self.size = None if None in size else size
-        self.legend = legend_of_keras(path, self.num_classes)
+        self.legend = legend_of_model(self.model)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         return keras_model.segment(self.model, images)

@@ -457,6 +457,29 @@ MUTANTS = (
         "pipelines/base/files.py", "temporary.unlink()", "pass",
         "gcn_keras/inference/test_images.py::TestSaveLabelMap",
     ),
+    # === Models and their classes ===
+    Mutant(
+        "pipelines/base/labels.py", "1 <= num_classes <= IGNORE", "1 <= num_classes",
+        "gcn_keras/evaluation/test_mean_iou.py::test_numbers_of_classes_that_cannot_be",
+    ),
+    Mutant(
+        "gcn_keras/inference/keras_model.py", "check_classes(model.name, logits.shape[-1])", "pass",
+        "gcn_keras/inference/test_keras_model.py::"
+        "test_a_number_of_classes_that_makes_no_label_map",
+    ),
+    Mutant(
+        "gcn_keras/models/keras_file.py", "!= classes:", "!= classes and False:",
+        "gcn_keras/models/test_keras_file.py::test_what_is_no_name_and_no_colour",
+    ),
+    Mutant(
+        "gcn_keras/inference/keras_model.py", "legend.palette if legend else None", "None",
+        "gcn_keras/inference/test_legend.py::TestOfALoadedModel",
+    ),
+    # === Commands ===
+    Mutant(
+        "pipelines/base/errors.py", "os.O_RDWR)) <= 2", "os.O_RDWR)) < 2",
+        "pipelines/base/test_errors.py::test_standard_streams_that_were_closed",
+    ),
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from gcn_keras import PixelCrossentropy, load_model, save_model
 from gcn_keras.inference.legend import Legend, check_same_names, legend_of_keras
 from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
 from gcn_keras.training.run_folder import RunFolder
@@ -120,6 +121,56 @@ class TestInsideOfKeras:
         model.write_bytes(content.replace(b'"sky"', b'"ski"'))
         with pytest.raises(UserError, match=f"labels.json in {model} cannot be read: Bad CRC"):
             legend_of_keras(model)
+
+
+class TestOfALoadedModel:
+    def test_names_and_colours(self, model):
+        found = load_model(model)
+        assert found.class_names == NAMES
+        assert found.palette.dtype == np.uint8 and found.palette.shape == (256, 3)
+        np.testing.assert_array_equal(found.palette[:3], LEGEND.palette[:3])
+
+    def test_the_way_to_a_file_and_back(self, model, tmp_path):
+        """Trained on, the copy knows its classes, and another data set is refused as ever."""
+        copy = tmp_path / "elsewhere" / "copy.keras"
+        copy.parent.mkdir()
+        loaded = load_model(model)
+        loaded.compile("sgd", PixelCrossentropy())
+        loaded.train_on_batch(np.ones((1, 4, 4, 3), "float32"), np.ones((1, 4, 4), np.uint8))
+        save_model(loaded, copy)
+        legend = legend_of_keras(copy, 3)
+        assert legend.class_names == NAMES
+        np.testing.assert_array_equal(legend.palette[:3], LEGEND.palette[:3])
+        with pytest.raises(UserError, match="the same in another order: car, road, sky"):
+            check_same_classes(open_segmenter(copy), copy, data_set("car", "road", "sky"))
+        plain = keras.models.load_model(copy)  # in safe mode
+        for before, after in zip(loaded.get_weights(), plain.get_weights(), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+    def test_colours_beside_it_are_taken_along(self, model, tmp_path):
+        Legend(NAMES, palette(3)).write(model.with_name("labels.json"))
+        copy = tmp_path / "elsewhere" / "copy.keras"
+        copy.parent.mkdir()
+        save_model(load_model(model), copy)
+        np.testing.assert_array_equal(legend_of_keras(copy).palette, palette(3))
+
+    def test_keras_own_save_goes_on_without(self, model, tmp_path):
+        load_model(model).save(tmp_path / "plain.keras")
+        assert "labels.json" not in zipfile.ZipFile(tmp_path / "plain.keras").namelist()
+
+    def test_a_file_without(self, tmp_path):
+        for name in "one.keras", "two.keras":
+            channels().save(tmp_path / "one.keras")
+            found = load_model(tmp_path / "one.keras")
+            assert (found.class_names, found.palette) == (None, None)
+            save_model(found, tmp_path / name)
+            assert legend_of_keras(tmp_path / name) is None
+
+    def test_a_foreign_file_beside_it(self, model):
+        beside = model.with_name("labels.json")
+        Legend(("road", "sky", "car"), LEGEND.palette).write(beside)
+        with pytest.raises(UserError, match="they do not belong together$"):
+            load_model(model)
 
 
 class TestOnADataSet:

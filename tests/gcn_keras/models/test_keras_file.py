@@ -166,6 +166,80 @@ def test_a_sequential_model(tmp_path):
     np.testing.assert_array_equal(loaded(images), model(images))
 
 
+def segmenting(classes=3) -> keras.Model:
+    inputs = keras.Input((None, None, 3))
+    return keras.Model(inputs, keras.layers.Conv2D(classes, 1)(inputs))
+
+
+def legend_in(path) -> dict:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("labels.json"))
+
+
+NAMES, COLOURS = ("sky", "road", "car"), [[1, 2, 3], [4, 5, 6], [7, 8, 255]]
+VOC = [[0, 0, 0], [128, 0, 0], [0, 128, 0]]
+
+
+@pytest.mark.parametrize(
+    "palette, colours",
+    [
+        (None, VOC),
+        (COLOURS, COLOURS),
+        (np.array(COLOURS, np.uint8), COLOURS),
+        (np.vstack([np.array(COLOURS, np.uint8), np.zeros((253, 3), np.uint8)]), COLOURS),
+    ],
+    ids=["none", "lists", "3 rows", "256 rows"],
+)
+def test_names_and_colours_of_the_classes(tmp_path, palette, colours):
+    save_model(segmenting(), tmp_path / "a.keras", list(NAMES), palette)
+    assert legend_in(tmp_path / "a.keras") == {"class_names": list(NAMES), "palette": colours}
+    assert keras.models.load_model(tmp_path / "a.keras").output_shape[-1] == 3  # in safe mode
+
+
+def test_names_that_the_model_has(tmp_path):
+    """Its own, as `load_model` sets them, where no others are given; one of them alone, too."""
+    model, path = segmenting(), tmp_path / "a.keras"
+    model.class_names = list(NAMES)
+    save_model(model, path)
+    assert legend_in(path) == {"class_names": list(NAMES), "palette": VOC}
+    model.palette = np.array(COLOURS)
+    for given in ({}, {"class_names": ("a", "b", "c")}, {"palette": VOC}):
+        save_model(model, path, **given)
+        expected = {"class_names": NAMES, "palette": COLOURS} | given
+        assert legend_in(path) == {key: list(value) for key, value in expected.items()}
+    assert (model.class_names, model.palette.tolist()) == (list(NAMES), COLOURS)
+
+
+def test_a_model_without_names_has_no_legend(tmp_path):
+    save_model(segmenting(), tmp_path / "a.keras")
+    assert "labels.json" not in zipfile.ZipFile(tmp_path / "a.keras").namelist()
+
+
+@pytest.mark.parametrize(
+    "class_names, palette, sentence",
+    [
+        (NAMES[:2], None, "class_names must be one for each of 3 classes, received 2: sky, road"),
+        ("sky", None, "class_names must be texts, one a class, received 'sky'"),
+        ([], None, "class_names must be texts, one a class, received []"),
+        ((1, 2, 3), None, "class_names must be texts, one a class, received (1, 2, 3)"),
+        (3, None, "class_names must be texts, one a class, received 3"),
+        (None, COLOURS, "palette needs class_names: give both, or neither"),
+        (NAMES, COLOURS[:2], "palette must be integers, [r, g, b] for each of 3 classes, received "
+                             "int64 (2, 3)"),
+        (NAMES, np.zeros((3, 4), int), "palette must be integers, [r, g, b] for each of 3 classes, "
+                                       "received int64 (3, 4)"),
+        (NAMES, np.eye(3), "palette must be integers, [r, g, b] for each of 3 classes, received "
+                           "float64 (3, 3)"),
+        (NAMES, [[0, 0, 0], [0, -1, 0], [0, 256, 0]], "palette must be 0…255, received -1…256"),
+    ],
+)  # fmt: skip
+def test_what_is_no_name_and_no_colour(tmp_path, class_names, palette, sentence):
+    with pytest.raises(ValueError) as caught:
+        save_model(segmenting(), tmp_path / "a.keras", class_names, palette)
+    assert str(caught.value) == sentence
+    assert not list(tmp_path.iterdir())
+
+
 class Subclassed(keras.Model):
     def call(self, x):
         return x
@@ -182,6 +256,11 @@ def test_a_model_without_inputs(tmp_path, model):
         f"the {type(model).__name__} 'mine'"
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(ValueError, match="^model must be a Keras model, received a str$"):
+        save_model("mine.keras", tmp_path / "a.keras")
 
 
 def test_a_file_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
