@@ -5,12 +5,13 @@ field of a recipe, see `gcn_keras.recipes`; nothing heavy is imported before the
 """
 
 import dataclasses
+import functools
 import os
 import shlex
 import signal
 from pathlib import Path
 
-from gcn_keras.deployment.run_export import export_run, saved_model_of
+from gcn_keras.deployment.run_export import check_export, export_run, saved_model_of
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.checks import check_weights_file
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
@@ -66,7 +67,8 @@ def main() -> int:
     print(f"{describe(recipe)}\nrun folder {run.path}")
     try:
         with as_options(tile="validation_tile"):
-            metrics = train(recipe, run)
+            check = functools.partial(check_export, exported) if exported else None
+            metrics = train(recipe, run, check)
         if metrics and exported:
             _export(exported, run)
     except DamagedData as error:

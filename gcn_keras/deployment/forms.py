@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,8 +16,9 @@ from gcn_keras.deployment.deployable import (
     tried_size,
 )
 from gcn_keras.inference.failures import check_scores, naming_failed_model
-from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.legend import FILE, Legend, check_same_names
 from gcn_keras.inference.padding import pad_with_mean, padded_size
+from gcn_keras.inference.segmenters import versions_of
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
 from pipelines.base.files import make_folder, replacing
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Format = Literal["savedmodel", "tflite", "tflite-fp16", "tflite-int8", "onnx"]
 # What lies in the folder beside the versions, after its name.
-ENDINGS = {
+ENDINGS: dict[Format, str] = {
     "tflite": ".tflite",
     "tflite-fp16": "-fp16.tflite",
     "tflite-int8": "-int8.tflite",
@@ -82,9 +83,9 @@ def export_model(
     Raises:
         ValueError: the model comes from no file; int8 without a data set; a format that has not
             the model's precision.
-        UserError: TFLite without a size, for a model of any; a size beyond the model's; a file
-            of another model would share its legend; no int8 model keeps within the budget;
-            something cannot be converted, read or written.
+        UserError: TFLite without a size, for a model of any; a size beyond the model's; as of
+            `check_classes_stay`; no int8 model keeps within the budget; something cannot be
+            converted, read or written.
     """
     import tensorflow as tf
 
@@ -95,7 +96,7 @@ def export_model(
         note_emulation()
     figures: dict = {"model": str(deployable.file)}
     size = _size_of_files(deployable.network, formats, size)
-    _check_neighbours(deployable, out, formats)
+    check_classes_stay(out, deployable.legend.class_names, deployable.file, formats)
     split = dataset.validation_split(split) if dataset else ""
     if dataset and split in dataset.unlabelled_splits:
         raise UsageError(
@@ -145,21 +146,50 @@ def path_of(kind: Format, out: Path) -> Path:
     return out / f"{out.resolve().name}{ENDINGS[kind]}"
 
 
-def _check_neighbours(deployable, out, formats) -> None:
-    """Refuses to give a file of an earlier export, which stays, the legend of another model."""
-    shared: tuple[Format, Format] = "tflite", "onnx"
-    for kind, other in (shared, shared[::-1]):
-        path = path_of(other, out)
-        if kind not in formats or other in formats or not path.is_file():
+def check_classes_stay(
+    out: Path,
+    class_names: Sequence[str],
+    source: object,
+    formats: Sequence[Format] = ("savedmodel",),
+    folder: str = "out",
+) -> None:
+    """Refuses an export that gives another meaning to the labels of an earlier one.
+
+    A server goes over to the next version and an app takes the new file, and neither is told. A
+    file that stays, ONNX beside TFLite, shares its legend with the one that is written.
+
+    Args:
+        out, formats: as of `export_model`.
+        class_names: of the model to export.
+        source: what has these classes, for the message.
+        folder: what the caller calls `out`.
+
+    Raises:
+        UserError: an earlier export knows other classes, if only in their order. Names may be
+            added where it had none.
+    """
+    for path, beside, stays in _earlier_exports(out, formats):
+        if not beside.is_file():
             continue
+        earlier = Legend.read(beside)
+        if not stays and not earlier.is_named and len(earlier.class_names) == len(class_names):
+            continue
+        try:
+            check_same_names(path, earlier.class_names, source, class_names)
+        except UserError as error:
+            raise UserError(f"{error}; give another {argument(folder)}") from error
+
+
+def _earlier_exports(out, formats) -> Iterator[tuple[Path, Path, bool]]:
+    """Models whose next version or whose legend is written; their legends; whether they stay."""
+    for version in versions_of(out)[-1:] if "savedmodel" in formats else []:
+        yield version, version / "assets" / FILE, False
+    written = {path_of(kind, out).with_suffix(".json") for kind in formats if kind in ENDINGS}
+    for kind in ENDINGS:
+        path = path_of(kind, out)
         legend = path.with_suffix(".json")
-        if not legend.is_file():
-            continue
-        if Legend.read(legend).class_names != deployable.legend.class_names:
-            raise UserError(
-                f"{legend} has the classes of {path}, and this model has others: give another "
-                f"{argument('out')}"
-            )
+        if legend in written and path.is_file():
+            yield path, legend, kind not in formats
 
 
 def compare(deployable: Deployable, size: tuple[int, int]) -> dict:

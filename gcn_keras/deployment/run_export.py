@@ -6,15 +6,27 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from gcn_keras.deployment.forms import check_classes_stay, export_file
 from gcn_keras.recipes.recipe import SegmentationRecipe
 from gcn_keras.training.run_folder import RunFolder
 from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
 from pipelines.base.errors import UserError
+from pipelines.datasets import PreparedDataset
 
 
 def saved_model_of(recipe: SegmentationRecipe) -> Path:
     """The folder of the SavedModel's version folders."""
     return Path(recipe.saved_model or Path("saved_models", recipe.name))
+
+
+def check_export(recipe: SegmentationRecipe, dataset: PreparedDataset) -> None:
+    """Refuses, before anything is trained, the classes that `export_run` would refuse.
+
+    Raises:
+        UserError: as of `forms.check_classes_stay`.
+    """
+    names, source = dataset.class_names, repr(dataset.name)
+    check_classes_stay(saved_model_of(recipe), names, source, folder="saved_model")
 
 
 def export_run(recipe: SegmentationRecipe, run: RunFolder) -> None:
@@ -26,8 +38,6 @@ def export_run(recipe: SegmentationRecipe, run: RunFolder) -> None:
     Raises:
         UserError: it failed.
     """
-    from gcn_keras.deployment.forms import export_file
-
     out = saved_model_of(recipe)
     print(f"exports {run.best} to {out}", flush=True)
     is_alone = recipe.strategy != "multiworker" and not os.environ.get("TF_CONFIG")

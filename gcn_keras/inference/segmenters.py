@@ -274,9 +274,7 @@ def newest_version(path: Path) -> Path:
     """
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [
-        file.parent for file in path.glob("*/saved_model.pb") if file.parent.name.isdecimal()
-    ]
+    versions = versions_of(path)
     if not versions:
         # A run's folder has best.keras, and one of exports has files of other forms.
         models = sorted(file.name for file in path.iterdir() if file.suffix in _FILES)
@@ -285,4 +283,11 @@ def newest_version(path: Path) -> Path:
             f"{path} holds no SavedModel: neither saved_model.pb nor version folders such as "
             f"{path / '1'}{hint}"
         )
-    return max(versions, key=lambda version: int(version.name))
+    return versions[-1]
+
+
+def versions_of(path: Path) -> list[Path]:
+    """The version folders of a SavedModel, the newest last."""
+    folders = [file.parent for file in path.glob("*/saved_model.pb")]
+    versions = [folder for folder in folders if folder.name.isdecimal()]
+    return sorted(versions, key=lambda version: int(version.name))

@@ -41,12 +41,15 @@ class DamagedData(UserError):
     """An example or a record file cannot be used."""
 
 
-def train(recipe: Recipe, run: RunFolder) -> dict | None:
+def train(
+    recipe: Recipe, run: RunFolder, check: Callable[[PreparedDataset], None] | None = None
+) -> dict | None:
     """Trains, measures the best model, draws it.
 
     Args:
         recipe: a checked recipe.
         run: its folder, see `run_folder.find_run`; made here, once recipe and data fit together.
+        check: refuses a data set that does not suit the caller, before the folder is made.
 
     Returns:
         The content of metrics.json; None on a worker that is not the chief.
@@ -66,7 +69,7 @@ def train(recipe: Recipe, run: RunFolder) -> dict | None:
             note_emulation()
         keras.mixed_precision.set_global_policy(_POLICIES[recipe.mixed_precision])
         with naming_damage():
-            return _train(recipe, run, team)
+            return _train(recipe, run, team, check)
     except tf.errors.OpError as error:
         lost = team.lost_workers(error) if team else []
         if not lost:
@@ -92,11 +95,15 @@ def naming_damage(what: str = "training stopped") -> Iterator[None]:
         raise kind(f"{what}: {fault}") from error
 
 
-def _train(recipe: Recipe, run: RunFolder, team: Team) -> dict | None:
+def _train(
+    recipe: Recipe, run: RunFolder, team: Team, check: Callable[[PreparedDataset], None] | None
+) -> dict | None:
     started, kind = time.time(), TASKS[recipe.task]
     own = recipe.callbacks if team.is_chief else None
     make_callbacks = function_of(own) if own else None
     dataset = kind.load(recipe.dataset, recipe.data_dir)
+    if check:
+        check(dataset)
     recipe, reasons = kind.resolve(recipe, dataset, team.replicas)
     check_divisible(recipe, team.replicas)
     if team.is_chief and reasons:

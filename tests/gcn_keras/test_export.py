@@ -274,10 +274,35 @@ class TestRefuses:
         with pytest.raises(UserError) as caught:
             export(models / "three.keras", out, ("onnx",))
         assert str(caught.value) == (
-            f"{out / 'two.json'} has the classes of {out / 'two.tflite'}, and this model has "
-            "others: give another --out"
+            f"{out / 'two.tflite'} knows the classes class 0, class 1, class 2, class 3, and "
+            f"{models / 'three.keras'} has others: class 0, class 1, class 2; they do not belong "
+            "together; give another --out"
         )
         assert names(out) == {"two.tflite", "two.json"}
+
+    @pytest.mark.parametrize(
+        ("form", "path", "legend"),
+        [
+            ("savedmodel", "10", "10/assets/labels.json"),
+            ("tflite", "old.tflite", "old.json"),
+            ("tflite-fp16", "old-fp16.tflite", "old-fp16.json"),
+        ],
+    )
+    def test_other_classes_in_place_of_an_older_export(self, models, tmp_path, form, path, legend):
+        """Of a SavedModel those of the newest version count, which is served."""
+        out = tmp_path / "old"
+        older_versions(out, {"2": Legend.unnamed(3), "10": LEGEND})
+        if form != "savedmodel":
+            (out / path).write_bytes(b"older")
+            LEGEND.write(out / legend)
+        before = names(out)
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", out, (form,), size=(32, 32))
+        assert str(caught.value) == (
+            f"{out / path} knows the classes red, green, blue, and {models / 'three.keras'} has "
+            "others: class 0, class 1, class 2; they do not belong together; give another --out"
+        )
+        assert names(out) == before and Legend.read(out / legend).class_names == CLASSES
 
     @pytest.mark.slow
     def test_a_folder_that_is_a_file(self, models, tmp_path):
@@ -303,6 +328,35 @@ class TestRefuses:
             "error: tflite-int8 needs --dataset: the ranges of its integers are measured on "
             "images of the training split\n"
         )
+
+
+def older_versions(out, legends) -> None:
+    """As a SavedModel's versions lie there, with a legend or, of long ago, with None."""
+    for version, legend in legends.items():
+        (out / version / "assets").mkdir(parents=True)
+        (out / version / "saved_model.pb").touch()
+        if legend:
+            legend.write(out / version / "assets" / "labels.json")
+
+
+class TestClassesStay:
+    @pytest.mark.parametrize("earlier", [LEGEND, Legend.unnamed(3), None])
+    def test_names_may_be_the_same_or_new(self, tmp_path, earlier):
+        older_versions(tmp_path / "out", {"1": Legend.unnamed(4), "2": earlier})
+        forms.check_classes_stay(tmp_path / "out", CLASSES, "best.keras")
+
+    def test_an_order_is_a_meaning(self, tmp_path):
+        older_versions(tmp_path / "out", {"1": LEGEND})
+        with pytest.raises(UserError, match="a.keras has the same in another order: blue, green"):
+            forms.check_classes_stay(tmp_path / "out", CLASSES[::-1], "a.keras")
+
+    def test_what_is_not_written_may_be_anothers(self, tmp_path):
+        out = tmp_path / "out"
+        older_versions(out, {"1": Legend.unnamed(4), "backup": LEGEND})
+        (out / "out-int8.tflite").touch()
+        Legend.unnamed(4).write(out / "out-int8.json")
+        forms.check_classes_stay(out, CLASSES, "best.keras", ("tflite", "tflite-fp16"))
+        forms.check_classes_stay(tmp_path / "none", CLASSES, "best.keras")
 
 
 class TestLegend:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_runs import fit_options, prepare_halves
 
 from gcn_keras import RECIPES, fit
+from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes import command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines.base.errors import Interrupted, UsageError, UserError, as_options
@@ -89,7 +91,7 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     metrics = {"mean_iou": 0.5, "best_epoch": 1, "parameters": 1, "peak_memory_mib": 1}
     metrics |= {"training_seconds": 1, "wall_seconds": 1}
 
-    def train(recipe, run):
+    def train(recipe, run, check):
         begin_run(run, recipe)
         run.unfinished.touch()
         run.write_json(run.metrics, metrics)
@@ -129,10 +131,27 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     assert capsys.readouterr().out == said and len(exports) == 3
 
 
+def test_an_export_over_other_classes_is_refused_before_training(tmp_path, monkeypatch):
+    data_dir, saved = prepare_halves(tmp_path), tmp_path / "saved"
+    (saved / "1" / "assets").mkdir(parents=True)
+    (saved / "1" / "saved_model.pb").touch()
+    Legend.unnamed(3).write(saved / "1" / "assets" / "labels.json")
+    options = fit_options(data_dir, tmp_path / "run", **{"saved-model": saved})
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setattr(sys, "argv", ["fit", *map(str, options)])
+    with pytest.raises(UserError) as caught:
+        fit.main()
+    assert str(caught.value) == (
+        f"{saved}/1 knows the classes class 0, class 1, class 2, and 'image_folder' has others: "
+        "left, right; they do not belong together; give another --saved-model"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_stopped_before_its_folder_knows_it(tmp_path, monkeypatch):
     """While data are read; by the command that is said it begins as it was meant."""
 
-    def train(recipe, run):
+    def train(recipe, run, check):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gcn_keras.training.run.train", train)

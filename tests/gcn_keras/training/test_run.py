@@ -460,7 +460,7 @@ def test_a_cpu_that_emulates_bfloat16_is_named(tmp_path, monkeypatch, capsys, pr
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2 avx512f\n")
     monkeypatch.setattr(bfloat16, "_CPU", tmp_path / "cpuinfo")
     monkeypatch.setattr(bfloat16, "GPU_FILES", ())
-    monkeypatch.setattr(training_run, "_train", lambda recipe, run, team: {})
+    monkeypatch.setattr(training_run, "_train", lambda *given: {})
     folder = SimpleNamespace(release=lambda: None)
     assert training_run.train(recipe(mixed_precision=precision), folder) == {}
     assert capsys.readouterr().err.count("no units for bfloat16") == said
