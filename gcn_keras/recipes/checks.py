@@ -74,7 +74,9 @@ def check(recipe: Recipe) -> None:
     _check_results(recipe)
     if recipe.schedule == "constant" and recipe.warmup_steps:
         raise ArgumentError(
-            "warmup_steps", f"needs {argument('schedule')} poly or cosine, got constant"
+            "warmup_steps",
+            f"needs {argument('schedule')} poly or cosine, got {recipe.warmup_steps} with "
+            f"constant: give {argument('warmup_steps')} 0",
         )
 
 

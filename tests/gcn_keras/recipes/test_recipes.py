@@ -461,7 +461,11 @@ def test_recipes_are_frozen():
             "--recipe camvid-ablation --saved-model a",
             "^--saved-model means nothing without --export: leave it out, got a$",
         ),
-        ("--schedule constant", "--warmup-steps needs --schedule poly or cosine, got constant$"),
+        (
+            "--schedule constant",
+            "^--warmup-steps needs --schedule poly or cosine, got 100 with constant: give "
+            "--warmup-steps 0$",
+        ),
     ],
 )
 def test_values_that_cannot_be_meant(options, message):
