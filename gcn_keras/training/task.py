@@ -104,13 +104,18 @@ class Task(abc.ABC, Generic[R]):
         self.warn()
 
     def warn(self) -> None:
-        """Says on standard error what is amiss with the labels."""
-        for fault in self._label_faults:
+        """Says on standard error what is amiss with the splits and their labels."""
+        for fault in self._faults:
             print(printable(f"warning: {fault}"), file=sys.stderr, flush=True)
 
     @functools.cached_property
-    def _label_faults(self) -> list[str]:
+    def _faults(self) -> list[str]:
         recipe, dataset, faults = self.recipe, self.dataset, []
+        trained = f"split {recipe.train_split!r}, which it trains on"
+        if self.split == recipe.train_split:
+            faults.append(f"measures on {trained}: the score says nothing about other images")
+        elif {self.split, recipe.train_split} in map(set, dataset.overlapping_splits):
+            faults.append(f"measures on split {self.split!r}, which shares images with {trained}")
         names = dict(enumerate(dataset.class_names))
         seen = occurring_classes(dataset, recipe.train_split, len(names), recipe.skip_errors)
         if missing := [name for label, name in names.items() if label not in seen]:

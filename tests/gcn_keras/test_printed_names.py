@@ -34,5 +34,5 @@ def test_class_names_do_not_steer_the_terminal(tmp_path, monkeypatch, capsys):
 
 
 def test_a_warning_about_classes_does_not_steer_the_terminal(capsys):
-    task.Task.warn(SimpleNamespace(_label_faults=["sk\x1b[2Jy never occurs"]))
+    task.Task.warn(SimpleNamespace(_faults=["sk\x1b[2Jy never occurs"]))
     assert capsys.readouterr().err == "warning: sk\\x1b[2Jy never occurs\n"

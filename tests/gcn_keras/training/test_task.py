@@ -1,4 +1,4 @@
-"""Labels that training or a score can make nothing of; validation in tiles."""
+"""Splits and labels that training or a score can make nothing of; validation in tiles."""
 
 import dataclasses
 import functools
@@ -90,7 +90,20 @@ def test_weights_of_classes_where_everything_is_void(dataset, monkeypatch, kind)
 
 def test_sound_labels_are_not_spoken_of(dataset, capsys):
     two = dataclasses.replace(dataset, class_names=NAMES[:2])
-    assert warnings(two, capsys, val_split="train") == []
+    assert warnings(two, capsys, val_split="test") == []
+
+
+def test_a_score_on_what_is_trained_on(dataset, capsys):
+    two = dataclasses.replace(dataset, class_names=NAMES[:2])
+    assert warnings(two, capsys, val_split="train") == [
+        "warning: measures on split 'train', which it trains on: the score says nothing about "
+        "other images"
+    ]
+    sharing = dataclasses.replace(two, overlapping_splits=(("val", "test"), ("test", "train")))
+    assert warnings(sharing, capsys, val_split="test") == [
+        "warning: measures on split 'test', which shares images with split 'train', which it "
+        "trains on"
+    ]
 
 
 def test_a_run_begins_with_them(dataset, capsys, tmp_path):
