@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import operator
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -20,6 +22,9 @@ from pipelines.base.errors import UserError, argument
 
 if TYPE_CHECKING:
     import keras
+
+# Of the temporary folder, into which Keras unpacks files that hold a legend, too.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_keras_file(path: Path) -> None:
@@ -53,6 +58,11 @@ def load_any_model(path: str | Path) -> keras.Model:
         check_archive(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except DAMAGE as error:
+        if getattr(error, "errno", None) in _NO_ROOM:
+            folder = tempfile.gettempdir()
+            raise UserError(
+                f"there is no room to unpack {path} in {folder}: free some, or set TMPDIR"
+            ) from error
         raise UserError(f"{path} cannot be loaded as a Keras model: {reason_of(error)}") from error
     if not hasattr(model, "inputs"):  # one of another class, or a Sequential that was never built
         raise UserError(

@@ -1,5 +1,9 @@
 """Images of any size in, label maps of the same size out."""
 
+import errno
+import os
+import tempfile
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +14,7 @@ import pytest
 from gcn_keras import gcn, probabilities, segment
 from gcn_keras.inference import segmenters
 from gcn_keras.inference.keras_model import load_any_model, load_model, predict_logits
+from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import STRIDE, pad_to_stride
 from gcn_keras.models.backbones import BACKBONES
 from pipelines.base.errors import UserError
@@ -311,6 +316,26 @@ def test_code_in_a_model_is_refused(load, tmp_path):
     with pytest.raises(UserError, match="cannot be loaded as a Keras model: .*[Ll]ambda") as caught:
         load(path)
     assert str(caught.value).startswith(f"{path} cannot be loaded")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_temporary_folder_without_room(tmp_path, monkeypatch, number):
+    """Nothing is wrong with the file, which Keras unpacks for the legend that it holds."""
+
+    def extract(*given, **options):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "model.keras"
+    x = keras.Input((None, None, 3))
+    keras.Model(x, keras.layers.ReLU()(x)).save(path)
+    Legend.unnamed(3).write_into(path)
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", extract)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        load_any_model(path)
+    assert str(caught.value) == (
+        f"there is no room to unpack {path} in {tmp_path}: free some, or set TMPDIR"
+    )
 
 
 def test_a_sequential_model_like_any_other(tmp_path):
