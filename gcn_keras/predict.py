@@ -1,5 +1,6 @@
 """Segments images and videos: `python -m gcn_keras.predict MODEL IMAGE_OR_FOLDER… --out DIR`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -63,8 +64,11 @@ def predict(
     check_exists(model)
     found_images = find_images(images, out)
     check_no_videos(found_images)
+    once: dict[str, Path] = {}  # files named twice come once, as of images
     for path in video:
         check_video(path)
+        once.setdefault(os.path.realpath(path), path)
+    video = tuple(once.values())
     check_inputs_stay(found_images, video, out, frame_labels, folders=images)
     if video:
         require_opencv()

@@ -155,6 +155,27 @@ def test_a_video_that_fails_is_left_out(tmp_path, capsys, count, words):
     assert len(list((out / "good_labels").iterdir())) == count
 
 
+def test_a_video_that_is_named_twice_is_segmented_once(tmp_path, monkeypatch):
+    """By whatever path; they come as they are named first."""
+    command = importlib.import_module("gcn_keras.predict")
+    segmented = []
+
+    def segment_videos(segment, videos, *others):
+        segmented.extend(videos)
+        return 0
+
+    monkeypatch.setattr(command, "require_opencv", lambda: None)
+    monkeypatch.setattr(command, "predict_videos", segment_videos)
+    stand_in = SimpleNamespace(segment=bright, legend=None)
+    monkeypatch.setattr(command, "open_segmenter", lambda address: stand_in)
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.keras", "b.mp4", "a.mp4"):
+        Path(name).touch()
+    videos = tuple(map(Path, ("b.mp4", "a.mp4", tmp_path / "b.mp4", "b.mp4")))
+    assert command.predict("model.keras", (), video=videos) == 0
+    assert segmented == [Path("b.mp4"), Path("a.mp4")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
