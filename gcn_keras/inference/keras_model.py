@@ -63,7 +63,13 @@ def load_any_model(path: str | Path) -> keras.Model:
             raise UserError(
                 f"there is no room to unpack {path} in {folder}: free some, or set TMPDIR"
             ) from error
-        raise UserError(f"{path} cannot be loaded as a Keras model: {reason_of(error)}") from error
+        reason = reason_of(error)
+        if "safe_mode=False" in str(error):  # which no command can pass
+            reason = (
+                "it holds Python code, as of a Lambda layer, and files are loaded in Keras' safe "
+                "mode: build it of plain layers"
+            )
+        raise UserError(f"{path} cannot be loaded as a Keras model: {reason}") from error
     if not hasattr(model, "inputs"):  # one of another class, or a Sequential that was never built
         raise UserError(
             f"{path} holds a model without known inputs and outputs: save a functional model, or a "
