@@ -22,8 +22,8 @@ _RANGES = (
     ("at least 0", lambda x: x >= 0, "tensorboard_samples"),
     ("in 0…1", lambda x: 0 <= x <= 1, "backbone_learning_rate_factor"),
     ("in 0…4294967295", lambda x: 0 <= x < 2**32, "seed"),
-    ("a number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
-    ("positive", lambda x: 0 < x < math.inf, "learning_rate gradient_clip"),
+    ("a finite number of at least 0", lambda x: 0 <= x < math.inf, "weight_decay warmup_steps"),
+    ("a finite number above 0", lambda x: 0 < x < math.inf, "learning_rate gradient_clip"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "momentum batch_norm_momentum"),
     ("at least 0 and below 1", lambda x: 0 <= x < 1, "label_smoothing ema"),
     ("above 0 and at most 1", lambda x: 0 < x <= 1, "ohem"),
@@ -198,8 +198,8 @@ def _check_loss(recipe: SegmentationRecipe) -> None:
     ):
         raise ArgumentError(
             "class_weights",
-            f"must be none, sqrt, median-frequency, or a number of at least 0 for each class, got "
-            f"{' '.join(map(str, weights))}",
+            "must be none, sqrt, median-frequency, or a finite number of at least 0 for each "
+            f"class, got {' '.join(map(str, weights))}",
         )
     if not set(parts) & {"cross-entropy", "focal"}:
         for field, default in (("ohem", 1.0), ("class_weights", "none")):

@@ -259,7 +259,7 @@ def test_backbones_start_from_their_own_files(tmp_path):
         ),
         (
             {"learning_rates": (0.1, -0.1)},
-            "--learning-rate must be positive, got -0.1",
+            "--learning-rate must be a finite number above 0, got -0.1",
         ),
         (
             {"learning_rates": (0.1, 0.2), "options": "--learning-rate 0.3"},

@@ -175,7 +175,7 @@ def test_a_config_with_values_of_another_type_is_named(tmp_path, key, value):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("learning_rate", -1.0, "learning_rate must be positive, got -1.0"),
+        ("learning_rate", -1.0, "learning_rate must be a finite number above 0, got -1.0"),
         ("epochs", 0, "epochs must be at least 1, got 0"),
         ("dataset", "shapex", "there is no data set 'shapex' (did you mean 'shapes'?)"),
     ],
