@@ -31,8 +31,7 @@ def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
         is_upright = not image_label.orientation_of(image)
     if image.format in _AS_THEY_ARE and is_upright:
         return data, image_label.check_image(path, data)
-    if (frames := image_label.count_frames(path, image)) > 1:
-        raise UserError(f"{path} has {frames} frames; an image of one is needed")
+    image_label.check_one_frame(path, image)
     image_label.check_intact(path, data)
     with image_label.naming_damage(path):
         pixels = np.array(image_label.upright(image).convert("RGB"))

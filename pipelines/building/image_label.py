@@ -75,8 +75,8 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
 
     Raises:
         UserError: empty, not JPEG or PNG, too large, truncated or damaged, 16 bits a channel, CMYK,
-            transparent somewhere, or to be shown rotated (decoders for training ignore that, and
-            the mask would not fit).
+            transparent somewhere, animated, or to be shown rotated (decoders for training ignore
+            that, and the mask would not fit).
     """
     if not data:
         raise UserError(f"{path} is empty")
@@ -84,6 +84,7 @@ def read_image(path: Path | str, data: bytes) -> np.ndarray:
         raise UserError(f"{path} is neither a JPEG nor a PNG file")
     header = open_image(path, data)
     check_kind(path, header)
+    check_one_frame(path, header)
     with naming_damage(path):
         pixels = decoding.decode_image(data).numpy()  # the stream's own decoder
         orientation = orientation_of(header)
@@ -125,10 +126,16 @@ def upright(image: Image.Image) -> Image.Image:
     return turned
 
 
-def count_frames(path: Path | str, image: Image.Image) -> int:
-    """The images in a file; UserError if it is damaged between them."""
+def check_one_frame(path: Path | str, image: Image.Image, kind: str = "an image") -> None:
+    """Raises UserError for a file of several images, as of an animation, or damage between them.
+
+    Args:
+        kind: what it was taken for.
+    """
     with naming_damage(path):
-        return getattr(image, "n_frames", 1)
+        frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise UserError(f"{path} has {frames} frames; {kind} of one is needed")
 
 
 def check_kind(path: Path | str, header: Image.Image) -> None:

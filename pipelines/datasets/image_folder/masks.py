@@ -153,8 +153,7 @@ class MaskReader:
                 f"{path} is compressed as JPEG, which changes values: save the masks as PNG, or "
                 f"{colours}use {argument('nearest_colour')}"
             )
-        if (frames := image_label.count_frames(path, image)) > 1:
-            raise UserError(f"{path} has {frames} frames; a mask of one is needed")
+        image_label.check_one_frame(path, image, "a mask")
         holds_colours = self._holds_colours(image)
         is_deep, gray = image.mode[0] in "IF", image.mode in ("1", "L", "LA")
         with image_label.naming_damage(path):

@@ -120,6 +120,18 @@ def test_a_tiff_file_of_another_form_is_not_called_damaged(samples, tags):
     assert refusal(tiff(samples, tags)) == OTHER_TIFF
 
 
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+def test_an_image_of_several_frames(form):
+    second = Image.fromarray(noise(4, 6, seed=1))
+    data = encoded(noise(4, 6), form, save_all=True, append_images=[second])
+    expected = "i has 2 frames; an image of one is needed"
+    assert refusal(data, "i") == expected
+    if form == "PNG":
+        with pytest.raises(UserError, match=f"^{expected}$"):
+            read_image("i", data)
+    assert recorded_image("i", encoded(noise(4, 6), form, save_all=True))[1] == (4, 6)
+
+
 @pytest.mark.parametrize("start", [b"\0\0\0\x18ftypheic", b"\x93NUMPY", b"<html>", b"\0\0\0\0"])
 def test_what_is_no_known_image_is_not_called_damaged(start):
     assert refusal(start + bytes(100), "i.jpg") == (
