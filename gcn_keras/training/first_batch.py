@@ -8,6 +8,7 @@ import tensorflow as tf
 from gcn_keras.plots.batch import batch_figure
 from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.recipe import Recipe
+from gcn_keras.training.callbacks import function_of
 from gcn_keras.training.devices import Team
 from gcn_keras.training.run import TASKS, naming_damage, steps_per_epoch
 from pipelines.base.plurals import count_of
@@ -16,17 +17,21 @@ from pipelines.datasets import PreparedDataset
 
 def draw_first_batch(recipe: Recipe, path: str | Path) -> None:
     """Draws what the model is trained on in the first step, all workers' parts; it needs no model,
-    so no weights either. A batch that follows from the data is that of one device.
+    so no weights either. A batch that follows from the data is that of one device. Callbacks are
+    looked for, as the run does, and not made: they may begin a log of their own.
 
     Args:
         recipe: checked.
         path: of the PNG; written in one step.
 
     Raises:
-        UsageError: splits, crop or batch do not fit the data set.
+        UsageError: splits, crop, batch or class weights do not fit the data set; there are no such
+            callbacks.
         UserError: the data set is missing, an example is damaged, the file cannot be written.
     """
     kind = TASKS[recipe.task]
+    if recipe.callbacks:
+        function_of(recipe.callbacks)
     with naming_damage("there is no first batch"):
         dataset = kind.load(recipe.dataset, recipe.data_dir)
         recipe, reasons = kind.resolve(recipe, dataset)

@@ -53,6 +53,13 @@ class Segmentation(Task[SegmentationRecipe]):
 
     def __init__(self, recipe: SegmentationRecipe, dataset: PreparedDataset):
         super().__init__(recipe, dataset)
+        weights = recipe.class_weights
+        if not isinstance(weights, str) and len(weights) != dataset.num_classes:
+            raise ArgumentError(
+                "class_weights",
+                f"must be a number for each of the {dataset.num_classes} classes of "
+                f"{dataset.name!r}, got {len(weights)}",
+            )
         if recipe.weights and recipe.weights.endswith(".keras"):
             legend = legend_of_keras(Path(recipe.weights))
             # Of a model with another number of classes only the backbone is taken.
@@ -83,12 +90,6 @@ class Segmentation(Task[SegmentationRecipe]):
         if recipe.class_weights == "none":
             return None
         if not isinstance(recipe.class_weights, str):
-            if len(recipe.class_weights) != self.dataset.num_classes:
-                raise ArgumentError(
-                    "class_weights",
-                    f"must be a number for each of the {self.dataset.num_classes} classes of "
-                    f"{self.dataset.name!r}, got {len(recipe.class_weights)}",
-                )
             return recipe.class_weights
         counts = class_pixel_counts(self.dataset, recipe.train_split, recipe.skip_errors)
         if not counts.any():

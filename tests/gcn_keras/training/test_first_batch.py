@@ -1,6 +1,7 @@
 """`--show-batch`: the batch that is drawn is the one that is trained on."""
 
 import dataclasses
+import os
 import sys
 
 import numpy as np
@@ -110,6 +111,31 @@ def test_a_folder_that_is_not_there(tmp_path, monkeypatch):
     with pytest.raises(Exception, match="there is no folder") as caught:
         fit.main()
     assert str(caught.value) == f"show_batch {file}: there is no folder {file.parent}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"class_weights": (1.0, 2.0, 3.0)},
+            "class_weights must be a number for each of the 2 classes of 'image_folder', got 3",
+        ),
+        (
+            {"callbacks": "os:get_cwd"},
+            f"callbacks os:get_cwd: get_cwd is not there in {os.__file__}",
+        ),
+    ],
+)
+def test_what_the_run_refuses(data_dir, tmp_path, fields, message):
+    recipe = recipe_of(data_dir, batch=4, **fields)
+    for refuse in (
+        lambda: first_batch.draw_first_batch(recipe, tmp_path / "b.png"),
+        lambda: run.train(recipe, RunFolder(tmp_path / "run")),
+    ):
+        with pytest.raises(UsageError) as caught:
+            refuse()
+        assert str(caught.value) == message
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_batch_larger_than_the_split(data_dir, tmp_path):
