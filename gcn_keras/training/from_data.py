@@ -140,9 +140,10 @@ def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: in
     if "epochs" in recipe.from_data:
         epochs = max(1, round(crops / recipe.batch / length))
     seen = epochs * length * recipe.batch
+    passes = seen / images
     line = (
         f"epochs {epochs}, of {count_of(length, 'step')}: {count_of(seen, 'crop')}, "
-        f"{seen / images:.3g} of each of the {count_of(images, 'image')} in split "
+        f"{passes:{',.0f' if passes >= 100 else '.3g'}} of each of the {count_of(images, 'image')} in split "
         f"{recipe.train_split!r}"
     )
     return {"epochs": epochs, "steps_per_epoch": steps}, line

@@ -153,6 +153,13 @@ def test_given_epochs_are_as_long_as_those_that_follow(resolve):
         assert lines[3].startswith(line)
 
 
+def test_many_crops_of_each_image_are_counted_in_digits(resolve):
+    """2,530 crops, the root of ten images, in 20 epochs of 16 steps of 8 crops."""
+    for epochs, of_each in ((7, "89.6"), (100, "1,280"), (100_000, "1,280,000")):
+        _, lines = resolve([(128, 128)], 10, f"--epochs {epochs}")
+        assert f" crops, {of_each} of each of the 10 images in split 'train'" in lines[3]
+
+
 class TestParts:
     """A batch is divided among devices, and into the parts of --accumulate."""
 
