@@ -141,10 +141,10 @@ def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: in
         epochs = max(1, round(crops / recipe.batch / length))
     seen = epochs * length * recipe.batch
     passes = seen / images
+    of_each = f"{passes:,.0f}" if passes >= 100 else f"{passes:.3g}"
     line = (
-        f"epochs {epochs}, of {count_of(length, 'step')}: {count_of(seen, 'crop')}, "
-        f"{passes:{',.0f' if passes >= 100 else '.3g'}} of each of the {count_of(images, 'image')} in split "
-        f"{recipe.train_split!r}"
+        f"epochs {epochs}, of {count_of(length, 'step')}: {count_of(seen, 'crop')}, {of_each} of "
+        f"each of the {count_of(images, 'image')} in split {recipe.train_split!r}"
     )
     return {"epochs": epochs, "steps_per_epoch": steps}, line
 
