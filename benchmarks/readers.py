@@ -7,6 +7,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -285,10 +286,14 @@ def _own_data(folder: Path) -> dict[str, Subject]:
     from pipelines.datasets.image_folder.sources import open_source
 
     reader = MaskReader.of(plain(CLASSES), FolderOptions())
+
+    def read_mask(file, content):
+        return reader.read(file, content, Counter())
+
     readers = {
-        "mask-tiff": (_mask(1, "TIFF"), reader.read),
-        "mask-gif": (_mask(1, "GIF"), reader.read),
-        "mask-bmp": (_mask(1, "BMP"), reader.read),
+        "mask-tiff": (_mask(1, "TIFF"), read_mask),
+        "mask-gif": (_mask(1, "GIF"), read_mask),
+        "mask-bmp": (_mask(1, "BMP"), read_mask),
         "image-tiff": (_image(1, "TIFF"), recorded_image),
         "image-webp": (_image(1, "WEBP"), recorded_image),
         "image-bmp": (_image(1, "BMP"), recorded_image),
