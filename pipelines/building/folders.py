@@ -71,10 +71,17 @@ def common_image_id(path: Path, source: Path) -> str:
     return "/".join(parts)
 
 
-def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+def find_files(
+    folder: Path, suffixes: tuple[str, ...], may_be_closed: bool = False
+) -> tuple[list[Path], list[Path]]:
     """The sorted files with one of the endings below a folder; and others, and linked folders.
 
     What file managers leave behind is neither, nor what lies in a prepared data set.
+
+    Args:
+        folder: where to look.
+        suffixes: the endings.
+        may_be_closed: whether folders that cannot be read are passed over.
 
     Raises:
         UserError: a folder cannot be read.
@@ -85,7 +92,7 @@ def find_files(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], lis
 
     wanted: list[Path] = []
     others: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=refuse):
+    for place, folders, names in os.walk(folder, onerror=None if may_be_closed else refuse):
         if _OF_A_PREPARED_SET.issubset(names):
             folders.clear()
             continue

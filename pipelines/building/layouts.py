@@ -100,7 +100,7 @@ def find_layout(source: Path, naming: Naming = PLAIN, test_is_optional: bool = F
 def _outside(source: Path, folders: Iterable[Path]) -> list[Path]:
     """The images below a folder that lie in none of these."""
     inside = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
-    images, _ = find_files(source, IMAGE_SUFFIXES)
+    images, _ = find_files(source, IMAGE_SUFFIXES, may_be_closed=True)
     return [path for path in images if not os.path.abspath(path).startswith(inside)]
 
 

@@ -1,6 +1,7 @@
 """Layouts that people have, and what is said of those that are not understood."""
 
 import dataclasses
+import os
 import unicodedata
 from pathlib import Path
 
@@ -237,6 +238,22 @@ def test_images_outside_the_folders_that_are_searched_are_passed_over(tree, used
     assert [pair.image_id for pairs in layout.splits.values() for pair in pairs] == (
         ["1"] * (len(used) // 2)
     )
+
+
+def test_a_folder_beside_them_may_be_closed(tree, monkeypatch):
+    source, walk = tree(*IN_FOLDERS_OF_SPLITS, "lost+found/1.jpg"), os.walk
+
+    def refused(folder, onerror=None):
+        for place, folders, files in walk(folder):
+            if "lost+found" in folders:
+                folders.remove("lost+found")
+                if onerror:
+                    onerror(PermissionError(13, "Permission denied", "lost+found"))
+            yield place, folders, files
+
+    monkeypatch.setattr(os, "walk", refused)
+    layout = find_layout(source)
+    assert len(layout.splits["train"]) == 1 and layout.passed_over == []
 
 
 def test_images_of_a_test_split_that_is_left_out_are_told_of_already(tree):
