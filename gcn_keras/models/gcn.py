@@ -14,6 +14,7 @@ from gcn_keras.models.backbones import any_model
 from gcn_keras.models.weights import every_layer
 from pipelines.base.errors import check_flags
 from pipelines.base.labels import IGNORE
+from pipelines.base.numeric import is_integer
 
 LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
@@ -64,12 +65,12 @@ def gcn(
     sizes = kernel_sizes(kernel_size)
     if block not in BLOCKS:
         raise ValueError(f"unknown block {block!r}: choose one of {', '.join(BLOCKS)}")
-    if not blocks.is_integer(num_classes) or not 2 <= num_classes <= IGNORE:
+    if not is_integer(num_classes) or not 2 <= num_classes <= IGNORE:
         raise ValueError(
             f"num_classes must be an integer in 2…{IGNORE} (label {IGNORE} is void), "
             f"received {num_classes!r}"
         )
-    if stack_width is not None and not (blocks.is_integer(stack_width) and stack_width >= 1):
+    if stack_width is not None and not (is_integer(stack_width) and stack_width >= 1):
         raise ValueError(f"stack_width must be a positive integer, received {stack_width!r}")
     if stack_width is not None and block != "stack":
         raise ValueError(
@@ -77,7 +78,7 @@ def gcn(
         )
     if not isinstance(input_shape, tuple | list) or len(input_shape) != 3 or input_shape[-1] != 3:
         raise ValueError(f"input_shape must be (H, W, 3), received {input_shape!r}")
-    if not all(side is None or blocks.is_integer(side) and side >= 1 for side in input_shape):
+    if not all(side is None or is_integer(side) and side >= 1 for side in input_shape):
         raise ValueError(
             "input_shape must have sides that are positive integers or None, received "
             f"{input_shape!r}"

@@ -1,8 +1,9 @@
 """Checks of a recipe's values, each refused in one sentence."""
 
+import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from gcn_keras.models.backbones import BACKBONES, WITH_IMAGENET_WEIGHTS, check_installed
@@ -96,6 +97,13 @@ def without_effect(recipe: Recipe) -> dict[str, str]:
     if not recipe.export:
         found["saved_model"] = f"means nothing without {argument('export')}"
     return found
+
+
+def reset_idle(recipe: Recipe, given: Collection[str] = ()) -> Recipe:
+    """The recipe with its own values in the fields that are `without_effect` and not given."""
+    own = RECIPES[recipe.name]
+    idle = without_effect(recipe).keys() - set(given)
+    return dataclasses.replace(recipe, **{field: getattr(own, field) for field in idle})
 
 
 def _check_from_data(recipe: SegmentationRecipe) -> None:

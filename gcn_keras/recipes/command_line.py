@@ -42,8 +42,10 @@ def parse(
         prog="python -m gcn_keras.fit",
         description=f"Train a model. Recipes, the first one by default: {', '.join(RECIPES)}.",
     )
+    given = {field for argument in arguments if (field := _field(argument))}
+    if base:  # whose values may mean nothing beside those that are given
+        recipe = checks.reset_idle(recipe, given)
     if isinstance(recipe, SegmentationRecipe):
-        given = {_field(argument) for argument in arguments}
         left = tuple(field for field in recipe.from_data if field not in given)
         recipe = dataclasses.replace(recipe, from_data=left)
     if not unchecked:

@@ -95,10 +95,11 @@ class RunFolder:
         """Saves a model and its legend; plain Keras loads it, as no training goes with it."""
         from gcn_keras.models.keras_file import save_model
 
-        with replacing(path) as temporary:
-            save_model(model, temporary)
-            if self.legend.is_file():
-                Legend.read(self.legend).write_into(temporary)
+        if self.legend.is_file():
+            legend = Legend.read(self.legend)
+            save_model(model, path, legend.class_names, legend.palette)
+        else:
+            save_model(model, path)
 
     def write_json(self, path: Path, content: dict) -> None:
         """Writes a JSON file in one step."""
@@ -193,7 +194,7 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     kept = {key: own[key] for key in own.keys() & set(NOT_CONFIGURATION)}
     found = type(RECIPES[name])(**kept | values)
     # What means nothing was not always refused.
-    found = dataclasses.replace(found, **{key: own[key] for key in checks.without_effect(found)})
+    found = checks.reset_idle(found)
     try:
         checks.check(found)
     except UsageError as error:

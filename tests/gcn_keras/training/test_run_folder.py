@@ -15,7 +15,7 @@ from gcn_keras.training.run_folder import (
     read_json,
     recipe_to_resume,
 )
-from pipelines.base.errors import ArgumentError, UserError, in_options
+from pipelines.base.errors import ArgumentError, UsageError, UserError, in_options
 from pipelines.base.locks import locked
 
 SHAPES = RECIPES["shapes"]
@@ -229,6 +229,18 @@ def test_a_run_from_before_options_without_effect_were_refused(tmp_path):
     assert recipe_to_resume(recipe).stack_width == 64
     with pytest.raises(ArgumentError, match="with stack_width = 64, and this one has 32"):
         find_run(stack)
+
+
+def test_what_a_run_knows_and_an_option_makes_idle_is_its_own_again(tmp_path):
+    """Nobody has given it, so nobody could leave it out."""
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), shuffle_mib=256)
+    open_run(recipe)
+    known = recipe_to_resume(dataclasses.replace(recipe, resume=True))
+    given = ["--resume", "--cache", "memory"]
+    found = command_line.parse(given, base=known)
+    assert (found.cache, found.shuffle_mib) == ("memory", SHAPES.shuffle_mib)
+    with pytest.raises(UsageError, match="--shuffle-mib means nothing for --cache memory"):
+        command_line.parse([*given, "--shuffle-mib", "128"], base=known)
 
 
 def test_values_that_fit_a_type_are_taken(tmp_path):
