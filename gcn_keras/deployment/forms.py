@@ -171,10 +171,16 @@ def check_classes_stay(
     for path, beside, stays in _earlier_exports(out, formats):
         if not beside.is_file():
             continue
-        earlier = Legend.read(beside)
-        if not stays and not earlier.is_named and len(earlier.class_names) == len(class_names):
-            continue
         try:
+            earlier, count = Legend.read(beside), len(class_names)
+            if not stays and not earlier.is_named and len(earlier.class_names) == count:
+                continue
+            if earlier.is_named and tuple(class_names) == Legend.unnamed(count).class_names:
+                known = ", ".join(earlier.class_names)
+                raise UserError(
+                    f"{path} knows the classes {known}, and {source} has no names for its own, "
+                    "which gcn_keras.save_model writes"
+                )
             check_same_names(path, earlier.class_names, source, class_names)
         except UserError as error:
             raise UserError(f"{error}; give another {argument(folder)}") from error

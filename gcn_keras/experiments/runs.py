@@ -21,11 +21,12 @@ from gcn_keras.experiments.child_processes import run_logged
 from gcn_keras.experiments.paper_tables import Row
 from gcn_keras.experiments.results import COLUMNS, KEYS, TRAINED, Curve, Key, Results, read_curve
 from gcn_keras.recipes import command_line
+from gcn_keras.recipes.checks import check_weights_file
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe, configuration
 from gcn_keras.training.run_folder import OtherRun, RunFolder, find_run, read_json
 from pipelines import datasets
 from pipelines.base.environment import environment_of_tensorflow
-from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
+from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, as_options
 from pipelines.base.files import make_folder
 
 # Options of fit and evaluate that the experiments themselves give.
@@ -89,6 +90,9 @@ class Experiments:
         measured = parse_options(["--boundaries", *row.procedure, *self.evaluation])
         measured.check_for("any.keras")
         recipe = command_line.parse(self.options_of_fit(_trained_row(row), 0, None))
+        if not self.known(row):
+            with as_options():
+                check_weights_file(recipe)
         if measured.split is not None and datasets.is_prepared(recipe.dataset, recipe.data_dir):
             prepared = datasets.load(recipe.dataset, recipe.data_dir)
             check_labels(prepared, prepared.validation_split(measured.split), measured)

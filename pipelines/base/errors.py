@@ -184,7 +184,7 @@ def _open_closed_streams() -> None:
         os.set_inheritable(number, True)
     os.close(number)
     sys.stdout = sys.stdout or open(os.devnull, "w")
-    sys.stderr = sys.stderr or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w", errors="backslashreplace")
 
 
 @contextlib.contextmanager

@@ -291,6 +291,10 @@ def test_backbones_start_from_their_own_files(tmp_path):
             "--weights resnet50=none.h5: there is no such file",
         ),
         (
+            {"options": "--weights none.keras"},
+            "--weights none.keras: there is no such file",
+        ),
+        (
             {"weights": (OWN_WEIGHTS,), "options": "--weights None"},
             "--options cannot hold --weights, which is given by itself",
         ),

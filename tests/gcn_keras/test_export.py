@@ -280,6 +280,16 @@ class TestRefuses:
         )
         assert names(out) == {"two.tflite", "two.json"}
 
+    def test_a_damaged_legend_of_an_older_export(self, models, tmp_path):
+        older_versions(tmp_path / "old", {"2": LEGEND})
+        legend = tmp_path / "old" / "2" / "assets" / "labels.json"
+        legend.write_text('{"class_names": []}')
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", tmp_path / "old", size=(32, 32))
+        assert str(caught.value) == (
+            f"{legend} is no file of class names and colours: 'palette'; give another --out"
+        )
+
     @pytest.mark.parametrize(
         ("form", "path", "legend"),
         [
@@ -299,8 +309,8 @@ class TestRefuses:
         with pytest.raises(UserError) as caught:
             export(models / "three.keras", out, (form,), size=(32, 32))
         assert str(caught.value) == (
-            f"{out / path} knows the classes red, green, blue, and {models / 'three.keras'} has "
-            "others: class 0, class 1, class 2; they do not belong together; give another --out"
+            f"{out / path} knows the classes red, green, blue, and {models / 'three.keras'} has no "
+            "names for its own, which gcn_keras.save_model writes; give another --out"
         )
         assert names(out) == before and Legend.read(out / legend).class_names == CLASSES
 

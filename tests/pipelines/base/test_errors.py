@@ -172,6 +172,17 @@ def test_standard_streams_that_were_closed(tmp_path, closed, output, error):
     assert (tmp_path / "results").read_text() == "whole"
 
 
+def test_letters_that_a_locale_lacks_go_nowhere_as_well():
+    program = "import sys; from pipelines.base.errors import run_command; "
+    program += r"run_command(lambda: print('\u2026', file=sys.stderr))"
+    poor = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", program],
+        env={**os.environ, **poor, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_letters_that_a_locale_lacks(encoding):
     program = "from pipelines.base.errors import run_command; run_command(lambda: print('k … ×'))"
