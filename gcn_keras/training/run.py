@@ -108,14 +108,15 @@ def _train(
     check_divisible(recipe, team.replicas)
     if team.is_chief and reasons:
         print(*reasons, sep="\n", flush=True)
-    task = kind(recipe, dataset)
+    task, start = kind(recipe, dataset), recipe
+    if recipe.resume and run.is_begun:  # what it started from is in its checkpoints
+        start = dataclasses.replace(recipe, weights=None)
+    else:
+        task.check_start()
     steps = steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
-        # What a run that goes on started from is in its checkpoints.
-        goes_on = recipe.resume and run.is_begun
-        start = dataclasses.replace(recipe, weights=None) if goes_on else recipe
         model = task.build(start, dataset.num_classes)
         compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
     run.origin = provenance.origin(recipe, dataset)

@@ -60,6 +60,9 @@ class Segmentation(Task[SegmentationRecipe]):
                 f"must be a number for each of the {dataset.num_classes} classes of "
                 f"{dataset.name!r}, got {len(weights)}",
             )
+
+    def check_start(self) -> None:
+        recipe, dataset = self.recipe, self.dataset
         if recipe.weights and recipe.weights.endswith(".keras"):
             legend = legend_of_keras(Path(recipe.weights))
             # Of a model with another number of classes only the backbone is taken.

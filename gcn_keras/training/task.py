@@ -95,6 +95,9 @@ class Task(abc.ABC, Generic[R]):
             _copy_weights(load_any_model(path), model, path, recipe.backbone)
         return model
 
+    def check_start(self) -> None:
+        """Raises UserError for starting weights whose classes are not those of the data set."""
+
     @abc.abstractmethod
     def loss(self) -> keras.losses.Loss:
         """One of `gcn_keras.training.losses`."""

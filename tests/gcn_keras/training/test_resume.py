@@ -14,6 +14,7 @@ import pytest
 from addresses import free_addresses
 from small_runs import SMALL, ForkedFit, fit_options, prepare_halves, run
 
+from gcn_keras.inference.legend import Legend
 from gcn_keras.training import checkpoints
 from pipelines import datasets
 
@@ -217,7 +218,7 @@ def test_without_a_checkpoint_to_go_on_from_nothing_is_overwritten(
 
 def test_a_finished_run_goes_on_for_more_epochs(data_dir, measured, tmp_path):
     """As if it had been begun with them, where the learning rate is constant; and without the file
-    of the weights that it started from."""
+    of the weights that it started from, in whose place another model's classes lie."""
     start = shutil.copy(measured / "best.keras", tmp_path / "start.keras")
     common = ["--schedule", "constant", "--deterministic", "--weights", start]
     extended, whole = tmp_path / "extended", tmp_path / "whole"
@@ -228,6 +229,7 @@ def test_a_finished_run_goes_on_for_more_epochs(data_dir, measured, tmp_path):
     ):
         if "--resume" in options:
             os.remove(start)
+            Legend.from_names(("up", "down")).write(tmp_path / "labels.json")
         given = [*options_of(data_dir, out, epochs=epochs), *options]
         status, stdout, stderr = ForkedFit(given, tmp_path).finish()
         assert status == 0, stderr

@@ -23,14 +23,15 @@ def weights(tmp_path):
     return path
 
 
-def segmentation(weights, *names) -> Segmentation:
+def check_start(weights, *names) -> None:
     data_set = SimpleNamespace(
         name="street",
         class_names=names,
         num_classes=len(names),
         validation_split=lambda split: "val",
     )
-    return Segmentation(dataclasses.replace(RECIPES["shapes"], weights=str(weights)), data_set)
+    recipe = dataclasses.replace(RECIPES["shapes"], weights=str(weights))
+    Segmentation(recipe, data_set).check_start()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_weights_of_other_classes(weights, names, relation, is_inside):
     else:
         legend.write(weights.with_name("labels.json"))
     with pytest.raises(UserError) as caught:
-        segmentation(weights, *names)
+        check_start(weights, *names)
     assert str(caught.value) == (
         f"{weights} knows the classes sky, road, car, and 'street' has {relation}; "
         "they do not belong together"
@@ -57,7 +58,7 @@ def test_weights_of_other_classes(weights, names, relation, is_inside):
 
 
 def test_weights_that_fit(weights):
-    segmentation(weights, "road", "sky", "car")  # of unknown names
+    check_start(weights, "road", "sky", "car")  # of unknown names
     Legend(NAMES, palette(3)).write_into(weights)
-    segmentation(weights, *NAMES)
-    segmentation(weights, "cat", "dog")  # of another number: the backbone alone is taken
+    check_start(weights, *NAMES)
+    check_start(weights, "cat", "dog")  # of another number: the backbone alone is taken
