@@ -208,35 +208,36 @@ def test_masks_of_0_and_255(data_dir, tmp_path):
     assert prepared.label_pixels == {"train": (4, 0, 8), "test": (2, 0, 4)}
 
 
-def test_masks_of_0_and_1_whose_first_label_is_1(data_dir, tmp_path):
-    """What became void may not be told from what was."""
-    binary = np.array([[0, 1, 1]] * 2, np.uint8)
-    examples = {"train": pets([binary] * 2), "test": pets([binary])}
+@pytest.mark.parametrize(
+    ("values", "names", "first_label", "message"),
+    [
+        (  # what became void may not be told from what was
+            [0, 1, 1],
+            "pet background",
+            1,
+            "train: the masks hold no value but 1 from 1 on; lower ones became void; write 'pet' "
+            "as 1, 'background' as 2 and so on, or give --accept-findings to keep these labels as "
+            "they are",
+        ),
+        (
+            [253, 254, 254],
+            "pet background border",
+            253,
+            "--first-label 253 and 3 classes need values up to 255, and 255 is void: give a "
+            "smaller one, or name fewer classes",
+        ),
+    ],
+)
+def test_a_first_label_that_does_not_fit(data_dir, tmp_path, values, names, first_label, message):
+    mask = np.array([values] * 2, np.uint8)
+    examples = {"train": pets([mask] * 2), "test": pets([mask])}
     write_set("oxford_iiit_pet", data_dir / "tfds", examples)
-    names = tmp_path / "names.txt"
-    names.write_text("pet\nbackground\n")
-    options = TfdsOptions(first_label=1, class_names=names)
+    file = tmp_path / "names.txt"
+    file.write_text("\n".join(names.split()))
+    options = TfdsOptions(first_label=first_label, class_names=file)
     with pytest.raises(UserError) as caught, as_options():
         datasets.prepare("tfds:oxford_iiit_pet", None, data_dir, None, options)
-    assert str(caught.value) == (
-        "train: the masks hold no value but 1 from 1 on; lower ones became void; write 'pet' as 1, "
-        "'background' as 2 and so on, or give --accept-findings to keep these labels as they are"
-    )
-
-
-def test_more_classes_than_masks_can_hold(data_dir, tmp_path):
-    write_set(
-        "oxford_iiit_pet", data_dir / "tfds", {"train": pets([np.array([[253, 254]], np.uint8)])}
-    )
-    names = tmp_path / "names.txt"
-    names.write_text("pet\nbackground\nborder\n")
-    options = TfdsOptions(first_label=253, class_names=names)
-    with pytest.raises(UserError) as caught, as_options():
-        datasets.prepare("tfds:oxford_iiit_pet", None, data_dir, None, options)
-    assert str(caught.value) == (
-        "--first-label 253 and 3 classes need values up to 255, and 255 is void: give a smaller "
-        "one, or name fewer classes"
-    )
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("name", ["oxford_iiit_pet", "scene_parse150"])
