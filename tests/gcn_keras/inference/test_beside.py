@@ -138,6 +138,11 @@ class TestSameSized:
         assert len(list(items)) == 2
 
 
-def test_cores():
-
-    assert 1 <= beside.cores() <= os.cpu_count()
+@pytest.mark.parametrize("count, expected", [(7, 7), (None, 1)])
+def test_cores(monkeypatch, count, expected):
+    """Those that this process may use; where that is not told, as on macOS, all of the machine."""
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3, 5}, raising=False)
+    assert beside.cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert beside.cores() == expected

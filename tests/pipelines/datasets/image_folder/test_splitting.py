@@ -35,9 +35,19 @@ def test_frames_of_a_video_stay_together():
     assert split(ids, group="^(.)/", val_share=0.2) == parts
 
 
-def test_a_group_is_not_taken_where_that_leads_away_from_the_share():
-    ids = ["b1", *(f"a{number}" for number in range(9))]
-    assert len(split(ids, group=".", val_share=0.1)["val"]) in (1, 9)
+@pytest.mark.parametrize(
+    ("frames", "held_out"),
+    [
+        ({"d": 1, "f": 9, "c": 10}, 1),  # of 2 that are wanted: 10 would be further away
+        ({"d": 1, "f": 2, "c": 17}, 1),  # and 3 as far
+        ({"d": 1, "f": 1, "c": 18}, 2),
+        ({"d": 3, "f": 1, "c": 16}, 3),
+    ],
+)
+def test_a_group_is_taken_where_that_leads_nearer_to_the_share(frames, held_out):
+    """In the order of their SHA-256: 18ac…, 252f…, 2e7d…."""
+    ids = [f"{video}{frame}" for video, count in frames.items() for frame in range(count)]
+    assert len(split(ids, group=".", val_share=0.1)["val"]) == held_out
 
 
 def test_every_image_is_val_in_one_fold():
