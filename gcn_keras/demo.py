@@ -42,7 +42,7 @@ def demo(
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be in 0…65535, got {port}")
     for name in allow_host:
-        if "/" in name or name.count(":") == 1:
+        if "/" in name or name.count(":") == 1 or "]:" in name:
             raise UsageError(f"--allow-host takes a name without a scheme or a port, got {name!r}")
     check_exists(model)
     images = load_examples(find_images(examples or examples_beside(model)))

@@ -1,15 +1,17 @@
 """The demo: its address, and the whole page in a headless browser."""
 
+import contextlib
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from demo_images import LEGEND, decode, photo
+from demo_images import LEGEND, Bright, decode, photo
 from PIL import Image
 from places import REPOSITORY
 
@@ -32,11 +34,6 @@ def test_an_address_in_use_is_named():
             demo.listen("127.0.0.1", port)
 
 
-def test_an_empty_address_is_not_every_one(tmp_path):
-    with pytest.raises(UsageError, match="^--host must be an address of this machine, got ''$"):
-        demo.demo(str(tmp_path), host="")
-
-
 def test_an_address_of_ipv6():
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -46,10 +43,45 @@ def test_an_address_of_ipv6():
         socket.create_connection(("::1", listener.getsockname()[1])).close()
 
 
-@pytest.mark.parametrize("name", ["box.example:7860", "http://box.example"])
-def test_a_name_has_no_port(name):
-    with pytest.raises(UsageError, match="--allow-host takes a name without a scheme or a port"):
-        demo.demo("model.keras", allow_host=(name,))
+NAME = "--allow-host takes a name without a scheme or a port, got "
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        # It is not every address.
+        (dict(host=""), "--host must be an address of this machine, got ''"),
+        (dict(port=-1), "--port must be in 0…65535, got -1"),
+        (dict(port=65536), "--port must be in 0…65535, got 65536"),
+        (dict(allow_host=("a", "box.example:7860")), f"{NAME}'box.example:7860'"),
+        (dict(allow_host=("http://box.example",)), f"{NAME}'http://box.example'"),
+        (dict(allow_host=("[2001:db8::1]:7860",)), f"{NAME}'[2001:db8::1]:7860'"),
+    ],
+)
+def test_addresses_that_cannot_be(options, message):
+    with pytest.raises(UsageError) as caught:
+        demo.demo("model.keras", **options)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("host, shown", [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_address_is_printed_as_browsers_take_it(monkeypatch, tmp_path, host, shown):
+    listener = SimpleNamespace(getsockname=lambda: (host, 7861))
+    served = []
+    for name, stands_for_it in (
+        ("listen", lambda *address: contextlib.nullcontext(listener)),
+        ("upload_folder", lambda: contextlib.nullcontext(tmp_path)),
+        ("require_gradio", lambda: None),
+        ("open_segmenter", lambda model: Bright()),
+        ("build_page", lambda desk, model, opening, folder, hosts: hosts),
+        ("serve", lambda *given: served.append(given)),
+    ):
+        monkeypatch.setattr(demo, name, stands_for_it)
+    model, names = tmp_path / "model.keras", ("box.example", "2001:db8::1", "[2001:db8::2]")
+    model.touch()
+    demo.demo(str(model), port=7861, host=host, allow_host=names)
+    notice = f"http://{shown}:7861 shows {model}; Ctrl-C ends it"
+    assert served == [((host, *names), listener, notice)]
 
 
 @pytest.fixture(scope="module")

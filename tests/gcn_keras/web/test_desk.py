@@ -36,6 +36,27 @@ def test_answer_holds_the_photo_its_colours_and_the_legend():
     assert "a &lt;b&gt;sky&lt;/b&gt;" in legend and "Not in this image" in legend
 
 
+def test_large_images_are_shrunk_to_what_the_caption_says():
+    seen = []
+
+    def segment(images):
+        seen.append(images.shape)
+        return Bright().segment(images)
+
+    desk = Desk(SimpleNamespace(segment=segment, legend=LEGEND, num_classes=3), [])
+    captions = [
+        re.search("</b>(.*)</figcaption>", desk.answer(np.zeros((*size, 3), np.uint8))[0])[1]
+        for size in ((100, 2560), (50, 1280), (640, 20), (3000, 4))
+    ]
+    assert seen == [(1, 50, 1280, 3), (1, 50, 1280, 3), (1, 640, 20, 3), (1, 1280, 2, 3)]
+    assert captions == [
+        " · 1280 × 50 pixels, shrunk from 2560 × 100 · first image of this size",
+        " · 1280 × 50 pixels",
+        " · 20 × 640 pixels · first image of this size",
+        " · 2 × 1280 pixels, shrunk from 4 × 3000 · first image of this size",
+    ]
+
+
 def test_uploads_are_deleted_and_bad_ones_named(tmp_path):
     desk = Desk(Bright(), [])
     text = tmp_path / "notes.txt"

@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    with serving(folder, hosts=("box.example",)) as address:
+    with serving(folder, hosts=("box.example", "2001:db8::1")) as address:
         yield address
 
 
@@ -108,6 +108,15 @@ def answered(client, session) -> list:
 
 def shown(stage: str) -> np.ndarray:
     return np.asarray(decode(re.search(r'src="([^"]+)"', stage)[1]))
+
+
+def test_a_visitor_gets_one_name_that_nobody_else_reads(address):
+    with httpx.Client(base_url=address) as client:
+        named = client.get("/").headers["set-cookie"]
+        assert re.fullmatch(
+            r"gcn_keras_visitor=[\w-]{43}; Path=/; HttpOnly; SameSite=Lax", named, re.ASCII
+        )
+        assert "set-cookie" not in client.get("/").headers
 
 
 def test_an_upload_is_answered_and_deleted(visitor, folder):
@@ -241,7 +250,10 @@ def test_nothing_else_is_asked(visitor, secret, target):
 
 def test_only_its_own_names_are_answered(address):
     port = address.rpartition(":")[2]
-    own = ["127.0.0.1", f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", "box.example:80"]
+    own = [
+        "127.0.0.1", f"127.0.0.1:{port}", f"localhost:{port}", "LOCALHOST", "box.example:80",
+        "[2001:db8::1]", f"[2001:DB8::1]:{port}",
+    ]  # fmt: skip
     foreign = [
         "evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", "", "[::1]", "[",
         f"evil.example@127.0.0.1:{port}", f"127.0.0.1@evil.example:{port}", "a.box.example",
@@ -306,11 +318,20 @@ def test_an_upload_that_is_none_gets_400(visitor):
     assert visitor.post(UPLOAD, files=two).status_code == 400
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".png", "../../etc/x.png", "/etc/passwd", "", "é\n"])
-def test_names_lead_nowhere(visitor, folder, name):
-    path = upload(visitor, b"no image", name or "-")
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("x" * 300 + ".png", "x" * 76 + ".png"),
+        ("../../etc/x.png", "x.png"),
+        ("/etc/passwd", "passwd"),
+        ("-", "-"),
+        ("é\n", "é%0A"),
+    ],
+)
+def test_names_lead_nowhere(visitor, folder, name, shown):
+    path = upload(visitor, b"no image", name)
     assert path.startswith(f"{folder}/") and path.count("/") == str(folder).count("/") + 1
-    assert "is not an image" in ask(visitor, path)[0]
+    assert f">{shown} is not an image in a format that can be read.<" in ask(visitor, path)[0]
 
 
 def test_the_oldest_of_too_many_uploads_goes_first(visitor, folder):
