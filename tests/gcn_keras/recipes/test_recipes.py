@@ -362,6 +362,14 @@ def test_recipes_are_frozen():
         ("--class-weights 1 inf", "or a finite number of at least 0 for each class, got 1.0 inf$"),
         ("--gradient-clip 0", r"--gradient-clip must be a finite number above 0, got 0\.0$"),
         ("--patience 0", "--patience must be at least 1, got 0$"),
+        ("--accumulate 0", "--accumulate must be at least 1, got 0$"),
+        ("--checkpoint-steps 0", "--checkpoint-steps must be at least 1, got 0$"),
+        ("--keep-checkpoints 0", "--keep-checkpoints must be at least 1, got 0$"),
+        ("--tensorboard-samples -1", "--tensorboard-samples must be at least 0, got -1$"),
+        (
+            "--accept-changes",
+            "^--accept-changes needs --resume: a new run has nothing to differ from$",
+        ),
         (
             "--backbone-learning-rate-factor 10",
             r"--backbone-learning-rate-factor must be in 0…1, got 10\.0$",
@@ -486,6 +494,8 @@ def test_values_that_cannot_be_meant(options, message):
         "--recipe paper --no-freeze-batch-norm --batch-norm-momentum 0.5",
         "--cache /tmp --shuffle-mib 3",
         "--recipe camvid-ablation --export --saved-model a",
+        "--tensorboard-samples 0",
+        "--resume --accept-changes",
         # Whether it is frozen follows from the data.
         "--recipe finetune --dataset shapes --batch-norm-momentum 0.5",
     ],
