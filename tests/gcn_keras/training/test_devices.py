@@ -226,6 +226,81 @@ def test_multiworker_without_a_cluster(monkeypatch):
         make_team(recipe(strategy="multiworker"))
 
 
+def stand_for_strategy(monkeypatch, replicas):
+    """Of workers that are not there."""
+    strategy = types.SimpleNamespace(num_replicas_in_sync=replicas)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda resolver: strategy)
+
+
+# What srun tells the second of two tasks, on machines with two GPUs.
+SECOND_TASK = {
+    "SLURM_JOB_ID": "11",
+    "SLURM_PROCID": "1",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NODELIST": "node[08-09]",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+}
+
+
+def set_slurm(monkeypatch, variables):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name in (*SECOND_TASK, "SLURM_JOBID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**variables, "CUDA_VISIBLE_DEVICES": "0,1"}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("job", ["SLURM_JOB_ID", "SLURM_JOBID"])
+def test_tasks_of_slurm_are_workers(monkeypatch, job):
+    """Which has the number of a job by two names, the second from older days."""
+    others = {name: value for name, value in SECOND_TASK.items() if name != "SLURM_JOB_ID"}
+    set_slurm(monkeypatch, {job: "11", **others})
+    stand_for_strategy(monkeypatch, replicas=4)
+    team = make_team(recipe(strategy="multiworker"))
+    assert team.addresses == ("node08:8888", "node09:8888")
+    assert (team.worker, team.is_chief, team.has_chief_job) == (1, False, False)
+    assert (team.replicas, team.local_replicas) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        # As in a batch script, before srun.
+        (
+            {"SLURM_STEP_NUM_TASKS": None},
+            "SLURM_STEP_NUM_TASKS not found in environment. Not running inside a SLURM step?",
+        ),
+        ({"SLURM_PROCID": "x"}, "invalid literal for int() with base 10: 'x'"),
+        ({"SLURM_STEP_NUM_TASKS": "3"}, "Requested 3 tasks but only 2 were assigned."),
+        # Three tasks have two GPUs between them.
+        (
+            {"SLURM_STEP_NUM_TASKS": "3", "SLURM_STEP_TASKS_PER_NODE": "3"},
+            "range() arg 3 must not be zero",
+        ),
+    ],
+)
+def test_tasks_that_slurm_does_not_tell(monkeypatch, variables, reason):
+    told = {name: value for name, value in (SECOND_TASK | variables).items() if value}
+    set_slurm(monkeypatch, told)
+    with pytest.raises(UsageError) as caught:
+        make_team(recipe(strategy="multiworker"))
+    assert str(caught.value) == (
+        f"Slurm does not tell which tasks there are ({reason}): start this with srun, one task a "
+        "node"
+    )
+
+
+def test_workers_share_batches_that_no_service_deals_out(monkeypatch):
+    set_slurm(monkeypatch, SECOND_TASK)
+    stand_for_strategy(monkeypatch, replicas=4)
+    with pytest.raises(ArgumentError) as caught:
+        make_team(recipe(strategy="multiworker", data_service="a:5050"))
+    assert str(caught.value) == (
+        "data_service excludes several workers, which share every batch: nobody knows which batch "
+        "of the service is whose, got a:5050"
+    )
+
+
 WORKERS = {"worker": ["a:1", "b:2"]}
 FIRST = {"type": "worker", "index": 0}
 
@@ -275,8 +350,7 @@ def test_workers_are_counted_from_the_chief(monkeypatch, kind, index, worker):
     cluster = {"chief": ["a:1"], "worker": ["b:2", "c:3"]}
     task = {"cluster": cluster, "task": {"type": kind, "index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(task))
-    strategy = types.SimpleNamespace(num_replicas_in_sync=6)
-    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda resolver: strategy)
+    stand_for_strategy(monkeypatch, replicas=6)
     team = make_team(recipe(strategy="auto"))
     assert (team.worker, team.workers, team.is_chief) == (worker, 3, worker == 0)
     assert (team.addresses, team.has_chief_job) == (("a:1", "b:2", "c:3"), True)
