@@ -1,6 +1,9 @@
 """A local HTTP server that sends files well or badly."""
 
+import os
 import re
+import socket
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +14,7 @@ class FileServer(ThreadingHTTPServer):
     Attributes:
         ranges: whether parts of files can be asked for.
         cuts: for each of the next requests, after how many bytes the connection is lost.
+        resets: whether a connection that is lost is reset, rather than ended.
         statuses: what the next requests are answered with instead of a file.
         requests: the name and the Range header, or None, of each request so far.
         lengths: whether Content-Length is sent.
@@ -22,6 +26,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.ranges, self.lengths = True, True
+        self.resets = False
         self.cuts, self.statuses, self.requests = [], [], []
 
     def __enter__(self):
@@ -56,6 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         cut = server.cuts.pop(0) if server.cuts else None
         self.wfile.write(data[start:] if cut is None else data[start : start + cut])
+        if cut is not None and server.resets:
+            # Closed with no time to linger, and without the end that `finish` would say before.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
 
     def log_message(self, *arguments):
         """Nothing: requests are in `requests`."""
