@@ -202,6 +202,20 @@ MUTANTS = (
         "gcn_keras/training/test_provenance.py::test_other_records_are_refused_unless_accepted",
     ),
     Mutant(
+        "gcn_keras/recipes/checks.py", "if recipe.accept_changes and not recipe.resume:",
+        "if False:", "gcn_keras/recipes/test_recipes.py::test_values_that_cannot_be_meant",
+    ),
+    Mutant(
+        "gcn_keras/recipes/checks.py", "accumulate checkpoint_steps keep_checkpoints", "accumulate",
+        "gcn_keras/recipes/test_recipes.py::test_values_that_cannot_be_meant",
+    ),
+    Mutant(
+        "gcn_keras/training/devices.py", "if team.workers > 1 and recipe.data_service:",
+        "if False:",
+        "gcn_keras/training/test_devices.py::"
+        "test_workers_share_batches_that_no_service_deals_out",
+    ),
+    Mutant(
         "pipelines/base/locks.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH",
         "pipelines/base/test_locks.py::test_one_process_at_a_time",
     ),
@@ -319,6 +333,18 @@ MUTANTS = (
         GUARD, ' and READ.fullmatch(path)', "",
         "gcn_keras/web/test_server.py::test_nothing_else_is_read",
     ),
+    Mutant(
+        GUARD, "; HttpOnly; SameSite=Lax", "",
+        "gcn_keras/web/test_server.py::test_a_visitor_gets_one_name_that_nobody_else_reads",
+    ),
+    Mutant(
+        "gcn_keras/web/desk.py", "image = shrink(image, MAX_SIDE)", "pass",
+        "gcn_keras/web/test_desk.py::test_large_images_are_shrunk_to_what_the_caption_says",
+    ),
+    Mutant(
+        "gcn_keras/demo.py", 'name.count(":") == 1', '":" in name',
+        "gcn_keras/test_demo.py::test_the_address_is_printed_as_browsers_take_it",
+    ),
     # === Deployment ===
     Mutant(
         "gcn_keras/deployment/tflite_int8.py", "[0.0], [255.0]", "[0.0], [127.0]",
@@ -416,6 +442,12 @@ MUTANTS = (
         "test_labels_without_a_usable_class_are_refused",
     ),
     Mutant(
+        "pipelines/datasets/image_folder/splitting.py",
+        "abs(count + len(groups[name]) - wanted) >= abs(count - wanted)", "count >= wanted",
+        "pipelines/datasets/image_folder/test_splitting.py::"
+        "test_a_group_is_taken_where_that_leads_nearer_to_the_share",
+    ),
+    Mutant(
         "pipelines/base/addresses.py", "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))",
         "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0xFFFFFFFF))",
         "pipelines/test_service.py::TestRestriction",
@@ -452,6 +484,12 @@ MUTANTS = (
     Mutant(
         "pipelines/building/downloads.py", "if found != sha256:", "if False:",
         "pipelines/building/test_downloads.py::test_a_wrong_checksum",
+    ),
+    Mutant(
+        "pipelines/building/downloads.py",
+        "return response.read(CHUNK)\n    except (OSError, http.client.HTTPException)",
+        "return response.read(CHUNK)\n    except http.client.HTTPException",
+        "pipelines/building/test_downloads.py::test_a_lost_connection_is_taken_up_in_mid_file",
     ),
     Mutant(
         "pipelines/base/files.py", "temporary.unlink()", "pass",
