@@ -121,7 +121,7 @@ def segment(model, images):
         Label maps, uint8: `[H, W]`, `[B, H, W]`, or a list of `[H, W]`, as the images came.
 
     Raises:
-        ValueError: another shape, dtype or range; floats of 0…1 among them.
+        ValueError: another shape, dtype or range; floats of 0…1 among them; no Keras model.
         UserError: as of `predict_logits`. What is larger than a model takes goes through
             `probabilities(tile=…)`.
     """
@@ -212,11 +212,22 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         float32 `[B, H, W, C]`.
 
     Raises:
-        UserError: the model takes smaller images only, fails, has not one score map of the
-            image's size for each class, or not 2…255 classes.
+        ValueError: `model` is no Keras model.
+        UserError: the model takes smaller images only, or more than images; it fails, has not one
+            score map of the image's size for each class, or not 2…255 classes.
     """
+    if not hasattr(model, "predict_on_batch"):
+        raise ValueError(
+            f"model must be a Keras model, received a {type(model).__name__}: read a file with "
+            "gcn_keras.load_model"
+        )
     height, width = images.shape[1:3]
-    fixed = getattr(model, "input_shape", (None,) * 4)[1:3]
+    inputs = getattr(model, "inputs", None) or []  # of a class of its own nobody knows them
+    if len(inputs) > 1:
+        raise UserError(
+            f"{model.name} takes {len(inputs)} inputs: a segmentation model takes images alone"
+        )
+    fixed = inputs[0].shape[1:3] if inputs else (None, None)
     sides = padded_size((height, width), fixed)
     if height > sides[0] or width > sides[1]:
         raise UserError(
@@ -224,7 +235,16 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
             f"take tiles of that size, {argument('tile')} {sides[0]} {sides[1]}"
         )
     with naming_failed_model(model.name, *sides):
-        logits = model.predict_on_batch(pad_with_mean(images, *sides))
+        outputs = model.predict_on_batch(pad_with_mean(images, *sides))
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    logits, *others = outputs if isinstance(outputs, list | tuple) else [outputs]
+    shapes = [np.shape(output) for output in (logits, *others)]
+    if others or len(shapes[0]) != 4:
+        raise UserError(
+            f"{model.name} gives {', '.join(map(str, shapes))} for {sides[0]}x{sides[1]}: "
+            "a segmentation model gives one map of scores, [B, H, W, C]"
+        )
     # Of a model that was built for several replicas each of them gives the whole batch.
     logits = logits[: len(images)]
     check_scores(model.name, logits.shape[1:3], sides)

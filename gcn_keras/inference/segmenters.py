@@ -73,7 +73,7 @@ class KerasSegmenter:
         self.legend = legend_of_model(self.model)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        return keras_model.segment(self.model, images)
+        return keras_model.segment(self.model, checked_batch(images))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         return keras_model.predict_logits(self.model, checked_batch(images))

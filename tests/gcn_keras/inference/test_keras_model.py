@@ -242,6 +242,53 @@ def test_a_model_that_fails_on_an_image():
         segment(model, picture(96, 40))
 
 
+@pytest.mark.parametrize("function", [segment, probabilities])
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        (
+            lambda x: keras.ops.argmax(x, -1),
+            "mine gives (1, 32, 32) for 32x32: a segmentation model gives one map of scores, "
+            "[B, H, W, C]",
+        ),
+        (
+            lambda x: [x, 2 * x],
+            "mine gives (1, 32, 32, 3), (1, 32, 32, 3) for 32x32: a segmentation model gives one "
+            "map of scores, [B, H, W, C]",
+        ),
+    ],
+)
+def test_what_gives_no_map_of_scores(function, outputs, sentence):
+    x = keras.Input((None, None, 3))
+    with pytest.raises(UserError) as caught:
+        function(keras.Model(x, outputs(x), name="mine"), picture(5, 6))
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("form", [lambda x: [x], lambda x: {"scores": x}])
+def test_a_list_or_dict_of_one_map(form):
+    """As `load_model` takes them."""
+    x = keras.Input((None, None, 3))
+    labels = segment(keras.Model(form(x), form(-x)), picture(5, 6))
+    np.testing.assert_array_equal(labels, picture(5, 6).argmin(axis=-1))
+
+
+def test_several_inputs():
+    x, y = keras.Input((None, None, 3)), keras.Input((None, None, 3))
+    with pytest.raises(UserError, match="^mine takes 2 inputs: a segmentation model takes images"):
+        segment(keras.Model([x, y], x + y, name="mine"), picture(5, 6))
+
+
+@pytest.mark.parametrize("given", ["model.keras", None, len])
+def test_what_is_no_model(given):
+    with pytest.raises(ValueError) as caught:
+        segment(given, picture(5, 6))
+    assert str(caught.value) == (
+        f"model must be a Keras model, received a {type(given).__name__}: read a file with "
+        "gcn_keras.load_model"
+    )
+
+
 BLACK = np.zeros((2, 2, 3), np.float32)
 DIM = np.full((2, 2, 3), 0.5)  # of 0…1
 
@@ -283,7 +330,7 @@ def test_what_is_no_image(function, images, received):
         )
 
 
-def test_a_segmenters_logits_are_of_uint8_alone(tmp_path, monkeypatch):
+def test_a_segmenter_takes_batches_of_uint8_alone(tmp_path, monkeypatch):
     model = RedModel()
     model.input_shape, model.output = (
         (None, None, None, 3),
@@ -294,6 +341,10 @@ def test_a_segmenters_logits_are_of_uint8_alone(tmp_path, monkeypatch):
     assert segmenter.logits(picture(1, 2, 2)).shape == (1, 2, 2, 6)
     with pytest.raises(ValueError, match=r"must be uint8 \[B, H, W, 3\], received float64"):
         segmenter.logits(DIM[None])
+    with pytest.raises(
+        ValueError, match=r"must be uint8 \[B, H, W, 3\], received uint8 \(2, 2, 3\)"
+    ):
+        segmenter.segment(picture(2, 2))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, ">f4"])
