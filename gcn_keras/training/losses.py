@@ -73,7 +73,8 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         y_true = self._labels(y_true, y_pred)
         if self.focus or self.hardest < 1:  # Keras would lose sight of the void
-            return _quotient(self, y_true, y_pred, sample_weight)
+            name = "PixelCrossentropy with focus or hardest"
+            return _quotient(self, name, y_true, y_pred, sample_weight)
         if sample_weight is not None:
             sample_weight = _sample_weights(sample_weight, y_true)
         if self.class_weights is not None:
@@ -155,8 +156,18 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 class _OfImages(keras.losses.Loss):
     """Mean over the images that have a valid pixel; a subclass gives the images' losses."""
 
+    def __init__(self, name: str | None = None):
+        super().__init__(name=name)
+
+    def get_config(self) -> dict:
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "_OfImages":
+        return cls(config["name"])  # files of earlier versions hold a reduction, too
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        return _quotient(self, y_true, y_pred, sample_weight)
+        return _quotient(self, type(self).__name__, y_true, y_pred, sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Labels `[B, H, W]` and logits `[B, H, W, C]` to float32 `[B]`; 0 without a valid pixel.
@@ -165,7 +176,8 @@ class _OfImages(keras.losses.Loss):
         """
         labels = labels_of_scores(y_true, y_pred)
         valid = ops.not_equal(labels, IGNORE)[..., None]
-        truth = ops.one_hot(ops.where(valid[..., 0], labels, -1), y_pred.shape[-1])
+        index = ops.where(valid[..., 0], labels, -1)
+        truth = ops.one_hot(index, y_pred.shape[-1], dtype="float32")
         shares = ops.where(valid, ops.softmax(ops.cast(y_pred, "float32")), 0.0)
         occurs = ops.cast(ops.max(truth, axis=(1, 2)) > 0, "float32")
         losses = self.of_classes(truth, shares)
@@ -259,9 +271,9 @@ class SumOfLosses(keras.losses.Loss):
         return cls(losses, config["name"])
 
 
-def _quotient(loss: Any, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+def _quotient(loss: Any, name: str, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
     if sample_weight is not None:
-        raise ValueError(f"{type(loss).__name__} takes no sample weights of single pixels")
+        raise ValueError(f"{name} takes no sample weights, received some")
     weighted_sum = loss.weighted_sum(y_true, y_pred)
     return weighted_sum / ops.maximum(loss.total_weight(y_true), keras.config.epsilon())
 

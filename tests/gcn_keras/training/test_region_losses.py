@@ -162,10 +162,42 @@ def test_they_reload_from_a_compiled_model_and_learn(loss, tmp_path):
     assert first == pytest.approx(float(loss(labels, model(images))), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [Dice(), Lovasz(), PixelCrossentropy(hardest=0.5)])
-def test_weights_of_single_pixels_are_refused(loss):
-    with pytest.raises(ValueError, match="takes no sample weights of single pixels"):
-        loss(np.zeros((1, 2, 2)), np.zeros((1, 2, 2, 3)), np.ones((1, 2, 2)))
+@pytest.mark.parametrize("weights", [np.ones(1), np.ones((1, 2, 2))])
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (Dice(), "Dice"),
+        (SumOfLosses([PixelCrossentropy(), Lovasz()]), "Lovasz"),
+        (PixelCrossentropy(hardest=0.5), "PixelCrossentropy with focus or hardest"),
+        (PixelCrossentropy(focus=1), "PixelCrossentropy with focus or hardest"),
+    ],
+)
+def test_sample_weights_are_refused(loss, name, weights):
+    with pytest.raises(ValueError, match=f"^{name} takes no sample weights, received some$"):
+        loss(np.zeros((1, 2, 2)), np.zeros((1, 2, 2, 3)), weights)
+
+
+@pytest.mark.parametrize("loss", [Dice, Lovasz])
+def test_the_mean_over_images_is_the_one_reduction(loss):
+    with pytest.raises(TypeError, match="reduction"):
+        loss(reduction="none")
+    assert loss(name="mine").get_config() == {"name": "mine"}
+    # As files of earlier versions have it.
+    again = loss.from_config({"name": "mine", "reduction": "sum_over_batch_size"})
+    assert again.get_config() == {"name": "mine"}
+
+
+@pytest.mark.parametrize("floatx", ["float16", "bfloat16", "float64"])
+def test_lovasz_is_float32_whatever_keras_floats_are(floatx):
+    labels = np.array([[[0, 1], [1, 255]]])
+    logits = np.array([[[[2, 0], [0, 1]], [[1, 0], [0, 0]]]], np.float32)
+    expected = float(Lovasz()(labels, logits))
+    default = keras.config.floatx()
+    try:
+        keras.config.set_floatx(floatx)
+        assert float(Lovasz()(labels, logits)) == expected
+    finally:
+        keras.config.set_floatx(default)
 
 
 LOSSES = (
