@@ -41,7 +41,7 @@ def check_address(address: str, name: str) -> tuple[str, int]:
     Raises:
         ArgumentError: it has another form.
     """
-    parts = split_address(address)
+    parts = split_address(address) if isinstance(address, str) else None
     if parts is None or parts[0].startswith("["):
         raise ArgumentError(name, f"must be HOST:PORT with a port in 1…65535, got {address!r}")
     return parts

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import tensorflow as tf
 
 from pipelines.base import addresses
+from pipelines.base.errors import ArgumentError
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.faults import mapped, mapped_intact
 from pipelines.stream.options import StreamOptions
@@ -25,6 +26,20 @@ PREFETCHED_BATCHES = 4
 Options = TypeVar("Options", bound=StreamOptions)
 
 
+def check_split(dataset: PreparedDataset, split: str) -> None:
+    """Refuses what is no prepared data set, or none of its splits.
+
+    Raises:
+        UsageError: no such split.
+        ArgumentError: `dataset` is something else, such as its name.
+    """
+    if not isinstance(dataset, PreparedDataset):
+        raise ArgumentError(
+            "dataset", f"must be a prepared one, as gcn_keras.load_dataset gives, got {dataset!r}"
+        )
+    dataset.check_split(split)
+
+
 def checked_options(
     dataset: PreparedDataset,
     split: str,
@@ -40,7 +55,9 @@ def checked_options(
         UserError: no dispatcher answers, or none of its workers.
         TypeError: a field that `kind` does not have, or one that is missing.
     """
-    dataset.check_split(split)
+    check_split(dataset, split)
+    if not isinstance(options, kind | None):
+        raise ArgumentError("options", f"must be {kind.__name__} or None, got {options!r}")
     options = kind(**fields) if options is None else replace(options, **fields)
     options.check()
     if options.data_service:

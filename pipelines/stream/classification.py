@@ -7,7 +7,7 @@ import tensorflow as tf
 from pipelines.base.decoding import image_size
 from pipelines.datasets import PreparedDataset
 from pipelines.stream import crops
-from pipelines.stream.batches import PREFETCHED_BATCHES, batches_of, checked_options
+from pipelines.stream.batches import PREFETCHED_BATCHES, batches_of, check_split, checked_options
 from pipelines.stream.faults import check_some_usable, mapped
 from pipelines.stream.options import ClassificationOptions
 from pipelines.stream.record_order import all_records
@@ -78,7 +78,7 @@ def evaluation_batches(
         UsageError: no such split.
         DATA_ERRORS: while iterating, for an example that is damaged.
     """
-    dataset.check_split(split)
+    check_split(dataset, split)
 
     def example(record):
         parsed = dataset.parse(record)

@@ -5,8 +5,9 @@ import tensorflow as tf
 
 from pipelines.base import decoding
 from pipelines.base.errors import ArgumentError
+from pipelines.base.numeric import are, is_integer
 from pipelines.datasets import PreparedDataset
-from pipelines.stream.batches import PREFETCHED_BATCHES
+from pipelines.stream.batches import PREFETCHED_BATCHES, check_split
 from pipelines.stream.faults import mapped
 from pipelines.stream.record_order import all_records
 
@@ -32,16 +33,25 @@ def evaluation_examples(
         void; `image_id`, string.
 
     Raises:
-        UsageError: no such split, or a negative limit.
+        UsageError: no such split.
+        ArgumentError: another limit or part, or no data set.
         DATA_ERRORS: while iterating, as from `training_batches`.
     """
-    dataset.check_split(split)
+    check_split(dataset, split)
+    if limit is not None and not (is_integer(limit) and limit >= 0):
+        raise ArgumentError(
+            "limit", f"must be an integer of at least 0, or None for all, got {limit!r}"
+        )
+    index, count, run = part if are(is_integer, part, 3) else (0, 0, 0)
+    if not 0 <= index < count or run < 1:
+        raise ArgumentError(
+            "part",
+            "must be integers (index, count, run) with index in 0…count - 1 and a run of at least "
+            f"1, got {part!r}",
+        )
     records = all_records(dataset, split)
     if limit is not None:
-        if limit < 0:
-            raise ArgumentError("limit", f"must be at least 0, or None for all, got {limit}")
         records = records.take(limit)
-    index, count, run = part
     if count > 1:
         own = records.enumerate().filter(lambda number, _: number // run % count == index)
         records = own.map(lambda _, record: record)
@@ -75,7 +85,7 @@ def image_sizes(
     Returns:
         int32 `[n, 2]`, height and width of each.
     """
-    dataset.check_split(split)
+    check_split(dataset, split)
     records = all_records(dataset, split, skip_errors)
     sizes = mapped(records, lambda record: decoding.image_size(dataset.parse(record)["image"]))
     if skip_errors:
@@ -95,7 +105,7 @@ def class_pixel_counts(
     Returns:
         int64 `[num_classes]`.
     """
-    dataset.check_split(split)
+    check_split(dataset, split)
 
     def count(record):
         label = decoding.decode_label(dataset.parse(record)["label"])
@@ -119,7 +129,7 @@ def occurring_classes(
         dataset, split, skip_errors: as of `class_pixel_counts`, or with one class an image.
         enough: a number of classes.
     """
-    dataset.check_split(split)
+    check_split(dataset, split)
     if split in dataset.label_pixels and not skip_errors:
         return set(np.flatnonzero(dataset.label_pixels[split][:-1]).tolist())
 

@@ -1,13 +1,14 @@
 """What can be asked of a training stream; imports nothing heavy."""
 
 import math
+import os
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
+from pipelines.base.numeric import are, is_integer, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class StreamOptions:
             ArgumentError: one of them is invalid.
         """
         check_flags(**flags_of(self))
-        if not _are(Integral, self.crop, 2):
+        if not are(is_integer, self.crop, 2):
             raise ArgumentError(
                 "crop", f"must be two integers, height and width, got {self.crop!r}"
             )
@@ -69,7 +70,7 @@ class StreamOptions:
                 "crop", f"must be height and width of at least 1 pixel, got {self.crop}"
             )
         for name in ("batch_size", "shuffle_mib", "start", "seed"):
-            if not isinstance(getattr(self, name), Integral):
+            if not is_integer(getattr(self, name)):
                 raise ArgumentError(name, f"must be an integer, got {getattr(self, name)!r}")
         if not -(2**63) <= self.seed < 2**63:
             raise ArgumentError("seed", f"must be an integer of 64 bits, got {self.seed}")
@@ -77,9 +78,11 @@ class StreamOptions:
             if getattr(self, name) < least:
                 raise ArgumentError(name, f"must be at least {least}, got {getattr(self, name)}")
         self._check_within("jitter", 1)
-        if self.cache is not None and (not self.cache or Path(self.cache).is_file()):
-            raise ArgumentError("cache", f"must be 'memory' or a folder, got {str(self.cache)!r}")
-        index, count = self.batch_part if _are(Integral, self.batch_part, 2) else (0, 0)
+        is_path = isinstance(self.cache, str | os.PathLike) and str(self.cache)
+        if self.cache is not None and (not is_path or Path(self.cache).is_file()):
+            shown = str(self.cache) if is_path else self.cache
+            raise ArgumentError("cache", f"must be 'memory' or a folder, got {shown!r}")
+        index, count = self.batch_part if are(is_integer, self.batch_part, 2) else (0, 0)
         if not 0 <= index < count:
             raise ArgumentError(
                 "batch_part",
@@ -108,7 +111,7 @@ class StreamOptions:
 
     def _check_within(self, name: str, most: float) -> None:
         value = getattr(self, name)
-        if not _are(Real, [value], 1) or not 0 <= value <= most:
+        if not is_number(value) or not 0 <= value <= most:
             raise ArgumentError(name, f"must be in 0…{most}, got {value!r}")
 
 
@@ -143,7 +146,7 @@ class SegmentationOptions(StreamOptions):
         super().check()
         if self.mode not in ("crop", "pad"):
             raise ArgumentError("mode", f"must be 'crop' or 'pad', got {self.mode!r}")
-        if not _are(Real, self.scale, 2) or not 0 < self.scale[0] <= self.scale[1] < math.inf:
+        if not are(is_number, self.scale, 2) or not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise ArgumentError(
                 "scale",
                 "must be smallest and largest factor, both positive and finite, got "
@@ -179,16 +182,8 @@ class ClassificationOptions(StreamOptions):
     def check(self) -> None:
         """Checks the values, as `StreamOptions.check` does."""
         super().check()
-        if not _are(Real, self.area, 2) or not 0 < self.area[0] <= self.area[1] <= 1:
+        if not are(is_number, self.area, 2) or not 0 < self.area[0] <= self.area[1] <= 1:
             raise ArgumentError(
                 "area",
                 f"must be smallest and largest share, above 0 and up to 1, got {self.area!r}",
             )
-
-
-def _are(kind: type, values: Any, count: int) -> bool:
-    """Whether `values` are so many numbers of a kind, NumPy's among them."""
-    try:
-        return len(values) == count and all(isinstance(value, kind) for value in values)
-    except TypeError:  # a single number
-        return False

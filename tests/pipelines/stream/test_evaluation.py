@@ -43,8 +43,29 @@ def test_damaged_examples_are_left_out_on_request(dataset):
     assert len(image_sizes(dataset, "train", most=1)) == 1
 
 
-def test_a_limit_is_no_negative_number(dataset):
+def test_a_limit_is_a_number_of_at_least_0(dataset):
     assert [len(list(evaluation_examples(dataset, "train", limit))) for limit in (0, 2)] == [0, 2]
+    for limit in (-1, 2.5, "2", True):
+        with pytest.raises(ValueError) as caught:
+            evaluation_examples(dataset, "train", limit=limit)
+        assert str(caught.value) == (
+            f"limit must be an integer of at least 0, or None for all, got {limit!r}"
+        )
+
+
+@pytest.mark.parametrize("part", [(2, 2, 1), (-1, 2, 1), (0, 0, 1), (0, 2, 0), (0, 1), (0, 2.0, 1)])
+def test_a_part_is_one_of_its_number(dataset, part):
     with pytest.raises(ValueError) as caught:
-        evaluation_examples(dataset, "train", limit=-1)
-    assert str(caught.value) == "limit must be at least 0, or None for all, got -1"
+        evaluation_examples(dataset, "train", part=part)
+    assert str(caught.value) == (
+        "part must be integers (index, count, run) with index in 0…count - 1 and a run of at least "
+        f"1, got {part!r}"
+    )
+
+
+def test_a_name_is_no_data_set():
+    with pytest.raises(ValueError) as caught:
+        evaluation_examples("shapes", "train")
+    assert str(caught.value) == (
+        "dataset must be a prepared one, as gcn_keras.load_dataset gives, got 'shapes'"
+    )

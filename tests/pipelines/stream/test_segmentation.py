@@ -555,6 +555,15 @@ def test_impossible_values_are_refused_by_name(ten, options):
         ({"mode": "whole"}, "mode must be 'crop' or 'pad', got 'whole'"),
         ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
         ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
+        ({"cache": True}, "^cache must be 'memory' or a folder, got True$"),
+        ({"cache": 3}, "^cache must be 'memory' or a folder, got 3$"),
+        ({"batch_size": True}, "^batch_size must be an integer, got True$"),
+        ({"jitter": True}, "^jitter must be in 0…1, got True$"),
+        ({"data_service": 3}, "^data_service must be HOST:PORT .*, got 3$"),
+        (
+            {"options": {"crop": (4, 4)}},
+            "^options must be SegmentationOptions or None, got {'crop'",
+        ),
         ({"cache": __file__}, f"cache must be 'memory' or a folder, got '{__file__}'"),
         ({"data_service": "localhost"}, "data_service must be HOST:PORT.*got 'localhost'"),
         (
