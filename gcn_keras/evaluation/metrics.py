@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipelines.base.labels import IGNORE, check_num_classes
+from pipelines.base.labels import IGNORE, check_class_names, check_num_classes
+from pipelines.base.plurals import count_of
 
 
 class NoSuchClass(ValueError):
@@ -44,7 +45,7 @@ class ConfusionMatrix(Counts):
             in place; None for zeros.
 
     Raises:
-        ValueError: a C that is no integer in 1…255; counts of another shape or dtype.
+        ValueError: a C that is no integer in 1…255; counts of another shape or dtype, or below 0.
     """
 
     def __init__(self, num_classes: int, counts: np.ndarray | None = None):
@@ -57,6 +58,8 @@ class ConfusionMatrix(Counts):
             raise ValueError(
                 f"counts must be int64 {(size, size)}, received {counts.dtype} {counts.shape}"
             )
+        if counts.min() < 0:
+            raise ValueError(f"counts must be at least 0, received {counts.min()}")
         super().__init__(counts)
 
     def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
@@ -121,7 +124,12 @@ class ConfusionMatrix(Counts):
         return float(np.mean(np.diag(self.counts)[seen] / labels[seen])) if seen.any() else np.nan
 
     def summary(self, class_names: Sequence[str]) -> dict:
-        """All measures as JSON-ready values; the IoU of an absent class is None."""
+        """All measures as JSON-ready values; the IoU of an absent class is None.
+
+        Raises:
+            ValueError: not one name a class, or one twice.
+        """
+        self._check_names(class_names)
         return {
             "mean_iou": self.mean_iou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -132,7 +140,12 @@ class ConfusionMatrix(Counts):
         }
 
     def table(self, class_names: Sequence[str]) -> str:
-        """The measures in per cent, a class a line, to be read in a terminal."""
+        """The measures in per cent, a class a line, to be read in a terminal.
+
+        Raises:
+            ValueError: as of `summary`.
+        """
+        self._check_names(class_names)
         width = max(map(len, (*class_names, "pixel accuracy")))
         lines = [f"{'class':<{width}}  IoU %"]
         for name, value in zip(class_names, self.iou, strict=True):
@@ -144,3 +157,11 @@ class ConfusionMatrix(Counts):
             names = ", ".join(class_names[i] for i in self.absent)
             lines.append(f"absent from labels and predictions, not in the mean: {names}")
         return "\n".join(lines)
+
+    def _check_names(self, class_names: Sequence[str]) -> None:
+        if len(class_names) != len(self.counts):
+            raise ValueError(
+                f"class_names must be one for each of {count_of(len(self.counts), 'class')}, "
+                f"received {len(class_names)}"
+            )
+        check_class_names(class_names)

@@ -16,7 +16,7 @@ from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import is_hidden, replacing
 from pipelines.base.labels import IGNORE
-from pipelines.base.numeric import is_number
+from pipelines.base.numeric import is_integer, is_number
 from pipelines.base.progress import note_passed_over
 from pipelines.base.samples import bits_of_samples
 
@@ -50,8 +50,11 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
         UserError: the file is missing, no regular file, unreadable, empty, no image, damaged,
             larger than Pillow's limit, or holds values whose range nobody knows (floating point,
             32-bit integers above 65535), or colours of 16 bits a channel, which would be cut.
+        ValueError: another `max_pixels`.
     """
     path = Path(path)
+    if max_pixels is not None and not is_integer(max_pixels):
+        raise ValueError(f"max_pixels must be an integer or None, received {max_pixels!r}.")
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

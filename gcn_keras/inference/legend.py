@@ -62,19 +62,18 @@ class Legend:
         Raises:
             ValueError: one of them is something else.
         """
-        is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
-        if not is_list or not class_names or not all(isinstance(x, str) for x in class_names):
-            raise ValueError(f"class_names must be texts, one a class, received {class_names!r}")
+        labels.check_class_names(class_names)
         count = len(class_names)
         colours = labels.palette(count)
         if palette is not None:
-            rows = np.asarray(palette)
+            wanted = f"palette must be integers, [r, g, b] for each of {count_of(count, 'class')}"
+            try:
+                rows = np.asarray(palette)
+            except ValueError as error:  # rows of different lengths
+                raise ValueError(f"{wanted}, received {palette!r}") from error
             is_rgb = rows.ndim == 2 and rows.shape[1] == 3 and rows.dtype.kind in "iu"
             if not is_rgb or len(rows) < count:
-                raise ValueError(
-                    f"palette must be integers, [r, g, b] for each of {count_of(count, 'class')}, "
-                    f"received {rows.dtype} {rows.shape}"
-                )
+                raise ValueError(f"{wanted}, received {rows.dtype} {rows.shape}")
             if rows.min() < 0 or rows.max() > 255:
                 raise ValueError(f"palette must be 0…255, received {rows.min()}…{rows.max()}")
             colours[:count] = rows[:count]

@@ -29,6 +29,7 @@ from gcn_keras.inference.serving_transports import (
     server_at,
 )
 from pipelines.base.errors import UserError
+from pipelines.base.numeric import is_integer, is_number
 from pipelines.base.plurals import count_of
 
 # Of one request: a server with batching refuses what exceeds its max_batch_size, see
@@ -74,11 +75,10 @@ class Client:
         retries: int = 3,
         legend: Legend | None = None,
     ):
-        if not 0 < deadline < math.inf or retries < 0:
-            raise ValueError(
-                f"deadline must be above 0 and finite and retries at least 0, got {deadline} and "
-                f"{retries}"
-            )
+        if not is_number(deadline) or not 0 < deadline < math.inf:
+            raise ValueError(f"deadline must be above 0 and finite, received {deadline!r}")
+        if not is_integer(retries) or retries < 0:
+            raise ValueError(f"retries must be an integer of at least 0, received {retries!r}")
         self.address, self.deadline, self.retries = address, deadline, retries
         self._given = legend
         self._server = server_at(address)

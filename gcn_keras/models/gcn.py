@@ -131,7 +131,10 @@ def kernel_sizes(kernel_size: int | Sequence[int]) -> dict[str, int]:
     """`{"P2": k, ...}` from one odd number or one for each level; else a ValueError."""
     if isinstance(kernel_size, np.ndarray):
         kernel_size = kernel_size.tolist()
-    sizes = list(kernel_size) if isinstance(kernel_size, Sequence) else [kernel_size]
+    if isinstance(kernel_size, Sequence) and not isinstance(kernel_size, str):
+        sizes = list(kernel_size)
+    else:
+        sizes = [kernel_size]
     if len(sizes) == 1:
         sizes = sizes * len(LEVELS)
     if len(sizes) != len(LEVELS):

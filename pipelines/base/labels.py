@@ -64,6 +64,23 @@ def check_num_classes(num_classes: int) -> int:
     return int(num_classes)
 
 
+def check_class_names(class_names: Sequence[str]) -> None:
+    """Refuses names by which classes cannot be told apart.
+
+    Raises:
+        ValueError: no texts; one is blank, or there twice.
+    """
+    is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
+    if not is_list or not class_names or not all(isinstance(x, str) for x in class_names):
+        raise ValueError(f"class_names must be texts, one a class, received {class_names!r}")
+    if not all(name.strip() for name in class_names):
+        raise ValueError(f"class_names must not be blank, received {list(class_names)}")
+    if twice := [name for name in class_names if class_names.count(name) > 1]:
+        raise ValueError(
+            f"class_names must differ, received {twice[0]!r} {class_names.count(twice[0])} times"
+        )
+
+
 def voc_colour_map() -> np.ndarray:
     """The PASCAL VOC colour map.
 

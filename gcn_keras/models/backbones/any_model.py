@@ -36,6 +36,11 @@ def on_image(
             level_of.setdefault(layer.name, level)
 
     def renamed(layer):
+        if isinstance(layer, keras.layers.Lambda):
+            raise ValueError(
+                f"backbone {network.name!r} has a Lambda layer, {layer.name!r}, and no file of the "
+                "model could be loaded in Keras' safe mode: build it of plain layers"
+            )
         config = layer.get_config()
         if isinstance(layer, keras.Layer):  # and no operation between layers, such as a sum
             config["name"] = f"{level_of[layer.name].lower()}_{layer.name}"

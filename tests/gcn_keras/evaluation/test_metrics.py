@@ -51,6 +51,26 @@ def test_counts_of_another_kind_are_refused(counts, received):
         ConfusionMatrix(3, counts)
 
 
+def test_counts_below_0_are_refused():
+    with pytest.raises(ValueError, match="^counts must be at least 0, received -5$"):
+        ConfusionMatrix(2, np.array([[1, -5], [2, 3]]))
+
+
+@pytest.mark.parametrize(
+    "names, sentence",
+    [
+        (["a"], "class_names must be one for each of 2 classes, received 1"),
+        (["a", "b", "c"], "class_names must be one for each of 2 classes, received 3"),
+        (["a", "a"], "class_names must differ, received 'a' 2 times"),
+    ],
+)
+def test_names_that_are_none_of_the_classes_are_refused(names, sentence):
+    for function in (ConfusionMatrix(2).summary, ConfusionMatrix(2).table):
+        with pytest.raises(ValueError) as caught:
+            function(names)
+        assert str(caught.value) == sentence
+
+
 def test_counts_that_are_no_array_are_refused():
     """Nothing could be added to them in place."""
     with pytest.raises(ValueError, match="^counts must be an array, received a list$"):

@@ -430,10 +430,19 @@ class TestDeadline:
             message = refusal(Client(rude), picture(2, 2))
         assert message.startswith(f"{rude} cannot be asked: ")
 
-    @pytest.mark.parametrize("options", [{"deadline": 0}, {"deadline": np.inf}, {"retries": -1}])
-    def test_impossible_limits(self, options):
-        with pytest.raises(ValueError, match="deadline must be above 0 and finite and retries at"):
-            Client("http://localhost/v1/models/a", **options)
+    @pytest.mark.parametrize("deadline", [0, np.inf, np.nan, "1", None, True])
+    def test_impossible_deadlines(self, deadline):
+        with pytest.raises(ValueError) as caught:
+            Client("http://localhost/v1/models/a", deadline=deadline)
+        assert str(caught.value) == (f"deadline must be above 0 and finite, received {deadline!r}")
+
+    @pytest.mark.parametrize("retries", [-1, 1.5, "1", None, True])
+    def test_impossible_numbers_of_retries(self, retries):
+        with pytest.raises(ValueError) as caught:
+            Client("http://localhost/v1/models/a", retries=retries)
+        assert str(caught.value) == (
+            f"retries must be an integer of at least 0, received {retries!r}"
+        )
 
 
 class TestOtherServers:

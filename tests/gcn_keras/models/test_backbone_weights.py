@@ -237,6 +237,13 @@ class Subclassed(keras.Model):
         return [images] * 4
 
 
+def with_python():
+    """A model that begins with a Lambda layer."""
+    image = keras.Input((None, None, 3))
+    scaled = keras.layers.Lambda(lambda x: x / 255.0, name="python")(image)
+    return keras.Model(image, small_network(names=None)(scaled), name="mine")
+
+
 def merged(*shapes):
     """A model of several inputs."""
     inputs = [keras.Input(shape) for shape in shapes]
@@ -276,6 +283,11 @@ def test_a_stem_of_stride_two():
             lambda: small_network(strides=((4, 2), 2, 2, 2)),
             "a backbone's maps have strides of 4, 8, 16 and 32, or of 2 or 1 and its "
             "doubles; those of 'mine' have 4x2, 8x4, 16x8, 32x16",
+        ),
+        (
+            with_python,
+            "backbone 'mine' has a Lambda layer, 'python', and no file of the model could be "
+            "loaded in Keras' safe mode: build it of plain layers",
         ),
         (
             lambda: Subclassed(name="mine"),

@@ -328,6 +328,7 @@ class TestOptions:
         "options, message",
         [
             (dict(num_classes=True), "num_classes must be an integer in 2…255 .*received True"),
+            (dict(kernel_size="15"), "kernel_size must be a positive odd integer.*received '15'"),
             (dict(kernel_size=8), "kernel_size must be a positive odd integer.*received 8"),
             (dict(kernel_size=(3, 5, 7, 0)), "kernel_size must be a positive odd.*received 0"),
             (dict(kernel_size=(3, 5)), "one for each of P2, P3, P4, P5: received 2 numbers"),

@@ -223,11 +223,15 @@ def test_a_model_without_names_has_no_legend(tmp_path):
         ([], None, "class_names must be texts, one a class, received []"),
         ((1, 2, 3), None, "class_names must be texts, one a class, received (1, 2, 3)"),
         (3, None, "class_names must be texts, one a class, received 3"),
+        (["a", "b", "a"], None, "class_names must differ, received 'a' 2 times"),
+        (["a", " ", "b"], None, "class_names must not be blank, received ['a', ' ', 'b']"),
         (None, COLOURS, "palette needs class_names: give both, or neither"),
         (NAMES, COLOURS[:2], "palette must be integers, [r, g, b] for each of 3 classes, received "
                              "int64 (2, 3)"),
         (NAMES, np.zeros((3, 4), int), "palette must be integers, [r, g, b] for each of 3 classes, "
                                        "received int64 (3, 4)"),
+        (NAMES, [[1, 2], [3, 4, 5], [6, 7, 8]], "palette must be integers, [r, g, b] for each of 3 "
+                                                "classes, received [[1, 2], [3, 4, 5], [6, 7, 8]]"),
         (NAMES, np.eye(3), "palette must be integers, [r, g, b] for each of 3 classes, received "
                            "float64 (3, 3)"),
         (NAMES, [[0, 0, 0], [0, -1, 0], [0, 256, 0]], "palette must be 0…255, received -1…256"),
