@@ -1,4 +1,4 @@
-"""What `make setup` installs is named to the byte."""
+"""What `make setup` installs, and what the benchmarks compare with, is named to the byte."""
 
 import os
 import re
@@ -10,30 +10,45 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from places import REPOSITORY
 
+# Files, and the extras that they leave out: CUDA's libraries; the rivals of benchmarks/, which have
+# a file of their own.
+FILES = {"requirements.txt": {"gpu", "bench"}, "requirements-bench.txt": {"gpu"}}
 
-def test_each_requirement_is_pinned_with_its_hashes():
-    text = (REPOSITORY / "requirements.txt").read_text()
-    lines = re.sub(r" *#.*", "", text).replace("\\\n", " ").split("\n")
-    requirements = [line.split() for line in lines if line.strip()]
+
+def lines_of(file: str) -> list[list[str]]:
+    """What each requirement of a file says, word by word."""
+    text = re.sub(r" *#.*", "", (REPOSITORY / file).read_text()).replace("\\\n", " ")
+    return [line.split() for line in text.split("\n") if line.strip()]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_each_requirement_is_pinned_with_its_hashes(file):
+    requirements = lines_of(file)
     assert len(requirements) > 100
     for name, *hashes in requirements:
         assert re.fullmatch(r"[a-z0-9.-]+(?:_[a-z0-9.-]+)*==[\w.+]+", name), name
         assert hashes, name
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes), name
-    assert "://" not in text
+    assert "://" not in (REPOSITORY / file).read_text()
 
 
-def test_every_extra_is_installed():
-    """But CUDA's libraries, and the rivals of benchmarks/, which have a file of their own."""
+@pytest.mark.parametrize(("file", "left_out"), FILES.items())
+def test_every_extra_is_installed(file, left_out):
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    text = (REPOSITORY / "requirements.txt").read_text()
     extras = project["optional-dependencies"]
-    assert re.findall(r"--extra=(\S+)", text) == sorted(extras.keys() - {"gpu", "bench"})
-    pinned = dict(re.findall(r"^([\w.-]+)==([\w.+]+)", text, re.M))
-    wanted = [*project["dependencies"], *sum((extras[e] for e in extras if e != "bench"), [])]
+    named = re.findall(r"--extra=(\S+)", (REPOSITORY / file).read_text())
+    assert named == sorted(extras.keys() - left_out)
+    pinned = dict(name.split("==") for name, *_ in lines_of(file))
+    # CUDA's libraries come with the TensorFlow that is pinned.
+    wanted = [*project["dependencies"], *sum((extras[e] for e in [*named, "gpu"]), [])]
     for requirement in map(Requirement, wanted):
         version = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
+
+
+def test_the_rivals_change_nothing_else():
+    rivals, ours = (lines_of(file) for file in ("requirements-bench.txt", "requirements.txt"))
+    assert [words for words in ours if words not in rivals] == []
 
 
 @pytest.mark.parametrize(
