@@ -6,8 +6,8 @@ GCN on ResNet50 and on MobileNetV3, k = 15, 21 classes, random weights, 512×512
 saved_models/shapes at 128×128. Every form takes the same uint8 images and gives the same thing, a
 label map for each; each runs in a process of its own with all cores, in turns, `--rounds` of them;
 the turn with the lowest median counts, as it was disturbed least. PyTorch runs where it is
-installed (extras group `bench`), with ResNet50 alone, and ONNX Runtime likewise (`onnx`); bfloat16
-where the CPU does not emulate it.
+installed (extras group `bench`), with the same layers on ResNet50 alone, and ONNX Runtime likewise
+(`onnx`); bfloat16 where the CPU does not emulate it.
 """
 
 import importlib.util

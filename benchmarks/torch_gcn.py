@@ -1,8 +1,8 @@
-"""GCN + BR on a ResNet-50 in PyTorch, the way that public repositories build it.
+"""GCN + BR on a ResNet-50 in PyTorch: what `gcn_keras.gcn` builds.
 
-Their common form: the same GCN and BR blocks as here, and bilinear interpolation to the size of
-the next map in place of a transposed convolution, which is there as an option. The backbone is
-written out, so that PyTorch alone is needed.
+Its maps are enlarged by transposed convolutions that learn, as here; many public repositories
+interpolate bilinearly instead, which is less work. The backbone is torchvision's, written out, so
+that PyTorch alone is needed.
 """
 
 from torch import nn
@@ -75,12 +75,8 @@ class BoundaryRefinement(nn.Module):
 class GCN(nn.Module):
     """Figure 2 A on ResNet-50: float `[B, 3, H, W]` to logits `[B, classes, H, W]`."""
 
-    def __init__(self, classes: int = 21, kernel: int = 15, deconvolution: bool = False):
+    def __init__(self, classes: int = 21, kernel: int = 15):
         super().__init__()
-        self.deconvolutions = nn.ModuleList(
-            nn.ConvTranspose2d(classes, classes, 4, 2, 1, bias=False)
-            for _ in range(5 if deconvolution else 0)
-        )
         self.stem = nn.Sequential(
             nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)
         )
@@ -92,6 +88,9 @@ class GCN(nn.Module):
         widths = (256, 512, 1024, 2048)
         self.gcn = nn.ModuleList(GlobalConvolution(width, classes, kernel) for width in widths)
         self.br = nn.ModuleList(BoundaryRefinement(classes) for _ in range(9))
+        self.deconvolutions = nn.ModuleList(
+            nn.ConvTranspose2d(classes, classes, 4, 2, 1, bias=False) for _ in range(5)
+        )
 
     def forward(self, images):
         stem = self.stem(images)
@@ -102,12 +101,6 @@ class GCN(nn.Module):
         scores = [self.br[i](self.gcn[i](x)) for i, x in enumerate(maps)]
         score = scores[3]
         for i in (2, 1, 0):
-            score = self.br[4 + i](self.enlarged(score, 2 - i, scores[i]) + scores[i])
-        score = self.br[7](self.enlarged(score, 3, stem))
-        return self.br[8](self.enlarged(score, 4, images))
-
-    def enlarged(self, score, number, like):
-        """Twice the size, which is that of `like`."""
-        if self.deconvolutions:
-            return self.deconvolutions[number](score)
-        return functional.interpolate(score, like.shape[2:], mode="bilinear", align_corners=False)
+            score = self.br[4 + i](self.deconvolutions[2 - i](score) + scores[i])
+        score = self.br[7](self.deconvolutions[3](score))
+        return self.br[8](self.deconvolutions[4](score))

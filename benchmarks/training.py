@@ -2,10 +2,10 @@
 
     python benchmarks/training.py [--json FILE] [--batches 1 4] [--steps N] [--rounds N] [--forms …]
 
-k = 15, 21 classes, 512×512, random weights, SGD with momentum, the same layers everywhere
-(transposed convolutions in PyTorch, too). Each form has a process of its own with all devices, in
-turns, `--rounds` of them; the turn with the lowest median counts, as it was disturbed least. JAX
-and PyTorch run where they are installed (extras groups `jax` and `bench`).
+k = 15, 21 classes, 512×512, random weights, SGD with momentum, the same layers everywhere. Each
+form has a process of its own with all devices, in turns, `--rounds` of them; the turn with the
+lowest median counts, as it was disturbed least. JAX and PyTorch run where they are installed
+(extras groups `jax` and `bench`).
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ def torch_step(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     layout = torch.channels_last if channels_last else torch.contiguous_format
     torch.manual_seed(0)
-    model = GCN(CLASSES, deconvolution=True).to(device, memory_format=layout).train()
+    model = GCN(CLASSES).to(device, memory_format=layout).train()
     if frozen:
         for layer in model.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
