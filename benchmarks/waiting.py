@@ -78,14 +78,7 @@ def measure(
         dataset = datasets.prepare(
             "image_folder/camvid", Path(scratch, "images"), Path(scratch, "data")
         )
-        batches = training_batches(
-            dataset,
-            "train",
-            crop=recipe.crop,
-            batch_size=recipe.batch,
-            scale=recipe.scale,
-            jitter=recipe.jitter,
-        )
+        batches = training_batches(dataset, "train", **recipe.stream_fields())
         model = Segmentation.build(recipe, dataset.num_classes)
         compile_model(model, recipe, WARM_UP + steps)
         step = TensorFlowStep(model, make_team(recipe))
