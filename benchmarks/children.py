@@ -1,6 +1,7 @@
 """Measurements in processes of their own, so that none finds what another has left in memory; and
 what of it a process has."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -46,10 +47,34 @@ def answered(**tasks: Callable) -> bool:
     return True
 
 
-def memory_mib(kind: str = "VmHWM", process: str = "self") -> int:
-    """Memory of a process, from /proc (Linux): VmRSS is that of now, VmHWM the peak.
+def memory_mib(kind: str = "VmHWM") -> int:
+    """Memory of this process, from /proc (Linux): VmRSS is that of now, VmHWM the peak.
 
     `getrusage` would count in what the parent had when it made this process.
     """
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) // 1024
+    return _kib(Path("/proc/self/status"), kind) // 1024
+
+
+def memory_with_children_mib(process: Path = Path("/proc/self")) -> int:
+    """Memory that a process and its descendants have now; pages that they share count once.
+
+    Args:
+        process: its folder in /proc.
+    """
+    return _shares_kib(process) // 1024
+
+
+def _shares_kib(process: Path) -> int:
+    """Pss is a process's own pages and, of each that it shares with others, its share."""
+    total = _kib(process / "smaps_rollup", "Pss")
+    for children in process.glob("task/*/children"):  # of each of its threads
+        for child in children.read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                total += _shares_kib(process.parent / child)
+    return total
+
+
+def _kib(file: Path, kind: str) -> int:
+    """A value of a file of lines such as "VmHWM:  1234 kB"."""
+    lines = file.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:"))

@@ -4,15 +4,18 @@
 
 Streams training crops of images of three sizes in five ways (see rival_streams.py) with all
 cores, each in a process of its own, and prints crops/s, the ratio to decoding the same JPEGs
-fully, and the peak memory of the process with its children. Every way has `--rounds` turns, one
+fully, and the peak memory of the process with its children, where pages that they share count
+once. Every way has `--rounds` turns, one
 after another; the best counts, as it was disturbed least. The images are made here;
 --data-dir takes the data directory in which the real CamVid is prepared.
 """
 
 import importlib.util
+import itertools
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,7 +23,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 from checks import check
-from children import answered, in_child, memory_mib
+from children import answered, in_child, memory_with_children_mib
 from PIL import Image
 from rival_streams import NEEDS, STREAMS, Job
 
@@ -49,6 +52,7 @@ KINDS = (
 )
 KIND_NAMES = tuple(kind.name for kind in KINDS)
 QUALITY = 95  # of the JPEGs, at the usual chroma subsampling
+LOOKS = 20  # at the memory
 
 
 def street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,13 +121,14 @@ def measure(job: dict, stream: str, seconds: float) -> dict:
     while (elapsed := time.perf_counter() - start) < seconds:
         next(batches)
         count += job["batch"]
-    return {"crops_per_second": count / elapsed, "peak_mib": peak_mib()}
+    # After the measured time, as each look takes a while.
+    return {"crops_per_second": count / elapsed, "peak_mib": peak_mib(batches)}
 
 
-def peak_mib() -> int:
-    """Peak memory of this process and the sum of its children's, which are loaders' workers."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return sum(memory_mib(process=process) for process in ("self", *children))
+def peak_mib(batches: Iterator) -> int:
+    """Memory of this process and its children, a loader's workers: the most of some looks at it,
+    after a batch each."""
+    return max(memory_with_children_mib() for _ in itertools.islice(batches, LOOKS))
 
 
 def missing_packages(stream: str) -> list[str]:
@@ -151,7 +156,8 @@ def compare(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in STREAMS:
         if missing := missing_packages(stream):
-            print(f"{stream}: left out, {' and '.join(missing)} not installed (extras: bench)")
+            needed = f"{' and '.join(missing)} not installed (requirements-bench.txt)"
+            print(f"{stream}: left out, {needed}")
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for kind in (kind for kind in KINDS if kind.name in kinds):
