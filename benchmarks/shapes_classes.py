@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tyro
 
+from pipelines.base.errors import UsageError, run_command
+from pipelines.base.files import check_folder
 from pipelines.building.encoding import encode_jpeg
 from pipelines.datasets.shapes import scenes
 
@@ -62,8 +64,16 @@ def write(data_dir: tyro.conf.Positional[Path]) -> None:
     Args:
         data_dir: Where prepared data sets live.
     """
+    if data_dir.is_file():
+        raise UsageError(f"DATA_DIR {data_dir} is a file: name a folder")
+    check_folder(data_dir)
     ShapesClasses(data_dir=data_dir, file_format="tfrecord").download_and_prepare()
 
 
+def main() -> None:
+    """Entry point of the command."""
+    tyro.cli(write, prog="python benchmarks/shapes_classes.py")
+
+
 if __name__ == "__main__":
-    tyro.cli(write)
+    run_command(main)

@@ -26,6 +26,7 @@ from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of_
 from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import write_json
+from pipelines.base.plurals import count_of
 
 PIXELS_IN, LABELS_OUT = "pixels in", "argmax, labels out"
 
@@ -43,9 +44,18 @@ def _title(place: Place) -> str:
 
 
 def parts_of(content: bytes) -> list[tuple[str, int]]:
-    """Part and number of operations of each row of neighbours that are of one part."""
+    """Part and number of operations of each row of neighbours that are of one part.
+
+    Raises:
+        UserError: no operation is of a layer of the figure.
+    """
     found = [part_of(outputs[0].name.decode()) for *_, outputs in operations(read(content))]
-    first = next(i for i, part in enumerate(found) if part)
+    first = next((i for i, part in enumerate(found) if part), None)
+    if first is None:
+        raise UserError(
+            f"none of the {count_of(len(found), 'operation')} bears the name of a layer of "
+            "Figure 2: name a .tflite file that export wrote of a GCN"
+        )
     named = [part or (PIXELS_IN if i < first else LABELS_OUT) for i, part in enumerate(found)]
     return [(part, len(list(row))) for part, row in itertools.groupby(named)]
 

@@ -162,7 +162,8 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         run = RunFolder(Path(scratch, "run"))
         run.path.mkdir()
         task = Segmentation(recipe, dataset)
-        loop = make_loop(task, model, WARM_UP + steps, run, make_team(recipe))
+        # One more than steps are timed: within `fit`, a step ends where the next one begins.
+        loop = make_loop(task, model, WARM_UP + steps + 1, run, make_team(recipe))
         step, starts = loop.step, []
         bare, within = [], []
 
@@ -176,7 +177,7 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         labels = tf.where(labels == 255, labels, labels % dataset.num_classes)
 
         def validate(check_stop):
-            """In place of a validation: the bare steps. The last interval is not one of steps."""
+            """In place of a validation: the bare steps."""
             within.extend(np.diff(starts)[WARM_UP:])
             starts.clear()
             times = []

@@ -20,7 +20,7 @@ from traces import events
 from gcn_keras.recipes import command_line
 from pipelines import datasets
 from pipelines.base.environment import prepare_tensorflow
-from pipelines.base.errors import UserError, run_command
+from pipelines.base.errors import ArgumentError, UserError, run_command
 from pipelines.base.files import write_json
 from pipelines.base.plurals import count_of
 
@@ -56,10 +56,12 @@ def measure(
     Args:
         backbone: The ResNet to train.
         batch: Crops a step.
-        steps: Steps to profile.
+        steps: Steps to profile, at least 2; the last one only tells where the one before it ends.
         json_file: JSON file for the result.
     """
-    check(json_file, batch=batch, steps=steps)
+    check(json_file, batch=batch)
+    if steps < 2:
+        raise ArgumentError("steps", f"must be at least 2, got {steps}: a step ends with the next")
     options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
     recipe = command_line.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -21,7 +21,8 @@ from places import REPOSITORY
         ("step_parts", ["--steps", "-1"], "--steps must be above 0, got -1"),
         ("tflite_parts", ["--repeats", "0"], "--repeats must be above 0, got 0"),
         ("training", ["--batches", "4", "0"], "--batches must be above 0, got 0"),
-        ("waiting", ["--steps", "0"], "--steps must be above 0, got 0"),
+        ("waiting", ["--steps", "1"],
+         "--steps must be at least 2, got 1: a step ends with the next"),
     ],
 )  # fmt: skip
 def test_numbers(script, words, message):
@@ -31,6 +32,15 @@ def test_numbers(script, words, message):
 def test_a_json_file_that_cannot_be_written():
     message = "error: --json none/rows.json: there is no folder none\n"
     assert refused("encodings", "--json", "none/rows.json") == (1, message)
+
+
+def test_a_data_directory_that_is_none(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    message = f"error: DATA_DIR {file} is a file: name a folder\n"
+    assert refused("shapes_classes", file) == (2, message)
+    message = f"error: cannot write to {file}/data: {file}: Not a directory\n"
+    assert refused("shapes_classes", file / "data") == (1, message)
 
 
 @pytest.mark.slow
