@@ -1,6 +1,7 @@
 """The script that draws what a backbone is pretrained on."""
 
-from benchmarks import shapes_classes
+import shapes_classes
+
 from pipelines.datasets import classification
 from pipelines.datasets.shapes import scenes
 

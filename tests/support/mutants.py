@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).parents[2]
-COPIED = ("gcn_keras", "pipelines", "tests", "docs", "saved_models", "pyproject.toml", "README.md")
+COPIED = (
+    "gcn_keras", "pipelines", "benchmarks", "tests", "docs", "saved_models", "pyproject.toml",
+    "README.md",
+)  # fmt: skip
 SECONDS = 300  # a mutant that hangs for as long is noticed, too
 
 
@@ -517,6 +520,36 @@ MUTANTS = (
     Mutant(
         "pipelines/base/errors.py", "os.O_RDWR)) <= 2", "os.O_RDWR)) < 2",
         "pipelines/base/test_errors.py::test_standard_streams_that_were_closed",
+    ),
+    # === Benchmarks ===
+    Mutant(
+        "benchmarks/traces.py", "line.timestamp_ns * 1000", "line.timestamp_ns",
+        "test_benchmark_arithmetic.py::test_events_of_a_trace",
+    ),
+    Mutant(
+        "benchmarks/waiting.py", "waits[:-1]", "waits",
+        "test_benchmark_arithmetic.py::test_waiting_counts_whole_steps",
+    ),
+    Mutant(
+        "benchmarks/step_parts.py", "-= event.duration", "-= 0",
+        "test_benchmark_arithmetic.py::test_an_operation_counts_without_those_within_it",
+    ),
+    Mutant(
+        "benchmarks/step_parts.py", "< other.start + other.duration",
+        "<= other.start + other.duration",
+        "test_benchmark_arithmetic.py::test_an_operation_counts_without_those_within_it",
+    ),
+    Mutant(
+        "benchmarks/tflite_parts.py", "PIXELS_IN if i < first", "PIXELS_IN if i > first",
+        "test_benchmark_arithmetic.py::test_parts_of_a_tflite_file",
+    ),
+    Mutant(
+        "benchmarks/children.py", "total += _shares_kib(", "total = _shares_kib(",
+        "test_benchmark_arithmetic.py::test_memory_of_a_process_and_its_descendants",
+    ),
+    Mutant(
+        "benchmarks/input_pipeline.py", "max(memory_with", "min(memory_with",
+        "test_benchmark_arithmetic.py::test_the_peak_of_the_memory_while_batches_are_made",
     ),
 )  # fmt: skip
 
