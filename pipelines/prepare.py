@@ -51,8 +51,8 @@ def prepare(
         class_names: File of the names of tfds:NAME's classes, one a line; without it the classes
             are counted.
         skip_errors: Leave out images that cannot be used, or whose labels cannot or are missing;
-            each is named, and they are counted. Without it all are looked for at once, the first
-            20 are listed, and nothing is written.
+            each is named, and they are counted. Without it all are looked for at once, 20 are
+            listed, each kind among them, and nothing is written.
         accept_findings: Keep a split although its labels hold nothing but void, 0 and 255, or, of
             annotation files, one class.
         overwrite: Write it anew if it is prepared already; what is there stays until the new one is

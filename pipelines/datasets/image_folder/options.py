@@ -1,4 +1,4 @@
-"""How a folder of somebody's own pictures is to be read; imports nothing heavy."""
+"""How a folder of somebody's own images is to be read; imports nothing heavy."""
 
 import dataclasses
 import re
