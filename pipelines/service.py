@@ -99,12 +99,10 @@ def _stop_signals() -> Event:
 
 
 def _serve(start: Callable[[Any], Any], config: Any, host: str, stopped: Event) -> None:
-    import tensorflow as tf
-
     try:
         server = start(config)
-    except tf.errors.OpError as error:
-        raise UserError(f"cannot start on port {config.port}: {error.message}") from error
+    except RuntimeError as error:  # of the port, or of a dispatcher's folder; none of tf.errors
+        raise UserError(f"cannot start on port {config.port}: {error}") from error
     addresses.restrict(config.port, host)
     print(f"listening on {config.port}", flush=True)
     while not stopped.wait(timeout=1):

@@ -282,6 +282,16 @@ def test_a_port_that_is_taken_is_refused_and_a_free_one_found():
         addresses.free_port(65536)
 
 
+def test_a_port_that_is_taken_meanwhile(monkeypatch):
+    """Between the search for a free one and the start of a server."""
+    monkeypatch.setattr(addresses, "free_port", lambda port: port)
+    monkeypatch.setattr(service, "_stop_signals", threading.Event)
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"^cannot start on port {port}: Could not "):
+            service.dispatcher(port)
+
+
 @pytest.mark.slow
 class TestProcesses:
     def test_mistakes_end_in_one_line(self):
