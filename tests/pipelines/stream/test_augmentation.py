@@ -104,6 +104,35 @@ def test_a_rectangle_of_another_image():
     np.testing.assert_array_equal(image, np.where(inside[..., None], second[0], first[0]))
 
 
+@pytest.mark.parametrize(
+    "kind, area, ratio, extent",
+    [
+        # Areas of 0.1 and 0.5, sides in the image's ratio: their roots, 0.316 and 0.707.
+        ("cut", 0.0, 0.5, (32, 63)),
+        ("cut", 1.0, 0.5, (71, 141)),
+        # 0.1 with ratios of 1/3 and 3: the roots of 0.1/3 and 0.3, 0.1826 and 0.5477.
+        ("cut", 0.0, 0.0, (18, 110)),
+        ("cut", 0.0, 1.0, (55, 37)),
+        # 0.5 with a ratio of 3: the root of 1.5, which is cut, and that of 0.5/3, 0.4082.
+        ("cut", 1.0, 1.0, (100, 82)),
+        # Areas of 0.02 and 0.2: 0.1414 and 0.4472.
+        ("erase", 0.0, 0.5, (14, 28)),
+        ("erase", 1.0, 0.5, (45, 89)),
+    ],
+)
+def test_the_smallest_and_the_largest_rectangles(kind, area, ratio, extent):
+    image, label = pair(100, 200)
+    draws = [area, ratio, 0.0, 0.0]
+    if kind == "cut":
+        other = image, np.full_like(label, 255)
+        _, label = augmentation.cut_mix((image, label), other, tf.constant(draws))
+    else:
+        _, label = augmentation.erase((image, label), tf.constant([0.0, *draws]), 1.0)
+    inside = np.zeros((100, 200), bool)
+    inside[: extent[0], : extent[1]] = True
+    np.testing.assert_array_equal(label == 255, inside)
+
+
 def test_half_of_the_classes_of_another_image():
     first = np.zeros((1, 5, 3), np.uint8), np.array([[9, 9, 9, 9, 9]], np.uint8)
     second = np.ones((1, 5, 3), np.uint8), np.array([[0, 3, 7, 255, 3]], np.uint8)
