@@ -511,6 +511,13 @@ def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):
     assert not file.exists() and not beside.exists()
 
 
+@pytest.mark.parametrize("option, argument", [("--html", "page"), ("--sheet", "sheet")])
+def test_a_folder_is_no_file_to_write(prepared, data_dir, tmp_path, option, argument):
+    with pytest.raises(UsageError) as caught:
+        doctor.doctor("image_folder/small", data_dir, **{argument: tmp_path})
+    assert str(caught.value) == f"{option} {tmp_path} is a folder: name a file"
+
+
 def test_its_contact_sheet_is_no_image_of_the_folder_that_was_prepared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(3):

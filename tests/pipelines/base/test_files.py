@@ -16,6 +16,7 @@ from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import (
     check_folder,
     check_target,
+    make_folder,
     read_regular,
     remove_leftovers,
     replacing,
@@ -94,10 +95,13 @@ def test_a_folder_that_can_be_made_is_not_made(tmp_path):
 def test_a_file_in_place_of_a_folder(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    for path in (file, file / "deep" / "run"):
+    for path, reason in ((file, "File exists"), (file / "deep" / "run", "Not a directory")):
         with pytest.raises(UserError) as caught:
             check_folder(path)
         assert str(caught.value) == f"cannot write to {path}: {file}: Not a directory"
+        with pytest.raises(UserError) as caught:
+            make_folder(path)
+        assert str(caught.value) == f"cannot make the folder {path}: {reason}"
 
 
 def test_a_file_system_that_takes_nothing(tmp_path, monkeypatch):

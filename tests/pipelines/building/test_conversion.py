@@ -132,6 +132,13 @@ def test_an_image_of_several_frames(form):
     assert recorded_image("i", encoded(noise(4, 6), form, save_all=True))[1] == (4, 6)
 
 
+@pytest.mark.parametrize("form", ["GIF", "PPM", "TGA"])
+def test_an_image_of_another_kind(form):
+    assert refusal(encoded(noise(4, 6), form), "i.png") == (
+        f"i.png is a {form} file; JPEG, PNG, WebP, TIFF or BMP is needed"
+    )
+
+
 @pytest.mark.parametrize("start", [b"\0\0\0\x18ftypheic", b"\x93NUMPY", b"<html>", b"\0\0\0\0"])
 def test_what_is_no_known_image_is_not_called_damaged(start):
     assert refusal(start + bytes(100), "i.jpg") == (

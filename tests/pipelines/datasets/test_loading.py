@@ -367,6 +367,7 @@ def test_label_encoding_refuses_what_is_no_label_map():
         ("metadata.json", ["class_names"], ["sky", "", "car"]),
         ("metadata.json", ["class_names"], "sky"),
         ("metadata.json", ["label_pixels", "train"], 5),
+        ("metadata.json", ["label_pixels", "train"], [4, 4, 4]),  # and none of void
     ],
 )
 def test_damaged_descriptions(source, data_dir, file, path, value):

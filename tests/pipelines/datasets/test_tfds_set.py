@@ -186,6 +186,16 @@ def test_a_value_above_the_classes_is_named(source, tmp_path):
     assert not datasets.is_prepared("tfds:oxford_iiit_pet", source)
 
 
+def test_a_mask_of_another_size_than_its_image(data_dir):
+    examples = {"train": pets([TRIMAP] * 2), "test": pets([TRIMAP])}
+    examples["train"][1]["segmentation_mask"] = TRIMAP[:1, :2, None]
+    write_set("oxford_iiit_pet", data_dir / "tfds", examples)
+    with pytest.raises(UserError) as caught:
+        datasets.prepare("tfds:oxford_iiit_pet", None, data_dir, None, TfdsOptions(first_label=1))
+    assert str(caught.value) == "the mask of pet_1 is 2x1 pixels, but the image is 3x2"
+    assert not datasets.is_prepared("tfds:oxford_iiit_pet", data_dir)
+
+
 def test_masks_of_0_and_255(data_dir, tmp_path):
     binary = np.array([[0, 255, 255]] * 2, np.uint8)
     examples = {"train": pets([binary] * 2), "test": pets([binary])}

@@ -851,18 +851,33 @@ def test_annotation_files_without_any_region_are_refused(copy, form):
     )
 
 
-def test_splits_of_coco_that_count_alike(tmp_path):
-    """Each from 0001 on; and hidden folders are none of them."""
-    for split in ("train", "valid"):
-        (tmp_path / split).mkdir()
-        Image.new("RGB", (8, 8)).save(tmp_path / split / "0001.jpg")
+def coco_splits(folder, **classes):
+    """Writes an image and a file of COCO with one region in a folder for each split."""
+    for split, name in classes.items():
+        (folder / split).mkdir()
+        Image.new("RGB", (8, 8)).save(folder / split / "0001.jpg")
         box = {"size": [8, 8], "counts": [0, 8, 56]}
         content = {
             "images": [{"id": 1, "file_name": "0001.jpg", "height": 8, "width": 8}],
             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": box}],
-            "categories": [{"id": 1, "name": "cat"}],
+            "categories": [{"id": 1, "name": name}],
         }
-        (tmp_path / split / "_annotations.coco.json").write_text(json.dumps(content))
+        (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
+
+
+def test_a_category_that_is_another_class_in_another_file(tmp_path):
+    coco_splits(tmp_path, train="cat", valid="dog")
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions())
+    assert str(caught.value) == (
+        f"{tmp_path}/valid/_annotations.coco.json is a damaged annotation file (category 1 is "
+        "'dog', and 'cat' in the file before)"
+    )
+
+
+def test_splits_of_coco_that_count_alike(tmp_path):
+    """Each from 0001 on; and hidden folders are none of them."""
+    coco_splits(tmp_path, train="cat", valid="cat")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     shutil.copy(tmp_path / "train" / "_annotations.coco.json", tmp_path / ".ipynb_checkpoints")
     found = records(tmp_path)
@@ -954,6 +969,12 @@ def labelme_files(folder, **labels):
         content = json.loads((folder / f"{name}.json").read_text())
         content["shapes"][0]["label"] = label
         (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def test_annotations_of_background_and_void_alone(tmp_path):
+    labelme_files(tmp_path, a="background", b="__ignore__")
+    with pytest.raises(UserError, match="^the annotation files name no class$"):
+        open_source(tmp_path, FolderOptions())
 
 
 def test_a_blank_around_a_label_makes_no_class_of_its_own(tmp_path):
