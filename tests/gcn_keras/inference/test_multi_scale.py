@@ -76,6 +76,20 @@ def test_scales_are_averaged_at_the_images_size():
     np.testing.assert_allclose(scores[..., 1], (2 * sigmoid + 0.5) / 3, rtol=1e-5)
 
 
+def test_a_scaled_image_has_at_least_one_pixel():
+    """Of 2×20 pixels a fifth: 0.4 and 4."""
+    sizes = []
+
+    def model(images):
+        sizes.append(images.shape[1:3])
+        return of_pixels(images)
+
+    image = np.full((2, 20, 3), 64, np.uint8)
+    scores = multi_scale.probabilities(model, image, MultiScale(scales=(0.2,)))
+    assert sizes == [(1, 4)] and scores.shape == (2, 20, 2)
+    np.testing.assert_allclose(scores[..., 1], 1 / (1 + np.exp(-1)), rtol=1e-6)
+
+
 def test_enlarging_is_bilinear():
     """Between the centres of two pixels the doubled image goes from 0 to 200 in a straight line."""
     seen = []

@@ -1,6 +1,7 @@
 """Videos: what goes in comes out, frame by frame, and damage is named."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,6 +101,30 @@ def test_a_truncated_video_keeps_what_could_be_read(tmp_path):
     assert 0 < len(read_clip(target)) < 40
 
 
+def test_frames_that_change_their_size():
+    shown = [frame(0), frame(1), frame(2)[:, :32], None]
+    capture = SimpleNamespace(read=lambda: (True, shown.pop(0)))
+    frames = video.read_frames(capture, "clip.mp4")
+    for number in range(2):
+        assert np.array_equal(next(frames), frame(number))
+    with pytest.raises(UserError) as caught:
+        next(frames)
+    assert str(caught.value) == (
+        "clip.mp4 changes its size from 64×48 to 32×48 on the way: cut it there"
+    )
+
+
+def test_a_video_that_opencv_does_not_take(tmp_path):
+    """MPEG-4 part 2 has 13 bits for a side."""
+    target = tmp_path / "a.mp4"
+    with pytest.raises(UserError) as caught:
+        video.write_video([np.zeros((16, 2**14, 3), np.uint8)], target, 12.5)
+    assert str(caught.value) == (
+        f"{target} cannot be written: OpenCV takes no video of 16384×16 at 12.5 frames a second"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_that_fails_leaves_no_half_video(tmp_path):
     def failing(frames):
         raise UserError("the server is down")
@@ -119,6 +144,8 @@ def test_paths_that_can_be_no_video_are_refused(tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             video.check_video(path)
+    (tmp_path / "moving.GIF").touch()
+    video.check_video(tmp_path / "moving.GIF")
     video.check_no_videos(["a.jpg", "b.gif", "mp4"])
     with pytest.raises(UsageError, match="^b.MP4 is a video: name it by video$"):
         video.check_no_videos(["a.jpg", tmp_path.parent / "c.png", "b.MP4"])
