@@ -102,6 +102,14 @@ def test_a_file_of_something_else(tmp_path):
     assert str(caught.value) == f"{path} takes no images: its input is (None, 7)"
 
 
+def test_a_size_that_a_model_has_no_output_for(tmp_path):
+    path = tmp_path / "model.keras"
+    x = keras.Input((None, None, 3))
+    keras.Model(x, keras.layers.Conv2D(3, 40)(x)).save(path)
+    with pytest.raises(UserError, match=f"^{path} cannot be taken apart: Computed output size "):
+        summary(path, size=(32, 32))
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -76,6 +76,12 @@ def test_large_photographs(resolve):
     )
 
 
+@pytest.mark.parametrize("images, which", [(200, "images"), (201, "the first 200 images")])
+def test_sizes_are_those_of_200_images(resolve, images, which):
+    _, lines = resolve([(128, 128)], images)
+    assert lines[0] == f"crop 128×128: {which} of split 'train' are 128×128 pixels"
+
+
 @pytest.mark.parametrize(
     "sizes, crop, wanted",
     [

@@ -111,6 +111,17 @@ def test_a_run_begins_with_them(dataset, capsys, tmp_path):
     assert capsys.readouterr().err.startswith(NEVER_SEEN)
 
 
+def test_a_run_without_any_score_has_no_best_model(dataset, tmp_path):
+    run = RunFolder(tmp_path)
+    with pytest.raises(UserError) as caught:
+        Segmentation(RECIPES["shapes"], dataset).finish(run, Progress(), steps=1, started=0.0)
+    assert str(caught.value) == (
+        "no epoch has a mean IoU: split 'val' of 'shapes' has no valid pixel, everything is void; "
+        f"the last model is {run.model}"
+    )
+    assert not run.metrics.exists()
+
+
 # === Tiles ===
 
 
