@@ -227,6 +227,14 @@ MUTANTS = (
         "gcn_keras/training/test_run_folder.py::"
         "test_a_folder_is_taken_up_by_the_same_configuration_only",
     ),
+    Mutant(
+        "gcn_keras/training/task.py", "if not progress.best_epoch:", "if False:",
+        "gcn_keras/training/test_task.py::test_a_run_without_any_score_has_no_best_model",
+    ),
+    Mutant(
+        "gcn_keras/training/from_data.py", "] > MOST_IMAGES:", "] >= MOST_IMAGES:",
+        "gcn_keras/training/test_from_data.py::test_sizes_are_those_of_200_images",
+    ),
     # === Evaluation ===
     Mutant(
         METRICS, "np.nanmean(self.iou)", "np.nan_to_num(self.iou).mean()",
@@ -322,6 +330,18 @@ MUTANTS = (
     Mutant(
         "gcn_keras/inference/padding.py", "(highest <= 1)", "(highest < 0)",
         "gcn_keras/inference/test_keras_model.py::test_what_is_no_image",
+    ),
+    Mutant(
+        "gcn_keras/inference/video.py", "if frame.shape != first:", "if False:",
+        "gcn_keras/inference/test_video.py::test_frames_that_change_their_size",
+    ),
+    Mutant(
+        "gcn_keras/inference/video.py", "if not writer.isOpened():", "if False:",
+        "gcn_keras/inference/test_video.py::test_a_video_that_opencv_does_not_take",
+    ),
+    Mutant(
+        MULTI_SCALE, "max(1, round(scale * side))", "round(scale * side)",
+        "gcn_keras/inference/test_multi_scale.py::test_a_scaled_image_has_at_least_one_pixel",
     ),
     # === The page ===
     Mutant(
@@ -443,6 +463,38 @@ MUTANTS = (
         "pipelines/base/labels.py", "classes[0] == classes.sum() and pixels[IGNORE]", "False",
         "pipelines/datasets/test_preparation.py::"
         "test_labels_without_a_usable_class_are_refused",
+    ),
+    Mutant(
+        "pipelines/stream/augmentation.py", "_CUT = (0.1, 0.5)", "_CUT = (0.1, 0.49)",
+        "pipelines/stream/test_augmentation.py::test_the_smallest_and_the_largest_rectangles",
+    ),
+    Mutant(
+        "pipelines/stream/augmentation.py", "math.log(3.0)", "math.log(2.0)",
+        "pipelines/stream/test_augmentation.py::test_the_smallest_and_the_largest_rectangles",
+    ),
+    Mutant(
+        "pipelines/service.py", "except RuntimeError as", "except OSError as",
+        "pipelines/test_service.py::test_a_port_that_is_taken_meanwhile",
+    ),
+    Mutant(
+        "pipelines/datasets/image_folder/annotations.py",
+        "if categories.setdefault(number, name) != name:",
+        "if categories.setdefault(number, name) is None:",
+        "pipelines/datasets/image_folder/test_sources.py::"
+        "test_a_category_that_is_another_class_in_another_file",
+    ),
+    Mutant(
+        "pipelines/datasets/prepared.py", "!= len(class_names) + 1", "== 0",
+        "pipelines/datasets/test_loading.py::test_damaged_descriptions",
+    ),
+    Mutant(
+        "pipelines/datasets/tfds_set/tfds_set_dataset_builder.py",
+        "if values.shape != (height, width):", "if False:",
+        "pipelines/datasets/test_tfds_set.py::test_a_mask_of_another_size_than_its_image",
+    ),
+    Mutant(
+        "pipelines/building/conversion.py", "not in (*_AS_THEY_ARE, *_CONVERTED)", "is None",
+        "pipelines/building/test_conversion.py::test_an_image_of_another_kind",
     ),
     Mutant(
         "pipelines/datasets/image_folder/splitting.py",
