@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from gcn_keras.inference.failures import limit_message
 from gcn_keras.inference.padding import STRIDE
 from pipelines.base.checked import checked
 from pipelines.base.imagenet import MEAN_RGB
@@ -29,10 +30,9 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
         shape = tf.shape(images)
         if any(fixed):
             most = [own or tf.int32.max for own in fixed]
-            limit = "x".join(str(own or "any") for own in fixed)
-            message = f"the model takes images of at most {limit}, and one is of"
+            fits = tf.reduce_all(shape[1:3] <= most)
             # All that is padded and cut follows from the shape: nothing else can fail first.
-            shape = checked(shape, tf.reduce_all(shape[1:3] <= most), message, shape[1:3])
+            shape = checked(shape, fits, limit_message(fixed), shape[1:3])
         sizes = tf.unstack(shape[:3])
         padded = pad(images, sizes, fixed)
         logits = model(padded, training=False)[:, : shape[1], : shape[2]]

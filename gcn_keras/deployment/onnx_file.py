@@ -11,7 +11,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from gcn_keras.deployment.deployable import Deployable, check_precision
 from gcn_keras.deployment.graphs import IMAGES, labels_of, logits_graph, noise
+from gcn_keras.inference.failures import limit_of
 from gcn_keras.inference.legend import FILE
+from gcn_keras.inference.onnx_model import LIMIT
 from pipelines.base import extras
 from pipelines.base.damage import reason_of
 from pipelines.base.errors import UserError
@@ -31,7 +33,8 @@ def export_onnx(deployable: Deployable, path: str | Path) -> None:
 
 def onnx_content(deployable: Deployable) -> bytes:
     """An ONNX file: `images`, uint8 `[B, H, W, 3]` of any size, or up to a model's fixed one, to
-    `labels`, uint8 `[B, H, W]`; its metadata have the legend as JSON under labels.json.
+    `labels`, uint8 `[B, H, W]`; its metadata have the legend as JSON under labels.json, and that
+    size under largest_image: ONNX has no assertion of it.
 
     ONNX Runtime labels an image with it, as the converter does not tell of all that it cannot.
 
@@ -60,9 +63,11 @@ def onnx_content(deployable: Deployable) -> bytes:
         for size, name in zip(value.type.tensor_type.shape.dim, "BHW", strict=False):
             if not size.HasField("dim_value"):
                 size.dim_param = name
+    fixed = deployable.network.input_shape[1:3]
     model.metadata_props.add(key=FILE, value=deployable.legend.json)
+    model.metadata_props.add(key=LIMIT, value=limit_of(fixed))
     content = model.SerializeToString()
-    _check(content, graph, deployable.network.input_shape[1:3])
+    _check(content, graph, fixed)
     return content
 
 

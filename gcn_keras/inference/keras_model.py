@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from gcn_keras.inference import multi_scale
-from gcn_keras.inference.failures import check_classes, check_scores, naming_failed_model
+from gcn_keras.inference.failures import (
+    check_classes,
+    check_fits,
+    check_scores,
+    naming_failed_model,
+)
 from gcn_keras.inference.legend import legend_of_keras
-from gcn_keras.inference.padding import check_images, pad_with_mean, padded_size
+from gcn_keras.inference.padding import check_images, pad_with_mean
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
-from pipelines.base.errors import UserError, argument
+from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -228,12 +233,7 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
             f"{model.name} takes {len(inputs)} inputs: a segmentation model takes images alone"
         )
     fixed = inputs[0].shape[1:3] if inputs else (None, None)
-    sides = padded_size((height, width), fixed)
-    if height > sides[0] or width > sides[1]:
-        raise UserError(
-            f"{model.name} takes images of at most {sides[0]}x{sides[1]}, got {height}x{width}: "
-            f"take tiles of that size, {argument('tile')} {sides[0]} {sides[1]}"
-        )
+    sides = check_fits(model.name, fixed, (height, width))
     with naming_failed_model(model.name, *sides):
         outputs = model.predict_on_batch(pad_with_mean(images, *sides))
     if isinstance(outputs, dict):

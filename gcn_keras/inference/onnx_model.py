@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from gcn_keras.inference.beside import cores
+from gcn_keras.inference.failures import check_fits, fixed_of, naming_failed_model
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
 from pipelines.base import extras
 from pipelines.base.errors import UserError
 
+# Where the metadata of a file have the largest image that it takes.
+LIMIT = "largest_image"
 # What ONNX Runtime calls them, for any batch, height and width.
 _INPUT, _OUTPUT = ("images", "tensor(uint8)", 4), ("labels", "tensor(uint8)", 3)
 
@@ -34,6 +37,7 @@ class OnnxSegmenter:
         onnxruntime = extras.require(f"{path} needs", "onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores()  # by itself it counts physical ones
+        options.log_severity_level = 4  # what fails is raised, and need not be printed, too
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -48,9 +52,14 @@ class OnnxSegmenter:
                 f"{path} is no segmentation model of this project: it takes and gives {found}, "
                 f"not {_INPUT} and {_OUTPUT}"
             )
-        inside = self._session.get_modelmeta().custom_metadata_map.get(FILE)
-        self.legend = legend_of(path, path.with_suffix(".json"), None, inside)
+        inside = self._session.get_modelmeta().custom_metadata_map
+        self.legend = legend_of(path, path.with_suffix(".json"), None, inside.get(FILE))
         self.num_classes = len(self.legend.class_names) if self.legend else None
+        self._path, self._fixed = path, fixed_of(inside.get(LIMIT))
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(["labels"], {"images": checked_batch(images)})[0]
+        images = checked_batch(images)
+        size = images.shape[1:3]
+        check_fits(self._path, self._fixed, size, gives_logits=False)
+        with naming_failed_model(self._path, *size):
+            return self._session.run(["labels"], {"images": images})[0]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from gcn_keras.inference.encoded_images import GarbageError
+from gcn_keras.inference.failures import check_not_beyond_limit
 from pipelines.base import extras
 from pipelines.base.errors import UsageError, UserError, printable
 
@@ -203,7 +204,8 @@ class Grpc:
 
 
 def _failure(address: str, code: int | str, message: str, output: str) -> Exception:
-    """What an HTTP status or a gRPC code means."""
+    """What an HTTP status or a gRPC code means; raises what a size beyond the model's means."""
+    check_not_beyond_limit(address, message, gives_logits=False)
     message, signature = _shortened(message), SIGNATURES[output]
     if code in (503, "UNAVAILABLE"):
         return UnavailableError(message)

@@ -32,7 +32,7 @@ from gcn_keras.inference.keras_model import predict_logits
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.onnx_model import OnnxSegmenter
 from gcn_keras.inference.segmenters import check_same_classes, open_segmenter
-from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.errors import ArgumentError, UserError, in_options
 from pipelines.base.files import temporary_beside
 from pipelines.base.labels import CAMVID_PALETTE, palette
 from pipelines.datasets.shapes import scenes
@@ -639,9 +639,40 @@ class TestFixedSize:
 
     @pytest.mark.parametrize("size", [(48, 65), (49, 64), (49, 65)])
     def test_larger_ones_are_refused(self, fixed, size):
-        wrong = f"{size[0]}x{size[1]}: .*at most 48x64, and one is of.*{size[0]} {size[1]}"
-        with pytest.raises(UserError, match=f"fails on an image of {wrong}"):
-            fixed.segment(picture(1, *size))
+        for ask in (fixed.segment, fixed.logits):
+            with pytest.raises(UserError) as caught:
+                ask(picture(1, *size))
+            assert in_options(caught.value.template) == (
+                f"{fixed._folder} takes images of at most 48x64, got {size[0]}x{size[1]}: take "
+                "tiles of that size, --tile 48 64"
+            )
+
+    def test_a_side_that_is_free(self, tmp_path):
+        x = keras.Input((48, None, 3))
+        model = keras.Model(x, keras.layers.Conv2D(3, 1)(x))
+        folder = export_saved_model(Deployable(model, LEGEND), tmp_path)
+        saved = open_segmenter(folder)
+        assert saved.segment(picture(1, 48, 70)).shape == (1, 48, 70)
+        with pytest.raises(UserError) as caught:
+            saved.segment(picture(1, 49, 70))
+        assert in_options(caught.value.template) == (
+            f"{folder} takes images of at most 48x96, got 49x70: take tiles of that size, "
+            "--tile 48 96"
+        )
+
+    def test_as_an_onnx_file(self, of_48_by_64, tmp_path):
+        pytest.importorskip("tf2onnx")
+        path = tmp_path / "fixed.onnx"
+        export_onnx(Deployable(of_48_by_64, LEGEND), path)
+        file, images = open_segmenter(path), picture(1, 30, 64)
+        np.testing.assert_array_equal(file.segment(images), segment(of_48_by_64, images))
+        for height, width in ((48, 65), (49, 64), (384, 512)):
+            with pytest.raises(UserError) as caught:
+                file.segment(picture(1, height, width))
+            assert in_options(caught.value.template) == (
+                f"{path} takes images of at most 48x64, got {height}x{width}: cut it into parts, "
+                "or give the .keras file and take tiles of that size, --tile 48 64"
+            )
 
     def test_nothing_is_padded_before_the_size_is_known_to_fit(self, of_48_by_64):
         """Whatever else can fail then waits: which of two does so first is chance."""

@@ -367,6 +367,23 @@ class TestUnavailable:
         message = refusal(Client(address(server, kind)), picture(2, 2))
         assert "no \\x1b[2Jscreen\\x07 \\x9b31m" in message and message.isprintable()
 
+    def test_an_image_larger_than_the_model_takes(self, server, kind):
+        """As the assertion of a deployed graph says it, behind whatever a server says first."""
+
+        def fail(outputs):
+            raise RefusalError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "x" * 300 + " assertion failed: [the model takes images of at most 64x96, and one "
+                "is of] [384 512]\n\t [[{{node Assert/Assert}}]]",
+            )
+
+        server.change_outputs = fail
+        client = Client(address(server, kind))
+        assert refusal(client, picture(2, 2)) == (
+            f"{client.address} takes images of at most 64x96, got 384x512: cut it into parts, or "
+            "give the .keras file and take tiles of that size, tile 64 96"
+        )
+
     def test_nothing_else_is_tried_twice(self, server, kind, sleeps):
         def fail(outputs):
             raise RefusalError(grpc.StatusCode.INTERNAL, "no\n  memory " + "x" * 400)
