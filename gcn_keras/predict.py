@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from gcn_keras.inference.files import check_inputs_stay, predict_files, predict_videos
+from gcn_keras.inference.files import check_files_stay, predict_files, predict_videos
 from gcn_keras.inference.images import find_images
 from gcn_keras.inference.legend import check_same_names
 from gcn_keras.inference.options import PLAIN, InferenceOptions, segment_function
@@ -69,7 +69,7 @@ def predict(
         check_video(path)
         once.setdefault(os.path.realpath(path), path)
     video = tuple(once.values())
-    check_inputs_stay(found_images, video, out, frame_labels, folders=images)
+    check_files_stay(found_images, video, out, frame_labels, folders=images)
     if video:
         require_opencv()
     check_folder(out)

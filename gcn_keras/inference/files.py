@@ -13,6 +13,7 @@ from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
 from gcn_keras.inference.images import (
     IMAGE_RESULTS,
     VIDEO_RESULTS,
+    is_result,
     jpeg,
     load_image,
     overlay,
@@ -20,7 +21,7 @@ from gcn_keras.inference.images import (
 )
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
-from gcn_keras.inference.video import segment_video
+from gcn_keras.inference.video import is_label_map, segment_video
 from pipelines.base.errors import UsageError, UserError, argument, as_options, printable
 from pipelines.base.files import LONGEST_NAME, make_folder, replacing, shortened
 from pipelines.base.plurals import count_of
@@ -83,9 +84,10 @@ def predict_files(
             label_file, overlay_file = (out / f"{name}{ending}" for ending in IMAGE_RESULTS)
             if label_file.parent != out:
                 make_folder(label_file.parent)
-            save_label_map(result, label_file, palette)
+            # First the overlay: a label map without one is nothing that a run has left.
             with replacing(overlay_file) as temporary:
                 temporary.write_bytes(drawn)
+            save_label_map(result, label_file, palette)
             tqdm.write(printable(f"{path} -> {label_file}, {overlay_file.name}"))
 
     read = map(_read, images, result_names(images, IMAGE_RESULTS[1], folders=folders))
@@ -96,14 +98,14 @@ def predict_files(
     return failed
 
 
-def check_inputs_stay(
+def check_files_stay(
     images: Sequence[Path],
     videos: Sequence[Path],
     out: Path,
     frame_labels: bool = False,
     folders: Sequence[Path] = (),
 ) -> None:
-    """Refuses to write a result over what is to be read.
+    """Refuses to write a result over what is to be read, or label maps over what no run has made.
 
     Args:
         images, videos: what is to be read.
@@ -112,26 +114,27 @@ def check_inputs_stay(
         folders: as of `result_names`.
 
     Raises:
-        UsageError: an image or a video is called as a result of another one.
+        UsageError: an image or a video is called as a result of another one; a label map lies
+            there without its overlay, which a run would have written first.
     """
     inputs = {os.path.realpath(path): path for path in (*images, *videos)}
-    names = [
-        f"{name}{end}"
-        for name in result_names(images, IMAGE_RESULTS[1], folders=folders)
-        for end in IMAGE_RESULTS
-    ]
+    of_images = result_names(images, IMAGE_RESULTS[1], folders=folders)
     of_videos = result_names(videos, VIDEO_RESULTS[1])
-    names += [f"{name}{VIDEO_RESULTS[1]}" for name in of_videos]
-    written = [os.path.realpath(out / name) for name in names]
+    maps, overlays = ([out / f"{name}{end}" for name in of_images] for end in IMAGE_RESULTS)
+    overlays += [out / f"{name}{VIDEO_RESULTS[1]}" for name in of_videos]
+    lost = [path for path in maps if path.is_file() and not is_result(path)]
+    written = [os.path.realpath(path) for path in (*maps, *overlays)]
     if frame_labels:  # of however many frames
-        of_frames = {os.path.realpath(out / f"{name}{VIDEO_RESULTS[0]}") for name in of_videos}
+        folders_of_maps = [out / f"{name}{VIDEO_RESULTS[0]}" for name in of_videos]
+        of_frames = set(map(os.path.realpath, folders_of_maps))
         written += [path for path in inputs if os.path.dirname(path) in of_frames]
-    for path in written:
-        if path in inputs:
-            raise UsageError(
-                f"{inputs[path]} would be written over by a result of that name: give another "
-                f"{argument('out')}"
-            )
+        for folder in folders_of_maps:
+            if folder.is_dir() and not is_result(folder):
+                lost += sorted(path for path in folder.iterdir() if is_label_map(path))
+    for path in [inputs[path] for path in written if path in inputs] + lost:
+        raise UsageError(
+            f"{path} would be written over by a result of that name: give another {argument('out')}"
+        )
 
 
 def _read(path: Path, name: str) -> _Read:

@@ -152,11 +152,11 @@ def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Pa
     found: dict[Path, None] = {}  # for its order: files named twice come once
     passed_over: list[Path] = []
     for path in map(Path, paths):
-        if out and _is_within(path.parent, out) and _is_result(path):
+        if out and _is_within(path.parent, out) and is_result(path):
             passed_over.append(path)
         elif os.path.isdir(path):
             images, others = _images_below(path, out)
-            if not images and not any(map(_is_result, others)):
+            if not images and not any(map(is_result, others)):
                 note_passed_over(others)
                 endings = " ".join(ENDINGS)
                 raise UsageError(f"the folder {path} has no image: none that ends in {endings}.")
@@ -166,7 +166,7 @@ def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Pa
             raise UsageError(f"{path} does not exist.")
         else:
             found[path] = None
-    note_passed_over(sorted(passed_over, key=_is_result))  # of many results, others come first
+    note_passed_over(sorted(passed_over, key=is_result))  # of many results, others come first
     if passed_over and not found:
         raise UsageError("there is no image but results of an earlier run.")
     return list(found)
@@ -183,12 +183,12 @@ def _images_below(folder: Path, out: Path | None) -> tuple[list[Path], list[Path
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for path in [Path(parent, name) for name in folders]:
-            if path.is_symlink() or _is_result(path) or (out and _is_same(path, out)):
+            if path.is_symlink() or is_result(path) or (out and _is_same(path, out)):
                 folders.remove(path.name)
                 passed_over.append(path)
         for path in [Path(parent, name) for name in files if not is_hidden(name)]:
             is_drawn = out and path.name.endswith(FIELD_ENDING) and _is_same(path.parent, out)
-            is_image = path.name.lower().endswith(ENDINGS) and not (_is_result(path) or is_drawn)
+            is_image = path.name.lower().endswith(ENDINGS) and not (is_result(path) or is_drawn)
             # A broken link is an image that is missing; a pipe or a device is none.
             is_file = path.is_file() or not path.exists()
             (images if is_image and is_file else passed_over).append(path)
@@ -203,7 +203,7 @@ def _is_same(path: Path, out: Path) -> bool:
     return os.path.realpath(path) == os.path.realpath(out)
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
     """Whether `predict` has written a file or a folder: of its results there are always two."""
     name = re.sub(r"_(labels|overlay)(\.png|\.jpg|\.mp4)?$", "", path.name)
     return any(

@@ -128,6 +128,11 @@ def label_map_name(number: int) -> str:
     return f"{number:06}.png"
 
 
+def is_label_map(path: Path) -> bool:
+    """Whether a file is called as the label map of a frame is."""
+    return path.stem.isdecimal() and path.name == label_map_name(int(path.stem))
+
+
 @contextlib.contextmanager
 def _replacing_maps(folder: str | Path | None) -> Iterator[Path | None]:
     """Gives a folder for a video's label maps; they go to `folder` when the block has ended well,

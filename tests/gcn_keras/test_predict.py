@@ -16,7 +16,7 @@ from places import REPOSITORY
 
 from gcn_keras import gcn
 from gcn_keras.inference.files import (
-    check_inputs_stay,
+    check_files_stay,
     predict_files,
     predict_videos,
     result_names,
@@ -114,14 +114,14 @@ def test_a_tree_of_images(tmp_path):
     images = [save(photos / "a.png", 4, 0), save(photos / "north" / "a.png", 4, 250)]
     for _ in range(2):  # the second time results are there
         assert find_images([photos, *out.rglob("*_labels.png")], out) == images
-        check_inputs_stay(images, [], out, folders=[photos])
+        check_files_stay(images, [], out, folders=[photos])
         assert predict_files(bright, images, out, PALETTE, 0.5, folders=[photos]) == 0
     for name, label in (("a", 0), ("north/a", 1)):
         assert (np.array(Image.open(out / f"{name}_labels.png")) == label).all()
         assert (out / f"{name}_overlay.jpg").is_file()
     written = save(photos / "north" / "a_labels.png", 4, 0)
     with pytest.raises(UsageError, match=r"north/a_labels\.png would be written over by a result"):
-        check_inputs_stay([*images, written], [], photos, folders=[photos])
+        check_files_stay([*images, written], [], photos, folders=[photos])
 
 
 def test_names_with_control_characters(tmp_path, capsys):
@@ -294,12 +294,66 @@ def test_nothing_that_is_to_be_read_is_written_over(tmp_path):
     assert mask.read_bytes() == before
     videos = [tmp_path / name for name in ("clip.mp4", "clip_overlay.mp4")]
     with pytest.raises(UsageError, match="/clip_overlay.mp4 would be written over"):
-        check_inputs_stay((), videos, tmp_path)
-    check_inputs_stay((), videos, tmp_path / "out")
+        check_files_stay((), videos, tmp_path)
+    check_files_stay((), videos, tmp_path / "out")
     photo = tmp_path / "clip_labels" / "000002.png"
-    check_inputs_stay([photo], [Path("clip.mp4")], tmp_path)
+    check_files_stay([photo], [Path("clip.mp4")], tmp_path)
     with pytest.raises(UsageError, match="/clip_labels/000002.png would be written over"):
-        check_inputs_stay([photo], [Path("clip.mp4")], tmp_path, frame_labels=True)
+        check_files_stay([photo], [Path("clip.mp4")], tmp_path, frame_labels=True)
+
+
+def test_a_label_map_that_no_run_has_made_stays(tmp_path):
+    """A run leaves no label map without its overlay, wherever it ends."""
+    photo, out = save(tmp_path / "photo.png", 5, 90), tmp_path / "out"
+    drawn = save(tmp_path / "photo_labels.png", 5, 90)
+    (tmp_path / "model.keras").touch()
+    command = importlib.import_module("gcn_keras.predict")
+    with pytest.raises(UsageError) as caught:
+        command.predict(str(tmp_path / "model.keras"), (photo,), out=tmp_path)
+    assert in_options(caught.value.template) == (
+        f"{drawn} would be written over by a result of that name: give another --out"
+    )
+    check_files_stay([photo], [], out)
+    (tmp_path / "photo_overlay.jpg").touch()
+    check_files_stay([photo], [], tmp_path)
+    (tmp_path / "photo_labels.png").unlink()
+    check_files_stay([photo], [], tmp_path)  # as a run that was killed leaves it
+
+
+def test_frames_that_no_run_has_made_stay(tmp_path):
+    clip, folder = tmp_path / "clip.mp4", tmp_path / "out" / "clip_labels"
+    clip.touch()
+    folder.mkdir(parents=True)
+    for name in ("notes.txt", "7.png", "2024.png"):  # of which none is a frame's
+        (folder / name).touch()
+    check_files_stay([], [clip], folder.parent, frame_labels=True)
+    for name in ("000007.png", "000003.png"):
+        (folder / name).touch()
+    check_files_stay([], [clip], folder.parent)
+    (tmp_path / "model.keras").touch()
+    command = importlib.import_module("gcn_keras.predict")
+    with pytest.raises(UsageError) as caught:
+        command.predict(
+            str(tmp_path / "model.keras"), (), (clip,), folder.parent, frame_labels=True
+        )
+    assert in_options(caught.value.template) == (
+        f"{folder}/000003.png would be written over by a result of that name: give another --out"
+    )
+    (folder.parent / "clip_overlay.mp4").touch()
+    check_files_stay([], [clip], folder.parent, frame_labels=True)
+
+
+def test_a_run_that_ends_between_two_files_leaves_the_overlay(tmp_path, monkeypatch):
+    def full(*given):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("gcn_keras.inference.files.save_label_map", full)
+    image, out = save(tmp_path / "photo.png", 5, 90), tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(UserError, match="the disk is full"):
+        predict_files(bright, [image], out, PALETTE, 0.5)
+    assert os.listdir(out) == ["photo_overlay.jpg"]
+    check_files_stay([image], [], out)
 
 
 @pytest.mark.slow

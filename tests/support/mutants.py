@@ -318,7 +318,7 @@ MUTANTS = (
         "gcn_keras/inference/test_encoded_images.py::test_no_flipped_bit_changes_a_label_map",
     ),
     Mutant(
-        "gcn_keras/inference/images.py", "endswith(ENDINGS) and not (_is_result(path) or is_drawn)",
+        "gcn_keras/inference/images.py", "endswith(ENDINGS) and not (is_result(path) or is_drawn)",
         "endswith(ENDINGS)",
         "gcn_keras/inference/test_images.py::TestFindImages::test_results_are_no_images",
     ),

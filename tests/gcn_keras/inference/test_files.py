@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_written_ends_it(tmp_path):
     images = [save(tmp_path / f"{height}.png", height, 0) for height in (4, 5, 6, 7)]
     with pytest.raises(UserError) as caught:
         predict_files(bright, images, tmp_path / "none", PALETTE, 0.5)
-    target = tmp_path / "none" / "4_labels.png"
+    target = tmp_path / "none" / "4_overlay.jpg"
     assert str(caught.value) == f"{target} cannot be written: No such file or directory."
 
 
