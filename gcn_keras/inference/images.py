@@ -18,7 +18,7 @@ from pipelines.base.files import is_hidden, replacing
 from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import is_integer, is_number
 from pipelines.base.progress import note_passed_over
-from pipelines.base.samples import bits_of_samples
+from pipelines.base.samples import bits_of_samples, is_white_zero
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # What the results of an image are called, after its name; those of a video; and what the drawing of
@@ -34,9 +34,9 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
     """Reads an image as RGB, upright, whatever the file holds.
 
     Grayscale is repeated in the three channels; 16-bit grayscale is scaled to 8 bit (65535 becomes
-    255); palettes and CMYK are converted; transparent pixels are laid over white, as viewers show
-    them (the colour stored under them is arbitrary); the EXIF orientation is applied. Of an
-    animation, the first frame is read.
+    255); TIFF files in which white is zero are inverted; palettes and CMYK are converted;
+    transparent pixels are laid over white, as viewers show them (the colour stored under them is
+    arbitrary); the EXIF orientation is applied. Of an animation, the first frame is read.
 
     Args:
         path: the file.
@@ -100,12 +100,13 @@ def _decode(path: Path, max_pixels: int | None) -> np.ndarray:
         # Gray values of 12 bits would be read as if they were of 16.
         if bits == 12 or (bits == 16 and image.mode[0] != "I"):
             raise UserError(f"{path} has {bits} bits a channel; 8 are needed: convert it to 8 bit.")
+        is_negative = bits == 16 and is_white_zero(image)  # Pillow inverts those of fewer bits
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image), path)
+        return _to_rgb(ImageOps.exif_transpose(image), path, is_negative)
 
 
-def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
-    """The pixels of a decoded image as uint8 [H, W, 3]."""
+def _to_rgb(image: Image.Image, path: Path, is_negative: bool) -> np.ndarray:
+    """The pixels of a decoded image as uint8 [H, W, 3]; of a negative, 0 is white in 16 bits."""
     if image.mode == "F":
         raise UserError(
             f"{path} holds floating-point values, whose range is unknown: convert it to 8 bit."
@@ -123,6 +124,8 @@ def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
                 f"{path} holds integers of 32 bits up to {highest}, which may be of 8 or of 16 "
                 "bit: convert it to 8 bit."
             )
+        if is_negative:
+            values = 65535 - values
         image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

@@ -3,7 +3,12 @@
 import re
 
 from PIL import Image
-from PIL.TiffImagePlugin import BITSPERSAMPLE, EXTRASAMPLES, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    EXTRASAMPLES,
+    PHOTOMETRIC_INTERPRETATION,
+    TiffImageFile,
+)
 
 # In what Pillow calls samples as they are stored; BGR are those of BMP, of 5 bits and scaled.
 _DEPTH = re.compile(r"'(?!BGR)\w+;(\d+)")
@@ -24,6 +29,11 @@ def bits_of_samples(image: Image.Image) -> int:
         return 1
     depth = _DEPTH.search(str(getattr(image, "tile", "")))
     return int(depth[1]) if depth else 8
+
+
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether the gray values of a TIFF file are those of a negative."""
+    return isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def more_bands(image: Image.Image) -> int:

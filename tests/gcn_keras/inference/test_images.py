@@ -58,6 +58,20 @@ class TestLoadImage:
         path = saved(Image.fromarray(values), tmp_path / f"a.{ending}")
         self.check(path, [[[gray] * 3 for gray in (0, 0, 1, 100, 255)]])
 
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+    def test_a_tiff_file_in_which_white_is_zero(self, tmp_path, kind):
+        most = np.iinfo(kind).max
+        shown = np.array([[[0], [7]], [[255], [100]]], np.uint16) * np.uint16(most // 255)
+        stored = (most - shown[::-1]).astype(kind)
+        path = tmp_path / "a.tif"
+        path.write_bytes(tiff(stored, {262: [0], 274: [4]}))  # 274: upside down
+        self.check(path, [[[0] * 3, [7] * 3], [[255] * 3, [100] * 3]])
+
+    def test_a_packed_tiff_file_in_which_white_is_zero(self, tmp_path):
+        stored = Image.fromarray(65535 - np.array([[0, 1799, 65535]], np.uint16))
+        path = saved(stored, tmp_path / "a.tif", tiffinfo={262: 0}, compression="tiff_lzw")
+        self.check(path, [[[0] * 3, [7] * 3, [255] * 3]])
+
     def test_transparency_lies_over_white(self, tmp_path):
         # 102 / 255 is 0.4: over white, black becomes 0.6 * 255 = 153.
         rows = [[(10, 20, 30, 255), (10, 20, 30, 0), (0, 0, 0, 102)]]
