@@ -18,7 +18,7 @@ from gcn_keras.deployment.deployable import (
 from gcn_keras.inference.failures import check_scores, naming_failed_model
 from gcn_keras.inference.legend import FILE, Legend, check_same_names
 from gcn_keras.inference.padding import pad_with_mean, padded_size
-from gcn_keras.inference.segmenters import versions_of
+from gcn_keras.inference.segmenters import open_segmenter, versions_of
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
 from pipelines.base.files import make_folder, replacing
@@ -169,10 +169,10 @@ def check_classes_stay(
             added where it had none.
     """
     for path, beside, stays in _earlier_exports(out, formats):
-        if not beside.is_file():
-            continue
         try:
-            earlier, count = Legend.read(beside), len(class_names)
+            earlier, count = _legend_of_earlier(path, beside), len(class_names)
+            if earlier is None:
+                continue
             if not stays and not earlier.is_named and len(earlier.class_names) == count:
                 continue
             if earlier.is_named and tuple(class_names) == Legend.unnamed(count).class_names:
@@ -196,6 +196,16 @@ def _earlier_exports(out, formats) -> Iterator[tuple[Path, Path, bool]]:
         legend = path.with_suffix(".json")
         if legend in written and path.is_file():
             yield path, legend, kind not in formats
+
+
+def _legend_of_earlier(path: Path, beside: Path) -> Legend | None:
+    """The one beside a model counts; the one inside where that is gone. None of a damaged model."""
+    if beside.is_file():
+        return Legend.read(beside)
+    try:
+        return open_segmenter(path).legend
+    except UserError:
+        return None
 
 
 def compare(deployable: Deployable, size: tuple[int, int]) -> dict:

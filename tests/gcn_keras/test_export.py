@@ -315,6 +315,38 @@ class TestRefuses:
         assert names(out) == before and Legend.read(out / legend).class_names == CLASSES
 
     @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("form", "file", "beside"),
+        [
+            ("tflite", "out.tflite", "out.json"),
+            ("onnx", "out.onnx", "out.json"),
+            ("savedmodel", "1", "1/assets/labels.json"),
+        ],
+    )
+    def test_other_classes_than_an_older_export_has_inside(
+        self, models, tmp_path, form, file, beside
+    ):
+        """The file beside it is gone."""
+        if form == "onnx":
+            pytest.importorskip("tf2onnx")
+        path, out = tmp_path / "best.keras", tmp_path / "out"
+        shutil.copy(models / "three.keras", path)
+        LEGEND.write_into(path)
+        export(path, out, (form,), size=(32, 32))
+        (out / beside).unlink()
+        export(path, out, (form,), size=(32, 32))  # of the same ones
+        newest = out / ("2" if file == "1" else file)
+        (out / beside.replace("1/", "2/")).unlink()
+        before = names(out)
+        with pytest.raises(UserError) as caught:
+            export(models / "four.keras", out, (form,), size=(32, 32))
+        assert str(caught.value) == (
+            f"{newest} knows the classes red, green, blue, and {models / 'four.keras'} has no "
+            "names for its own, which gcn_keras.save_model writes; give another --out"
+        )
+        assert names(out) == before
+
+    @pytest.mark.slow
     def test_a_folder_that_is_a_file(self, models, tmp_path):
         (tmp_path / "file").write_text("mine")
         with pytest.raises(UserError) as caught:
