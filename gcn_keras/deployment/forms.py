@@ -156,7 +156,8 @@ def check_classes_stay(
     """Refuses an export that gives another meaning to the labels of an earlier one.
 
     A server goes over to the next version and an app takes the new file, and neither is told. A
-    file that stays, ONNX beside TFLite, shares its legend with the one that is written.
+    file that stays, ONNX beside TFLite, shares its legend with the one that is written. A version
+    inside of another is never served.
 
     Args:
         out, formats: as of `export_model`.
@@ -165,9 +166,17 @@ def check_classes_stay(
         folder: what the caller calls `out`.
 
     Raises:
-        UserError: an earlier export knows other classes, if only in their order. Names may be
-            added where it had none.
+        UserError: `out` is a version itself; an earlier export knows other classes, if only in
+            their order. Names may be added where it had none.
     """
+    if (out / "saved_model.pb").is_file():
+        version = out if out.name else out.resolve()
+        is_numbered = version.name.isdecimal()
+        there = f"the folder of its versions, {argument(folder)} {version.parent}"
+        raise UserError(
+            f"{out} is a SavedModel, and inside of it no other is found: give "
+            f"{there if is_numbered else f'another {argument(folder)}'}"
+        )
     for path, beside, stays in _earlier_exports(out, formats):
         try:
             earlier, count = _legend_of_earlier(path, beside), len(class_names)

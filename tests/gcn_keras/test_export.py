@@ -24,7 +24,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
 from pipelines.base import bfloat16, labels
-from pipelines.base.errors import UsageError, UserError, argument
+from pipelines.base.errors import UsageError, UserError, argument, in_options
 
 CLASSES = ("red", "green", "blue")
 LEGEND = Legend(CLASSES, labels.palette(3, "camvid"))
@@ -313,6 +313,30 @@ class TestRefuses:
             "names for its own, which gcn_keras.save_model writes; give another --out"
         )
         assert names(out) == before and Legend.read(out / legend).class_names == CLASSES
+
+    @pytest.mark.parametrize("form", ["savedmodel", "tflite"])
+    def test_a_version_folder(self, models, tmp_path, monkeypatch, form):
+        older_versions(tmp_path / "old", {"1": Legend.unnamed(3)})
+        version = tmp_path / "old" / "1"
+        before = names(version)
+        for out in (version, Path()):
+            monkeypatch.chdir(version)
+            with pytest.raises(UserError) as caught:
+                export(models / "three.keras", out, (form,), size=(32, 32))
+            assert str(caught.value) == (
+                f"{out} is a SavedModel, and inside of it no other is found: give the folder of "
+                f"its versions, --out {tmp_path / 'old'}"
+            )
+        assert names(version) == before
+
+    def test_a_saved_model_without_a_number(self, tmp_path):
+        older_versions(tmp_path, {"mine": None})
+        with pytest.raises(UserError) as caught:
+            forms.check_classes_stay(tmp_path / "mine", CLASSES, "a.keras", folder="saved_model")
+        assert in_options(caught.value.template) == (
+            f"{tmp_path / 'mine'} is a SavedModel, and inside of it no other is found: give "
+            "another --saved-model"
+        )
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
