@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from gcn_keras.inference.segmenters import open_segmenter, versions_of
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
 from pipelines.base.files import make_folder, replacing
+from pipelines.base.progress import note
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -301,10 +303,25 @@ def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[P
             path = path_of(kind, out)
             with replacing(path) as temporary:
                 temporary.write_bytes(contents[kind])
-            deployable.legend.write(path.with_suffix(".json"))
+            _write_beside(deployable.legend, path.with_suffix(".json"))
         written.append(path)
         say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written
+
+
+def _write_beside(legend: Legend, path: Path) -> None:
+    """Writes the legend beside a file; colours that lie there for the same classes stay."""
+    if path.is_file():
+        with contextlib.suppress(UserError):  # something else lies there, beside no model
+            given, used = Legend.read(path), len(legend.class_names)
+            if given.class_names == legend.class_names:
+                if not np.array_equal(given.palette[:used], legend.palette[:used]):
+                    note(
+                        f"note: {path} keeps its colours; the model's are others: to have those, "
+                        "delete it and export again"
+                    )
+                return
+    legend.write(path)
 
 
 def _content(deployable, kind, size, dataset, split, budget, say) -> bytes:

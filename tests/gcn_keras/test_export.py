@@ -480,6 +480,28 @@ class TestLegend:
         assert found.class_names == ("class 0", "class 1", "class 2")
 
 
+@pytest.mark.slow
+def test_colours_beside_an_earlier_export_stay(models, tmp_path, capsys):
+    path, out = tmp_path / "best.keras", tmp_path / "out"
+    shutil.copy(models / "three.keras", path)
+    LEGEND.write_into(path)
+    own, given = out / "out.json", '{"class_names": ["red", "green", "blue"], "palette": %s}'
+    out.mkdir()
+    own.write_text(given % "[[9, 9, 9], [8, 8, 8], [7, 7, 7]]")
+    for written in (own.read_text(), given % LEGEND.palette[:3].tolist()):
+        own.write_text(written)
+        export(path, out, ("tflite",), size=(32, 32))
+        assert own.read_text() == written
+        found = open_segmenter(out / "out.tflite").legend.palette[:3].tolist()
+        assert found == json.loads(written)["palette"]
+    assert capsys.readouterr().err.count("note: ") == 1  # where they differ
+    for other in ("no legend", given.replace("red", "rot") % LEGEND.palette[:3].tolist()):
+        (out / "out.tflite").unlink()
+        own.write_text(other)
+        export(path, out, ("tflite",), size=(32, 32))
+        assert own.read_text() == LEGEND.json
+
+
 FORMATS = ("savedmodel", "tflite", "tflite-fp16", "tflite-int8")
 
 
