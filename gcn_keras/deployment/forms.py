@@ -22,7 +22,7 @@ from gcn_keras.inference.padding import pad_with_mean, padded_size
 from gcn_keras.inference.segmenters import open_segmenter, versions_of
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable
-from pipelines.base.files import make_folder, replacing
+from pipelines.base.files import make_folder, removing_empty, replacing
 from pipelines.base.progress import note
 
 if TYPE_CHECKING:
@@ -294,18 +294,19 @@ def _write(deployable, out, formats, contents, size, most_pixels, say) -> list[P
     from gcn_keras.deployment import saved_model
     from gcn_keras.deployment.quantization import mib_of
 
-    make_folder(out)
     written = []
-    for kind in formats:
-        if kind == "savedmodel":
-            path = saved_model.export_saved_model(deployable, out, size, most_pixels)
-        else:
-            path = path_of(kind, out)
-            with replacing(path) as temporary:
-                temporary.write_bytes(contents[kind])
-            _write_beside(deployable.legend, path.with_suffix(".json"))
-        written.append(path)
-        say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
+    with removing_empty(out):
+        make_folder(out)
+        for kind in formats:
+            if kind == "savedmodel":
+                path = saved_model.export_saved_model(deployable, out, size, most_pixels)
+            else:
+                path = path_of(kind, out)
+                with replacing(path) as temporary:
+                    temporary.write_bytes(contents[kind])
+                _write_beside(deployable.legend, path.with_suffix(".json"))
+            written.append(path)
+            say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written
 
 

@@ -1,6 +1,7 @@
 """Writes a model as TF Serving takes it."""
 
 import errno
+import os
 import shutil
 import tempfile
 import uuid
@@ -19,9 +20,10 @@ from gcn_keras.deployment.graphs import IMAGES, labels_of
 from gcn_keras.inference.padding import STRIDE
 from pipelines.base import extras
 from pipelines.base.checked import checked
+from pipelines.base.damage import reason_of
 from pipelines.base.decoding import decode_image
 from pipelines.base.errors import UserError
-from pipelines.base.files import remove_leftovers, temporary_beside
+from pipelines.base.files import remove_leftovers, removing_empty, temporary_beside
 from pipelines.base.imagenet import MEAN_RGB
 from pipelines.base.progress import note
 
@@ -76,17 +78,22 @@ def export_saved_model(
     directory = Path(directory)
     # TF Serving takes numbers for versions and nothing else.
     temporary = temporary_beside(directory / f"version-{uuid.uuid4().hex}")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(directory)
-        _write(deployable, size, most_pixels, temporary)
-        return _rename_to_next_version(temporary, directory)
-    except OSError as error:
-        raise UserError(f"cannot export to {directory}: {error.strerror or error}") from error
-    except tf.errors.OpError as error:  # what TensorFlow makes of a full or read-only disk
-        raise UserError(f"cannot export to {directory}: {error.message}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with removing_empty(directory):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(directory)
+            _write(deployable, size, most_pixels, temporary)
+            return _rename_to_next_version(temporary, directory)
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(f"cannot export to {directory}: {_reason_of(error)}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _reason_of(error: OSError | tf.errors.OpError) -> str:
+    """Of a full or read-only disk in the system's words, which TensorFlow has amid its own."""
+    reasons = (reason for reason in map(os.strerror, errno.errorcode) if reason in str(error))
+    return next(reasons, reason_of(error))
 
 
 def _write(deployable, size, most_pixels, folder) -> None:

@@ -1,6 +1,7 @@
 """The command `export`: what it refuses, what it writes, what it measures."""
 
 import dataclasses
+import errno
 import json
 import shutil
 import subprocess
@@ -500,6 +501,19 @@ def test_colours_beside_an_earlier_export_stay(models, tmp_path, capsys):
         own.write_text(other)
         export(path, out, ("tflite",), size=(32, 32))
         assert own.read_text() == LEGEND.json
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["savedmodel", "tflite"])
+def test_a_full_disk_leaves_no_folder(models, tmp_path, monkeypatch, form):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gcn_keras.deployment.saved_model._write", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=": No space left on device"):
+        export(models / "three.keras", tmp_path / "new" / "out", (form,), size=(32, 32))
+    assert names(tmp_path) == set()
 
 
 FORMATS = ("savedmodel", "tflite", "tflite-fp16", "tflite-int8")

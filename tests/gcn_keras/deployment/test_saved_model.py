@@ -195,22 +195,32 @@ class TestFailures:
                 UserError,
                 "cannot export to {}: disk full",
             ),
+            (
+                tf.errors.ResourceExhaustedError(
+                    None,
+                    None,
+                    f"{{{{function_node __wrapped__SaveV2_dtypes_40_device_}}}} {'x' * 300}/part-"
+                    "00000-of-00001.data-00000-of-00001; No space left on device [Op:SaveV2]",
+                ),
+                UserError,
+                "cannot export to {}: No space left on device",
+            ),
             (KeyboardInterrupt(), KeyboardInterrupt, ""),
         ],
-        ids=["no space", "TensorFlow's no space", "Ctrl-C"],
+        ids=["no space", "TensorFlow's no space", "amid its own words", "Ctrl-C"],
     )
     def test_leave_nothing(self, identity, tmp_path, monkeypatch, error, caught, message):
-        written = []
+        written, out = [], tmp_path / "new" / "out"
 
         def fail(size):
-            written.extend(names(next(tmp_path.iterdir())))
+            written.extend(names(next(out.iterdir())))
             raise error
 
         # The last thing to be written: the SavedModel itself lies there by then.
         monkeypatch.setattr(saved_model, "_warm_up_requests", fail)
         with pytest.raises(caught) as end:
-            export_saved_model(identity, tmp_path)
-        assert str(end.value) == message.format(tmp_path)
+            export_saved_model(identity, out)
+        assert str(end.value) == message.format(out)
         assert "saved_model.pb" in written
         assert names(tmp_path) == set()
 
