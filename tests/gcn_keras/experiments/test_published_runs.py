@@ -60,7 +60,7 @@ def weights(tmp_path, monkeypatch):
                 "table5": {"gcn15-br"},
             },
         ),
-        ("shapes-one-seed-3e-3", "3e-3", {"table3": {"stack11"}}),
+        ("shapes-one-seed-3e-3", "3e-3", {"table3": {"stack7", "stack11"}}),
     ],
 )
 def test_every_line_of_pretrained_rows_is_found_again(weights, folder, rate, names_of):
