@@ -222,7 +222,7 @@ class Experiments:
 
 @functools.cache  # a table asks for those of each run again and again
 def _recipe(*options: str) -> Recipe:
-    """What `fit` makes of options, however little they can be meant."""
+    """What `fit` makes of options, valid or not."""
     return command_line.parse(list(options), unchecked=True)
 
 

@@ -134,7 +134,7 @@ def _to_rgb(image: Image.Image, path: Path, is_negative: bool) -> np.ndarray:
 
 
 def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Path]:
-    """The images that some files and folders stand for; what is passed over is told of.
+    """The images that some files and folders stand for; what is passed over is named.
 
     Files are taken whatever their ending. Folders are searched with everything below them for the
     endings in `ENDINGS`, but for hidden files and folders (whose name begins with a dot), linked

@@ -24,7 +24,7 @@ def parse(
     Args:
         arguments: without the program's name; None takes those of the process.
         base: what the options replace fields of, instead of the recipe that is named.
-        unchecked: whether the values are left alone, however little they can be meant.
+        unchecked: whether values are taken, valid or not.
 
     Returns:
         A checked recipe, unless that is not wanted.

@@ -31,7 +31,7 @@ def drawn(text: str, **style) -> np.ndarray:
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
-    """Matplotlib's fonts, and one with one letter, a solid square; nothing was told of yet."""
+    """Matplotlib's fonts, and one with one letter, a solid square; nothing was reported yet."""
     builder = pytest.importorskip("fontTools.fontBuilder")
     pens = pytest.importorskip("fontTools.pens.ttGlyphPen")
     font = builder.FontBuilder(1000, isTTF=True)
