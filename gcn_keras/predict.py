@@ -15,7 +15,7 @@ from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.inference.video import check_no_videos, check_video, require_opencv
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, run_command
-from pipelines.base.files import check_folder, make_folder
+from pipelines.base.files import check_folder, make_folder, removing_empty
 
 
 def predict(
@@ -82,12 +82,15 @@ def predict(
         check_same_names(model, legend.class_names, f"--palette {palette}", classes)
     carried = legend.palette if legend else labels.voc_colour_map()
     colours = labels.palette(labels.IGNORE, palette) if palette else carried
-    make_folder(out)  # only now: a refused command leaves nothing behind
     failed_images, failed_videos = 0, 0
-    if found_images:
-        failed_images = predict_files(segment, found_images, out, colours, opacity, folders=images)
-    if video:
-        failed_videos = predict_videos(segment, video, out, colours, opacity, frame_labels)
+    with removing_empty(out):
+        make_folder(out)  # only now: a refused command leaves nothing behind
+        if found_images:
+            failed_images = predict_files(
+                segment, found_images, out, colours, opacity, folders=images
+            )
+        if video:
+            failed_videos = predict_videos(segment, video, out, colours, opacity, frame_labels)
     for failed, files, kind in (
         (failed_images, found_images, "images"),
         (failed_videos, video, "videos"),

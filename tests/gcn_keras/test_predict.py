@@ -237,6 +237,18 @@ def test_a_refused_model_leaves_no_folder(tmp_path, monkeypatch, name, error):
     assert not (tmp_path / "predictions").exists()
 
 
+@pytest.mark.parametrize(("height", "status", "made"), [(3, 1, False), (5, 0, True)])
+def test_a_run_without_a_result_leaves_no_folder(tmp_path, monkeypatch, height, status, made):
+    command = importlib.import_module("gcn_keras.predict")
+    stand_in = SimpleNamespace(segment=bright, legend=None)
+    monkeypatch.setattr(command, "open_segmenter", lambda address: stand_in)
+    (tmp_path / "model.keras").touch()
+    image = save(tmp_path / "photo.png", height, 90)
+    out = tmp_path / "new" / "out"
+    assert command.predict(str(tmp_path / "model.keras"), (image,), out=out) == status
+    assert out.parent.exists() == made
+
+
 def test_a_palette_of_other_classes_leaves_no_folder(tmp_path, monkeypatch):
     command = importlib.import_module("gcn_keras.predict")
     legend = Legend(("ground", "sky"), palette(2))
