@@ -30,12 +30,14 @@ _DENSEST = 8 * 1032
 _OF_LIMITED_DENSITY = ("PNG", "JPEG", "GIF", "BMP")
 _OF_LIMITED_DENSITY_IN_TIFF = ("raw", "packbits", "tiff_deflate", "tiff_adobe_deflate")
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# Not `Image.open`, which takes any image of more than 179 million pixels for an attack.
+# Not `Image.open`, which takes any image of more than 179 million pixels for an attack, ...
 _OPENERS: dict[bytes, Callable[[io.BytesIO], Image.Image]] = {
     _PNG_START: PngImageFile,
     _JPEG_START: JpegImageFile,
     **dict.fromkeys(TIFF_STARTS, TiffImageFile),
 }
+# ... but for the others that are read or named. Of all that Pillow opens, some start a program.
+_OTHER_FORMATS = ("AVIF", "BMP", "GIF", "JPEG2000", "PPM", "TGA", "WEBP")
 _OTHER_STARTS = (b"GIF", b"BM", b"RIFF")  # of kinds that `Image.open` recognises by more
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -289,9 +291,10 @@ def open_image(path: Path | str, data: bytes) -> Image.Image:
 
 def _opened(path: Path | str, data: bytes) -> Image.Image:
     """An image by what its file begins with; UserError for what may be sound, but is not read."""
-    opener = next((_OPENERS[start] for start in _OPENERS if data.startswith(start)), Image.open)
+    opener = next((_OPENERS[start] for start in _OPENERS if data.startswith(start)), None)
+    file = io.BytesIO(data)
     try:
-        return opener(io.BytesIO(data))
+        return opener(file) if opener else Image.open(file, formats=_OTHER_FORMATS)
     except UnidentifiedImageError as error:
         if data.startswith(_OTHER_STARTS):
             raise

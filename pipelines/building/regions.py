@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipelines.base import extras
+from pipelines.base.damage import DAMAGE
 
 # What labelme draws lines and points with, in pixels.
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
@@ -201,10 +202,11 @@ def _pasted(text: str, corners: np.ndarray, height: int, width: int) -> np.ndarr
     """A small PNG with its place: the corners' pixels both belong to it."""
     (left, top), (right, bottom) = corners.astype(int).tolist()
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+        file = io.BytesIO(base64.b64decode(text, validate=True))
+        with Image.open(file, formats=["PNG"]) as image:
             part = np.array(image.convert("L")) > 0
-    except (TypeError, ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("its mask is no image in base64") from error
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        raise ValueError("its mask is no PNG in base64") from error
     inside = np.zeros((height, width), bool)
     target = inside[top : bottom + 1, left : right + 1]
     # Where a slice begins below 0, it counts from the other end.

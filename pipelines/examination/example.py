@@ -113,7 +113,7 @@ def _read_label(subject: str, data: bytes, dataset: PreparedDataset) -> np.ndarr
 def _holds_grays_of_colours(data: bytes, dataset: PreparedDataset) -> bool:
     """Whether a grayscale PNG has no other values than its classes' colours turned to gray."""
     try:
-        with Image.open(io.BytesIO(data)) as header:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as header:
             if header.mode != "L":
                 return False
             values = set(np.unique(np.array(header)).tolist())

@@ -373,6 +373,18 @@ def test_an_image_that_nothing_can_decode(size):
         refuses(message, image_label.read_label, "i", data[:60], CLASSES)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n",  # a program
+        b"qoif" + struct.pack(">II", 3, 3) + bytes([3, 0]),
+    ],
+)
+def test_what_few_write_is_not_opened(data):
+    message = "m.png is no image of a kind that can be read: save it as PNG"
+    refuses(message, image_label.open_image, "m.png", data)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 def test_good_images_give_their_size(format):
     assert image_label.check_image("i", encoded(noise(5, 9), format)) == (5, 9)

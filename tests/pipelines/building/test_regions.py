@@ -3,7 +3,9 @@
 import base64
 import functools
 import io
+import struct
 import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -108,6 +110,13 @@ def test_a_mask_lies_between_its_corners():
         )
 
 
+def foreign_images() -> Iterator[str]:
+    """Of kinds that Pillow opens: two sound pixels, one without a pixel, one that is a program."""
+    qoi = b"qoif" + struct.pack(">II", 3, 3) + bytes([3, 0])
+    for data in (b"P5 2 1 255 \0\xff", qoi, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n"):
+        yield base64.b64encode(data).decode()
+
+
 @pytest.mark.parametrize(
     ("drawn", "message"),
     [
@@ -116,8 +125,12 @@ def test_a_mask_lies_between_its_corners():
         (shape("circle", (1, 1), (2, 2), (3, 3)), "a circle with the points"),
         (shape("rectangle", (1, 1), (99, 2)), "a rectangle leaves the 6x5 image"),
         (shape("line", (1, 1), (2,)), r"^\[\[1, 1\], \[2\]\] are no numbers$"),
-        (shape("mask", (1, 1), (2, 2), mask="?"), "^its mask is no image in base64$"),
-        (shape("mask", (1, 1), (2, 2), mask="AAAA"), "^its mask is no image in base64$"),
+        (shape("mask", (1, 1), (2, 2), mask="?"), "^its mask is no PNG in base64$"),
+        (shape("mask", (1, 1), (2, 2), mask="AAAA"), "^its mask is no PNG in base64$"),
+        *(
+            (shape("mask", (1, 1), (2, 2), mask=text), "^its mask is no PNG in base64$")
+            for text in foreign_images()
+        ),
     ],
 )
 def test_damaged_shapes(drawn, message):
