@@ -5,8 +5,6 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from pipelines import datasets
 from pipelines.base.files import replacing
 from pipelines.base.plurals import count_of, plural
@@ -87,9 +85,7 @@ def next_steps(name: str, splits: list[str], data_dir: str | Path) -> Iterator[s
 
 def _shares(prepared: PreparedDataset, split: str) -> str:
     """Each class's share of the valid pixels: a class that never occurs is a mistake to see now."""
-    counts = np.array(prepared.label_pixels.get(split, ()))[:-1]
-    if not counts.size:
-        counts = class_pixel_counts(prepared, split)
+    counts = class_pixel_counts(prepared, split)
     if not counts.any():
         return "every pixel is void (255)"
     shares = zip(prepared.class_names, counts / counts.sum(), strict=True)

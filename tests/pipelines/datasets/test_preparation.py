@@ -1,5 +1,6 @@
 """What `prepare` finds wrong with whole splits, what it replaces, and where it cannot write."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -196,8 +197,9 @@ def test_the_pixels_of_all_classes_are_recorded(write, data_dir):
     source = write([label, label, 1], [0, label])
     prepared = datasets.prepare("image_folder", source, data_dir)
     assert prepared.label_pixels == {"train": (2, 4 + 48, 6, 4), "val": (48 + 1, 2, 3, 2)}
+    uncounted = dataclasses.replace(prepared, label_pixels={})
     for split, counts in prepared.label_pixels.items():
-        assert class_pixel_counts(prepared, split).tolist() == list(counts[:-1])
+        assert class_pixel_counts(uncounted, split).tolist() == list(counts[:-1])
     assert datasets.load("image_folder", data_dir).label_pixels == prepared.label_pixels
 
 
