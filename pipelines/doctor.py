@@ -9,7 +9,7 @@ import tyro
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, printable, run_command
-from pipelines.base.files import check_folder, make_folder, replacing
+from pipelines.base.files import check_target, make_folder, replacing
 from pipelines.datasets import classification
 from pipelines.examination.findings import COUNTS, RECORDS
 from pipelines.examination.report import html_report, text_report
@@ -47,10 +47,7 @@ def doctor(
     if page is not None and page.resolve() == (sheet or beside).resolve():
         raise UsageError(f"--html and --sheet are both {page}: give two files")
     for option, file in (("--sheet", sheet), ("--html", page)):
-        if file is not None:
-            check_folder(file.parent)
-            if file.is_dir():
-                raise UsageError(f"{option} {file} is a folder: name a file")
+        check_target(file, option, made=file and file.parent)
     from pipelines.examination.contact_sheet import contact_sheet
     from pipelines.examination.examine import examine
 

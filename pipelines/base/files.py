@@ -201,15 +201,15 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
         made: a folder that the command makes.
 
     Raises:
-        UsageError: it is one of `taken`.
-        UserError: there is no such folder, it cannot be written to, or no file lies there.
+        UsageError: it is one of `taken`, or no file lies there.
+        UserError: there is no such folder, or it cannot be written to.
     """
     if path is None:
         return
     if path.resolve() in (file.resolve() for file in taken):
         raise UsageError(f"{option} {path} would be written over: name another file")
     if kind := _kind_of(path):
-        raise UserError(f"{option} {path} is {kind}: name a file")
+        raise UsageError(f"{option} {path} is {kind}: name a file")
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
     check_folder(path.parent)

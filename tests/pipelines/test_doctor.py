@@ -1,6 +1,7 @@
 import ctypes
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -512,10 +513,15 @@ def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("option, argument", [("--html", "page"), ("--sheet", "sheet")])
-def test_a_folder_is_no_file_to_write(prepared, data_dir, tmp_path, option, argument):
-    with pytest.raises(UsageError) as caught:
-        doctor.doctor("image_folder/small", data_dir, **{argument: tmp_path})
-    assert str(caught.value) == f"{option} {tmp_path} is a folder: name a file"
+def test_what_is_no_file_is_told_before_a_record_is_read(
+    prepared, data_dir, tmp_path, option, argument, monkeypatch
+):
+    monkeypatch.setattr(datasets, "load", None)
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in ((tmp_path, "a folder"), (tmp_path / "fifo", "a FIFO")):
+        with pytest.raises(UsageError) as caught:
+            doctor.doctor("image_folder/small", data_dir, **{argument: path})
+        assert str(caught.value) == f"{option} {path} is {kind}: name a file"
 
 
 def test_its_contact_sheet_is_no_image_of_the_folder_that_was_prepared(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path, name, kind):
     (tmp_path / "folder").mkdir()
     path = tmp_path / name
     before = path.lstat()
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UsageError) as caught:
         check_target(path, "--json")
     assert str(caught.value) == f"--json {path} is {kind}: name a file"
     with pytest.raises(UserError) as caught, replacing(path) as temporary:
