@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,7 +139,7 @@ def _places(
     if not splits:
         return _split_both(*_images_and_labels(source), test_is_optional)
     if test_is_optional and {"train", "test"} <= splits.keys():
-        if _named(splits["test"], IMAGES) and not _named(splits["test"], LABELS):
+        if _named(splits["test"], IMAGES) and not _named(splits["test"], LABELS, True):
             left_out = splits.pop("test")
     places = collect(_images_and_labels, splits.values())
     return dict(zip(splits, places, strict=True)), left_out
@@ -180,7 +180,7 @@ def _joined(source: Path) -> tuple[dict[str, tuple[Path, Path]], Path | None]:
     found = {}
     for split, names in SPLITS.items():
         images = _named(source, compounds(names, IMAGES)) or _named(source, names)
-        found[split] = images, _named(source, compounds(names, LABELS))
+        found[split] = images, _named(source, compounds(names, LABELS), True)
     both = {
         split: (images, labels) for split, (images, labels) in found.items() if images and labels
     }
@@ -199,16 +199,16 @@ def _joined(source: Path) -> tuple[dict[str, tuple[Path, Path]], Path | None]:
     return both, left_out
 
 
-def _named(folder: Path, names: Iterable[str]) -> Path | None:
+def _named(folder: Path, names: Collection[str], of_labels: bool = False) -> Path | None:
     """The sub-folder with one of the names, in any case; None if there is none.
 
-    Of several with names for labels, those without label files do not count.
+    Of several with names `of_labels`, those without label files do not count.
 
     Raises:
         UserError: there are several.
     """
     found = [path for path in sub_folders(folder) if path.name.lower() in names]
-    if len(found) > 1 and names is LABELS:
+    if of_labels and len(found) > 1:
         found = [path for path in found if find_files(path, LABEL_SUFFIXES)[0]] or found[:1]
     if len(found) > 1:
         raise UserError(f"{folder} has both {found[0].name}/ and {found[1].name}/: keep one")
@@ -224,7 +224,7 @@ def _splits(folder: Path) -> dict[str, Path]:
 def _images_and_labels(folder: Path) -> tuple[Path, Path]:
     """A split's folders of images and of labels; its own for images that lie directly in it, and
     for both, where they lie side by side."""
-    images, labels = _named(folder, IMAGES), _named(folder, LABELS)
+    images, labels = _named(folder, IMAGES), _named(folder, LABELS, True)
     if images and labels:
         return images, labels
     if labels and _holds_images_directly(folder, labels):

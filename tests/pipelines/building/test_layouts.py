@@ -313,6 +313,19 @@ def test_splits_in_the_names_of_folders(tree, images, masks):
     }
 
 
+@pytest.mark.parametrize("beside", ["{}masks/a.png {}labels/a.txt", "{}masks/a.txt {}annot/a.png"])
+@pytest.mark.parametrize("split", ["", "train_"])
+def test_of_two_folders_of_labels_one_without_masks(tree, split, beside):
+    """As YOLO's polygons lie there, which masks were made of."""
+    files = beside.format(split, split).split()
+    mask = next(name for name in files if name.endswith(".png"))
+    source = tree(f"{split}images/a.jpg", *files)
+    assert found(source) == {"train" if split else "all": [("a", f"{split}images/a.jpg", mask)]}
+    tree(*(str(Path(name).with_suffix(".png")) for name in files))
+    with pytest.raises(UserError, match="has both .*: keep one$"):
+        found(source)
+
+
 @pytest.mark.parametrize(
     ("val", "message"),
     [
