@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,11 +209,7 @@ def _labelmap_txt(path: Path, lines: list[str]) -> Parsed:
 def _class_dict_csv(path: Path, lines: list[str]) -> Parsed:
     """Lines of name, r, g, b; or of the columns that a heading names, in any order."""
     delimiter = max(",;\t", key="".join(lines[:1]).count)
-    rows = [
-        (number, [cell.strip() for cell in row])
-        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1)
-        if any(row)
-    ]
+    rows = _rows(path, csv.reader(lines, delimiter=delimiter))
     columns = [0, 1, 2, 3]
     if rows and not any(cell.isdigit() for cell in rows[0][1]):
         columns = _columns(path, rows.pop(0)[1])
@@ -228,6 +224,14 @@ def _class_dict_csv(path: Path, lines: list[str]) -> Parsed:
         names.append(name)
         colours.append(_colours(path, number, lines[number - 1], ",".join(parts)))
     return names, colours
+
+
+def _rows(path: Path, reader: Iterable[list[str]]) -> list[tuple[int, list[str]]]:
+    """The rows that are not blank, and their numbers from 1."""
+    try:
+        return [(n, [cell.strip() for cell in row]) for n, row in enumerate(reader, 1) if any(row)]
+    except csv.Error as error:  # a quotation mark that nothing closes, in a long file
+        raise UserError(f"{path} cannot be read as CSV ({error}): save it anew") from error
 
 
 def _columns(path: Path, heading: list[str]) -> list[int]:
@@ -250,14 +254,14 @@ def _is_colour(text: str) -> bool:
 
 def _roboflow_csv(path: Path, lines: list[str]) -> Parsed:
     """Roboflow's: value and name, after the headings."""
-    rows = [row for row in csv.reader(lines, skipinitialspace=True) if row][1:]
-    values = [row[0].strip() for row in rows]
+    rows = [row for _, row in _rows(path, csv.reader(lines, skipinitialspace=True))][1:]
+    values = [row[0] for row in rows]
     if values != [str(number) for number in range(len(rows))] or any(len(row) < 2 for row in rows):
         raise UserError(
             f"{path} has the values {', '.join(values[:8])}, and 0, 1, 2, … are expected: name the "
             f"classes in {NAME}, and give {argument('map')}"
         )
-    return [row[1].strip() for row in rows], [()] * len(rows)
+    return [row[1] for row in rows], [()] * len(rows)
 
 
 _ROBOFLOW = "_classes.csv"

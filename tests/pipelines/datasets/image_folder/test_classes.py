@@ -155,6 +155,17 @@ def test_files_of_other_programs_that_would_be_misread(tmp_path, name, text, mes
     assert str(caught.value) == f"{path} {message}"
 
 
+@pytest.mark.parametrize("name", ["class_dict.csv", "_classes.csv"])
+def test_a_long_file_with_a_quotation_mark_that_nothing_closes(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('"road' + 20_000 * "\n0,0,0,1")
+    with pytest.raises(UserError) as caught:
+        read_classes(path)
+    assert str(caught.value) == (
+        f"{path} cannot be read as CSV (field larger than field limit (131072)): save it anew"
+    )
+
+
 def test_the_file_of_roboflow_lies_in_each_split(tmp_path):
     for split in ("train", "valid"):
         (tmp_path / split).mkdir()
