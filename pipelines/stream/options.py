@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
-from pipelines.base.numeric import are, is_integer, is_number
+from pipelines.base.numeric import are, check_integer, is_integer, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,10 @@ class StreamOptions:
             raise ArgumentError(
                 "crop", f"must be height and width of at least 1 pixel, got {self.crop}"
             )
-        for name in ("batch_size", "shuffle_mib", "start", "seed"):
-            if not is_integer(getattr(self, name)):
-                raise ArgumentError(name, f"must be an integer, got {getattr(self, name)!r}")
-        if not -(2**63) <= self.seed < 2**63:
-            raise ArgumentError("seed", f"must be an integer of 64 bits, got {self.seed}")
         for name, least in (("batch_size", 1), ("shuffle_mib", 1), ("start", 0)):
-            if getattr(self, name) < least:
-                raise ArgumentError(name, f"must be at least {least}, got {getattr(self, name)}")
+            check_integer(name, getattr(self, name), least)
+        if not is_integer(self.seed) or not -(2**63) <= self.seed < 2**63:
+            raise ArgumentError("seed", f"must be an integer of 64 bits, got {self.seed!r}")
         self._check_within("jitter", 1)
         is_path = isinstance(self.cache, str | os.PathLike) and str(self.cache)
         if self.cache is not None and (not is_path or Path(self.cache).is_file()):

@@ -95,7 +95,7 @@ def other_names(folder: Path) -> str:
     return f"; {' and '.join(found)} may have the names" if found else ""
 
 
-def read_classes(path: Path) -> Classes:
+def read_classes(path: str | Path) -> Classes:
     """Reads the names of classes, and their colours if they have some.
 
     A line of classes.txt is "road", "road 128 64 128", "road (128, 64, 128)" or "road #804080

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from pipelines.base.errors import ArgumentError, UserError, argument, check_flags, flags_of
 from pipelines.base.labels import IGNORE
+from pipelines.base.numeric import check_integer, is_number
 from pipelines.building.folders import composed
 from pipelines.building.pairs import Naming
 
@@ -60,6 +61,10 @@ class FolderOptions:
     def check(self) -> None:
         """Raises ArgumentError for values that are invalid, alone or together."""
         check_flags(**flags_of(self))
+        names = [field.name for field in dataclasses.fields(Naming)]
+        for name in names if self.group is None else [*names, "group"]:
+            if not isinstance(getattr(self, name), str):
+                raise ArgumentError(name, f"must be a text, got {getattr(self, name)!r}")
         for name, example in (("void", "('0', '#ffffff')"), ("map", "('7=0', '8=1')")):
             entries = getattr(self, name)
             if not isinstance(entries, tuple | list) or not all(
@@ -89,8 +94,7 @@ class FolderOptions:
             raise ArgumentError(
                 "image_folder", f"and {argument('label_folder')} go together: give both"
             )
-        if not 0 <= self.first_label < IGNORE:
-            raise ArgumentError("first_label", f"must be in 0…{IGNORE - 1}, got {self.first_label}")
+        check_integer("first_label", self.first_label, 0, IGNORE - 1)
         if self.map and self.first_label:
             raise ArgumentError(
                 "map", f"excludes {argument('first_label')}: both say what a value stands for"
@@ -101,8 +105,9 @@ class FolderOptions:
                 f"excludes {argument('map')} and {argument('first_label')}: black is class 0 and "
                 "white class 1",
             )
-        if self.val_share is not None and not 0 < self.val_share < 1:
-            raise ArgumentError("val_share", f"must be between 0 and 1, got {self.val_share}")
+        share = self.val_share
+        if share is not None and not (is_number(share) and 0 < share < 1):
+            raise ArgumentError("val_share", f"must be between 0 and 1, got {share!r}")
         if (self.folds is None) != (self.fold is None):
             raise ArgumentError(
                 "folds",
@@ -110,10 +115,8 @@ class FolderOptions:
                 f"{argument('fold')} 2",
             )
         if self.folds is not None and self.fold is not None:
-            if self.folds < 2:
-                raise ArgumentError("folds", f"must be at least 2, got {self.folds}")
-            if not 1 <= self.fold <= self.folds:
-                raise ArgumentError("fold", f"must be in 1…{self.folds}, got {self.fold}")
+            check_integer("folds", self.folds, 2)
+            check_integer("fold", self.fold, 1, self.folds)
             if self.val_share is not None:
                 raise ArgumentError(
                     "val_share", f"excludes {argument('folds')}: a fold is what is held out"

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.base.errors import ArgumentError
+from pipelines.base.labels import IGNORE
+from pipelines.base.numeric import check_integer
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,11 @@ class TfdsOptions:
     image_feature: str | None = None
     label_feature: str | None = None
     first_label: int = 0
-    class_names: Path | None = None
+    class_names: str | Path | None = None
 
     def check(self) -> None:
         """Raises ArgumentError for invalid values."""
-        if not 0 <= self.first_label < 255:
-            raise ArgumentError("first_label", f"must be in 0…254, got {self.first_label}")
-        if self.class_names is not None and not self.class_names.is_file():
-            raise ArgumentError(
-                "class_names", f"must be a file, and there is no {self.class_names}"
-            )
+        check_integer("first_label", self.first_label, 0, IGNORE - 1)
+        file = self.class_names
+        if file is not None and not (isinstance(file, str | Path) and Path(file).is_file()):
+            raise ArgumentError("class_names", f"must be a file, and there is no {file}")

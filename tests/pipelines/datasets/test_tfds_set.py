@@ -337,12 +337,11 @@ def test_features_that_are_not_clear(options, message):
 
 
 def test_a_file_of_names_that_is_missing_is_told_before_a_download(data_dir, tmp_path):
-    options = TfdsOptions(class_names=tmp_path / "names.txt")
-    with pytest.raises(UsageError) as caught, as_options():
-        datasets.prepare("tfds:scene_parse150", None, data_dir, options=options)
-    assert str(caught.value) == (
-        f"--class-names must be a file, and there is no {tmp_path / 'names.txt'}"
-    )
+    for file in (tmp_path / "names.txt", str(tmp_path / "names.txt"), 1):
+        options = TfdsOptions(class_names=file)
+        with pytest.raises(UsageError) as caught, as_options():
+            datasets.prepare("tfds:scene_parse150", None, data_dir, options=options)
+        assert str(caught.value) == f"--class-names must be a file, and there is no {file}"
 
 
 def test_names(data_dir):
@@ -370,9 +369,13 @@ def test_options_are_for_tfds_sets_alone(source, data_dir):
     message = "--first-label is for tfds:NAME, not 'camvid'"
     with pytest.raises(UsageError, match=message), as_options():
         datasets.check_source("camvid", source, None, TfdsOptions(first_label=1))
-    message = "^--first-label must be in 0…254, got 255$"
-    with pytest.raises(UsageError, match=message), as_options():
-        datasets.check_source("tfds:oxford_iiit_pet", None, None, TfdsOptions(first_label=255))
+    for first_label, message in (
+        (255, "^--first-label must be in 0…254, got 255$"),
+        ("1", "^--first-label must be an integer, got '1'$"),
+    ):
+        options = TfdsOptions(first_label=first_label)
+        with pytest.raises(UsageError, match=message), as_options():
+            datasets.check_source("tfds:oxford_iiit_pet", None, None, options)
 
 
 def test_a_download_that_fails_says_what_to_do(data_dir, monkeypatch):

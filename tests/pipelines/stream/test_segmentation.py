@@ -542,7 +542,7 @@ def test_impossible_values_are_refused_by_name(ten, options):
         ({"batch_size": 2.5}, r"^batch_size must be an integer, got 2\.5$"),
         ({"start": 1.5}, r"^start must be an integer, got 1\.5$"),
         ({"shuffle_mib": 1.5}, r"^shuffle_mib must be an integer, got 1\.5$"),
-        ({"seed": None}, "^seed must be an integer, got None$"),
+        ({"seed": None}, "^seed must be an integer of 64 bits, got None$"),
         ({"seed": 2**63}, "^seed must be an integer of 64 bits, got 9223372036854775808$"),
         ({"scale": 1.0}, r"^scale must be smallest and largest factor, .*, got 1\.0$"),
         (

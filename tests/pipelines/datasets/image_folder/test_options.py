@@ -70,6 +70,13 @@ def test_what_is_for_values_and_what_for_colours(options, of_values, of_colours)
             "void takes colours next to binary, got 128: write it as 128,128,128",
         ),
         ({"image_folder": "x"}, "image_folder and label_folder go together: give both"),
+        ({"label_suffix": None}, "label_suffix must be a text, got None"),
+        ({"image_folder": 1}, "image_folder must be a text, got 1"),
+        ({"group": 3}, "group must be a text, got 3"),
+        ({"first_label": "1"}, "first_label must be an integer, got '1'"),
+        ({"val_share": "0.1"}, "val_share must be between 0 and 1, got '0.1'"),
+        ({"folds": 2.5, "fold": 1}, "folds must be an integer, got 2.5"),
+        ({"folds": 2, "fold": True}, "fold must be an integer, got True"),
         ({"first_label": 255}, "first_label must be in 0…254, got 255"),
         (
             {"first_label": 1, "map": ("1=0",)},
