@@ -10,13 +10,13 @@ import re
 import shutil
 import socket
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.base.errors import UsageError, UserError
+from pipelines.base.progress import note
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
@@ -121,10 +121,7 @@ def remove_leftovers(folder: Path, is_held: bool = False) -> None:
         if is_ours or is_held:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         else:
-            print(
-                f"warning: {path} was never finished: delete it unless another machine is at work",
-                file=sys.stderr,
-            )
+            note(f"warning: {path} was never finished: delete it unless another machine is at work")
 
 
 # Not each time: a command may write ten thousand files into a folder.

@@ -9,10 +9,10 @@ import contextlib
 import errno
 import fcntl
 import os
-import sys
 from pathlib import Path
 
 from pipelines.base.errors import UserError
+from pipelines.base.progress import note
 
 FILE = ".lock"
 _UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -49,10 +49,9 @@ def claim(folder: Path, wait: bool = False, name: str = FILE) -> contextlib.Exit
             except OSError as error:
                 if error.errno not in _UNKNOWN:
                     raise
-                print(
+                note(
                     f"warning: the file system of {folder} knows no locks: do not let two commands "
-                    "write there at the same time",
-                    file=sys.stderr,
+                    "write there at the same time"
                 )
             # Between opening and locking, another process may have removed the file with its lock.
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The progress bars of preparation."""
+"""What is said on standard error while a command runs: progress bars and notes."""
 
 import sys
 from collections.abc import Iterable, Sequence

@@ -8,7 +8,6 @@ that a connection lost after 17 of COCO's 18 GiB costs all of them.
 import contextlib
 import hashlib
 import http.client
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from pipelines.base.errors import UserError, argument
 from pipelines.base.locks import claim
-from pipelines.base.progress import byte_bar
+from pipelines.base.progress import byte_bar, note
 
 TIMEOUT = 60  # seconds without an answer
 PAUSES = (1, 4, 16)  # seconds before the next attempts that follow one that brought nothing
@@ -89,7 +88,7 @@ def _alone(path: Path) -> contextlib.AbstractContextManager:
     name = f".{path.name}.lock"
     lock = claim(path.parent, name=name)
     if lock is None:
-        print(f"{path.name}: waits for another process, which is fetching it", file=sys.stderr)
+        note(f"{path.name}: waits for another process, which is fetching it")
         lock = claim(path.parent, wait=True, name=name)
     return lock or contextlib.nullcontext()
 

@@ -6,7 +6,6 @@ import importlib
 import io
 import logging
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, check_flags
 from pipelines.base.files import check_folder, removing_empty, writing_in
 from pipelines.base.locks import locked
+from pipelines.base.progress import note
 from pipelines.building import examples
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.names import (
@@ -197,7 +197,7 @@ def prepare(
         if replaces or not is_prepared(name, data_dir):
             text = reason.message if isinstance(reason, tf.errors.OpError) else reason
             raise UserError(f"cannot prepare {name!r} in {data_dir}: {text}") from error
-        print(f"{name}: another process has prepared it meanwhile", file=sys.stderr)
+        note(f"{name}: another process has prepared it meanwhile")
     return open_prepared(name, data_dir)
 
 

@@ -79,6 +79,12 @@ def test_what_another_machine_may_be_writing_is_named(tmp_path, capsys):
     assert names(tmp_path) == set()
 
 
+def test_a_name_that_would_colour_the_terminal(tmp_path, capsys):
+    (tmp_path / f".\x1b[31m.elsewhere-{DEAD}.part").touch()
+    remove_leftovers(tmp_path)
+    assert capsys.readouterr().err.startswith(f"warning: {tmp_path}/.\\x1b[31m.elsewhere-")
+
+
 def test_no_folder_has_no_leftovers(tmp_path):
     remove_leftovers(tmp_path / "none")
     with pytest.raises(UserError, match="cannot be written: No such file"):
