@@ -128,7 +128,6 @@ def compare(
         seconds: Length of a measurement.
     """
     check(json_file, seconds=seconds)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     rows = []
     for kind in KINDS[1:]:
         with tempfile.TemporaryDirectory() as scratch:

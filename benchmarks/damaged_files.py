@@ -27,7 +27,6 @@ from readers import Subject, make_subjects
 from tqdm import tqdm
 
 from gcn_keras.inference.tflite_model import quiet_stderr
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UserError, run_command
 
 OUTCOMES = ("same", "refused", "other", "WRONG", "TRACEBACK", "OVERWRITTEN")
@@ -141,7 +140,6 @@ def damaged_files(
 
 def main() -> int:
     """Entry point of the command; the exit status."""
-    prepare_tensorflow()
     return tyro.cli(damaged_files, prog="python benchmarks/damaged_files.py")
 
 

@@ -14,7 +14,6 @@ large a PNG as Cityscapes' are (11 GB for 5,000); --images takes a folder of you
 """
 
 import io
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -273,7 +272,6 @@ def compare(
         count: Number of images and of label maps.
     """
     check(json_file, rounds=rounds, count=count)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if images is not None and not images.is_dir():
         raise UserError(f"there is no folder {images}")
     photographs = read_images(images, count) if images else list(map(photograph, range(count)))

@@ -16,7 +16,6 @@ a way can reach no more of its speed than it has core seconds of the way's. Thes
 
 import contextlib
 import io
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,7 +31,6 @@ from gcn_keras.inference.beside import cores
 from gcn_keras.inference.files import predict_files
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
 from pipelines.base.plurals import count_of
@@ -61,8 +59,6 @@ def compare(
         json_file: JSON file for the rows.
     """
     check(json_file, images=images, rounds=rounds)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    prepare_tensorflow()
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(split)
     segment = open_segmenter(model).segment

@@ -12,7 +12,6 @@ after another; the best counts, as it was disturbed least. The images are made h
 
 import importlib.util
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -153,7 +152,6 @@ def compare(
         kinds: Kinds of images.
     """
     check(json_file, seconds=seconds, rounds=rounds)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for stream in STREAMS:
         if missing := missing_packages(stream):
             needed = f"{' and '.join(missing)} not installed (requirements-bench.txt)"

@@ -6,7 +6,6 @@ The first convolutions of the GCN blocks on ResNet50 at 512×512 (k = 15, 21 cla
 forward with gradients, each way in turn; the best of several turns counts.
 """
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,6 @@ from typing import Annotated
 import tyro
 from checks import check
 
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
 
@@ -52,7 +50,6 @@ def compare(
         turns: Turns of each way; the fastest counts.
     """
     check(json_file, turns=turns)
-    prepare_tensorflow()
     import keras
     import tensorflow as tf
 
@@ -98,7 +95,6 @@ def compare(
 
 def main() -> None:
     """Entry point of the command."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tyro.cli(compare, prog="python benchmarks/line_convolutions.py")
 
 

@@ -8,7 +8,6 @@ or else the optimizer and what keeps the step exact. An operation that uses all 
 """
 
 import collections
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -20,7 +19,6 @@ from traces import Event, events
 from training import keras_step
 
 from gcn_keras.models.layer_names import BACKBONE, FIGURE, Place, block_of_operation
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
 
@@ -80,8 +78,6 @@ def measure(
         json_file: JSON file for the result.
     """
     check(json_file, batch=batch, steps=steps)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    prepare_tensorflow()
     import tensorflow as tf
 
     step = keras_step(batch, mixed_precision=mixed_precision)

@@ -11,7 +11,6 @@ calls. An operation counts for the layer whose name its result bears.
 
 import collections
 import itertools
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +22,6 @@ from checks import check
 
 from gcn_keras.deployment.tflite_file import operations, packed, read
 from gcn_keras.models.layer_names import BACKBONE, FIGURE, GCN, Place, block_of_operation
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UsageError, UserError, run_command
 from pipelines.base.files import write_json
 from pipelines.base.plurals import count_of
@@ -112,8 +110,6 @@ def measure(
         raise UsageError(f"--model knows {', '.join(inference.MODELS)}, got {model!r}")
     if file is not None and not (file.is_file() and file.suffix == ".tflite"):
         raise UserError(f"there is no .tflite file at {file}: name one that export wrote")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    prepare_tensorflow()
     if model:
         content = inference.int8_file(model, inference.make_deployable(model))
     else:

@@ -7,7 +7,6 @@ the steps after the first ones, and adds up what the trace gives for `IteratorGe
 place where a step waits for the input pipeline.
 """
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +18,6 @@ from traces import events
 
 from gcn_keras.recipes import command_line
 from pipelines import datasets
-from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import ArgumentError, UserError, run_command
 from pipelines.base.files import write_json
 from pipelines.base.plurals import count_of
@@ -64,8 +62,6 @@ def measure(
         raise ArgumentError("steps", f"must be at least 2, got {steps}: a step ends with the next")
     options = f"--backbone {backbone} --batch {batch} --crop 256 256 --scale 0.75 1.25"
     recipe = command_line.parse(["--recipe", "camvid", "--class-weights", "none", *options.split()])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    prepare_tensorflow()
     import tensorflow as tf
 
     from gcn_keras.training.devices import make_team
