@@ -19,12 +19,14 @@ import io
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from checks import check
 from PIL import Image
+from turns import best_turns
 
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
 from gcn_keras.inference.beside import cores
@@ -108,15 +110,16 @@ def compare(
 
 def turns(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, float]]:
     """Seconds that the fastest turn of each way takes, and core seconds that it is busy for."""
-    times: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-    for way in ways:  # every size of batch is compiled
-        ways[way]()
-    for _ in range(rounds):
-        for way, call in ways.items():
-            wall, busy = time.perf_counter(), time.process_time()
-            call()
-            times[way].append((time.perf_counter() - wall, time.process_time() - busy))
-    return {way: min(found) for way, found in times.items()}
+    for call in ways.values():  # every size of batch is compiled
+        call()
+    return best_turns({way: partial(timed, call) for way, call in ways.items()}, rounds)
+
+
+def timed(call: Callable[[], None]) -> tuple[float, float]:
+    """Seconds that a call takes, and core seconds that it is busy for."""
+    wall, busy = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - wall, time.process_time() - busy
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ installed (extras group `bench`), with the same layers on ResNet50 alone, and ON
 import importlib.util
 import tempfile
 import time
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +22,7 @@ import numpy as np
 import tyro
 from checks import check
 from children import answered, in_child, memory_mib
+from turns import best_turns
 
 from pipelines.base.bfloat16 import emulates_bfloat16
 from pipelines.base.errors import run_command
@@ -31,7 +34,6 @@ MODELS = {  # side of the images; after "gcn_" the backbone
     "gcn_mobilenet_v3_large": 512,
     "shapes": 128,
 }
-ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 BOXED = Path(__file__).parents[1] / "saved_models" / "shapes"
 EXPORTED = {
     "Keras predict": "model.keras",
@@ -73,7 +75,7 @@ def int8_file(name: str, deployable) -> bytes:
     """The content of a model's int8 file."""
     from gcn_keras.deployment import tflite
 
-    representative = [image[None] for image in pictures(name, 8)]
+    representative = [image[None] for image in images_for(name, 8)]
     size = (MODELS[name],) * 2
     return tflite.convert(deployable.folded, "tflite-int8", size, representative=representative)
 
@@ -113,7 +115,7 @@ def draw_statistics(model) -> None:
             layer.set_weights([gamma, beta, mean, variance])
 
 
-def pictures(name: str, count: int) -> np.ndarray:
+def images_for(name: str, count: int) -> np.ndarray:
     """uint8 `[count, side, side, 3]`: scenes of the embedded data set."""
     from pipelines.datasets.shapes import scenes
 
@@ -171,7 +173,7 @@ def open_torch(channels_last: bool = False, compiled: bool = False):
 
 def measure(name: str, form: str, folder: str, seconds: float) -> dict:
     """Runs in a process of its own: load, latencies of one image, throughput of eight."""
-    images = pictures(name, 8)
+    images = images_for(name, 8)
     start = time.perf_counter()
     segment = open_form(form, folder)
     labels = segment(images[:1])
@@ -231,19 +233,15 @@ def compare(
     rows, wanted = [], forms
     for name in models:
         with tempfile.TemporaryDirectory() as scratch:
-            in_child("write_forms", ENVIRONMENT, name=name, folder=scratch)
+            in_child("write_forms", name=name, folder=scratch)
             forms = [form for form, path in EXPORTED.items() if Path(scratch, path).exists()]
             if name == "gcn_resnet50":
                 forms += [form for form in TORCH if has("torch")]
             forms = [form for form in forms if form in wanted]
-            best = {}
-            for _ in range(rounds):
-                for form in forms:
-                    turn = dict(name=name, form=form, folder=scratch, seconds=seconds)
-                    result = in_child("measure", ENVIRONMENT, **turn)
-                    if form not in best or result["median_ms"] < best[form]["median_ms"]:
-                        best[form] = result
-            rows += [{"model": name, "form": form, **best[form]} for form in forms]
+            run = partial(in_child, "measure", name=name, folder=scratch, seconds=seconds)
+            ways = {form: partial(run, form=form) for form in forms}
+            best = best_turns(ways, rounds, itemgetter("median_ms"))
+            rows += [{"model": name, "form": form, **turn} for form, turn in best.items()]
     for package, group in (("torch", "bench"), ("onnxruntime", "onnx")):
         if not has(package):
             print(f"{package} is not installed (extras group {group}): left out")

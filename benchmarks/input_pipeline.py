@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,7 @@ from checks import check
 from children import answered, in_child, memory_with_children_mib
 from PIL import Image
 from rival_streams import NEEDS, STREAMS, Job
+from turns import best_turns
 
 from pipelines import datasets
 from pipelines.base.errors import run_command
@@ -44,14 +46,16 @@ class Images:
     batch: int
 
 
-KINDS = (
-    Images("shapes", (128, 128), 256, 128, (1.0, 1.0), 8),
-    Images("camvid", (360, 480), 64, 256, (0.75, 1.25), 8),
-    Images("cityscapes", (1024, 2048), 16, 512, (0.75, 1.25), 4),
-)
-KIND_NAMES = tuple(kind.name for kind in KINDS)
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Images("shapes", (128, 128), 256, 128, (1.0, 1.0), 8),
+        Images("camvid", (360, 480), 64, 256, (0.75, 1.25), 8),
+        Images("cityscapes", (1024, 2048), 16, 512, (0.75, 1.25), 4),
+    )
+}
 QUALITY = 95  # of the JPEGs, at the usual chroma subsampling
-LOOKS = 20  # at the memory
+MEMORY_READINGS = 20
 
 
 def street(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,14 +124,14 @@ def measure(job: dict, stream: str, seconds: float) -> dict:
     while (elapsed := time.perf_counter() - start) < seconds:
         next(batches)
         count += job["batch"]
-    # After the measured time, as each look takes a while.
+    # After the measured time, as each reading takes a while.
     return {"crops_per_second": count / elapsed, "peak_mib": peak_mib(batches)}
 
 
 def peak_mib(batches: Iterator) -> int:
-    """Memory of this process and its children, a loader's workers: the most of some looks at it,
+    """Memory of this process and its children, a loader's workers: the most of some readings,
     after a batch each."""
-    return max(memory_with_children_mib() for _ in itertools.islice(batches, LOOKS))
+    return max(memory_with_children_mib() for _ in itertools.islice(batches, MEMORY_READINGS))
 
 
 def missing_packages(stream: str) -> list[str]:
@@ -140,7 +144,7 @@ def compare(
     seconds: float = 6.0,
     rounds: int = 2,
     data_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    kinds: tuple[Literal[KIND_NAMES], ...] = KIND_NAMES,
+    kinds: tuple[Literal[tuple(KINDS)], ...] = tuple(KINDS),
 ) -> None:
     """Compare the input pipeline with its limit and its rivals: crops a second, peak memory.
 
@@ -158,7 +162,7 @@ def compare(
             print(f"{stream}: left out, {needed}")
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for kind in (kind for kind in KINDS if kind.name in kinds):
+        for kind in (KINDS[name] for name in KINDS if name in kinds):
             folder = Path(scratch, kind.name)
             if kind.name == "camvid" and data_dir:
                 write_camvid(data_dir, folder)
@@ -168,13 +172,9 @@ def compare(
             datasets.prepare(f"image_folder/{kind.name}", folder, prepared)
             job = Job(prepared, kind.name, str(folder), kind.crop, kind.scale, kind.batch)
             streams = [stream for stream in STREAMS if not missing_packages(stream)]
-            best = {}
-            for _ in range(rounds):
-                for stream in streams:
-                    result = in_child("measure", job=asdict(job), stream=stream, seconds=seconds)
-                    if result["crops_per_second"] > best.get(stream, result)["crops_per_second"]:
-                        best[stream] = result
-                    best.setdefault(stream, result)
+            run = partial(in_child, "measure", job=asdict(job), seconds=seconds)
+            ways = {stream: partial(run, stream=stream) for stream in streams}
+            best = best_turns(ways, rounds, lambda turn: -turn["crops_per_second"])
             limit = best["decode only"]["crops_per_second"]
             for stream, result in best.items():
                 ratio = result["crops_per_second"] / limit

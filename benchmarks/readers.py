@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -267,13 +268,20 @@ def _masks_and_images(folder: Path) -> dict[str, Subject]:
         "webp": (_image(1, "WEBP"), load_image, False),
         "bmp": (_image(1, "BMP"), load_image, False),
     }
-    subjects = {}
-    for name, (content, read, has_checksums) in readers.items():
-        file = folder / name / f"{name}.img"
-        file.parent.mkdir()
-        file.write_bytes(content)
-        subjects[name] = Subject(file, lambda read=read, file=file: read(file), has_checksums)
-    return subjects
+    return {
+        name: _subject(folder / name, content, read, has_checksums)
+        for name, (content, read, has_checksums) in readers.items()
+    }
+
+
+def _subject(
+    folder: Path, content: bytes, read: Callable[[Path], object], has_checksums: bool
+) -> Subject:
+    """A file of its own in a folder of its own, and what reads it."""
+    folder.mkdir()
+    file = folder / f"{folder.name}.img"
+    file.write_bytes(content)
+    return Subject(file, partial(read, file), has_checksums)
 
 
 def _own_data(folder: Path) -> dict[str, Subject]:
@@ -287,25 +295,24 @@ def _own_data(folder: Path) -> dict[str, Subject]:
 
     reader = MaskReader.of(plain(CLASSES), FolderOptions())
 
-    def read_mask(file, content):
-        return reader.read(file, content, Counter())
+    def read_mask(file):
+        return reader.read(file, file.read_bytes(), Counter())
+
+    def read_image(file):
+        return recorded_image(file, file.read_bytes())
 
     readers = {
         "mask-tiff": (_mask(1, "TIFF"), read_mask),
         "mask-gif": (_mask(1, "GIF"), read_mask),
         "mask-bmp": (_mask(1, "BMP"), read_mask),
-        "image-tiff": (_image(1, "TIFF"), recorded_image),
-        "image-webp": (_image(1, "WEBP"), recorded_image),
-        "image-bmp": (_image(1, "BMP"), recorded_image),
+        "image-tiff": (_image(1, "TIFF"), read_image),
+        "image-webp": (_image(1, "WEBP"), read_image),
+        "image-bmp": (_image(1, "BMP"), read_image),
     }
-    subjects = {}
-    for name, (content, read) in readers.items():
-        file = folder / name / f"{name}.img"
-        file.parent.mkdir()
-        file.write_bytes(content)
-        subjects[name] = Subject(
-            file, lambda read=read, file=file: read(file, file.read_bytes()), False
-        )
+    subjects = {
+        name: _subject(folder / name, content, read, False)
+        for name, (content, read) in readers.items()
+    }
 
     def examples(source):
         found = open_source(source, FolderOptions())
@@ -391,14 +398,14 @@ def _archives(folder: Path) -> dict[str, Subject]:
 
 
 def _image(seed: int, form: str) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format=form)
-    return content.getvalue()
+    return _encoded(np.random.default_rng(seed).integers(0, 256, (*SIZE, 3)), form)
 
 
 def _mask(seed: int, form: str = "PNG") -> bytes:
-    label = np.random.default_rng(seed).integers(0, len(CLASSES), SIZE).astype(np.uint8)
+    return _encoded(np.random.default_rng(seed).integers(0, len(CLASSES), SIZE), form)
+
+
+def _encoded(pixels: np.ndarray, form: str) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(label).save(content, format=form)
+    Image.fromarray(pixels.astype(np.uint8)).save(content, format=form)
     return content.getvalue()

@@ -13,6 +13,8 @@ import importlib.util
 import sys
 import tempfile
 import time
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +22,7 @@ import numpy as np
 import tyro
 from checks import check
 from children import answered, in_child, memory_mib
+from turns import best_turns
 
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
@@ -152,8 +155,7 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
         RECIPES["paper"], weights=None, freeze_batch_norm=False, scale=(0.75, 1.25), epochs=rounds
     )
     with tempfile.TemporaryDirectory() as scratch:
-        (kind,) = (kind for kind in KINDS if kind.name == "cityscapes")
-        write_images(kind, Path(scratch, "images"))
+        write_images(KINDS["cityscapes"], Path(scratch, "images"))
         dataset = datasets.prepare(
             "image_folder/large", Path(scratch, "images"), Path(scratch, "data")
         )
@@ -194,9 +196,12 @@ def fit_beside_the_step(steps: int, rounds: int) -> dict:
     return {"bare_seconds": float(np.median(bare)), "fit_seconds": float(np.median(within))}
 
 
-def environment(backend: str = "tensorflow") -> dict[str, str]:
-    """The variables of a measurement."""
-    return {"TF_ENABLE_ONEDNN_OPTS": "1", "KERAS_BACKEND": backend}
+def measured(form: str, size: int, steps: int) -> dict:
+    """What `measure` gives in a process of its own."""
+    variables = {"KERAS_BACKEND": FORMS[form].get("backend", "tensorflow")}
+    result = in_child("measure", variables, form=form, size=size, steps=steps)
+    print(f"{form}, batch {size}: {result['seconds']:.2f} s a step", file=sys.stderr)
+    return result
 
 
 def has(form: str) -> bool:
@@ -227,22 +232,11 @@ def compare(
     rows = []
     usable = [form for form in forms if has(form)]
     for size in batches:
-        best = {}
-        for _ in range(rounds):
-            for form in usable:
-                variables = environment(FORMS[form].get("backend", "tensorflow"))
-                result = in_child("measure", variables, form=form, size=size, steps=steps)
-                print(f"{form}, batch {size}: {result['seconds']:.2f} s a step", file=sys.stderr)
-                if form not in best or result["seconds"] < best[form]["seconds"]:
-                    best[form] = result
+        ways = {form: partial(measured, form, size, steps) for form in usable}
+        best = best_turns(ways, rounds, itemgetter("seconds"))
         rows += [
-            {
-                "form": form,
-                "batch": size,
-                "images_per_s": size / best[form]["seconds"],
-                **best[form],
-            }
-            for form in usable
+            {"form": form, "batch": size, "images_per_s": size / turn["seconds"], **turn}
+            for form, turn in best.items()
         ]
     for form in sorted(set(forms) - set(usable)):
         print(f"{form}: not installed, left out")
@@ -250,7 +244,8 @@ def compare(
     added = None
     if fit:
         turns = dict(steps=2 * steps, rounds=rounds)
-        added = in_child("fit_beside_the_step", environment(), **turns)
+        variables = {"KERAS_BACKEND": "tensorflow"}
+        added = in_child("fit_beside_the_step", variables, **turns)
         percent = 100 * (added["fit_seconds"] / added["bare_seconds"] - 1)
         print(
             f"a step within `fit` takes {added['fit_seconds']:.3f} s and alone "

@@ -71,8 +71,7 @@ def measure(
     from pipelines.stream.segmentation import training_batches
 
     with tempfile.TemporaryDirectory() as scratch:
-        (kind,) = (kind for kind in KINDS if kind.name == "camvid")
-        write_images(kind, Path(scratch, "images"))
+        write_images(KINDS["camvid"], Path(scratch, "images"))
         dataset = datasets.prepare(
             "image_folder/camvid", Path(scratch, "images"), Path(scratch, "data")
         )

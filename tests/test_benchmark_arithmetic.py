@@ -1,5 +1,6 @@
 """What the benchmarks work out, of input made by hand."""
 
+import functools
 import itertools
 
 import children
@@ -9,6 +10,7 @@ import step_parts
 import tflite_parts
 import traces
 import waiting
+from turns import best_turns
 
 from gcn_keras.deployment.tflite_file import packed
 from pipelines.base.errors import UserError
@@ -134,9 +136,24 @@ def test_memory_of_a_process_and_its_descendants(tmp_path):
     assert children.memory_with_children_mib(tmp_path / "2") == 1  # 1572 / 1024
 
 
+def test_the_best_of_turns_that_alternate():
+    calls = []
+    found = {"a": iter([(3, "x"), (1, "y"), (2, "z")]), "b": iter([(5, ""), (6, ""), (4, "")])}
+
+    def way(name):
+        calls.append(name)
+        return next(found[name])
+
+    ways = {name: functools.partial(way, name) for name in "ab"}
+    assert best_turns(ways, 3, lambda turn: turn[0]) == {"a": (1, "y"), "b": (4, "")}
+    assert calls == [*"ababab"]
+    found = {"a": iter([(2, 0), (1, 9)]), "b": iter([(1, 1), (1, 0)])}
+    assert best_turns(ways, 2) == {"a": (1, 9), "b": (1, 0)}
+
+
 def test_the_peak_of_the_memory_while_batches_are_made(monkeypatch):
     found = itertools.cycle([3, 7, 5])
     monkeypatch.setattr(input_pipeline, "memory_with_children_mib", lambda: next(found))
     batches = iter(range(100))
     assert input_pipeline.peak_mib(batches) == 7
-    assert next(batches) == input_pipeline.LOOKS
+    assert next(batches) == input_pipeline.MEMORY_READINGS
