@@ -4,7 +4,6 @@ Read `gcn` from top to bottom beside the figure.
 """
 
 from collections.abc import Sequence
-from numbers import Real
 
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ from gcn_keras.models.backbones import any_model
 from gcn_keras.models.weights import every_layer
 from pipelines.base.errors import check_flags
 from pipelines.base.labels import IGNORE
-from pipelines.base.numeric import is_integer
+from pipelines.base.numeric import is_integer, is_number
 
 LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
@@ -181,7 +180,7 @@ def set_batch_norms(
     model: keras.Model, freeze: bool = False, momentum: float | None = None
 ) -> None:
     """Freezes all batch norms of a model and of models within it, sets their momentum, or both."""
-    if momentum is not None and not (isinstance(momentum, Real) and 0 <= momentum < 1):
+    if momentum is not None and not (is_number(momentum) and 0 <= momentum < 1):
         raise ValueError(
             f"batch_norm_momentum must be at least 0 and below 1, received {momentum!r}"
         )

@@ -360,7 +360,7 @@ class TestOptions:
                     dict(backbone=TINY, batch_norm_momentum=momentum),
                     f"^batch_norm_momentum must be at least 0 and below 1, received {momentum!r}$",
                 )
-                for momentum in (1, 2.0, -0.1, math.nan, "0.9")
+                for momentum in (1, 2.0, -0.1, math.nan, "0.9", False)
             ),
             *(
                 (
