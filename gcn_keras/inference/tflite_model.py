@@ -109,7 +109,8 @@ def _metadata(path: Path) -> bytes | None:
     model = Model.GetRootAs(path.read_bytes())
     for entry in map(model.Metadata, range(model.MetadataLength())):
         if entry.Name() == FILE.encode():
-            return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+            # An array, but 0 for a buffer without content: bytes() makes b"" of that.
+            return bytes(model.Buffers(entry.Buffer()).DataAsNumpy())
     return None
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ai_edge_litert import interpreter
 from PIL import Image
 
-from gcn_keras.deployment import tflite
+from gcn_keras.deployment import tflite, tflite_file
 from gcn_keras.inference import tflite_model
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
@@ -133,6 +133,14 @@ def test_legend_beside(path):
     assert segmenter.num_classes == 3
     path.with_suffix(".json").write_text("[]")
     with pytest.raises(UserError, match="is no file of class names and colours"):
+        TFLiteSegmenter(path)
+
+
+def test_a_legend_without_content(content, path):
+    model = tflite_file.read(tflite_file.with_legend(content, Legend.unnamed(3)))
+    model.metadata[-1].buffer = 0  # which holds nothing, as the format wants it
+    path.write_bytes(tflite_file.packed(model))
+    with pytest.raises(UserError, match=f"^labels.json in {path} is no file of class names and"):
         TFLiteSegmenter(path)
 
 
