@@ -101,8 +101,12 @@ def load_model(path: str | Path) -> keras.Model:
     shapes = [tensor.shape for tensor in (*model.inputs, *model.outputs)]
     if [len(shape) for shape in shapes] != [4, 4] or shapes[0][-1] != 3:
         raise UserError(f"{path} is no segmentation model: inputs and outputs are {shapes}")
-    if classes := shapes[1][-1]:
-        check_classes(path, classes)
+    if (classes := shapes[1][-1]) is None:
+        raise UserError(
+            f"{path} is no segmentation model: the number of its classes is not known, its output "
+            f"is {shapes[1]}"
+        )
+    check_classes(path, classes)
     legend = legend_of_keras(Path(path), classes)
     model.class_names = legend.class_names if legend else None
     model.palette = legend.palette if legend else None

@@ -175,6 +175,18 @@ def test_one_score_a_pixel_is_no_label(tmp_path):
     )
 
 
+def test_a_number_of_classes_that_is_not_known(tmp_path):
+    """As of a model that turns the sides of an image into channels."""
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Permute((1, 3, 2))(inputs)).save(tmp_path / "turned.keras")
+    with pytest.raises(UserError) as caught:
+        load_model(tmp_path / "turned.keras")
+    assert str(caught.value) == (
+        f"{tmp_path}/turned.keras is no segmentation model: the number of its classes is not "
+        "known, its output is (None, None, 3, None)"
+    )
+
+
 def always(winner, classes) -> keras.Model:
     """A model whose highest score is that of one class, everywhere."""
     inputs = keras.Input((None, None, 3))
