@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from gcn_keras.deployment.options import WARM_UP_SIZE, Precision
 from gcn_keras.inference.legend import Legend
-from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import KerasSegmenter, check_same_classes
-from gcn_keras.inference.serving_client import REQUEST_PIXELS
-from pipelines.base.errors import ArgumentError, argument
 from pipelines.base.plurals import count_of
 
 if TYPE_CHECKING:
@@ -22,49 +19,12 @@ if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
 
 
-# A small file may announce any number of pixels, and bring a server down (our choice).
-MOST_PIXELS = REQUEST_PIXELS
-WARM_UP_SIZE = (256, 256)
-Precision = Literal["float32", "bfloat16"]
-
-
 def tried_size(network: keras.Model) -> tuple[int, int]:
     """Height and width of an image to try a model with: those of `WARM_UP_SIZE`, but where the
     model has a fixed one."""
     _, *fixed, _ = network.input_shape
     height, width = (own or side for own, side in zip(fixed, WARM_UP_SIZE, strict=True))
     return height, width
-
-
-def check_most_pixels(most_pixels: int, size: tuple[int, int]) -> None:
-    """Refuses a limit that is below the pixels of a warm-up request with images of this size.
-
-    Raises:
-        ArgumentError: naming the limit that is needed.
-    """
-    height, width = padded_size(size)
-    half, _ = padded_size((size[0] // 2 + 1, size[1]))
-    if most_pixels < (height + half) * width:
-        raise ArgumentError(
-            "most_pixels",
-            f"must be at least {(height + half) * width}, the pixels of a request that a server "
-            f"warms up with, got {most_pixels}: {argument('size')} makes its images smaller",
-        )
-
-
-def check_precision(precision: Precision, formats: Sequence[str]) -> None:
-    """Refuses formats that cannot be written in this precision: only a SavedModel has bfloat16.
-
-    Raises:
-        ArgumentError: naming them.
-    """
-    others = [kind for kind in formats if kind != "savedmodel"]
-    if precision != "float32" and others:
-        raise ArgumentError(
-            "precision",
-            f"must be float32 for {', '.join(others)}, got {precision}: only savedmodel can be "
-            "in it, so export that alone",
-        )
 
 
 @dataclass(frozen=True, eq=False)

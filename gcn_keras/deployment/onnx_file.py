@@ -9,8 +9,9 @@ import tensorflow as tf
 # Of tf.python, but the one way to do it: TensorFlow's own converters import it from there.
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from gcn_keras.deployment.deployable import Deployable, check_precision
+from gcn_keras.deployment.deployable import Deployable
 from gcn_keras.deployment.graphs import IMAGES, labels_of, logits_graph, noise
+from gcn_keras.deployment.options import check_precision
 from gcn_keras.inference.failures import limit_of
 from gcn_keras.inference.legend import FILE
 from gcn_keras.inference.onnx_model import LIMIT

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcn_keras.evaluation.measure import check_scored, evaluate_model
+from gcn_keras.inference.padding import pad_with_mean
 from gcn_keras.inference.segmenters import (
     check_same_classes,
     is_server,
@@ -28,9 +29,34 @@ if TYPE_CHECKING:
 
     from pipelines.datasets import PreparedDataset
 
+REPRESENTATIVE = 100  # images from which the ranges of an int8 model are measured
 # Images on which the layers are compared, and on which latency is measured.
 _COMPARED = 8
 _TIMED = 20
+
+
+def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> list[np.ndarray]:
+    """Images of the training split as a TFLite file of this height and width will meet them.
+
+    Returns:
+        At most `REPRESENTATIVE` arrays uint8 `[1, height, width, 3]`, none resized: windows
+        anywhere in larger images; smaller ones padded with the mean pixel at the bottom and right.
+
+    Raises:
+        UsageError: the data set has no split train.
+    """
+    from pipelines.stream.evaluation import evaluation_examples
+
+    examples = evaluation_examples(dataset, "train", REPRESENTATIVE)
+    random = np.random.default_rng(0)
+    images = []
+    for example in examples.as_numpy_iterator():
+        image = example["image"]
+        spare = np.maximum(np.subtract(image.shape[:2], size), 0)
+        top, left = (random.integers(0, most + 1) for most in spare)
+        window = image[top:, left:][: size[0], : size[1]]
+        images.append(pad_with_mean(window[None], *size))
+    return images
 
 
 def report(

@@ -6,7 +6,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from gcn_keras.deployment.forms import check_classes_stay, export_file
+from gcn_keras.deployment.export import export_file
+from gcn_keras.deployment.export_folder import check_classes_stay
 from gcn_keras.recipes.recipe import SegmentationRecipe
 from gcn_keras.training.run_folder import RunFolder
 from pipelines.base.environment import environment_of_tensorflow, prepare_tensorflow
@@ -23,7 +24,7 @@ def check_export(recipe: SegmentationRecipe, dataset: PreparedDataset) -> None:
     """Refuses, before anything is trained, the classes that `export_run` would refuse.
 
     Raises:
-        UserError: as of `forms.check_classes_stay`.
+        UserError: as of `check_classes_stay`.
     """
     names, source = dataset.class_names, repr(dataset.name)
     check_classes_stay(saved_model_of(recipe), names, source, folder="saved_model")

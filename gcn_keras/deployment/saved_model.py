@@ -10,13 +10,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from gcn_keras.deployment.deployable import (
-    MOST_PIXELS,
-    Deployable,
-    check_most_pixels,
-    tried_size,
-)
+from gcn_keras.deployment.deployable import Deployable, tried_size
 from gcn_keras.deployment.graphs import IMAGES, labels_of
+from gcn_keras.deployment.options import MOST_PIXELS, check_most_pixels
 from gcn_keras.inference.padding import STRIDE
 from pipelines.base import extras
 from pipelines.base.checked import checked

@@ -17,10 +17,12 @@ from PIL import Image
 from places import REPOSITORY
 
 from gcn_keras import segment
-from gcn_keras.deployment import forms, quantization
-from gcn_keras.deployment.forms import representative_images
+from gcn_keras.deployment import graph_comparison, quantization
+from gcn_keras.deployment.export_folder import check_classes_stay
+from gcn_keras.deployment.options import ExportOptions
+from gcn_keras.deployment.quantization import representative_images
 from gcn_keras.evaluation.measure import evaluate_model
-from gcn_keras.export import export
+from gcn_keras.export import export as export_command
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
@@ -70,6 +72,13 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
+def export(model, out, formats=("savedmodel",), size=None, **given) -> None:
+    """Calls the command with options by their names."""
+    names = {field.name for field in dataclasses.fields(ExportOptions)} & set(given)
+    options = ExportOptions(formats, size, **{name: given.pop(name) for name in names})
+    export_command(model, out, options, **given)
+
+
 def names(folder) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -77,7 +86,7 @@ def names(folder) -> set[str]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No time is asserted, so none need be taken."""
-    monkeypatch.setattr(forms, "_COMPARED_SECONDS", 0)
+    monkeypatch.setattr(graph_comparison, "_COMPARED_SECONDS", 0)
 
 
 class TestRefuses:
@@ -333,7 +342,7 @@ class TestRefuses:
     def test_a_saved_model_without_a_number(self, tmp_path):
         older_versions(tmp_path, {"mine": None})
         with pytest.raises(UserError) as caught:
-            forms.check_classes_stay(tmp_path / "mine", CLASSES, "a.keras", folder="saved_model")
+            check_classes_stay(tmp_path / "mine", CLASSES, "a.keras", folder="saved_model")
         assert in_options(caught.value.template) == (
             f"{tmp_path / 'mine'} is a SavedModel, and inside of it no other is found: give "
             "another --saved-model"
@@ -410,20 +419,20 @@ class TestClassesStay:
     @pytest.mark.parametrize("earlier", [LEGEND, Legend.unnamed(3), None])
     def test_names_may_be_the_same_or_new(self, tmp_path, earlier):
         older_versions(tmp_path / "out", {"1": Legend.unnamed(4), "2": earlier})
-        forms.check_classes_stay(tmp_path / "out", CLASSES, "best.keras")
+        check_classes_stay(tmp_path / "out", CLASSES, "best.keras")
 
     def test_an_order_is_a_meaning(self, tmp_path):
         older_versions(tmp_path / "out", {"1": LEGEND})
         with pytest.raises(UserError, match="a.keras has the same in another order: blue, green"):
-            forms.check_classes_stay(tmp_path / "out", CLASSES[::-1], "a.keras")
+            check_classes_stay(tmp_path / "out", CLASSES[::-1], "a.keras")
 
     def test_what_is_not_written_may_be_anothers(self, tmp_path):
         out = tmp_path / "out"
         older_versions(out, {"1": Legend.unnamed(4), "backup": LEGEND})
         (out / "out-int8.tflite").touch()
         Legend.unnamed(4).write(out / "out-int8.json")
-        forms.check_classes_stay(out, CLASSES, "best.keras", ("tflite", "tflite-fp16"))
-        forms.check_classes_stay(tmp_path / "none", CLASSES, "best.keras")
+        check_classes_stay(out, CLASSES, "best.keras", ("tflite", "tflite-fp16"))
+        check_classes_stay(tmp_path / "none", CLASSES, "best.keras")
 
 
 class TestLegend:

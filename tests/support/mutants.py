@@ -407,7 +407,7 @@ MUTANTS = (
         "pipelines/base/test_bfloat16.py::test_a_gpu_computes_instead",
     ),
     Mutant(
-        "gcn_keras/deployment/deployable.py", 'if precision != "float32" and others:', "if False:",
+        "gcn_keras/deployment/options.py", 'if precision != "float32" and others:', "if False:",
         "gcn_keras/deployment/test_saved_model.py::TestBfloat16::test_other_forms_are_refused",
     ),
     Mutant(

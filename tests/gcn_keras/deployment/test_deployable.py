@@ -8,9 +8,11 @@ import pytest
 import tensorflow as tf
 
 from gcn_keras import gcn, segment
-from gcn_keras.deployment import batch_norm_folding, forms, graphs, tflite
+from gcn_keras.deployment import batch_norm_folding, graph_comparison, graphs, tflite
 from gcn_keras.deployment.deployable import Deployable
+from gcn_keras.deployment.export import export_file, export_model
 from gcn_keras.deployment.onnx_file import export_onnx
+from gcn_keras.deployment.options import ExportOptions
 from gcn_keras.deployment.saved_model import export_saved_model
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
@@ -82,16 +84,11 @@ class TestNothingIsLostToAGarbageCollection:
 
 @pytest.mark.slow
 def test_a_model_is_folded_once_for_all_forms(tmp_path, collected, monkeypatch, capsys):
-    monkeypatch.setattr(forms, "_COMPARED_SECONDS", 0)
+    monkeypatch.setattr(graph_comparison, "_COMPARED_SECONDS", 0)
     deployable().network.save(tmp_path / "model.keras")
     said = []
-    forms.export_model(
-        Deployable.load(tmp_path / "model.keras"),
-        tmp_path / "out",
-        ("savedmodel", "tflite", "tflite-fp16"),
-        (40, 50),
-        say=said.append,
-    )
+    options = ExportOptions(("savedmodel", "tflite", "tflite-fp16"), (40, 50))
+    export_model(tmp_path / "model.keras", tmp_path / "out", options, say=said.append)
     assert collected.count("fold_batch_norm") == 1
     # Those that are compared: of the network, and of the folded one, which the SavedModel takes.
     assert collected.count("logits_graph") == 2
@@ -105,18 +102,18 @@ def test_a_model_is_folded_once_for_all_forms(tmp_path, collected, monkeypatch, 
 @pytest.mark.slow
 def test_a_file_is_exported_in_this_process(tmp_path, monkeypatch, capsys):
     """What `fit` does at its end: the lines that the command prints, and the same folder."""
-    monkeypatch.setattr(forms, "_COMPARED_SECONDS", 0)
+    monkeypatch.setattr(graph_comparison, "_COMPARED_SECONDS", 0)
     deployable().network.save(tmp_path / "best.keras")
     legend = Legend(("red", "green", "blue"), Legend.unnamed(3).palette)
     legend.write(tmp_path / "labels.json")
-    lines = forms.export_file(tmp_path / "best.keras", tmp_path / "out")
+    lines = export_file(tmp_path / "best.keras", tmp_path / "out")
     assert lines[0].split() == ["training", "graph", "deployed", "graph"]
     assert len(lines) == 7 and all("\n" not in line for line in lines)
     assert lines[-1].startswith(f"savedmodel: {tmp_path}/out/1, ")
     assert capsys.readouterr().out == ""
     assert open_segmenter(tmp_path / "out").legend.class_names == legend.class_names
     with pytest.raises(UserError, match="there is no model at .*none.keras"):
-        forms.export_file(tmp_path / "none.keras", tmp_path / "out")
+        export_file(tmp_path / "none.keras", tmp_path / "out")
 
 
 def test_a_legend_of_another_model():
@@ -127,6 +124,6 @@ def test_a_legend_of_another_model():
     assert str(caught.value) == "the legend names 4 classes and the model knows 3"
 
 
-def test_a_model_of_no_file(tmp_path):
+def test_a_model_of_no_file():
     with pytest.raises(ValueError, match="the model comes from no file"):
-        forms.export_model(deployable(), tmp_path, ("savedmodel",))
+        graph_comparison.compare(deployable(), (32, 32))

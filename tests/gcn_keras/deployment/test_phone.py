@@ -1,5 +1,6 @@
 """docs/phone.md: what it says of a file, and what its snippets call, is in an exported one."""
 
+import dataclasses
 import json
 import re
 
@@ -13,8 +14,7 @@ from documented import commands, parsed
 from PIL import Image
 from places import REPOSITORY
 
-from gcn_keras.deployment.deployable import Deployable
-from gcn_keras.deployment.forms import export_model
+from gcn_keras.deployment.export import export_model
 from gcn_keras.inference.legend import FILE, Legend
 from gcn_keras.inference.segmenters import open_segmenter
 from gcn_keras.inference.tflite_model import _metadata
@@ -53,15 +53,8 @@ def exported(tmp_path_factory):
     model.save(folder / "best.keras")
     options = parsed(EXPORT)
     out = folder / options["out"]
-    export_model(
-        Deployable.load(folder / "best.keras", prepared),
-        out,
-        options["formats"],
-        size=(32, 40),
-        dataset=prepared,
-        budget=options["budget"],
-        say=lambda line: None,
-    )
+    smaller = dataclasses.replace(options["options"], size=(32, 40))
+    export_model(folder / "best.keras", out, smaller, prepared, say=lambda line: None)
     return out
 
 
@@ -71,7 +64,7 @@ def test_commands(command):
 
 
 def test_sizes_are_those_of_the_command():
-    height, width = parsed(EXPORT)["size"]
+    height, width = parsed(EXPORT)["options"].size
     for text, declared in ((KOTLIN, r"val {} = (\d+)"), (SWIFT, r"let {} = (\d+)")):
         names = ("HEIGHT", "WIDTH") if text is KOTLIN else ("height", "width")
         assert [int(only(declared.format(name), text)) for name in names] == [height, width]

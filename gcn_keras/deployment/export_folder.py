@@ -1,0 +1,114 @@
+"""The folder that a model's forms lie in: their names, and classes that keep their meaning."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gcn_keras.deployment.options import Format
+from gcn_keras.inference.legend import FILE, Legend, check_same_names
+from gcn_keras.inference.segmenters import open_segmenter, versions_of
+from pipelines.base.errors import UserError, argument
+from pipelines.base.progress import note
+
+# What lies in the folder beside the versions, after its name.
+ENDINGS: dict[Format, str] = {
+    "tflite": ".tflite",
+    "tflite-fp16": "-fp16.tflite",
+    "tflite-int8": "-int8.tflite",
+    "onnx": ".onnx",
+}
+
+
+def path_of(kind: Format, out: Path) -> Path:
+    """Where a form that is a file lies; its legend lies beside it, as `.json`."""
+    return out / f"{out.resolve().name}{ENDINGS[kind]}"
+
+
+def check_classes_stay(
+    out: Path,
+    class_names: Sequence[str],
+    source: object,
+    formats: Sequence[Format] = ("savedmodel",),
+    folder: str = "out",
+) -> None:
+    """Refuses an export that gives another meaning to the labels of an earlier one.
+
+    A server goes over to the next version and an app takes the new file, and neither is told. A
+    file that stays, ONNX beside TFLite, shares its legend with the one that is written. A version
+    inside of another is never served.
+
+    Args:
+        out, formats: as of `export_model`.
+        class_names: of the model to export.
+        source: what has these classes, for the message.
+        folder: what the caller calls `out`.
+
+    Raises:
+        UserError: `out` is a version itself; an earlier export knows other classes, if only in
+            their order. Names may be added where it had none.
+    """
+    if (out / "saved_model.pb").is_file():
+        version = out if out.name else out.resolve()
+        is_numbered = version.name.isdecimal()
+        there = f"the folder of its versions, {argument(folder)} {version.parent}"
+        raise UserError(
+            f"{out} is a SavedModel, and inside of it no other is found: give "
+            f"{there if is_numbered else f'another {argument(folder)}'}"
+        )
+    for path, beside, stays in _earlier_exports(out, formats):
+        try:
+            earlier, count = _legend_of_earlier(path, beside), len(class_names)
+            if earlier is None:
+                continue
+            if not stays and not earlier.is_named and len(earlier.class_names) == count:
+                continue
+            if earlier.is_named and tuple(class_names) == Legend.unnamed(count).class_names:
+                known = ", ".join(earlier.class_names)
+                raise UserError(
+                    f"{path} knows the classes {known}, and {source} has no names for its own, "
+                    "which gcn_keras.save_model writes"
+                )
+            check_same_names(path, earlier.class_names, source, class_names)
+        except UserError as error:
+            raise UserError(f"{error}; give another {argument(folder)}") from error
+
+
+def _earlier_exports(out, formats) -> Iterator[tuple[Path, Path, bool]]:
+    """Models whose next version or whose legend is written; their legends; whether they stay."""
+    for version in versions_of(out)[-1:] if "savedmodel" in formats else []:
+        yield version, version / "assets" / FILE, False
+    written = {path_of(kind, out).with_suffix(".json") for kind in formats if kind in ENDINGS}
+    for kind in ENDINGS:
+        path = path_of(kind, out)
+        legend = path.with_suffix(".json")
+        if legend in written and path.is_file():
+            yield path, legend, kind not in formats
+
+
+def _legend_of_earlier(path: Path, beside: Path) -> Legend | None:
+    """The one beside a model counts; the one inside where that is gone. None of a damaged model."""
+    if beside.is_file():
+        return Legend.read(beside)
+    try:
+        return open_segmenter(path).legend
+    except UserError:
+        return None
+
+
+def write_beside(legend: Legend, path: Path) -> None:
+    """Writes the legend beside a file; colours that lie there for the same classes stay."""
+    if path.is_file():
+        with contextlib.suppress(UserError):  # something else lies there, beside no model
+            given, used = Legend.read(path), len(legend.class_names)
+            if given.class_names == legend.class_names:
+                if not np.array_equal(given.palette[:used], legend.palette[:used]):
+                    note(
+                        f"note: {path} keeps its colours; the model's are others: to have those, "
+                        "delete it and export again"
+                    )
+                return
+    legend.write(path)
