@@ -77,18 +77,21 @@ def summary(
 
 def _check(model, given, size) -> None:
     """Refuses invalid options; imports nothing heavy."""
+    if min(size) < 1:
+        raise ArgumentError("size", f"must be at least 1 1, got {size[0]} {size[1]}")
     if model is not None:
         check_keras_file(model)
-        for name in given:
+        if given:
             raise ArgumentError(
-                name, f"describes a network to build, but {model} is one: give one of both"
+                next(iter(given)),
+                f"describes a network to build, but {model} is one: give one of both",
             )
-    if model is None:
-        backbones.check_installed(given.get("backbone", "resnet50"))
-    check_block(given.get("block", "gcn"), given.get("kernel_size", (15,)))
+        return
+    backbones.check_installed(given.get("backbone", "resnet50"))
+    block = given.get("block", "gcn")
+    check_block(block, given.get("kernel_size", (15,)))
     if not 2 <= given.get("num_classes", 2) <= IGNORE:
         raise ArgumentError("num_classes", f"must be in 2…{IGNORE}, got {given['num_classes']}")
-    block = given.get("block", "gcn")
     for name, blocks in (("stack_width", ("stack",)), ("kernel_size", ("gcn", "conv", "stack"))):
         if name in given and block not in blocks:
             raise ArgumentError(
@@ -96,8 +99,6 @@ def _check(model, given, size) -> None:
             )
     if given.get("stack_width", 1) < 1:
         raise ArgumentError("stack_width", f"must be at least 1, got {given['stack_width']}")
-    if min(size) < 1:
-        raise ArgumentError("size", f"must be at least 1 1, got {size[0]} {size[1]}")
 
 
 def _check_input(model, shape, size) -> None:
