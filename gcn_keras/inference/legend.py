@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.base import labels
+from pipelines.base.damage import DAMAGE
 from pipelines.base.errors import UserError
-from pipelines.base.files import replacing
+from pipelines.base.files import read_regular, replacing
 from pipelines.base.plurals import count_of
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 # The file beside a model, and its name in archives.
 FILE = "labels.json"
-# What `zipfile` raises for a damaged archive; RuntimeError for one that is encrypted.
-_ZIP_ERRORS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, eq=False)  # an array has no truth value
@@ -91,10 +89,7 @@ class Legend:
         Raises:
             UserError: it cannot be read, or holds something else.
         """
-        try:
-            return cls.parse(Path(path).read_bytes(), path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        return cls.parse(read_regular(Path(path)), path)
 
     @classmethod
     def parse(cls, content: str | bytes, source: object) -> Legend:
@@ -157,7 +152,7 @@ def legend_of_keras(path: Path, num_classes: int | None = None) -> Legend | None
         try:
             with zipfile.ZipFile(path) as archive:
                 content = archive.read(FILE) if FILE in archive.namelist() else None
-        except _ZIP_ERRORS as error:
+        except DAMAGE as error:
             raise UserError(f"{FILE} in {path} cannot be read: {error}") from error
     return legend_of(path, path.with_name(FILE), num_classes, content)
 
