@@ -31,7 +31,7 @@ def make_converter(
     import tensorflow as tf
 
     from gcn_keras.deployment.batch_norm_folding import fold_batch_norm, is_float32
-    from gcn_keras.deployment.graphs import pad
+    from gcn_keras.deployment.graphs import labels_of, pad
     from gcn_keras.deployment.xnnpack import for_xnnpack
 
     extras.check("TFLite needs", "ai_edge_litert")
@@ -43,8 +43,7 @@ def make_converter(
     def segment(image):
         with tf.name_scope(PIXELS):
             image = tf.cast(pad(image, (1, *size), fixed), tf.float32)
-        logits = model(image, training=False)
-        labels = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8)
+        labels = labels_of(model(image, training=False))
         if size != padded_size(size, fixed):
             labels = tf.slice(labels, (0, 0, 0), (1, *size))
         return {"labels": labels}

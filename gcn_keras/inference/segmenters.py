@@ -28,7 +28,7 @@ from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base import extras
 from pipelines.base.errors import UserError
 from pipelines.base.plurals import count_of
-from pipelines.base.progress import note
+from pipelines.base.progress import note_once
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -252,14 +252,10 @@ def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: Prepa
             f"{address} knows {count_of(segmenter.num_classes, 'class')} and {dataset.name!r} has "
             f"{dataset.num_classes}: they do not belong together"
         )
-    _note_once(
+    note_once(
         f"note: {address} carries no class names; they are taken to be those of {dataset.name!r}: "
         f"{', '.join(dataset.class_names)}"
     )
-
-
-# Once for a model, however often a command opens it.
-_note_once = functools.cache(note)
 
 
 def is_server(address: str) -> bool:

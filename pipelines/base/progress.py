@@ -1,5 +1,6 @@
 """What is said on standard error while a command runs: progress bars and notes."""
 
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,10 @@ def progress(items: Iterable[Item], description: str, total: int | None = None) 
 def note(text: str) -> None:
     """A line on standard error, above the bars."""
     tqdm.write(printable(text), file=sys.stderr)
+
+
+# Once in a process, however often the same is to be said.
+note_once = functools.cache(note)
 
 
 def note_passed_over(paths: Sequence[Path], limit: int = 5) -> None:
