@@ -1,6 +1,5 @@
 """Images in and images out, with numpy and Pillow alone."""
 
-import io
 import os
 import re
 import stat
@@ -19,6 +18,7 @@ from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import is_integer, is_number
 from pipelines.base.progress import note_passed_over
 from pipelines.base.samples import bits_of_samples, is_white_zero
+from pipelines.building.encoding import encode_jpeg
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 # What the results of an image are called, after its name; those of a video; and what the drawing of
@@ -230,10 +230,16 @@ def save_label_map(labels: np.ndarray, path: str | Path, palette: np.ndarray) ->
     """
     _check("labels", labels, (None, None))
     _check("palette", palette, (256, 3))
-    image = Image.fromarray(labels)
-    image.putpalette(palette.tobytes())
+    image = indexed(labels, palette)
     with replacing(path) as temporary:  # RLE takes a third of the default time
         image.save(temporary, format="PNG", compress_type=zlib.Z_RLE)
+
+
+def indexed(labels: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """An image of indices, uint8 `[H, W]`, with their colours, uint8 `[C, 3]` RGB."""
+    image = Image.fromarray(labels)
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def jpeg(image: np.ndarray) -> bytes:
@@ -252,9 +258,7 @@ def jpeg(image: np.ndarray) -> bytes:
             f"an overlay is a JPEG, of at most {_LONGEST_JPEG:,} pixels a side, and this one is "
             f"{image.shape[1]}x{image.shape[0]}: cut the image into parts."
         )
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format="JPEG", quality=95, subsampling="4:4:4")
-    return file.getvalue()
+    return encode_jpeg(image)
 
 
 def overlay(

@@ -7,6 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
+from gcn_keras.inference.images import indexed
 from gcn_keras.inference.legend import Legend
 from pipelines.base.labels import IGNORE
 
@@ -62,7 +63,7 @@ def stage_html(
         "oninput=\"this.parentNode.style.setProperty('--line', this.value)\">"
         f"</div><figcaption>{caption}</figcaption>"
         f'<a class="save" download="{to_html(name)}_labels.png" '
-        f'href="{_png_uri(_indexed(labels, palette))}">Save the label map (PNG)</a></figure>'
+        f'href="{_png_uri(indexed(labels, palette))}">Save the label map (PNG)</a></figure>'
     )
 
 
@@ -150,15 +151,9 @@ def _css_colour(legend: Legend, index: int) -> str:
     return "rgb({}, {}, {})".format(*legend.palette[index])
 
 
-def _indexed(labels: np.ndarray, palette: np.ndarray) -> Image.Image:
-    image = Image.fromarray(labels)
-    image.putpalette(palette.tobytes())
-    return image
-
-
 def _layer_uri(mask: np.ndarray, colour: np.ndarray) -> str:
     """A class, bool `[H, W]`, in its colour, transparent elsewhere: one bit a pixel."""
-    image = _indexed(mask.astype(np.uint8), np.stack([colour, colour]))
+    image = indexed(mask.astype(np.uint8), np.stack([colour, colour]))
     return _png_uri(image, bits=1, transparency=0)
 
 

@@ -282,7 +282,7 @@ MUTANTS = (
         "gcn_keras/inference/test_tiles.py",
     ),
     Mutant(
-        "gcn_keras/inference/images.py", 'subsampling="4:4:4"', 'subsampling="4:2:0"',
+        "pipelines/building/encoding.py", "subsampling=0", "subsampling=2",
         "gcn_keras/inference/test_images.py::TestJpeg",
     ),
     Mutant(
