@@ -9,6 +9,7 @@ from gcn_keras.deployment.export import export_model
 from gcn_keras.deployment.export_folder import path_of
 from gcn_keras.deployment.options import DEFAULT, ExportOptions
 from gcn_keras.inference.keras_model import check_keras_file
+from gcn_keras.inference.legend import file_beside
 from gcn_keras.inference.segmenters import files_of
 from pipelines import datasets
 from pipelines.base.errors import as_options, run_command
@@ -45,7 +46,7 @@ def export(
     check_keras_file(model)
     check_folder(out)
     written = [path_of(kind, out) for kind in options.formats if kind != "savedmodel"]
-    written += [path.with_suffix(".json") for path in written]
+    written += [file_beside(path) for path in written]
     check_target(json_file, "--json", *files_of(model), *written, made=out)
     if dataset:
         datasets.check_prepared(dataset, data_dir)

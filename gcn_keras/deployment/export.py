@@ -11,6 +11,7 @@ from gcn_keras.deployment.deployable import Deployable, tried_size
 from gcn_keras.deployment.export_folder import check_classes_stay, path_of, write_beside
 from gcn_keras.deployment.graph_comparison import compare, graph_table
 from gcn_keras.deployment.options import DEFAULT, ExportOptions
+from gcn_keras.inference.legend import file_beside
 from gcn_keras.inference.padding import padded_size
 from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import UsageError, UserError, argument, printable
@@ -164,7 +165,7 @@ def _write(deployable, out, options, contents, say) -> list[Path]:
                 path = path_of(kind, out)
                 with replacing(path) as temporary:
                     temporary.write_bytes(contents[kind])
-                write_beside(deployable.legend, path.with_suffix(".json"))
+                write_beside(deployable.legend, file_beside(path))
             written.append(path)
             say(f"{kind}: {path}, {mib_of(path):.2f} MiB")
     return written

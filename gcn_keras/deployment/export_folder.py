@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gcn_keras.deployment.options import Format
-from gcn_keras.inference.legend import FILE, Legend, check_same_names
+from gcn_keras.inference.legend import Legend, check_same_names, file_beside
 from gcn_keras.inference.segmenters import open_segmenter, versions_of
 from pipelines.base.errors import UserError, argument
 from pipelines.base.progress import note
@@ -24,7 +24,7 @@ ENDINGS: dict[Format, str] = {
 
 
 def path_of(kind: Format, out: Path) -> Path:
-    """Where a form that is a file lies; its legend lies beside it, as `.json`."""
+    """Where a form that is a file lies; its legend lies beside it, see `file_beside`."""
     return out / f"{out.resolve().name}{ENDINGS[kind]}"
 
 
@@ -59,9 +59,9 @@ def check_classes_stay(
             f"{out} is a SavedModel, and inside of it no other is found: give "
             f"{there if is_numbered else f'another {argument(folder)}'}"
         )
-    for path, beside, stays in _earlier_exports(out, formats):
+    for path, stays in _earlier_exports(out, formats):
         try:
-            earlier, count = _legend_of_earlier(path, beside), len(class_names)
+            earlier, count = _legend_of_earlier(path), len(class_names)
             if earlier is None:
                 continue
             if not stays and not earlier.is_named and len(earlier.class_names) == count:
@@ -77,21 +77,20 @@ def check_classes_stay(
             raise UserError(f"{error}; give another {argument(folder)}") from error
 
 
-def _earlier_exports(out, formats) -> Iterator[tuple[Path, Path, bool]]:
-    """Models whose next version or whose legend is written; their legends; whether they stay."""
+def _earlier_exports(out, formats) -> Iterator[tuple[Path, bool]]:
+    """Models whose next version or whose legend is written, and whether they stay."""
     for version in versions_of(out)[-1:] if "savedmodel" in formats else []:
-        yield version, version / "assets" / FILE, False
-    written = {path_of(kind, out).with_suffix(".json") for kind in formats if kind in ENDINGS}
+        yield version, False
+    written = {file_beside(path_of(kind, out)) for kind in formats if kind in ENDINGS}
     for kind in ENDINGS:
         path = path_of(kind, out)
-        legend = path.with_suffix(".json")
-        if legend in written and path.is_file():
-            yield path, legend, kind not in formats
+        if file_beside(path) in written and path.is_file():
+            yield path, kind not in formats
 
 
-def _legend_of_earlier(path: Path, beside: Path) -> Legend | None:
+def _legend_of_earlier(path: Path) -> Legend | None:
     """The one beside a model counts; the one inside where that is gone. None of a damaged model."""
-    if beside.is_file():
+    if (beside := file_beside(path)).is_file():
         return Legend.read(beside)
     try:
         return open_segmenter(path).legend

@@ -154,17 +154,21 @@ def legend_of_keras(path: Path, num_classes: int | None = None) -> Legend | None
                 content = archive.read(FILE) if FILE in archive.namelist() else None
         except DAMAGE as error:
             raise UserError(f"{FILE} in {path} cannot be read: {error}") from error
-    return legend_of(path, path.with_name(FILE), num_classes, content)
+    return legend_of(path, num_classes, content)
 
 
-def legend_of(
-    model: Path, beside: Path, num_classes: int | None, content: str | bytes | None
-) -> Legend | None:
-    """The legend of a model; None if it has none.
+def file_beside(model: Path) -> Path:
+    """Where the legend of a model lies, if it has one: in a SavedModel's assets, beside a file."""
+    if model.is_dir():
+        return model / "assets" / FILE
+    return model.with_name(FILE) if model.suffix == ".keras" else model.with_suffix(".json")
+
+
+def legend_of(model: Path, num_classes: int | None, content: str | bytes | None) -> Legend | None:
+    """The legend of a model, which the file beside it may give; None if it has none.
 
     Args:
         model: its path.
-        beside: the file beside it, which may be absent.
         num_classes: how many classes it knows; None if that is not known.
         content: `Legend.json` from inside of the model; None if there is none.
 
@@ -173,7 +177,7 @@ def legend_of(
     """
     source: object = f"{FILE} in {model}"
     legend = inside = None if content is None else Legend.parse(content, source)
-    if beside.is_file():
+    if (beside := file_beside(model)).is_file():
         legend, source = Legend.read(beside), beside
     if legend is None:
         return None

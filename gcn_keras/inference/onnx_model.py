@@ -53,7 +53,7 @@ class OnnxSegmenter:
                 f"not {_INPUT} and {_OUTPUT}"
             )
         inside = self._session.get_modelmeta().custom_metadata_map
-        self.legend = legend_of(path, path.with_suffix(".json"), None, inside.get(FILE))
+        self.legend = legend_of(path, None, inside.get(FILE))
         self.num_classes = len(self.legend.class_names) if self.legend else None
         self._path, self._fixed = path, fixed_of(inside.get(LIMIT))
 

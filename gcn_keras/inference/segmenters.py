@@ -15,9 +15,9 @@ from gcn_keras.inference import keras_model
 from gcn_keras.inference.failures import naming_failed_model
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import (
-    FILE,
     Legend,
     check_same_names,
+    file_beside,
     legend_of,
     legend_of_model,
 )
@@ -107,7 +107,7 @@ class SavedModelSegmenter:
         self.logits = functools.partial(self._output, logits, "logits") if logits else None
         self.num_classes = logits.structured_outputs["logits"].shape[-1] if logits else None
         content = legend(bytes=tf.constant([""]))["legend_bytes"].numpy()[0] if legend else None
-        self.legend = legend_of(folder, folder / "assets" / FILE, self.num_classes, content)
+        self.legend = legend_of(folder, self.num_classes, content)
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         return self._output(self._serve, "labels", images)
@@ -201,7 +201,7 @@ def files_of(address: str | Path) -> list[Path]:
         return []
     if path.is_dir():
         return list(newest_version(path).rglob("*"))
-    return [path, path.with_name(FILE) if path.suffix == ".keras" else path.with_suffix(".json")]
+    return [path, file_beside(path)]
 
 
 def logits_of(segmenter: Segmenter, address: str | Path) -> Callable:

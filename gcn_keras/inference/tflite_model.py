@@ -49,7 +49,7 @@ class TFLiteSegmenter:
         path = Path(path)
         self._interpreter = _interpreter(path)
         self._input, self._output = _input_and_output(self._interpreter, path)
-        self.legend = legend_of(path, path.with_suffix(".json"), None, _metadata(path))
+        self.legend = legend_of(path, None, _metadata(path))
         self.num_classes = len(self.legend.class_names) if self.legend else None
         self.size = tuple(int(side) for side in self._input["shape"][1:3])
         self._lock = threading.Lock()  # an interpreter serves one thread at a time
