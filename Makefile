@@ -48,7 +48,8 @@ test-fast: $(STAMP)
 # Compiling takes most of the time of what is computed once.
 test-jax: $(STAMP)
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 PYTHONPATH=tests/support $(PYTEST) \
-		-p without_tensorflow -m "not slow or jax" tests/gcn_keras/models $(or $(ARGS),$(WORKERS))
+		-p without_tensorflow -m "not slow or jax" tests/gcn_keras/models tests/gcn_keras/inference/test_keras_file.py \
+		$(or $(ARGS),$(WORKERS))
 
 mutants: $(STAMP)
 	$(VENV)/bin/python tests/support/mutants.py $(ARGS)

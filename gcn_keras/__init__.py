@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from gcn_keras.evaluation.metrics import ConfusionMatrix as ConfusionMatrix
     from gcn_keras.inference.images import load_image as load_image
     from gcn_keras.inference.images import overlay as overlay
+    from gcn_keras.inference.keras_file import save_model as save_model
     from gcn_keras.inference.keras_model import load_model as load_model
     from gcn_keras.inference.keras_model import probabilities as probabilities
     from gcn_keras.inference.keras_model import segment as segment
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from gcn_keras.inference.serving_client import Client as Client
     from gcn_keras.models import blocks as blocks
     from gcn_keras.models.gcn import gcn as gcn
-    from gcn_keras.models.keras_file import save_model as save_model
     from gcn_keras.recipes.catalogue import RECIPES as RECIPES
     from gcn_keras.recipes.recipe import ClassificationRecipe as ClassificationRecipe
     from gcn_keras.recipes.recipe import Recipe as Recipe
@@ -58,7 +58,7 @@ _HOMES = {
     "overlay": "gcn_keras.inference.images:overlay",
     "pad_to_stride": "gcn_keras.inference.padding:pad_to_stride",
     "probabilities": "gcn_keras.inference.keras_model:probabilities",
-    "save_model": "gcn_keras.models.keras_file:save_model",
+    "save_model": "gcn_keras.inference.keras_file:save_model",
     "segment": "gcn_keras.inference.keras_model:segment",
     "training_batches": "pipelines.stream.segmentation:training_batches",
 }

@@ -93,7 +93,7 @@ class RunFolder:
 
     def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model and its legend; plain Keras loads it, as no training goes with it."""
-        from gcn_keras.models.keras_file import save_model
+        from gcn_keras.inference.keras_file import save_model
 
         if self.legend.is_file():
             legend = Legend.read(self.legend)

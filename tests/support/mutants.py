@@ -561,8 +561,8 @@ MUTANTS = (
         "test_a_number_of_classes_that_makes_no_label_map",
     ),
     Mutant(
-        "gcn_keras/models/keras_file.py", "!= classes:", "!= classes and False:",
-        "gcn_keras/models/test_keras_file.py::test_what_is_no_name_and_no_colour",
+        "gcn_keras/inference/keras_file.py", "!= classes:", "!= classes and False:",
+        "gcn_keras/inference/test_keras_file.py::test_what_is_no_name_and_no_colour",
     ),
     Mutant(
         "gcn_keras/inference/keras_model.py", "legend.palette if legend else None", "None",
