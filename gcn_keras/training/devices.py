@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +18,9 @@ import tensorflow as tf
 
 from gcn_keras.recipes.checks import check_takes_several_devices, needs_one_device
 from gcn_keras.recipes.recipe import Recipe
-from pipelines.base.addresses import split_address
+from pipelines.base.addresses import answers, split_address
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 
-SECONDS_TO_REACH_A_WORKER = 5
 SECONDS_TO_DIE = 5  # what a killed process may need to close its port
 
 
@@ -113,20 +111,11 @@ class Team:
         if "CoordinationService/Heartbeat" in error.message:  # which worker 0 answers
             lost.add(0)
         for _ in range(SECONDS_TO_DIE):
-            lost |= {n for n, address in enumerate(self.addresses) if not _answers(address)}
+            lost |= {n for n, address in enumerate(self.addresses) if not answers(address)}
             if lost - {self.worker}:
                 break
             time.sleep(1)  # a process that ends breaks connections before it closes its port
         return [f"worker {n} ({self.addresses[n]})" for n in sorted(lost - {self.worker})]
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), SECONDS_TO_REACH_A_WORKER).close()
-    except OSError:
-        return False
-    return True
 
 
 def make_team(recipe: Recipe) -> Team:

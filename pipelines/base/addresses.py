@@ -101,10 +101,11 @@ def reachable_workers(address: str) -> list[str]:
             raise UserError(f"what listens at {address} is no dispatcher ({reason})") from error
     # TensorFlow keeps the answer's type to itself: messages whose first field is a name, as here.
     workers = [worker.name for worker in FileDescriptorSet.FromString(known).file]
-    return [worker for worker in workers if _answers(worker)]
+    return [worker for worker in workers if answers(worker)]
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Whether anything listens at an address, "HOST:PORT"."""
     try:
         check_listening(address)
     except UserError:
