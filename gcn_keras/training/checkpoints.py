@@ -106,9 +106,3 @@ def read_newest(folder: Path) -> Iterator[Checkpoint | UserError]:
             f"changed: begin a new run in another {argument('out')}, by {argument('weights')} from "
             "this one's best.keras"
         )
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Removes what writers that were killed have left behind."""
-    for path in folder.glob(".step-*.part.npz"):
-        path.unlink(missing_ok=True)

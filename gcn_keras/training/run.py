@@ -13,7 +13,7 @@ from gcn_keras.plots.curves import curves_figure
 from gcn_keras.plots.style import save_figure
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import Recipe
-from gcn_keras.training import checkpoints, provenance
+from gcn_keras.training import provenance
 from gcn_keras.training.callbacks import function_of, made_by
 from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team, check_divisible, make_team
@@ -131,7 +131,6 @@ def _train(
     if team.is_chief:
         begin_run(run, recipe)
         task.begin(run)
-        checkpoints.remove_unfinished(run.checkpoints)
     try:
         try:
             progress = loop()

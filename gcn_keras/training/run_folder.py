@@ -224,7 +224,8 @@ def begin_run(run: RunFolder, recipe: Recipe) -> None:
         UserError: as of `RunFolder.hold`.
     """
     run.hold()
-    remove_leftovers(run.path, is_held=True)
+    for folder in (run.path, run.checkpoints):
+        remove_leftovers(folder, is_held=True)
     if run.metrics.exists():
         run.unfinished.touch()
     run.write_json(run.config, configuration(recipe))

@@ -262,6 +262,20 @@ def test_a_writer_killed_before_config_json_blocks_nothing(tmp_path):
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
+@pytest.mark.parametrize("writer", ["4194305", "another_machine-1"])
+def test_what_a_killed_writer_left_is_removed(tmp_path, writer):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
+    run = open_run(recipe)
+    run.release()
+    run.checkpoints.mkdir()
+    for path in (run.path / f".model.{writer}.part.keras", run.checkpoints / "step-1.npz"):
+        path.write_text("half")
+    (run.checkpoints / f".step-00000009.{writer}.part.npz").write_text("half")
+    open_run(recipe)
+    assert {path.name for path in run.path.iterdir()} == {".lock", "checkpoints", "config.json"}
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-1.npz"]
+
+
 def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     run = open_run(recipe)
