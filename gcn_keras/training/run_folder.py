@@ -21,7 +21,13 @@ from gcn_keras.recipes.recipe import (
 from gcn_keras.training import checkpoints
 from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
-from pipelines.base.files import is_temporary, remove_leftovers, replacing, write_json
+from pipelines.base.files import (
+    is_temporary,
+    make_folder,
+    remove_leftovers,
+    replacing,
+    write_json,
+)
 from pipelines.base.locks import FILE as LOCK
 from pipelines.base.locks import claim
 
@@ -75,10 +81,7 @@ class RunFolder:
         Raises:
             UserError: it cannot be made, or another process trains in it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make the run folder {self.path}: {error.strerror}") from error
+        make_folder(self.path)
         self.lock = self.lock or claim(self.path)
         if self.lock is None:
             raise UserError(f"another process trains in {self.path}: wait for it, or stop it")
@@ -100,10 +103,6 @@ class RunFolder:
             save_model(model, path, legend.class_names, legend.palette)
         else:
             save_model(model, path)
-
-    def write_json(self, path: Path, content: dict) -> None:
-        """Writes a JSON file in one step."""
-        write_json(path, content)
 
     def write_history(self, history: dict[str, list]) -> None:
         """Writes history.csv: a column a key, a line an epoch."""
@@ -228,7 +227,7 @@ def begin_run(run: RunFolder, recipe: Recipe) -> None:
         remove_leftovers(folder, is_held=True)
     if run.metrics.exists():
         run.unfinished.touch()
-    run.write_json(run.config, configuration(recipe))
+    write_json(run.config, configuration(recipe))
 
 
 def _is_left(path: Path) -> bool:

@@ -24,6 +24,7 @@ from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.training_state import Progress
 from gcn_keras.training.validation import Example, Predict
 from pipelines.base.errors import ArgumentError, UserError, argument, printable
+from pipelines.base.files import write_json
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import occurring_classes
 
@@ -210,7 +211,7 @@ class Task(abc.ABC, Generic[R]):
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             **provenance.of_run(run, self.dataset),
         }
-        run.write_json(run.metrics, metrics)
+        write_json(run.metrics, metrics)
         print(text)
         self.draw(run, best)
         self.warn()

@@ -14,6 +14,7 @@ from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes import command_line
 from gcn_keras.training.run_folder import RunFolder, begin_run
 from pipelines.base.errors import Interrupted, UsageError, UserError, as_options
+from pipelines.base.files import write_json
 
 IN_TIME = """
 import sys
@@ -94,7 +95,7 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     def train(recipe, run, check):
         begin_run(run, recipe)
         run.unfinished.touch()
-        run.write_json(run.metrics, metrics)
+        write_json(run.metrics, metrics)
         run.release()
         return metrics
 
@@ -179,7 +180,7 @@ def test_resuming_needs_nothing_that_the_run_knows(tmp_path, monkeypatch, capsys
     recipe = dataclasses.replace(RECIPES[name], **known)
     run = RunFolder(Path("runs", name))
     begin_run(run, recipe)
-    run.write_json(run.metrics, {"mean_iou": 0.5})
+    write_json(run.metrics, {"mean_iou": 0.5})
     run.release()
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     monkeypatch.setattr(sys, "argv", ["fit", "--recipe", name, "--resume", "--no-export"])

@@ -17,6 +17,7 @@ from gcn_keras.training.callbacks import function_of, made_by
 from gcn_keras.training.run import train
 from gcn_keras.training.run_folder import RunFolder, find_run
 from pipelines.base.errors import ArgumentError, UsageError
+from pipelines.base.files import write_json
 
 _numbers = itertools.count()
 
@@ -114,7 +115,7 @@ def test_they_belong_to_a_runs_configuration(tmp_path):
     run = RunFolder(recipe.out)
     run.path.mkdir()
     begun = dataclasses.replace(recipe, callbacks="mine:others")
-    run.write_json(run.config, configuration(begun))
+    write_json(run.config, configuration(begun))
     with pytest.raises(ArgumentError) as caught:
         find_run(dataclasses.replace(recipe, resume=True))
     assert "holds a run with callbacks = 'mine:others', and this one has 'mine:make'" in str(

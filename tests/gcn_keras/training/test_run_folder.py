@@ -16,6 +16,7 @@ from gcn_keras.training.run_folder import (
     recipe_to_resume,
 )
 from pipelines.base.errors import ArgumentError, UsageError, UserError, in_options
+from pipelines.base.files import write_json
 from pipelines.base.locks import locked
 
 SHAPES = RECIPES["shapes"]
@@ -79,12 +80,12 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
         f"--out {run.path} holds a run with kernel_size = [7], and this one has [3, 5, 5, 7]: "
         f"name another folder"
     )
-    run.write_json(run.metrics, {"mean_iou": 0.5})
+    write_json(run.metrics, {"mean_iou": 0.5})
     assert find_run(recipe).finished
     # A run from before there was an option has the option's default.
     content = json.loads(run.config.read_text())
     del content["jitter"]
-    run.write_json(run.config, content)
+    write_json(run.config, content)
     assert find_run(recipe).finished
     with pytest.raises(ArgumentError, match="a run with jitter = 0.0, and this one has 0.1"):
         find_run(dataclasses.replace(recipe, jitter=0.1))
@@ -137,7 +138,7 @@ def test_where_no_folder_can_be_made(tmp_path):
     out = tmp_path / "file" / "run"
     with pytest.raises(UserError) as caught:
         open_run(dataclasses.replace(SHAPES, out=str(out)))
-    assert str(caught.value) == f"cannot make the run folder {out}: Not a directory"
+    assert str(caught.value) == f"cannot make the folder {out}: Not a directory"
     assert caught.value.exit_status == 1
 
 
@@ -165,7 +166,7 @@ def test_a_damaged_config_is_named(tmp_path):
 def test_a_config_with_values_of_another_type_is_named(tmp_path, key, value):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     run = open_run(recipe)
-    run.write_json(run.config, json.loads(run.config.read_text()) | {key: value})
+    write_json(run.config, json.loads(run.config.read_text()) | {key: value})
     with pytest.raises(UserError) as caught:
         recipe_to_resume(dataclasses.replace(recipe, resume=True))
     assert str(caught.value) == f"{run.config} cannot be read: {key} cannot be {value!r}"
@@ -183,7 +184,7 @@ def test_a_config_with_values_of_another_type_is_named(tmp_path, key, value):
 def test_a_config_with_values_that_cannot_be_is_named(tmp_path, key, value, reason):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
     run = open_run(recipe)
-    run.write_json(run.config, json.loads(run.config.read_text()) | {key: value})
+    write_json(run.config, json.loads(run.config.read_text()) | {key: value})
     with pytest.raises(UserError) as caught:
         recipe_to_resume(recipe)
     assert str(caught.value).startswith(f"the run in {run.path} cannot go on: {reason}")
@@ -204,12 +205,12 @@ def test_what_a_config_lacks_is_the_options_default(tmp_path):
     run = open_run(recipe)
     content = json.loads(run.config.read_text())
     assert content.pop("optimizer") == "adamw"
-    run.write_json(run.config, content)
+    write_json(run.config, content)
     found = recipe_to_resume(recipe)
     assert found.optimizer == "sgd"
     assert find_run(dataclasses.replace(found, out=recipe.out, resume=True)).path == run.path
     del content["dataset"]
-    run.write_json(run.config, content)
+    write_json(run.config, content)
     with pytest.raises(UserError, match="was written by another version of this package"):
         recipe_to_resume(recipe)
 
@@ -219,13 +220,13 @@ def test_a_run_from_before_options_without_effect_were_refused(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
     run = open_run(recipe)
     idle = {"stack_width": 64, "momentum": 0.5}
-    run.write_json(run.config, json.loads(run.config.read_text()) | idle)
+    write_json(run.config, json.loads(run.config.read_text()) | idle)
     assert recipe_to_resume(recipe) == SHAPES
     assert find_run(recipe).path == run.path
     stack = dataclasses.replace(recipe, block="stack", stack_width=32)
     with pytest.raises(ArgumentError, match="with block = 'gcn', and this one has 'stack'"):
         find_run(stack)
-    run.write_json(run.config, json.loads(run.config.read_text()) | {"block": "stack"})
+    write_json(run.config, json.loads(run.config.read_text()) | {"block": "stack"})
     assert recipe_to_resume(recipe).stack_width == 64
     with pytest.raises(ArgumentError, match="with stack_width = 64, and this one has 32"):
         find_run(stack)
@@ -248,7 +249,7 @@ def test_values_that_fit_a_type_are_taken(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
     run = open_run(recipe)
     given = {"learning_rate": 1, "steps_per_epoch": None, "scale": [1, 2], "kernel_size": [3] * 4}
-    run.write_json(run.config, json.loads(run.config.read_text()) | given)
+    write_json(run.config, json.loads(run.config.read_text()) | given)
     found = recipe_to_resume(recipe)
     assert (found.learning_rate, found.scale, found.kernel_size) == (1, (1, 2), (3, 3, 3, 3))
 
@@ -280,7 +281,7 @@ def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     run = open_run(recipe)
     run.release()
-    run.write_json(run.metrics, {"mean_iou": 0.5})
+    write_json(run.metrics, {"mean_iou": 0.5})
     run.unfinished.touch()
     with pytest.raises(ArgumentError, match="a run that is not finished: resume goes on"):
         find_run(recipe)
@@ -296,7 +297,7 @@ def test_more_epochs_of_a_constant_learning_rate(tmp_path):
     recipe = dataclasses.replace(recipe, epochs=3)
     run = open_run(recipe)
     run.release()
-    run.write_json(run.metrics, {"mean_iou": 0.5})
+    write_json(run.metrics, {"mean_iou": 0.5})
     more = dataclasses.replace(recipe, resume=True, epochs=5)
     run = find_run(more)
     assert not run.finished
