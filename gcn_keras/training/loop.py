@@ -3,6 +3,7 @@
 import collections
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 
 from gcn_keras.inference.memory import naming_exhausted_memory
+from gcn_keras.training.devices import Team
 from gcn_keras.training.interruption import Interruption
 from gcn_keras.training.training_state import Progress, TrainingState
 from gcn_keras.training.weight_averages import averaged_weights
@@ -34,10 +36,9 @@ class Loop:
             and image ids, this worker's part.
         validate: from a function that it calls now and then, and which may raise, to what was
             measured on the validation split: a `ConfusionMatrix`, say.
-        worker, workers: this process's number, and how many there are. Number 0 writes.
+        team: whose chief writes; all of its workers end together.
         scores: attributes of what was measured for the history. By the first a model is the best.
         callbacks: of Keras, for the chief; called as `gcn_keras.training.callbacks` says.
-        any_of: whether any worker says yes; all call it.
     """
 
     def __init__(
@@ -45,18 +46,16 @@ class Loop:
         state: TrainingState,
         stream: Callable[[int], Iterator],
         validate: Callable[[Callable[[], None]], Any],
-        worker: int = 0,
-        workers: int = 1,
-        scores: tuple[str, ...] = ("mean_iou", "pixel_accuracy"),
+        team: Team,
+        scores: tuple[str, ...],
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        any_of: Callable[[bool], bool] = bool,
     ):
         self.state, self.stream, self.validate = state, stream, validate
         self.recipe, self.run = state.recipe, state.run
         self.model, self.step = state.model, state.step
-        self.worker, self.workers, self.scores = worker, workers, scores
-        self.callbacks, self.any_of = list(callbacks), any_of
-        self.is_chief = worker == 0
+        self.scores, self.callbacks = scores, list(callbacks)
+        self.worker, self.workers, self.is_chief = team.worker, team.workers, team.is_chief
+        self.any_of = team.any_of
         self.interruption = Interruption()
 
     @property
@@ -259,7 +258,7 @@ class Loop:
                 self.run.save_model(self.model, self.run.model)
         epochs, step = self.progress.epoch, self.progress.step
         # Where another worker got the signal, it was from its scheduler.
-        number = self.interruption.number or 15
+        number = self.interruption.number or signal.SIGTERM
         return Interrupted(
             f"stopped after {count_of(epochs, 'epoch')} and {count_of(step, 'step')}: "
             f"{self.run.model} is saved",

@@ -164,11 +164,9 @@ def make_loop(task: Task, model: keras.Model, steps: int, run: RunFolder, team: 
         TrainingState(task.recipe, run, model, step, steps),
         lambda start: iter(task.training_batches(team, start)),
         validate,
-        worker=team.worker,
-        workers=team.workers,
-        scores=task.scores,
-        callbacks=[log],
-        any_of=team.any_of,
+        team,
+        task.scores,
+        [log],
     )
 
 

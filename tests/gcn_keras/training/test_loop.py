@@ -20,6 +20,7 @@ from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.plots.curves import curves_figure
 from gcn_keras.recipes.recipe import configuration
 from gcn_keras.training import checkpoints
+from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import MOST_SKIPPED_IN_A_ROW, Loop
 from gcn_keras.training.optimizers import compile_model
 from gcn_keras.training.run_folder import RunFolder
@@ -75,7 +76,8 @@ def make_loop(folder, recipe=RECIPE, ious=(0.5, 0.6, 0.55), validate=None, **ans
         return matrix
 
     state = TrainingState(recipe, RunFolder(folder), model, Step(model, **answers), STEPS)
-    loop = Loop(state, stream, validate or measure)
+    team, scores = Team(tf.distribute.get_strategy()), ("mean_iou", "pixel_accuracy")
+    loop = Loop(state, stream, validate or measure, team, scores)
     return loop
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 from small_steps import RECIPE, arrays, batch, make_step, run_alone, state, take
 
+from gcn_keras.training.devices import Team
 from gcn_keras.training.loop import Loop
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.training_state import TrainingState
@@ -179,7 +181,8 @@ def make_loop(folder, stop_at=None, validate=None, **fields) -> Loop:
         return types.SimpleNamespace(score=(0.1, 0.3, 0.2)[loop.progress.epoch])
 
     state = TrainingState(recipe, RunFolder(folder), step.model, step, 3)
-    loop = Loop(state, stream, validate or measure, scores=("score",))
+    team = Team(tf.distribute.get_strategy())
+    loop = Loop(state, stream, validate or measure, team, scores=("score",))
     loop.seen = seen = []
     return loop
 
