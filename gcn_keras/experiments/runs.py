@@ -77,14 +77,14 @@ class Experiments:
         weights = ("weights",) if self.weights else ()
         for own, given, reserved, why in (
             ("options", self.options, _OF_FIT, "which is given for every run"),
-            ("options", self.options, _names(row.options), made),
+            ("options", self.options, command_line.fields_of(row.options), made),
             ("options", self.options, weights, "which is given by itself"),
             ("tuning", self.tuning, _OF_FIT, "which is given for every run"),
-            ("tuning", self.tuning, _names(row.options), made),
+            ("tuning", self.tuning, command_line.fields_of(row.options), made),
             ("tuning", self.tuning, weights, "which is given by itself"),
             ("evaluation", self.evaluation, _OF_EVALUATE, "which is given for every row"),
         ):
-            for name in _names(given):
+            for name in command_line.fields_of(given):
                 if name in reserved:
                     raise ArgumentError(own, f"cannot hold {argument(name)}, {why}")
         measured = parse_options(["--boundaries", *row.procedure, *self.evaluation])
@@ -260,12 +260,6 @@ def split_options(name: str, text: str) -> tuple[str, ...]:
         return tuple(shlex.split(text))
     except ValueError as error:
         raise ArgumentError(name, f"cannot be read: {error}, got {text!r}") from error
-
-
-def _names(options: Sequence[str]) -> list[str]:
-    """Of the options' fields, without "no" and values."""
-    names = (text[2:].partition("=")[0] for text in options if text.startswith("--"))
-    return [name.replace("-", "_").removeprefix("no_") for name in names]
 
 
 def _reason(log: Path, start: int) -> str:

@@ -42,7 +42,7 @@ def parse(
         prog="python -m gcn_keras.fit",
         description=f"Train a model. Recipes, the first one by default: {', '.join(RECIPES)}.",
     )
-    given = {field for argument in arguments if (field := _field(argument))}
+    given = fields_of(arguments)
     if base:  # whose values may mean nothing beside those that are given
         recipe = checks.reset_idle(recipe, given)
     if isinstance(recipe, SegmentationRecipe):
@@ -52,6 +52,11 @@ def parse(
         with as_options():
             checks.check(recipe)
     return recipe
+
+
+def fields_of(arguments: Iterable[str]) -> list[str]:
+    """The fields of the options on a command line, in their order."""
+    return [field for argument in arguments if (field := _field(argument))]
 
 
 def _field(argument: str) -> str | None:
