@@ -64,7 +64,7 @@ def compare(
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(split)
     segment = open_segmenter(model).segment
-    batches = [batch for batch, _ in evaluation_batches(prepared, split, images)]
+    batches = [batch for batch, *_ in evaluation_batches(prepared, split, images)]
     count = sum(map(len, batches))
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch, f"{number:06}.jpg") for number in range(count)]

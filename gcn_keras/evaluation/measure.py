@@ -23,9 +23,9 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
 
-# Batches never cross the border of such a run of images, so that several workers, of which each
-# takes every n-th run, measure in the same batches as one.
-RUN = 16
+# Batches never cross the border of so many images, so that several workers, of which each takes
+# every n-th chunk, measure in the same batches as one.
+CHUNK = 16
 
 
 class Measure(Protocol):
@@ -151,8 +151,8 @@ def evaluate_model(
 ) -> ConfusionMatrix:
     """The confusion matrix of a split, whose images are segmented whole and at their own size.
 
-    While a batch is segmented, the next is read and the last is counted. All of them are images of
-    two runs at most.
+    While a batch is segmented, the next is read and the last is counted. At most 2 × `CHUNK` images
+    are in memory.
 
     Args:
         segment: function from images to labels.
@@ -172,7 +172,7 @@ def evaluate_model(
         if count:
             count(len(labels))
 
-    given = evaluation_batches(dataset, split, limit, with_ids=True)
+    given = evaluation_batches(dataset, split, limit)
     with read_ahead(given) as batches, done_behind() as behind:
         for images, labels, image_ids in batches:
             with naming_large_image(", ".join(image_ids)):
@@ -187,8 +187,7 @@ def evaluation_batches(
     limit: int | None = None,
     worker: int = 0,
     workers: int = 1,
-    with_ids: bool = False,
-) -> Iterator[tuple]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
     """The images of a split in batches of one size each.
 
     Args:
@@ -196,16 +195,15 @@ def evaluation_batches(
         worker, workers: this process's number, and how many share the work.
 
     Yields:
-        Images, uint8 `[B, H, W, 3]`, labels, uint8 `[B, H, W]`, and a list of image ids if they
-        are wanted; at most RUN of them.
+        Images, uint8 `[B, H, W, 3]`, labels, uint8 `[B, H, W]`, and image ids; at most `CHUNK` of
+        them.
     """
     from pipelines.stream.evaluation import evaluation_examples
 
-    examples = evaluation_examples(dataset, split, limit, part=(worker, workers, RUN))
+    examples = evaluation_examples(dataset, split, limit, part=(worker, workers, CHUNK))
     examples = examples.as_numpy_iterator()
-    while run := list(itertools.islice(examples, RUN)):
-        for batch in same_sized(run, lambda example: example["label"].shape):
+    while chunk := list(itertools.islice(examples, CHUNK)):
+        for batch in same_sized(chunk, lambda example: example["label"].shape):
             images = np.stack([example["image"] for example in batch])
             labels = np.stack([example["label"] for example in batch])
-            image_ids = [example["image_id"].decode() for example in batch]
-            yield (images, labels, image_ids) if with_ids else (images, labels)
+            yield images, labels, [example["image_id"].decode() for example in batch]

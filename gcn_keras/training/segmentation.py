@@ -109,7 +109,7 @@ class Segmentation(Task[SegmentationRecipe]):
 
     def validation_batches(self, team: Team) -> Iterator:
         part = (team.worker, team.workers)
-        return evaluation_batches(self.dataset, self.split, None, *part, with_ids=True)
+        return evaluation_batches(self.dataset, self.split, None, *part)
 
     def predictor(self, team: Team, model: keras.Model) -> validation.Predict:
         """From batches, uint8 `[B, H, W, 3]` of any sizes, to label maps, uint8 `[B, H, W]`."""

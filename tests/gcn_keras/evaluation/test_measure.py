@@ -72,12 +72,12 @@ def test_every_image_is_counted_once_and_in_order(split):
     assert matrix.counts.tolist() == other.counts.tolist() == expected.counts.tolist()
     assert [image_id for image_id, _ in kept] == [str(number) for number in range(40)]
     assert all((label == examples.images[int(i)][..., 0]).all() for i, label in kept)
-    # Never across runs of 16 or of one size.
+    # Never across chunks of 16 or of one size.
     assert shapes == [(16, 4, 5), (4, 4, 5), (12, 5, 4), (8, 5, 4)]
     assert counted == [16, 4, 12, 8]
 
 
-def test_no_more_is_read_ahead_than_a_batch_and_its_run(split, monkeypatch):
+def test_no_more_is_read_ahead_than_a_batch_and_its_chunk(split, monkeypatch):
     monkeypatch.setattr(beside, "BATCH_PIXELS", 1)
     examples, number = split(), 0
 
@@ -85,8 +85,8 @@ def test_no_more_is_read_ahead_than_a_batch_and_its_run(split, monkeypatch):
         nonlocal number
         number += 1
         assert len(images) == 1
-        runs_to_the_next_batch = -(-min(number + 1, 40) // measure.RUN)
-        assert number <= examples.read <= measure.RUN * runs_to_the_next_batch
+        chunks_to_the_next_batch = -(-min(number + 1, 40) // measure.CHUNK)
+        assert number <= examples.read <= measure.CHUNK * chunks_to_the_next_batch
         return red(images)
 
     measure.evaluate_model(segment, DATASET, "val")
