@@ -46,12 +46,12 @@ def curves_figure(history: Mapping[str, Sequence]) -> Figure:
         if len(history.get(key, ()))
     }
     if not columns:
-        raise ValueError(f"history has none of {', '.join(keys)}, or they are empty.")
+        raise ValueError(f"history has none of {', '.join(keys)}, or they are empty")
     length = len(next(iter(columns.values())))
     epochs = np.asarray(history.get("epoch", range(1, length + 1)), float)
     lengths = {key: len(values) for key, values in {"epoch": epochs, **columns}.items()}
     if set(lengths.values()) != {length}:
-        raise ValueError(f"the columns of history differ in length: {lengths}.")
+        raise ValueError(f"the columns of history differ in length: {lengths}")
 
     training = [key for key in ("loss", "learning_rate") if key in columns]
     scores = [key for key in (*_SCORES, *_SCORES_BESIDE) if key in columns]
@@ -89,10 +89,10 @@ def trimap_figure(
         ValueError: if there is nothing to draw, or widths and values differ in number.
     """
     if not 1 <= len(curves) <= len(_LINES):
-        raise ValueError(f"there must be 1 to {len(_LINES)} curves, not {len(curves)}.")
+        raise ValueError(f"there must be 1 to {len(_LINES)} curves, received {len(curves)}")
     for name, (widths, _) in curves.items():
         if not len(widths):
-            raise ValueError(f"{name} has no widths: a curve needs one or more.")
+            raise ValueError(f"{name} has no widths: a curve needs one or more")
     figure = _figure(1)
     axes = figure.subplots()
     everywhere = np.unique(np.concatenate([widths for widths, _ in curves.values()]))
@@ -100,7 +100,7 @@ def trimap_figure(
     for (name, (widths, values)), style in zip(curves.items(), _LINES, strict=False):
         if len(widths) != len(values):
             raise ValueError(
-                f"{name} has {count_of(len(widths), 'width')} and {count_of(len(values), 'value')}."
+                f"{name} has {count_of(len(widths), 'width')} and {count_of(len(values), 'value')}"
             )
         scores = 100 * np.asarray(values, float)
         _draw_line(axes, np.asarray(widths), scores, label=name, marker="o", **style)

@@ -87,7 +87,7 @@ class LegendBox:
         nameless = [int(index) for index in present if len(class_names) <= index < IGNORE]
         if nameless:
             raise ValueError(
-                f"the indices {nameless} occur, but there are {len(class_names)} classes."
+                f"the indices {nameless} occur, but there are {len(class_names)} classes"
             )
         self.entries: list[tuple[str, dict[str, Any]]] = [
             ("void" if i == IGNORE else class_names[i], {"facecolor": palette[i] / 255})
@@ -115,7 +115,7 @@ def resized(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(size, method))
 
 
-def display_size(image: np.ndarray, longest: int = 640) -> tuple[int, int]:
+def display_size(image: np.ndarray, longest: int) -> tuple[int, int]:
     """Width and height at which an image is shown.
 
     The longer side is 256 to `longest` pixels: small images are enlarged by a whole number.

@@ -32,11 +32,11 @@ def samples_figure(
     the classes that occur in a label or a prediction, and void if it does.
 
     Args:
-        images: uint8 [H, W, 3] each, RGB; the images may differ in size.
-        labels: uint8 [H, W] each, class indices and 255 for void.
-        predictions: uint8 [H, W] each, class indices.
+        images: uint8 `[H, W, 3]` each, RGB; the images may differ in size.
+        labels: uint8 `[H, W]` each, class indices and 255 for void.
+        predictions: uint8 `[H, W]` each, class indices.
         class_names: the name of each index.
-        palette: uint8 [256, 3], the RGB colour of each index, void included.
+        palette: uint8 `[256, 3]`, the RGB colour of each index, void included.
         titles: a line under each photo, such as the file's name; of one too long its end.
         longest: pixels of the longer side from which on an image is reduced.
 
@@ -83,12 +83,12 @@ def error_image(image: np.ndarray, label: np.ndarray, prediction: np.ndarray) ->
     """The photo dimmed and gray, with wrong pixels in `ERROR_COLOUR` and void in `VOID_COLOUR`.
 
     Args:
-        image: uint8 [H, W, 3], RGB.
-        label: uint8 [H, W], class indices and 255 for void.
-        prediction: uint8 [H, W], class indices.
+        image: uint8 `[H, W, 3]`, RGB.
+        label: uint8 `[H, W]`, class indices and 255 for void.
+        prediction: uint8 `[H, W]`, class indices.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 `[H, W, 3]`.
     """
     gray = image.mean(axis=2, keepdims=True) * PHOTO_DIMMED_TO
     errors = np.repeat(np.rint(gray).astype(np.uint8), 3, axis=2)
@@ -106,12 +106,12 @@ def _accuracy_caption(label: np.ndarray, prediction: np.ndarray) -> str:
 
 def _check_samples(rows: Sequence[tuple], titles: Sequence[str]) -> None:
     if not rows:
-        raise ValueError("there is no image to draw.")
+        raise ValueError("there is no image to draw")
     if len(titles) != len(rows):
         raise ValueError(
-            f"received {count_of(len(titles), 'title')} for {count_of(len(rows), 'image')}."
+            f"received {count_of(len(titles), 'title')} for {count_of(len(rows), 'image')}"
         )
     for index, (image, label, prediction) in enumerate(rows):
         shapes = image.shape[:2], label.shape, prediction.shape
         if len(set(shapes)) != 1:
-            raise ValueError(f"image {index}, its label and prediction differ in size: {shapes}.")
+            raise ValueError(f"image {index}, its label and prediction differ in size: {shapes}")
