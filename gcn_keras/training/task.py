@@ -169,7 +169,7 @@ class Task(abc.ABC, Generic[R]):
         """What TensorBoard shows beside the scores: values by tag, and a figure.
 
         Args:
-            measure: from `measure`, with a validation's counts.
+            measure: from `new_counts`, with a validation's counts.
             examples: those at `watched` places.
         """
         return {}, None

@@ -127,7 +127,7 @@ def _panel(axes: Axes, image: np.ndarray, at: tuple[int, int], title: str, capti
 
 def _legend() -> list[Line2D]:
     """Dark lines on the page for the white ones on the images."""
-    point = Line2D([], [], label="the point whose score is meant", **DOT)
+    point = Line2D([], [], label="the scored point", **DOT)
     squares = [
         Line2D([], [], color=INK, linewidth=1.4, linestyle=dashes, label=f"holds {share:.0%}")
         for share, dashes in zip(SHARES, DASHES, strict=True)
