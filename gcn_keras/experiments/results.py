@@ -132,14 +132,14 @@ def _lines(
 
 
 def _line(number: int, row: dict, needed: Sequence[str]) -> tuple[Key, dict]:
-    if None in row.values():
-        raise ValueError(f"line {number} is cut off")
-    if None in row:
-        raise ValueError(f"line {number} has more cells than there are columns")
-    if not row["seed"].isdecimal():
-        raise ValueError(f"line {number}: seed is {row['seed']!r}, no number")
-    key = tuple(row.pop(name) for name in KEYS)
     place = f"line {number}"
+    if None in row.values():
+        raise ValueError(f"{place} is cut off")
+    if None in row:
+        raise ValueError(f"{place} has more cells than there are columns")
+    if not row["seed"].isdecimal():
+        raise ValueError(f"{place}: seed is {row['seed']!r}, no number")
+    key = tuple(row.pop(name) for name in KEYS)
     return key, {name: _number(place, name, text, name in needed) for name, text in row.items()}
 
 
