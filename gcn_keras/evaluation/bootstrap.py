@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.evaluation.metrics import ConfusionMatrix, iou_of, mean_of
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -62,13 +62,7 @@ def mean_iou(counts: np.ndarray) -> np.ndarray:
     Returns:
         float64 `[…]`, 0…1: the mean over the classes that occur; NaN if none does.
     """
-    hits, of_label, of_prediction = np.moveaxis(counts, -2, 0)
-    union = of_label + of_prediction - hits
-    occurs = union > 0
-    iou = np.divide(hits, union, out=np.zeros(union.shape), where=occurs)
-    number = occurs.sum(axis=-1)
-    total = iou.sum(axis=-1)
-    return np.divide(total, number, out=np.full(number.shape, np.nan), where=number > 0)
+    return mean_of(iou_of(*np.moveaxis(counts, -2, 0)))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from gcn_keras.evaluation.metrics import ConfusionMatrix, Counts, NoSuchClass
+from gcn_keras.evaluation.metrics import (
+    ConfusionMatrix,
+    Counts,
+    NoSuchClass,
+    by_class,
+    iou_of,
+    mean_of,
+    or_none,
+)
 from pipelines.base.labels import IGNORE
 
 # The paper's band, Table 5, in pixels.
@@ -163,14 +171,12 @@ class ContourCounts(Counts):
     @property
     def iou(self) -> np.ndarray:
         """float64 `[C]`: Boundary IoU; NaN for classes without a contour in either."""
-        agreed, of_label, of_prediction = self.counts
-        union = of_label + of_prediction - agreed
-        return np.divide(agreed, union, out=np.full(len(union), np.nan), where=union > 0)
+        return iou_of(*self.counts)
 
     @property
     def mean_iou(self) -> float:
         """Mean of `iou` over the classes that have one; NaN if there is none."""
-        return float(np.nanmean(self.iou)) if self.counts.any() else float("nan")
+        return float(mean_of(self.iou))
 
 
 class BoundaryReport:
@@ -203,23 +209,22 @@ class BoundaryReport:
         found: dict[str, Any] = {}
         if self.width:
             within, beyond = self._bands.within(self.width), self._bands.beyond(self.width)
-            ious = map(_or_none, self._contours.iou)
             found["boundaries"] = {
                 "width": self.width,
-                "boundary_accuracy": _or_none(within.pixel_accuracy),
-                "internal_accuracy": _or_none(beyond.pixel_accuracy),
-                "boundary_mean_accuracy": _or_none(within.mean_accuracy),
-                "internal_mean_accuracy": _or_none(beyond.mean_accuracy),
+                "boundary_accuracy": or_none(within.pixel_accuracy),
+                "internal_accuracy": or_none(beyond.pixel_accuracy),
+                "boundary_mean_accuracy": or_none(within.mean_accuracy),
+                "internal_mean_accuracy": or_none(beyond.mean_accuracy),
                 "contour_share": self._contours.share,
-                "mean_boundary_iou": _or_none(self._contours.mean_iou),
-                "boundary_iou": dict(zip(class_names, ious, strict=True)),
+                "mean_boundary_iou": or_none(self._contours.mean_iou),
+                "boundary_iou": by_class(self._contours.iou, class_names),
             }
         if self.trimap:
             found["trimap"] = [
                 {
                     "width": width,
-                    "pixel_accuracy": _or_none(self._bands.within(width).pixel_accuracy),
-                    "mean_iou": _or_none(self._bands.within(width).mean_iou),
+                    "pixel_accuracy": or_none(self._bands.within(width).pixel_accuracy),
+                    "mean_iou": or_none(self._bands.within(width).mean_iou),
                 }
                 for width in self.trimap
             ]
@@ -258,10 +263,6 @@ class BoundaryReport:
             "… mean over classes, elsewhere": beyond.mean_accuracy,
             "mean Boundary IoU": self._contours.mean_iou,
         }
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _percent(value: float) -> str:

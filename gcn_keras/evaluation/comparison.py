@@ -29,7 +29,7 @@ from gcn_keras.evaluation.measure import (
     number_of_images,
     open_for,
 )
-from gcn_keras.evaluation.metrics import ConfusionMatrix
+from gcn_keras.evaluation.metrics import ConfusionMatrix, by_class
 from gcn_keras.evaluation.options import EvaluationOptions
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.plurals import count_of
@@ -193,7 +193,7 @@ class Comparison:
             return summaries[0]
         ious, mean_iou, pixel_accuracy = _parts(_mean(runs), len(class_names))
         means = {"mean_iou": mean_iou, "pixel_accuracy": pixel_accuracy}
-        return {"model": model, **means, "iou": _by_class(ious, class_names), "runs": summaries}
+        return {"model": model, **means, "iou": by_class(ious, class_names), "runs": summaries}
 
     def _pair(self, difference: Difference, class_names: Sequence[str]) -> dict[str, Any]:
         first, second = difference.first, difference.second
@@ -206,7 +206,7 @@ class Comparison:
             "interval": [difference.low, difference.high],
             "decided": difference.is_decided,
             "pixel_accuracy": pixel_accuracy,
-            "iou": _by_class(ious, class_names),
+            "iou": by_class(ious, class_names),
         }
 
     def table(self, class_names: Sequence[str]) -> str:
@@ -250,13 +250,6 @@ def _parts(figures: np.ndarray, classes: int) -> tuple[list[float], float, float
     """Of a column: IoU of each class, mean IoU and pixel accuracy."""
     values = figures.tolist()
     return values[:classes], values[classes], values[classes + 1]
-
-
-def _by_class(values: Sequence[float], class_names: Sequence[str]) -> dict[str, float | None]:
-    return {
-        name: None if math.isnan(value) else value
-        for name, value in zip(class_names, values, strict=True)
-    }
 
 
 def _shown(value: float, form: str) -> str:

@@ -1,7 +1,8 @@
 """Mean IoU, per-class IoU and pixel accuracy of a data set, all from one confusion matrix."""
 
 import abc
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -11,6 +12,30 @@ from pipelines.base.plurals import count_of
 
 class NoSuchClass(ValueError):
     """A label or a prediction that is none of the classes."""
+
+
+def iou_of(hits: np.ndarray, of_label: np.ndarray, of_prediction: np.ndarray) -> np.ndarray:
+    """Intersection over union of pixels in both, in the label and in the prediction: float64 of
+    their shape, NaN where there are none."""
+    union = of_label + of_prediction - hits
+    return np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
+
+
+def mean_of(iou: np.ndarray) -> np.ndarray:
+    """Mean of `[…, C]` over the classes that are not NaN: float64 `[…]`; NaN where all are."""
+    number = (~np.isnan(iou)).sum(axis=-1)
+    total = np.nansum(iou, axis=-1)
+    return np.divide(total, number, out=np.full(number.shape, np.nan), where=number > 0)
+
+
+def or_none(value: float) -> float | None:
+    """A measure for JSON, which has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def by_class(values: Iterable[float], class_names: Sequence[str]) -> dict[str, float | None]:
+    """A measure of each class for JSON, as of `or_none`."""
+    return dict(zip(class_names, map(or_none, values), strict=True))
 
 
 class Counts(abc.ABC):
@@ -96,9 +121,7 @@ class ConfusionMatrix(Counts):
     @property
     def iou(self) -> np.ndarray:
         """float64 `[C]`: intersection over union; NaN for absent classes."""
-        hits = np.diag(self.counts)
-        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        return iou_of(np.diag(self.counts), self.counts.sum(axis=1), self.counts.sum(axis=0))
 
     @property
     def absent(self) -> list[int]:
@@ -108,7 +131,7 @@ class ConfusionMatrix(Counts):
     @property
     def mean_iou(self) -> float:
         """Mean of `iou` over the classes that occur; NaN if there is no valid pixel."""
-        return float(np.nanmean(self.iou)) if self.counts.any() else float("nan")
+        return float(mean_of(self.iou))
 
     @property
     def pixel_accuracy(self) -> float:
@@ -133,10 +156,7 @@ class ConfusionMatrix(Counts):
         return {
             "mean_iou": self.mean_iou,
             "pixel_accuracy": self.pixel_accuracy,
-            "iou": {
-                name: None if np.isnan(value) else float(value)
-                for name, value in zip(class_names, self.iou, strict=True)
-            },
+            "iou": by_class(self.iou, class_names),
         }
 
     def table(self, class_names: Sequence[str]) -> str:

@@ -237,7 +237,7 @@ MUTANTS = (
     ),
     # === Evaluation ===
     Mutant(
-        METRICS, "np.nanmean(self.iou)", "np.nan_to_num(self.iou).mean()",
+        METRICS, "total = np.nansum(iou, axis=-1)", "return np.nan_to_num(iou).mean(axis=-1)",
         "gcn_keras/evaluation/test_metrics.py::test_absent_classes_are_left_out_and_named",
     ),
     Mutant(
@@ -261,7 +261,7 @@ MUTANTS = (
         "gcn_keras/evaluation/test_bootstrap.py::test_interval_with_known_draws",
     ),
     Mutant(
-        BOOTSTRAP, "number = occurs.sum(axis=-1)", "number = np.full(union.shape[:-1], 3)",
+        METRICS, "number = (~np.isnan(iou)).sum(axis=-1)", "number = np.full(iou.shape[:-1], 3)",
         "gcn_keras/evaluation/test_bootstrap.py::test_interval_with_known_draws",
     ),
     Mutant(
