@@ -44,7 +44,6 @@ def check(recipe: Recipe) -> None:
         _check_from_data(recipe)
         datasets.parse_name(recipe.dataset)
         _check_kernels(recipe)
-        _check_scale(recipe)
         _check_loss(recipe)
         tile = recipe.validation_tile
         if tile and min(tile) < 1:
@@ -52,10 +51,7 @@ def check(recipe: Recipe) -> None:
                 "validation_tile", f"must be at least 1 pixel, got {tile[0]} {tile[1]}"
             )
     elif isinstance(recipe, ClassificationRecipe):
-        _check_classification(recipe)
-    cache = recipe.cache
-    if cache is not None and (not cache or Path(cache).is_file()):
-        raise ArgumentError("cache", f"must be memory or a folder, got {cache!r}")
+        classification.check_name(recipe.dataset)
     for wanted, is_valid, fields in _RANGES:
         for field in fields.split():
             value = getattr(recipe, field, None)
@@ -120,17 +116,6 @@ def _check_from_data(recipe: SegmentationRecipe) -> None:
         )
 
 
-def _check_classification(recipe: ClassificationRecipe) -> None:
-    classification.check_name(recipe.dataset)
-    smallest, largest = recipe.area
-    if not 0 < smallest <= largest <= 1:
-        raise ArgumentError(
-            "area",
-            f"takes the smallest and the largest share, above 0 and up to 1, got {smallest} "
-            f"{largest}",
-        )
-
-
 def check_weights_file(recipe: Recipe) -> None:
     """Refuses a run whose starting weights are not there; one that goes on has its own.
 
@@ -175,19 +160,6 @@ def _check_crop(recipe: Recipe) -> None:
             "crop",
             f"must be multiples of {stride}, the stride of {recipe.backbone}'s P5, got "
             f"{recipe.crop[0]} {recipe.crop[1]}",
-        )
-
-
-def _check_scale(recipe: SegmentationRecipe) -> None:
-    smallest, largest = recipe.scale
-    if recipe.mode == "pad" and recipe.scale != (1.0, 1.0):
-        raise ArgumentError(
-            "mode",
-            f"pad resizes nothing: {argument('scale')} must be 1 1, got {smallest} {largest}",
-        )
-    if not 0 < smallest <= largest < math.inf:
-        raise ArgumentError(
-            "scale", f"takes the smallest and the largest factor, got {smallest} {largest}"
         )
 
 

@@ -161,7 +161,9 @@ class SegmentationOptions(StreamOptions):
                 )
         if self.mode == "pad" and tuple(self.scale) != (1.0, 1.0):
             raise ArgumentError(
-                "scale", f"must be 1 and 1 in mode 'pad', which resizes nothing, got {self.scale}"
+                "scale",
+                f"must be 1 and 1 with {argument('mode')} pad, which resizes nothing, got "
+                f"{self.scale}",
             )
 
 

@@ -376,8 +376,8 @@ def test_recipes_are_frozen():
         ),
         ("--ema 1", r"--ema must be at least 0 and below 1, got 1\.0$"),
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
-        ("--scale 2 1", r"--scale takes the smallest and the largest factor, got 2\.0 1\.0$"),
-        ("--scale 0 1", r"--scale takes the smallest and the largest factor, got 0\.0 1\.0$"),
+        ("--scale 2 1", r"--scale must be smallest and largest factor, .*, got \(2\.0, 1\.0\)$"),
+        ("--scale 0 1", r"--scale must be smallest and largest factor, .*, got \(0\.0, 1\.0\)$"),
         ("--validation-tile 0 9", "--validation-tile must be at least 1 pixel, got 0 9$"),
         (
             "--batch 9 --accumulate 2",
@@ -394,9 +394,9 @@ def test_recipes_are_frozen():
         ("--shuffle-mib 0", "--shuffle-mib must be at least 1, got 0$"),
         (
             "--recipe camvid --mode pad",
-            r"--mode pad resizes nothing: --scale must be 1 1, got 0\.5 1\.75$",
+            r"--scale must be 1 and 1 with --mode pad, which resizes nothing, got \(0\.5, 1\.75\)$",
         ),
-        (f"--cache '{__file__}'", f"--cache must be memory or a folder, got '{__file__}'$"),
+        (f"--cache '{__file__}'", f"--cache must be 'memory' or a folder, got '{__file__}'$"),
         (
             "--data-service localhost",
             "--data-service must be HOST:PORT with a port in 1…65535, got 'localhost'$",
@@ -412,11 +412,11 @@ def test_recipes_are_frozen():
         ),
         (
             "--recipe imagenet-pretrain --area 0 1",
-            r"--area takes the smallest and the largest share, above 0 and up to 1, got 0\.0 1\.0$",
+            r"--area must be smallest and largest share, above 0 and up to 1, got \(0\.0, 1\.0\)$",
         ),
         (
             "--recipe imagenet-pretrain --area 0.5 1.5",
-            r"--area takes the smallest and the largest share, .*, got 0\.5 1\.5$",
+            r"--area must be smallest and largest share, .*, got \(0\.5, 1\.5\)$",
         ),
         (
             "--recipe imagenet-pretrain --label-smoothing 1",

@@ -559,7 +559,7 @@ def test_impossible_values_are_refused_by_name(ten, options):
         ({"skip_errors": "true"}, "^skip_errors must be True or False, got 'true'$"),
         ({"with_ids": "no"}, "^with_ids must be True or False, got 'no'$"),
         ({"mode": "whole"}, "mode must be 'crop' or 'pad', got 'whole'"),
-        ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 in mode 'pad'.*\(0.5, 1.0"),
+        ({"mode": "pad", "scale": (0.5, 1.0)}, r"scale must be 1 and 1 with mode pad.*\(0.5, 1.0"),
         ({"cache": ""}, "cache must be 'memory' or a folder, got ''"),
         ({"cache": True}, "^cache must be 'memory' or a folder, got True$"),
         ({"cache": 3}, "^cache must be 'memory' or a folder, got 3$"),
