@@ -63,17 +63,17 @@ def folder(tmp_path) -> Path:
         (
             ["model.keras", "photo.png", "--patch", "4"],
             2,
-            "the patch must be odd, so that it has a centre, got 4",
+            "--patch must be odd, so that it has a centre, got 4",
         ),
         (
             ["model.keras", "photo.png", "--stride", "4"],
             2,
-            "the stride must be at most the patch's side 1, so that every pixel is covered, got 4",
+            "--stride must be at most the patch's side 1, so that every pixel is covered, got 4",
         ),
         (
             ["model.keras", "photo.png", "--patch", "41"],
             2,
-            "the patch must fit into the image of 32×32 pixels, got 41",
+            "--patch must fit into the image of 32×32 pixels, got 41",
         ),
         (
             ["model.keras", "photo.png", "--json", "none/x.json"],

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from gcn_keras.experiments.receptive_fields.score import padded_sides, scored_class, scores
 from gcn_keras.inference.beside import BATCH_PIXELS
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import ArgumentError
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +54,7 @@ def valid_receptive_field(
 
     Raises:
         ValueError, UserError: as of `score.scored_class`.
-        UsageError: as of `patch_and_stride` and `check_noise`.
+        ArgumentError: as of `patch_and_stride` and `check_noise`.
     """
     class_index = scored_class(model, image, at, class_index)
     check_noise(draws, seed, batch)
@@ -97,25 +97,26 @@ def patch_and_stride(
     """Side and stride of the patch on an image, where None stands for the default.
 
     Raises:
-        UsageError: one of them is invalid, or the patch larger than the image.
+        ArgumentError: one of them is invalid, or the patch larger than the image.
     """
     shorter = min(height, width)
     if patch is None:
         patch = max(1, 2 * round((shorter / 20 - 1) / 2) + 1)  # the nearest odd number
     if patch < 1 or patch % 2 == 0:
-        raise UsageError(f"the patch must be odd, so that it has a centre, got {patch}")
+        raise ArgumentError("patch", f"must be odd, so that it has a centre, got {patch}")
     if patch > shorter:
-        raise UsageError(
-            f"the patch must fit into the image of {height}×{width} pixels, got {patch}"
+        raise ArgumentError(
+            "patch", f"must fit into the image of {height}×{width} pixels, got {patch}"
         )
     if stride is None:
         stride = max(1, patch // 3)
     if stride < 1:
-        raise UsageError(f"the stride of the patch must be at least 1, got {stride}")
+        raise ArgumentError("stride", f"must be at least 1, got {stride}")
     if stride > patch:
-        raise UsageError(
-            f"the stride must be at most the patch's side {patch}, so that every pixel is covered, "
-            f"got {stride}"
+        raise ArgumentError(
+            "stride",
+            f"must be at most the patch's side {patch}, so that every pixel is covered, got "
+            f"{stride}",
         )
     return patch, stride
 
@@ -124,14 +125,11 @@ def check_noise(draws: int, seed: int, batch: int | None) -> None:
     """Refuses invalid options of `valid_receptive_field` that concern no image.
 
     Raises:
-        UsageError: naming the option, the value and the valid values.
+        ArgumentError: naming the option, the value and the valid values.
     """
-    if draws < 1:
-        raise UsageError(f"the draws of noise must be at least 1, got {draws}")
-    if seed < 0:
-        raise UsageError(f"the seed must be at least 0, got {seed}")
-    if batch is not None and batch < 1:
-        raise UsageError(f"the batch must be at least 1 image, got {batch}")
+    for name, value, least in (("draws", draws, 1), ("seed", seed, 0), ("batch", batch, 1)):
+        if value is not None and value < least:
+            raise ArgumentError(name, f"must be at least {least}, got {value}")
 
 
 def patch_centres(length: int, point: int, patch: int, stride: int) -> np.ndarray:

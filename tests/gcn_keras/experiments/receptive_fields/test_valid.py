@@ -118,17 +118,17 @@ class TestRefused:
         assert str(caught.value) == message
 
     def test_options(self):
-        self.refused("the patch must be odd, so that it has a centre, got 4", patch=4)
-        self.refused("the stride of the patch must be at least 1, got 0", stride=0)
+        self.refused("patch must be odd, so that it has a centre, got 4", patch=4)
+        self.refused("stride must be at least 1, got 0", stride=0)
         self.refused(
-            "the stride must be at most the patch's side 3, so that every pixel is covered, got 4",
+            "stride must be at most the patch's side 3, so that every pixel is covered, got 4",
             patch=3,
             stride=4,
         )
-        self.refused("the patch must fit into the image of 32×32 pixels, got 33", patch=33)
-        self.refused("the draws of noise must be at least 1, got 0", draws=0)
-        self.refused("the seed must be at least 0, got -1", seed=-1)
-        self.refused("the batch must be at least 1 image, got 0", batch=0)
+        self.refused("patch must fit into the image of 32×32 pixels, got 33", patch=33)
+        self.refused("draws must be at least 1, got 0", draws=0)
+        self.refused("seed must be at least 0, got -1", seed=-1)
+        self.refused("batch must be at least 1, got 0", batch=0)
 
     def test_point_and_class(self):
         message = "the point 32,0 lies outside of the image: Y must be in 0…31 and X in 0…31"
