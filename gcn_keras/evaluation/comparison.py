@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import glob
 import itertools
 import math
@@ -33,7 +32,7 @@ from gcn_keras.evaluation.metrics import ConfusionMatrix, by_class
 from gcn_keras.evaluation.options import EvaluationOptions
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.plurals import count_of
-from pipelines.base.progress import note
+from pipelines.base.progress import note_once
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
@@ -121,11 +120,8 @@ def runs_of(model: str) -> list[str]:
     if len(tuning) == len(found):  # which are asked for
         return found
     for path in tuning:
-        _note_once(f"note: {path} is left out: it chose a learning rate")
+        note_once(f"note: {path} is left out: it chose a learning rate")
     return [path for path in found if path not in tuning]
-
-
-_note_once = functools.cache(note)
 
 
 class Measured(NamedTuple):
