@@ -19,6 +19,7 @@ from gcn_keras.training.run_folder import RunFolder, find_run, read_json, recipe
 from pipelines import datasets
 from pipelines.base.errors import Interrupted, UserError, argument, as_options, run_command
 from pipelines.base.files import check_folder, check_target
+from pipelines.base.progress import note
 from pipelines.datasets import classification as classification_sets
 
 # How data are checked, and by which score a model is the best.
@@ -34,6 +35,8 @@ def main() -> int:
     recipe = command_line.parse(unchecked=True)
     recipe = command_line.parse(base=recipe_to_resume(recipe) if recipe.resume else None)
     check_prepared, score, words = _BY_TASK[recipe.task]
+    if (asked := os.environ.get("KERAS_BACKEND", recipe.backend)) != recipe.backend:
+        note(f"trains on {recipe.backend}, as --backend says, not on KERAS_BACKEND's {asked}")
     os.environ["KERAS_BACKEND"] = recipe.backend
     if recipe.show_batch:
         check_target(Path(recipe.show_batch), argument("show_batch"))

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from gcn_keras.evaluation.measure import check_scored, number_of_images
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.dense_crf import Parameters, refine
+from gcn_keras.inference.label_maps import label_map
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.multi_scale import ONE_VIEW, MultiScale, probabilities
 
@@ -57,7 +58,7 @@ def measure(
                 scores = probabilities(logits, image, views)
             for parameters, matrix in matrices.items():
                 refined = scores if parameters is None else refine(image, scores, parameters)
-                matrix.update(label, np.argmax(refined, axis=-1).astype(np.uint8))
+                matrix.update(label, label_map(refined))
                 bar.update()
     check_scored(matrices[None], dataset, split)
     return {key: matrix.mean_iou for key, matrix in matrices.items()}

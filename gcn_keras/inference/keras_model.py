@@ -20,6 +20,7 @@ from gcn_keras.inference.failures import (
     check_scores,
     naming_failed_model,
 )
+from gcn_keras.inference.label_maps import label_map
 from gcn_keras.inference.legend import legend_of_keras
 from gcn_keras.inference.padding import check_images, pad_with_mean
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
@@ -136,7 +137,7 @@ def segment(model, images):
     """
 
     def of_batch(batch: np.ndarray) -> np.ndarray:
-        return np.argmax(predict_logits(model, batch), axis=-1).astype(np.uint8)
+        return label_map(predict_logits(model, batch))
 
     return _as_given(images, of_batch)
 

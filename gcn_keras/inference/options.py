@@ -10,6 +10,7 @@ import tyro
 
 from gcn_keras.inference import dense_crf as crf
 from gcn_keras.inference import multi_scale
+from gcn_keras.inference.label_maps import label_map
 from gcn_keras.inference.multi_scale import shown
 from gcn_keras.inference.segmenters import Segment, Segmenter, check_gives_logits, logits_of
 from pipelines.base.errors import ArgumentError, argument
@@ -104,4 +105,4 @@ def labels(logits: Callable, image: np.ndarray, options: InferenceOptions) -> np
     scores = multi_scale.probabilities(logits, image, options)
     if options.dense_crf:
         scores = crf.refine(image, scores, options.crf_parameters)
-    return np.argmax(scores, axis=-1).astype(np.uint8)
+    return label_map(scores)

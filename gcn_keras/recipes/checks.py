@@ -131,6 +131,7 @@ def check_weights_file(recipe: Recipe) -> None:
 def _check_weights(recipe: Recipe) -> None:
     weights = recipe.weights
     if weights is None:
+        _check_random_backbone(recipe)
         return
     if not weights:
         raise ArgumentError(
@@ -150,6 +151,23 @@ def _check_weights(recipe: Recipe) -> None:
             f"{weights}: Keras publishes ImageNet weights of {', '.join(WITH_IMAGENET_WEIGHTS)}, "
             f"not of {argument('backbone')} {recipe.backbone}: give a .keras file by "
             f"{argument('weights')}, or {argument('weights')} None",
+        )
+
+
+def _check_random_backbone(recipe: Recipe) -> None:
+    if recipe.backbone_learning_rate_factor == 0:
+        raise ArgumentError(
+            "backbone_learning_rate_factor",
+            f"must be above 0 with {argument('weights')} None: a backbone of random weights would "
+            "stay random, got 0",
+        )
+    if isinstance(recipe, SegmentationRecipe) and (
+        recipe.freeze_batch_norm and "freeze_batch_norm" not in recipe.from_data
+    ):
+        raise ArgumentError(
+            "freeze_batch_norm",
+            f"needs {argument('weights')}: from scratch there are no statistics to keep; leave it "
+            f"out ({argument('no_freeze_batch_norm')})",
         )
 
 
@@ -214,6 +232,12 @@ def _check_devices(recipe: Recipe) -> None:
         )
     if recipe.strategy in ("mirrored", "multiworker"):
         check_takes_several_devices(recipe, f"{argument('strategy')} {recipe.strategy}")
+    if recipe.deterministic and recipe.data_service:
+        raise ArgumentError(
+            "deterministic",
+            f"and {argument('data_service')} exclude each other: its workers answer in no certain "
+            "order",
+        )
     if recipe.backend == "jax" and (sentence := extras.missing("jax needs", "jax")):
         raise ArgumentError("backend", sentence)
 

@@ -26,7 +26,7 @@ What is not as in `fit`:
 Of no use are `ModelCheckpoint` and `BackupAndRestore` (a run has checkpoints), `TensorBoard` (it
 has a log, see `gcn_keras.training.tensorboard`), `SwapEMAWeights` (see `ema`), and
 `EarlyStopping`'s `restore_best_weights` (best.keras is there). What sets the learning rate
-(`ReduceLROnPlateau`, `LearningRateScheduler`) needs `schedule` constant, else Keras refuses it.
+(`ReduceLROnPlateau`, `LearningRateScheduler`) needs `schedule` constant.
 
 A result may follow from them, so MODULE:FUNCTION is part of a run's configuration, and a resume has
 the same. What the function does is not.
@@ -38,9 +38,13 @@ from typing import Any
 
 import keras
 
-from pipelines.base.errors import ArgumentError
+from pipelines.base.errors import ArgumentError, argument
 
 Callback = keras.callbacks.Callback
+_SETTING_THE_RATE = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
 
 
 def function_of(name: str) -> Callable[[], Any]:
@@ -77,15 +81,17 @@ def function_of(name: str) -> Callable[[], Any]:
     return function
 
 
-def made_by(function: Callable[[], Any], name: str) -> list[Callback]:
+def made_by(function: Callable[[], Any], name: str, schedule: str = "constant") -> list[Callback]:
     """The callbacks that a function returns: one, or a list of them.
 
     Args:
         function: from `function_of`.
         name: its name, for messages.
+        schedule: of the learning rate.
 
     Raises:
-        ArgumentError: it raises something, or returns anything else.
+        ArgumentError: it raises something, or returns anything else; a callback of Keras that sets
+            the learning rate meets a schedule that does.
     """
     try:
         made = function()
@@ -99,6 +105,12 @@ def made_by(function: Callable[[], Any], name: str) -> list[Callback]:
             raise ArgumentError(
                 "callbacks",
                 f"{name} must return a keras.callbacks.Callback or a list of them, got {each!r}",
+            )
+        if schedule != "constant" and isinstance(each, _SETTING_THE_RATE):
+            raise ArgumentError(
+                "callbacks",
+                f"{name} returns a {type(each).__name__}, which sets the learning rate: give "
+                f"{argument('schedule')} constant, got {schedule}",
             )
     return found
 

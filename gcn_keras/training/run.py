@@ -108,16 +108,16 @@ def _train(
     check_divisible(recipe, team.replicas)
     if team.is_chief and reasons:
         print(*reasons, sep="\n", flush=True)
-    task, start = kind(recipe, dataset), recipe
+    task, start, with_head = kind(recipe, dataset), recipe, True
     if recipe.resume and run.is_begun:  # what it started from is in its checkpoints
         start = dataclasses.replace(recipe, weights=None)
     else:
-        task.check_start()
+        with_head = task.takes_head()
     steps = steps_per_epoch(recipe, dataset)
     # Only now: what prepares a data set draws numbers, too.
     keras.utils.set_random_seed(recipe.seed)
     with team.strategy.scope():
-        model = task.build(start, dataset.num_classes)
+        model = task.build(start, dataset.num_classes, with_head)
         compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
     run.origin = provenance.origin(recipe, dataset)
     loop = make_loop(task, model, steps, run, team)
@@ -127,7 +127,7 @@ def _train(
     if recipe.resume:
         _resume(loop, run, team)
     if own and make_callbacks:
-        loop.callbacks += made_by(make_callbacks, own)
+        loop.callbacks += made_by(make_callbacks, own, recipe.schedule)
     if team.is_chief:
         begin_run(run, recipe)
         task.begin(run)

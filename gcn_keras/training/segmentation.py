@@ -13,9 +13,10 @@ from tqdm import tqdm
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
 from gcn_keras.evaluation.metrics import ConfusionMatrix
 from gcn_keras.inference.keras_model import predict_logits, segment
+from gcn_keras.inference.label_maps import check_answered
 from gcn_keras.inference.legend import Legend, check_same_names, legend_of_keras
 from gcn_keras.inference.options import InferenceOptions
-from gcn_keras.inference.options import labels as label_map
+from gcn_keras.inference.options import labels as labels_by
 from gcn_keras.inference.padding import pad_to_stride
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.models.costs import p5_weights
@@ -30,7 +31,7 @@ from gcn_keras.training.task import Task
 from gcn_keras.training.training_state import Progress
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UserError
-from pipelines.base.labels import median_frequency_weights
+from pipelines.base.labels import IGNORE, median_frequency_weights
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import class_pixel_counts, whole_example
 from pipelines.stream.faults import mapped
@@ -61,15 +62,15 @@ class Segmentation(Task[SegmentationRecipe]):
                 f"{dataset.name!r}, got {len(weights)}",
             )
 
-    def check_start(self) -> None:
-        recipe, dataset = self.recipe, self.dataset
-        if recipe.weights and recipe.weights.endswith(".keras"):
-            legend = legend_of_keras(Path(recipe.weights))
-            # Of a model with another number of classes only the backbone is taken.
-            if legend and legend.is_named and len(legend.class_names) == dataset.num_classes:
-                check_same_names(
-                    recipe.weights, legend.class_names, repr(dataset.name), dataset.class_names
-                )
+    def takes_head(self) -> bool:
+        weights, dataset = self.recipe.weights, self.dataset
+        legend = weights and weights.endswith(".keras") and legend_of_keras(Path(weights))
+        if not legend or not legend.is_named:
+            return True
+        names = legend.class_names
+        if sorted(names) == sorted(dataset.class_names):  # a mistake, where only the order differs
+            check_same_names(weights, names, repr(dataset.name), dataset.class_names)
+        return tuple(names) == tuple(dataset.class_names)
 
     @classmethod
     def resolve(
@@ -119,14 +120,19 @@ class Segmentation(Task[SegmentationRecipe]):
 
         def answers(images: tf.Tensor) -> tf.Tensor:
             logits = model(images, training=False)
-            return logits if tile else tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+            if tile:
+                return logits
+            labels = tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+            is_nan = tf.reduce_any(tf.math.is_nan(logits), axis=-1)
+            return tf.where(is_nan, tf.constant(IGNORE, tf.uint8), labels)
 
         predict = validation.predictor(team, answers)
 
         def predictions(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
             padded = predict([pad_to_stride(images) for images in batches])
             sizes = [images.shape[1:3] for images in batches]
-            return [answer[:, :h, :w] for answer, (h, w) in zip(padded, sizes, strict=True)]
+            answers = [answer[:, :h, :w] for answer, (h, w) in zip(padded, sizes, strict=True)]
+            return answers if tile else list(map(check_answered, answers))
 
         if tile is None:
             return predictions
@@ -198,4 +204,4 @@ def _spread(count: int, wanted: int) -> np.ndarray:
 
 def _in_tiles(logits: Callable, tile: tuple[int, int]) -> Segment:
     options = InferenceOptions(tile=tile)
-    return lambda images: np.stack([label_map(logits, image, options) for image in images])
+    return lambda images: np.stack([labels_by(logits, image, options) for image in images])

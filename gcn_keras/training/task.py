@@ -75,8 +75,11 @@ class Task(abc.ABC, Generic[R]):
         return recipe, []
 
     @classmethod
-    def build(cls, recipe: R, num_classes: int) -> keras.Model:
+    def build(cls, recipe: R, num_classes: int, with_head: bool = True) -> keras.Model:
         """The recipe's model, with the weights that it starts from.
+
+        Args:
+            with_head: whether those above the backbone are taken, too, where they fit.
 
         Raises:
             UserError: the weights do not fit, or cannot be read or downloaded.
@@ -93,11 +96,16 @@ class Task(abc.ABC, Generic[R]):
         except ValueError as error:
             raise UserError(str(error)) from error
         if path:
-            _copy_weights(load_any_model(path), model, path, recipe.backbone)
+            _copy_weights(load_any_model(path), model, path, recipe.backbone, with_head)
         return model
 
-    def check_start(self) -> None:
-        """Raises UserError for starting weights whose classes are not those of the data set."""
+    def takes_head(self) -> bool:
+        """Whether the weights to start from are of the data set's classes, as far as they tell.
+
+        Raises:
+            UserError: they are of the same classes in another order.
+        """
+        return True
 
     @abc.abstractmethod
     def loss(self) -> keras.losses.Loss:
@@ -218,19 +226,24 @@ class Task(abc.ABC, Generic[R]):
         return metrics
 
 
-def _copy_weights(source: keras.Model, target: keras.Model, path: str, backbone: str) -> None:
+def _copy_weights(
+    source: keras.Model, target: keras.Model, path: str, backbone: str, with_head: bool
+) -> None:
     """Copies every layer whose name and shapes agree; the others keep their initial weights."""
     available = {layer.name: layer for layer in source.layers if layer.weights}
     wanted = [layer for layer in target.layers if layer.weights]
     fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
-    if all(is_in_head(layer.name) for layer in fitting):
+    of_backbone = [layer for layer in fitting if not is_in_head(layer.name)]
+    if not of_backbone:
         raise UserError(
             f"no layer of {path}, which holds the model {source.name!r}, fits the backbone "
             f"{backbone!r}: {argument('backbone')} must name the one in the file"
         )
-    for layer in fitting:
+    taken = fitting if with_head else of_backbone
+    for layer in taken:
         set_weights(layer, available[layer.name].get_weights())
-    print(f"{len(fitting)} of {len(wanted)} layers start from {path}")
+    why = "" if with_head else ", the backbone: it knows other classes"
+    print(f"{len(taken)} of {len(wanted)} layers start from {path}{why}")
 
 
 def _shapes(layer: keras.Layer | None) -> list[tuple] | None:

@@ -1,6 +1,7 @@
 """What `fit` does before and after training; runs from end to end are in training/test_run.py."""
 
 import dataclasses
+import os
 import shlex
 import subprocess
 import sys
@@ -69,6 +70,17 @@ def test_starting_weights_that_are_not_there(tmp_path, monkeypatch, name, fault)
         fit.main()
     assert str(caught.value) == f"--weights {weights}: {fault}"
     assert not out.exists()
+
+
+def test_another_backend_than_the_environments_is_noted(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(sys, "argv", ["fit", "--weights", str(tmp_path / "no.keras")])
+    with pytest.raises(UsageError):
+        fit.main()
+    assert capsys.readouterr().err == (
+        "trains on tensorflow, as --backend says, not on KERAS_BACKEND's jax\n"
+    )
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
 @pytest.mark.parametrize(

@@ -374,6 +374,21 @@ def test_recipes_are_frozen():
             "--backbone-learning-rate-factor 10",
             r"--backbone-learning-rate-factor must be in 0…1, got 10\.0$",
         ),
+        (
+            "--backbone-learning-rate-factor 0",
+            r"--backbone-learning-rate-factor must be above 0 with --weights None: a backbone of "
+            "random weights would stay random, got 0$",
+        ),
+        (
+            "--freeze-batch-norm",
+            r"--freeze-batch-norm needs --weights: from scratch there are no statistics to keep; "
+            r"leave it out \(--no-freeze-batch-norm\)$",
+        ),
+        (
+            "--deterministic --data-service localhost:5050",
+            "--deterministic and --data-service exclude each other: its workers answer in no "
+            "certain order$",
+        ),
         ("--ema 1", r"--ema must be at least 0 and below 1, got 1\.0$"),
         ("--jitter 2", r"--jitter must be in 0…1, got 2\.0$"),
         ("--scale 2 1", r"--scale must be smallest and largest factor, .*, got \(2\.0, 1\.0\)$"),

@@ -88,6 +88,17 @@ class TestMade:
         assert made_by(lambda: [one, other], "a:b") == made_by(lambda: (one, other), "a:b")
         assert made_by(lambda: [], "a:b") == []
 
+    @pytest.mark.parametrize(
+        "callback",
+        [keras.callbacks.ReduceLROnPlateau(), keras.callbacks.LearningRateScheduler(lambda _: 0.1)],
+    )
+    def test_one_that_sets_the_rate_needs_a_constant_schedule(self, callback):
+        assert made_by(lambda: callback, "a:b", "constant") == [callback]
+        assert refusal(made_by, lambda: callback, "a:b", "poly") == (
+            f"callbacks a:b returns a {type(callback).__name__}, which sets the learning rate: "
+            "give schedule constant, got poly"
+        )
+
     @pytest.mark.parametrize("value", [None, 3, keras.callbacks.Callback])
     def test_something_else(self, value):
         expected = (

@@ -17,6 +17,7 @@ from places import REPOSITORY
 from small_runs import CLASSES, SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES, load_image, segment
+from gcn_keras.models.layer_names import is_in_head
 from gcn_keras.recipes import command_line
 from gcn_keras.training import run as training_run
 from gcn_keras.training.segmentation import Segmentation
@@ -73,6 +74,18 @@ class TestStartingWeights:
         model = Segmentation.build(recipe(weights=str(path)), num_classes=3)
         for ours, theirs in zip(model.get_weights(), given.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+    def test_other_classes_of_the_same_number_leave_the_head(self, source, capsys):
+        given, path = source
+        keras.utils.set_random_seed(2)
+        model = Segmentation.build(recipe(weights=str(path)), num_classes=3, with_head=False)
+        for layer in (each for each in model.layers if each.weights):
+            theirs = given.get_layer(layer.name).get_weights()
+            same = all(map(np.array_equal, layer.get_weights(), theirs))
+            # The other layers of a head all begin with the same values.
+            if layer.name.startswith("gcn_") or not is_in_head(layer.name):
+                assert same != layer.name.startswith("gcn_"), layer.name
+        assert f"layers start from {path}, the backbone: it knows other" in capsys.readouterr().out
 
     def test_a_model_without_a_common_layer(self, tmp_path):
         path = tmp_path / "other.keras"

@@ -4,7 +4,9 @@ import dataclasses
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes.catalogue import RECIPES
@@ -23,7 +25,7 @@ def weights(tmp_path):
     return path
 
 
-def check_start(weights, *names) -> None:
+def takes_head(weights, *names) -> bool:
     data_set = SimpleNamespace(
         name="street",
         class_names=names,
@@ -31,34 +33,50 @@ def check_start(weights, *names) -> None:
         validation_split=lambda split: "val",
     )
     recipe = dataclasses.replace(RECIPES["shapes"], weights=str(weights))
-    Segmentation(recipe, data_set).check_start()
+    return Segmentation(recipe, data_set).takes_head()
 
 
-@pytest.mark.parametrize(
-    "names, relation",
-    [
-        (("road", "sky", "car"), "the same in another order: road, sky, car"),
-        (("sky", "road", "tree"), "others: sky, road, tree"),
-    ],
-)
 @pytest.mark.parametrize("is_inside", [True, False])
-def test_weights_of_other_classes(weights, names, relation, is_inside):
-    """As many as the data set has, so that the head would be taken over, too."""
+def test_weights_of_classes_in_another_order(weights, is_inside):
     legend = Legend(NAMES, palette(3))
     if is_inside:
         legend.write_into(weights)
     else:
         legend.write(weights.with_name("labels.json"))
     with pytest.raises(UserError) as caught:
-        check_start(weights, *names)
+        takes_head(weights, "road", "sky", "car")
     assert str(caught.value) == (
-        f"{weights} knows the classes sky, road, car, and 'street' has {relation}; "
-        "they do not belong together"
+        f"{weights} knows the classes sky, road, car, and 'street' has the same in another order: "
+        "road, sky, car; they do not belong together"
     )
 
 
-def test_weights_that_fit(weights):
-    check_start(weights, "road", "sky", "car")  # of unknown names
+def test_the_head_is_of_the_same_classes(weights):
+    assert takes_head(weights, "road", "sky", "car")  # of unknown names
     Legend(NAMES, palette(3)).write_into(weights)
-    check_start(weights, *NAMES)
-    check_start(weights, "cat", "dog")  # of another number: the backbone alone is taken
+    assert takes_head(weights, *NAMES)
+    assert not takes_head(weights, "sky", "road", "tree")
+    assert not takes_head(weights, "cat", "dog")
+
+
+def test_pixels_without_a_score_are_no_class():
+    """Neither the first class, to TensorFlow's argmax, nor any: a run says so, and stops."""
+    data_set = SimpleNamespace(
+        name="street", class_names=NAMES, num_classes=3, validation_split=lambda split: "val"
+    )
+    task = Segmentation(RECIPES["shapes"], data_set)
+    scores = np.zeros((1, 32, 32, 3), np.float32)
+    scores[0, :, :, 2] = 1
+    scores[0, 3, 4, 1] = np.nan
+
+    def model(images, training):
+        return tf.constant(scores)
+
+    team = SimpleNamespace(
+        strategy=tf.distribute.get_strategy(), local_replicas=1, deal=lambda batches: batches[0]
+    )
+    predict = task.predictor(team, model)
+    with pytest.raises(UserError, match="^the model gives NaN instead of scores: "):
+        predict([np.zeros((1, 8, 8, 3), np.uint8)])
+    [labels] = predict([np.zeros((1, 3, 8, 3), np.uint8)])  # padding is not asked
+    assert labels.tolist() == [[[2] * 8] * 3]
