@@ -1,5 +1,7 @@
 """Whole examples, each once and in a fixed order, their sizes and the pixels of their classes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -34,7 +36,7 @@ def evaluation_examples(
 
     Raises:
         UsageError: no such split.
-        ArgumentError: another limit or part, or no data set.
+        ArgumentError: limit or part is out of range, or `dataset` is no data set.
         DATA_ERRORS: while iterating, as from `training_batches`.
     """
     check_split(dataset, split)
@@ -85,11 +87,11 @@ def image_sizes(
     Returns:
         int32 `[n, 2]`, height and width of each.
     """
-    check_split(dataset, split)
-    records = all_records(dataset, split, skip_errors)
-    sizes = mapped(records, lambda record: decoding.image_size(dataset.parse(record)["image"]))
-    if skip_errors:
-        sizes = sizes.ignore_errors()
+
+    def size(record):
+        return decoding.image_size(dataset.parse(record)["image"])
+
+    sizes = _of_records(dataset, split, size, skip_errors)
     return np.array(list(sizes.take(most).as_numpy_iterator()), np.int32).reshape(-1, 2)
 
 
@@ -107,7 +109,6 @@ def class_pixel_counts(
     Returns:
         int64 `[num_classes]`.
     """
-    check_split(dataset, split)
     if split in dataset.label_pixels and not skip_errors:
         return np.array(dataset.label_pixels[split][:-1], np.int64)
 
@@ -115,9 +116,7 @@ def class_pixel_counts(
         label = decoding.decode_label(dataset.parse(record)["label"])
         return tf.math.bincount(tf.cast(label, tf.int32), minlength=256, dtype=tf.int64)
 
-    counts = mapped(all_records(dataset, split, skip_errors), count)
-    if skip_errors:
-        counts = counts.ignore_errors()
+    counts = _of_records(dataset, split, count, skip_errors)
     total = counts.reduce(tf.zeros(256, tf.int64), tf.add)
     return total.numpy()[: dataset.num_classes]
 
@@ -133,7 +132,6 @@ def occurring_classes(
         dataset, split, skip_errors: as of `class_pixel_counts`, or with one class an image.
         enough: a number of classes.
     """
-    check_split(dataset, split)
     if split in dataset.label_pixels and not skip_errors:
         return set(np.flatnonzero(class_pixel_counts(dataset, split)).tolist())
 
@@ -144,12 +142,21 @@ def occurring_classes(
         counts = tf.math.bincount(tf.reshape(tf.cast(label, tf.int32), [-1]))
         return tf.where(counts)[:, 0]
 
-    labels = mapped(all_records(dataset, split, skip_errors), classes)
-    if skip_errors:
-        labels = labels.ignore_errors()
     found: set[int] = set()
-    for some in labels:
+    for some in _of_records(dataset, split, classes, skip_errors):
         found |= set(some.numpy().tolist()) & set(range(dataset.num_classes))
         if len(found) >= enough:
             break
     return found
+
+
+def _of_records(
+    dataset: PreparedDataset,
+    split: str,
+    function: Callable[[tf.Tensor], tf.Tensor],
+    skip_errors: bool,
+) -> tf.data.Dataset:
+    """What a function makes of each record of a split; with `skip_errors`, of each sound one."""
+    check_split(dataset, split)
+    made = mapped(all_records(dataset, split, skip_errors), function)
+    return made.ignore_errors() if skip_errors else made
