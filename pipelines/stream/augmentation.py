@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.base.imagenet import MEAN_RGB
 from pipelines.base.labels import IGNORE
-from pipelines.stream.crops import each_pixel_times, to_uint8
+from pipelines.stream.crops import each_pixel_times, flipped, to_uint8
 from pipelines.stream.options import SegmentationOptions
 
 ImageAndLabel = tuple[tf.Tensor, tf.Tensor]
@@ -33,7 +33,7 @@ def augment(
     if options.rotate:
         image, label = rotate(image, label, draws[0], options.rotate)
     if options.flip_vertical:
-        image, label = flip_up_down(image, label, draws[1])
+        image, label = flipped((image, label), draws[1], axis=0)
     return image, label
 
 
@@ -74,15 +74,6 @@ def mix(
 def folded(seeds: tf.Tensor, number: int) -> tf.Tensor:
     """Other seeds, integers `[2]`, that follow from these and a number."""
     return tf.random.experimental.stateless_fold_in(seeds, number)
-
-
-def flip_up_down(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor) -> ImageAndLabel:
-    """Turns image and label map upside down where `draw` is below one half."""
-    return tf.cond(
-        draw < 0.5,
-        lambda: (tf.reverse(image, axis=[0]), tf.reverse(label, axis=[0])),
-        lambda: (image, label),
-    )
 
 
 def rotate(image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor, degrees: float) -> ImageAndLabel:

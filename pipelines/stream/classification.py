@@ -124,7 +124,7 @@ def random_resized_crop(
         image = crops.jitter_colours(image, draws[:3], jitter)
     image = crops.to_uint8(image)
     if flip:
-        image = tf.cond(draws[3] < 0.5, lambda: tf.reverse(image, axis=[1]), lambda: image)
+        (image,) = crops.flipped((image,), draws[3], axis=1)
     return tf.ensure_shape(image, (*crop, 3))
 
 

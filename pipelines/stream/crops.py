@@ -173,14 +173,12 @@ def to_uint8(image: tf.Tensor) -> tf.Tensor:
     return tf.cast(shifted, tf.uint8)
 
 
-def flip_left_right(
-    image: tf.Tensor, label: tf.Tensor, draw: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirrors image and label map where `draw`, uniform in [0, 1), is below one half."""
+def flipped(arrays: tuple[tf.Tensor, ...], draw: tf.Tensor, axis: int) -> tuple[tf.Tensor, ...]:
+    """Mirrors arrays along an axis where `draw`, uniform in [0, 1), is below one half."""
     return tf.cond(
         draw < 0.5,
-        lambda: (tf.reverse(image, axis=[1]), tf.reverse(label, axis=[1])),
-        lambda: (image, label),
+        lambda: tuple(tf.reverse(array, axis=[axis]) for array in arrays),
+        lambda: arrays,
     )
 
 
@@ -278,5 +276,5 @@ def random_crop(
     if recolour:
         image = recolour(image)
     if flip:
-        image, label = flip_left_right(image, label, draws[8])
+        image, label = flipped((image, label), draws[8], axis=1)
     return pad(image, label, window.out_top, window.out_left, crop)

@@ -426,7 +426,7 @@ MUTANTS = (
         "pipelines/stream/test_crops.py::test_windows_from_given_draws",
     ),
     Mutant(
-        CROPS, "tf.reverse(label, axis=[1])", "label",
+        CROPS, "for array in arrays)", "for array in arrays[:1]) + arrays[1:]",
         "pipelines/stream/test_crops.py::test_flip_mirrors_both_or_neither",
     ),
     Mutant(

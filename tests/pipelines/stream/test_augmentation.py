@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.stream import augmentation
+from pipelines.stream.crops import flipped
 
 MEAN = (124, 117, 104)
 
@@ -22,9 +23,8 @@ def arrays(tensors):
 def test_upside_down_below_one_half():
     image, label = pair()
     for draw, expected in ((0.49, (image[::-1], label[::-1])), (0.5, (image, label))):
-        for got, wanted in zip(
-            arrays(augmentation.flip_up_down(image, label, draw)), expected, strict=True
-        ):
+        turned = arrays(flipped((image, label), draw, axis=0))
+        for got, wanted in zip(turned, expected, strict=True):
             np.testing.assert_array_equal(got, wanted)
 
 

@@ -119,10 +119,10 @@ def test_padding_is_the_rounded_mean_pixel_and_void():
 def test_flip_mirrors_both_or_neither():
     image = tf.constant([[[1, 2, 3], [4, 5, 6]]], tf.uint8)
     label = tf.constant([[7, 255]], tf.uint8)
-    flipped, mirrored = crops.flip_left_right(image, label, tf.constant(0.49))
+    flipped, mirrored = crops.flipped((image, label), tf.constant(0.49), axis=1)
     assert flipped.numpy().tolist() == [[[4, 5, 6], [1, 2, 3]]]
     assert mirrored.numpy().tolist() == [[255, 7]]
-    same, unchanged = crops.flip_left_right(image, label, tf.constant(0.5))
+    same, unchanged = crops.flipped((image, label), tf.constant(0.5), axis=1)
     assert np.array_equal(same, image) and np.array_equal(unchanged, label)
 
 
