@@ -13,15 +13,14 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.files import is_hidden, read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building.folders import composed
-from pipelines.datasets.image_folder.options import parse_colour
+from pipelines.datasets.image_folder.options import COLOUR, parse_colour
 
 NAME = "classes.txt"
 # A name and what follows it: colours "#804080" or "128 64 128", any number of them.
-_COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}(?:(?:\s*[,;]\s*|\s+)\d{1,3}){2})"
-_BRACKETED = rf"(?i:rgb\s*+)?(?:\(\s*+{_COLOUR}\s*+\)|\[\s*+{_COLOUR}\s*+\])"
+_BRACKETED = rf"(?i:rgb\s*+)?(?:\(\s*+{COLOUR}\s*+\)|\[\s*+{COLOUR}\s*+\])"
 # Without a way back into white space, of which a line may have much.
 _BETWEEN = r"(?:\s*+[:,;=]\s*+|\s++)"
-_BEHIND = rf"{_BETWEEN}(?:{_COLOUR}|{_BRACKETED})|(?=[(\[]){_BRACKETED}"
+_BEHIND = rf"{_BETWEEN}(?:{COLOUR}|{_BRACKETED})|(?=[(\[]){_BRACKETED}"
 _LINE = re.compile(rf"(?P<name>.+?)(?P<colours>(?:{_BEHIND})*+)\s*+")
 # What is left of a name where a colour behind it is written in yet another way.
 _STRAY = re.compile(
@@ -176,7 +175,7 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
 
 
 def _colours(path: Path, number: int, line: str, text: str) -> tuple[int, ...]:
-    parsed = [parse_colour(colour) for colour in re.findall(_COLOUR, text)]
+    parsed = [parse_colour(colour) for colour in re.findall(COLOUR, text)]
     if None in parsed:
         raise UserError(f"{path} line {number} has a colour beyond 255: {line!r}")
     return tuple(colour for colour in parsed if colour is not None)
@@ -249,7 +248,7 @@ def _columns(path: Path, heading: list[str]) -> list[int]:
 
 def _is_colour(text: str) -> bool:
     """Whether a text is a colour, perhaps one beyond 255."""
-    return re.fullmatch(_COLOUR, text) is not None
+    return re.fullmatch(COLOUR, text) is not None
 
 
 def _roboflow_csv(path: Path, lines: list[str]) -> Parsed:

@@ -12,6 +12,8 @@ from pipelines.base.numeric import check_integer, is_number
 from pipelines.building.folders import composed
 from pipelines.building.pairs import Naming
 
+# Of what `parse_colour` takes, and of colours with a part beyond 255.
+COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}(?:(?:\s*[,;]\s*|\s+)\d{1,3}){2})"
 PaintOrder = Literal["file", "largest-first", "classes"]
 
 
@@ -214,10 +216,9 @@ def _joined(name: str, entries: list[str], others: str) -> str:
 
 def parse_colour(text: str) -> int | None:
     """0xRRGGBB of "#804080", "128,64,128", "128;64;128" or "128 64 128"; None otherwise."""
-    if match := re.fullmatch(r"#([0-9a-fA-F]{6})", text):
-        return int(match[1], 16)
-    match = re.fullmatch(r"(\d{1,3})(?:\s*[,;]\s*|\s+)(\d{1,3})(?:\s*[,;]\s*|\s+)(\d{1,3})", text)
-    if not match or max(parts := [int(part) for part in match.groups()]) > 255:
+    if not re.fullmatch(COLOUR, text):
         return None
-    red, green, blue = parts
-    return red << 16 | green << 8 | blue
+    if text.startswith("#"):
+        return int(text[1:], 16)
+    red, green, blue = map(int, re.findall(r"\d+", text))
+    return red << 16 | green << 8 | blue if max(red, green, blue) <= 255 else None
