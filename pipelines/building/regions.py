@@ -121,11 +121,15 @@ def _polygon(points: list, height: int, width: int) -> list[float]:
     numbers = _array(points)
     if numbers.ndim != 1 or len(numbers) % 2:
         raise ValueError("a polygon is no list of x, y, x, y, …")
-    # Far outside, rasterising would take memory without bounds.
-    shares = numbers.reshape(-1, 2) / (width, height)
-    if not ((shares >= -1) & (shares <= 2)).all():
-        raise ValueError(f"a polygon leaves the {width}x{height} image")
+    _check_near(numbers.reshape(-1, 2), "polygon", height, width)
     return numbers.tolist()
+
+
+def _check_near(points: np.ndarray, what: str, height: int, width: int) -> None:
+    """Far outside of an image, rasterising would take memory without bounds."""
+    shares = points / (width, height)
+    if not ((shares >= -1) & (shares <= 2)).all():
+        raise ValueError(f"a {what} leaves the {width}x{height} image")
 
 
 def _array(values: Any, dtype: type | None = np.float64) -> np.ndarray:
@@ -159,9 +163,7 @@ def labelme_region(shape: dict[str, Any], height: int, width: int) -> np.ndarray
     least, most = _POINTS[kind]
     if points.ndim != 2 or points.shape[1] != 2 or not least <= len(points) <= most:
         raise ValueError(f"a {kind} with the points {shape['points']}")
-    shares = points / (width, height)
-    if not ((shares >= -1) & (shares <= 2)).all():
-        raise ValueError(f"a {kind} leaves the {width}x{height} image")
+    _check_near(points, kind, height, width)
     if kind == "mask":
         return _pasted(shape["mask"], points, height, width)
     canvas = Image.new("L", (width, height))
