@@ -228,16 +228,14 @@ def as_it_is(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
 
 def make_example(
     pair: Pair,
-    class_names: tuple[str, ...],
-    read: Callable[[Path, bytes, tuple[str, ...]], np.ndarray] = read_label,
+    read: Callable[[Path, bytes], np.ndarray],
     record: Callable[[Path, bytes], tuple[bytes, tuple[int, int]]] = as_it_is,
 ) -> tuple[str, dict]:
     """Reads and checks an image and its labels; without a label file all of it is void.
 
     Args:
         pair: the two files.
-        class_names: the classes that labels may index.
-        read: `read_label`, or what decodes and checks label files of another kind.
+        read: decodes and checks a label file: `read_label` for some classes, say.
         record: `as_it_is`, or what makes of an image file the bytes that are recorded.
 
     Returns:
@@ -250,7 +248,7 @@ def make_example(
     if pair.label is None:
         label = np.full(size, IGNORE, np.uint8)
     else:
-        label = read(pair.label, read_regular(pair.label), class_names)
+        label = read(pair.label, read_regular(pair.label))
         check_sizes(pair.label, label, pair.image, size)
     return pair.image_id, encoding.example(pair.image_id, image, label)
 

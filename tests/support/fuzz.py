@@ -11,6 +11,7 @@ import resource
 import struct
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,13 +211,14 @@ class Fuzz:
     def check_pairs(self, cases) -> set[str]:
         """Preparation's check of a pair; returns the names of those that it takes."""
         accepted = set()
+        read = partial(image_label.read_label, class_names=CLASSES)
         for case in cases:
             print(f"pair {case.name}", file=sys.stderr, flush=True)  # the last line at a crash
             pair = folders.Pair(self.folder / "x.jpg", self.folder / "x.png")
             pair.image.write_bytes(case.image)
             pair.label.write_bytes(case.label)
             try:
-                _, example = image_label.make_example(pair, CLASSES)
+                _, example = image_label.make_example(pair, read)
             except UserError as error:
                 self.note("pair", case.kind, case.name, "refused", str(error))
             except Exception as error:

@@ -30,6 +30,6 @@ class Builder(SegmentationBuilder):
         note_passed_over(passed_over)
         if not {"train", "val"} <= splits.keys():
             raise UserError(f"{source} has no train/ and val/ with images/ and labels/ in each")
-        read = partial(image_label.read_label, void=UNLABELLED)
-        make = partial(image_label.make_example, class_names=labels.CAMVID_CLASSES, read=read)
+        read = partial(image_label.read_label, class_names=labels.CAMVID_CLASSES, void=UNLABELLED)
+        make = partial(image_label.make_example, read=read)
         return self.generators(splits, splits.__getitem__, make)

@@ -107,12 +107,12 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     def make_example(pair: folders.Pair) -> tuple[str, dict]:
         own = Counter[str]()
 
-        def read(path, data, _):
+        def read(path, data):
             if path in faults:
                 raise UserError(faults[path])
             return reader.read(path, data, own)
 
-        made = image_label.make_example(pair, classes.names, read, conversion.recorded_image)
+        made = image_label.make_example(pair, read, conversion.recorded_image)
         with lock:  # threads make examples; what ends in an error is not recorded
             counts.update(own)
         return made

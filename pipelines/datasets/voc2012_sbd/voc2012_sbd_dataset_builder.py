@@ -146,4 +146,4 @@ def make_example(item: Pair) -> tuple[str, dict]:
     """`image_label.make_example`, from a .png of VOC or a .mat of the SBD."""
     of_sbd = item.label is not None and item.label.suffix == ".mat"
     read = read_mat if of_sbd else image_label.read_label
-    return image_label.make_example(item, labels.VOC_CLASSES, read)
+    return image_label.make_example(item, partial(read, class_names=labels.VOC_CLASSES))
