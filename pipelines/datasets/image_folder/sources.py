@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
             counts.update(own)
         return made
 
-    splits = resolve_splits(folder, found.splits, lambda pair: pair.image_id, options)
+    splits = resolve_splits(folder, found.splits, options)
     words = found.words + held_out_words(found.splits, splits)
     palette = classes.palette()
     if not classes.coloured:
@@ -147,15 +148,13 @@ def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
     return np.concatenate([colours[:count], otherwise[count:]])
 
 
-def resolve_splits(
-    folder: Path, found: dict[str, list], image_id: Callable[[Any], str], options: FolderOptions
-) -> dict[str, list]:
+def resolve_splits(folder: Path, found: dict[str, list], options: FolderOptions) -> dict[str, list]:
     """The splits as they were found, with a `val` that is held out of `train` if there is none.
 
     Raises:
         UserError: there is no `train`, or options ask for a split that is there already.
     """
-    asked = options.val_share or options.folds or options.group
+    image_id = attrgetter("image_id")
     if "all" in found:
         return splitting.hold_out(found["all"], image_id, options)
     if "train" not in found:
@@ -163,7 +162,7 @@ def resolve_splits(
     if "val" not in found:
         others = {split: items for split, items in found.items() if split != "train"}
         return splitting.hold_out(found["train"], image_id, options) | others
-    if asked:
+    if options.val_share or options.folds or options.group:
         raise UserError(
             f"{folder} has a val split already: leave {argument('val_share')}, {argument('folds')} "
             f"and {argument('group')} away, or give a folder without it"
@@ -208,7 +207,7 @@ def _of_annotations(
         words += f"; classes of {path.relative_to(folder)}"
     if annotations.background_of(classes.names) == IGNORE and path is not None:
         words += f"; pixels without a region are void, as {path.name} names no background"
-    splits = resolve_splits(folder, found, lambda item: item.image_id, options)
+    splits = resolve_splits(folder, found, options)
     words += listed + held_out_words(found, splits)
     used |= {image.file for image in images}
     passed_over = [
