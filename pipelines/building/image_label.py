@@ -287,6 +287,23 @@ def open_image(path: Path | str, data: bytes) -> Image.Image:
     return header
 
 
+def open_file(path: Path) -> Image.Image:
+    """`open_image` of a file."""
+    return open_image(path, read_regular(path))
+
+
+def palette_of(path: Path | str, image: Image.Image) -> np.ndarray | None:
+    """The colours of an image's indices, uint8 `[n, 3]`; None if it has no palette.
+
+    Raises:
+        UserError: damage, naming `path`.
+    """
+    if image.mode != "P":
+        return None
+    with naming_damage(path):
+        return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+
+
 def _opened(path: Path | str, data: bytes) -> Image.Image:
     """An image by what its file begins with; UserError for what may be sound, but is not read."""
     opener = next((_OPENERS[start] for start in _OPENERS if data.startswith(start)), None)

@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from pipelines.base.errors import UserError, argument
-from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import bits_of_samples
@@ -99,7 +98,7 @@ class MaskReader:
             if wanted <= seen.keys():
                 return
             with contextlib.suppress(UserError):  # said when the mask is read
-                image = image_label.open_image(path, read_regular(path))
+                image = image_label.open_file(path)
                 seen.setdefault(self._holds_colours(image), path)
         for by_colour in wanted - seen.keys() if seen else ():
             names, other = given[by_colour], seen[not by_colour]

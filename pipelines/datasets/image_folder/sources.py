@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from pipelines.base.errors import UserError, argument
-from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of
 from pipelines.building import conversion, encoding, folders, image_label, layouts
@@ -136,14 +135,10 @@ def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
     if mask is None:
         return otherwise
     try:
-        image = image_label.open_image(mask, read_regular(mask))
-        if image.mode != "P":
-            return otherwise
-        with image_label.naming_damage(mask):
-            colours = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        colours = image_label.palette_of(mask, image_label.open_file(mask))
     except UserError:
         return otherwise  # said when the example is made
-    if len(np.unique(colours[:count], axis=0)) < count:
+    if colours is None or len(np.unique(colours[:count], axis=0)) < count:
         return otherwise
     return np.concatenate([colours[:count], otherwise[count:]])
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.base.errors import UserError, argument
-from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of, plural
 from pipelines.building import image_label
@@ -92,11 +91,11 @@ def _colours_of_indices(path: Path) -> dict[int, str]:
     """The colour of each index that a mask uses; none where its palette tells nothing, nor of void,
     which is 255 in any colour."""
     try:
-        image = image_label.open_image(path, read_regular(path))
-        if image.mode != "P":
+        image = image_label.open_file(path)
+        palette = image_label.palette_of(path, image)
+        if palette is None:
             return {}
         with image_label.naming_damage(path):
-            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
             used = np.flatnonzero(image.histogram())
     except UserError:
         return {}  # said when the mask is read
@@ -112,7 +111,7 @@ def _colours_of_indices(path: Path) -> dict[int, str]:
 def _pixels(path: Path) -> tuple[np.ndarray, bool]:
     """Colours `[H, W, 3]`; or values `[H, W]` where channels are equal or there is one. Whether it
     is of JPEG, which holds colours."""
-    image = image_label.open_image(path, read_regular(path))
+    image = image_label.open_file(path)
     of_jpeg = image_label.is_jpeg(image)
     with image_label.naming_damage(path):
         if not of_jpeg and (image.mode in ("L", "LA", "P", "1") or image.mode.startswith("I")):
