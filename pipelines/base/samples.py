@@ -31,6 +31,16 @@ def bits_of_samples(image: Image.Image) -> int:
     return int(depth[1]) if depth else 8
 
 
+def is_gray(image: Image.Image) -> bool:
+    """Whether pixels are gray values of 8 bits at most, perhaps with alpha."""
+    return image.mode in ("1", "L", "LA")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether pixels are gray values of more than 8 bits, or floating-point ones."""
+    return image.mode[0] in "IF"
+
+
 def is_white_zero(image: Image.Image) -> bool:
     """Whether the gray values of a TIFF file are those of a negative."""
     return isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0

@@ -12,7 +12,7 @@ from PIL import Image
 from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.base.plurals import count_of, plural
-from pipelines.base.samples import bits_of_samples
+from pipelines.base.samples import bits_of_samples, is_deep, is_gray
 from pipelines.building import image_label
 from pipelines.datasets.image_folder.classes import Classes, check_first_label
 from pipelines.datasets.image_folder.options import FolderOptions
@@ -112,8 +112,8 @@ class MaskReader:
     def _holds_colours(self, image: Image.Image) -> bool:
         """Whether a mask is read by its colours: if it is black and white all are, and otherwise
         what is not gray, where classes have colours."""
-        is_gray = image.mode in ("1", "L", "LA") or image.mode[0] in "IF"
-        return self.binary or (bool(self.colours) and (image_label.is_jpeg(image) or not is_gray))
+        is_coloured = image_label.is_jpeg(image) or not (is_gray(image) or is_deep(image))
+        return self.binary or (bool(self.colours) and is_coloured)
 
     def read(self, path: Path, data: bytes, counts: Counter) -> np.ndarray:
         """Decodes a mask.
@@ -154,15 +154,15 @@ class MaskReader:
             )
         image_label.check_one_frame(path, image, "a mask")
         holds_colours = self._holds_colours(image)
-        is_deep, gray = image.mode[0] in "IF", image.mode in ("1", "L", "LA")
+        deep, gray = is_deep(image), is_gray(image)
         with image_label.naming_damage(path):
             is_scaled = gray and bits_of_samples(image) < 8
-        if not is_deep:
+        if not deep:
             image_label.check_kind(path, image)
         image_label.check_intact(path, data)
         with image_label.naming_damage(path):
             image = image_label.upright(image)
-        if is_deep:
+        if deep:
             return self._deep(path, image)
         with image_label.naming_damage(path):
             if holds_colours:

@@ -9,12 +9,13 @@ import numpy as np
 from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of, plural
+from pipelines.base.samples import is_gray
 from pipelines.building import image_label
 from pipelines.building.examples import futures
 from pipelines.datasets.image_folder.masks import WHITE_OF_16_BITS
 
-# Masks that are looked at, and colours or values that are shown.
-_LOOKED_AT, _SHOWN = 50, 12
+# Masks that are read, and colours or values that are shown.
+_READ, _SHOWN = 50, 12
 # More colours than a data set has: soft edges, or photographs.
 _TOO_MANY = 256
 
@@ -30,7 +31,7 @@ def describe_masks(masks: Sequence[Path], folder: Path) -> str:
     colours, values = Counter[int](), Counter[int]()
     of_colour = of_values = 0
     has_jpeg = False
-    for path in masks[:: max(1, len(masks) // _LOOKED_AT)]:
+    for path in masks[:: max(1, len(masks) // _READ)]:
         try:
             pixels, of_jpeg = _pixels(path)
         except UserError:
@@ -114,7 +115,7 @@ def _pixels(path: Path) -> tuple[np.ndarray, bool]:
     image = image_label.open_file(path)
     of_jpeg = image_label.is_jpeg(image)
     with image_label.naming_damage(path):
-        if not of_jpeg and (image.mode in ("L", "LA", "P", "1") or image.mode.startswith("I")):
+        if not of_jpeg and (is_gray(image) or image.mode == "P" or image.mode[0] == "I"):
             if image.mode in ("1", "LA"):  # white of one bit is read as that of eight
                 image = image.convert("L")
             return np.array(image).astype(np.int64), False
