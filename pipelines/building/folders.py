@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,31 @@ class Pair(NamedTuple):
     def image_id(self) -> str:
         """What the image is called in a data set."""
         return self.name or self.image.stem
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How images and label files are called.
+
+    Attributes:
+        image_suffix, label_suffix: what follows the common name: label suffix "_mask" pairs a.jpg
+            and a_mask.png. Files without it are passed over.
+        image_prefix, label_prefix: what stands before it.
+        image_folder, label_folder: their folders' paths below the source; "" to find them by
+            their names.
+
+    Suffixes and prefixes are in the form NFC, as the ids of images are.
+    """
+
+    image_suffix: str = ""
+    label_suffix: str = ""
+    image_prefix: str = ""
+    label_prefix: str = ""
+    image_folder: str = ""
+    label_folder: str = ""
+
+
+PLAIN = Naming()
 
 
 def image_id(path: Path, folder: Path) -> str:

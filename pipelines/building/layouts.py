@@ -14,7 +14,9 @@ from pipelines.building.folders import (
     IMAGES,
     LABEL_SUFFIXES,
     LABELS,
+    PLAIN,
     SPLITS,
+    Naming,
     Pair,
     advice,
     below,
@@ -22,7 +24,7 @@ from pipelines.building.folders import (
     find_files,
     sub_folders,
 )
-from pipelines.building.pairs import PLAIN, Naming, find_pairs, gather
+from pipelines.building.pairs import find_pairs, gather
 from pipelines.building.proposals import folders_of_both
 from pipelines.building.split_lists import as_listed, find_lists
 

@@ -1,15 +1,18 @@
 """Which label file belongs to which image: by their names, and what to do where none does."""
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from pipelines.base.errors import UserError
-from pipelines.base.files import read_regular
+from pipelines.building import image_label
 from pipelines.building.folders import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
+    PLAIN,
+    Naming,
     Pair,
     but,
     composed,
@@ -28,31 +31,6 @@ EXPECTED = (
 )
 # Of two files with one name, the labels have the ending that comes first.
 _AS_LABELS = (".png", ".gif", ".tif", ".tiff", ".bmp")
-
-
-@dataclass(frozen=True)
-class Naming:
-    """How images and label files are called.
-
-    Attributes:
-        image_suffix, label_suffix: what follows the common name: label suffix "_mask" pairs a.jpg
-            and a_mask.png. Files without it are passed over.
-        image_prefix, label_prefix: what stands before it.
-        image_folder, label_folder: their folders' paths below the source; "" to find them by
-            their names.
-
-    Suffixes and prefixes are in the form NFC, as the ids of images are.
-    """
-
-    image_suffix: str = ""
-    label_suffix: str = ""
-    image_prefix: str = ""
-    label_prefix: str = ""
-    image_folder: str = ""
-    label_folder: str = ""
-
-
-PLAIN = Naming()
 
 
 class Files(NamedTuple):
@@ -128,14 +106,8 @@ def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
     faults: list[UserError] = []
     around_image = naming.image_prefix, naming.image_suffix
     around_label = naming.label_prefix, naming.label_suffix
-    by_id = _by_id(images, image_files, *around_image, faults, passed_over)
-    labels_by_id = _by_id(labels, label_files, *around_label, faults, passed_over)
-    for found, folder, (prefix, suffix), what in (
-        (by_id, images, around_image, "image"),
-        (labels_by_id, labels, around_label, "mask"),
-    ):
-        if not found:
-            raise UserError(f"no {what} in {folder} is called {prefix}NAME{suffix}")
+    by_id = _by_id("image", images, image_files, *around_image, faults, passed_over)
+    labels_by_id = _by_id("mask", labels, label_files, *around_label, faults, passed_over)
     if not by_id.keys() & labels_by_id.keys():
         _refuse_other_names(labels, by_id, labels_by_id, naming)
     return Files(
@@ -164,6 +136,7 @@ def _path_of(folder: Path, name: str, prefix: str, suffix: str, ending: str) -> 
 
 
 def _by_id(
+    what: str,
     folder: Path,
     files: Iterable[Path],
     prefix: str,
@@ -171,7 +144,11 @@ def _by_id(
     faults: list[UserError],
     passed_over: list[Path],
 ) -> dict[str, Path]:
-    """The files by their path below the folder, without ending, prefix and suffix."""
+    """The files by their path below the folder, without ending, prefix and suffix.
+
+    Raises:
+        UserError: none has both, naming `what` the files are.
+    """
     found: dict[str, Path] = {}
     for path in files:
         *parents, name = image_id(path, folder).split("/")
@@ -183,6 +160,8 @@ def _by_id(
             faults.append(UserError(f"{found[whole]} and {path} have the same name"))
         else:
             found[whole] = path
+    if not found:
+        raise UserError(f"no {what} in {folder} is called {prefix}NAME{suffix}")
     return found
 
 
@@ -235,12 +214,8 @@ def _endings(paths: Iterable[Path]) -> tuple[str, ...]:
 
 def _colours(path: Path) -> int:
     """The number of an image's colours; 0 where it cannot be read."""
-    import numpy as np
-
-    from pipelines.building import image_label
-
     try:
-        image = image_label.open_image(path, read_regular(path))
+        image = image_label.open_file(path)
         with image_label.naming_damage(path):
             pixels = np.array(image)
     except UserError:
@@ -265,18 +240,17 @@ def _refuse_other_names(
 def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
     """A fault for each file without partner, and the files that these name in its place."""
     found, named = [], set()
-    instead, images = near_misses(), [Path(name).name for name in files.images]
+    near_miss, images = near_misses(), [Path(name).name for name in files.images]
     for name in sorted(files.images.keys() - files.labels.keys()):
-        near = instead(files.label_of(name), images)
+        near = near_miss(files.label_of(name), images)
         if near == files.images[name]:  # as beside each other
             near = None
         named.add(near)
         found.append(without_label(files, name, near))
-    instead = near_misses()
     labelled = [Path(name).name for name in files.images.keys() & files.labels.keys()]
     for name in sorted(files.labels.keys() - files.images.keys()):
         if files.labels[name] not in named:
-            near = instead(files.image_of(name), labelled)
+            near = near_miss(files.image_of(name), labelled)
             if near == files.labels[name]:
                 near = None
             named.add(near)

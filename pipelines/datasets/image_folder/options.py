@@ -9,8 +9,7 @@ from typing import Literal, get_args
 from pipelines.base.errors import ArgumentError, UserError, argument, check_flags, flags_of
 from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import check_integer, is_number
-from pipelines.building.folders import composed
-from pipelines.building.pairs import Naming
+from pipelines.building.folders import Naming, composed
 
 # Of what `parse_colour` takes, and of colours with a part beyond 255.
 COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}(?:(?:\s*[,;]\s*|\s+)\d{1,3}){2})"

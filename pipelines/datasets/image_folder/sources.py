@@ -14,7 +14,6 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of
 from pipelines.building import conversion, encoding, folders, image_label, layouts
-from pipelines.building.pairs import PLAIN
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotated_items import AnnotatedItem, splits_of
 from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
@@ -67,7 +66,7 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     folder = layouts.only_folder(folder)
-    says_names = options.naming() != PLAIN  # of masks: there are some
+    says_names = options.naming() != folders.PLAIN  # of masks: there are some
     if not (options.label_folder or folders.has_label_files(folder, says_names)):
         try:
             annotated, names = annotations.find_annotations(folder)

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from pipelines.base.errors import UserError, in_options
-from pipelines.building.folders import Pair
+from pipelines.building.folders import Naming, Pair
 from pipelines.building.layouts import find_layout, only_folder
-from pipelines.building.pairs import EXPECTED, Naming
+from pipelines.building.pairs import EXPECTED
 from pipelines.datasets.image_folder.options import FolderOptions
 
 
