@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pipelines.base import labels
+from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.progress import note
@@ -163,8 +164,8 @@ def list_items(annotations: Path, folder: Path, min_area: int = 0) -> list[Item]
             for image in images.values()
             if any(region.value != labels.IGNORE for region in regions[image["id"]])
         ]
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    except DAMAGE as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else reason_of(error)
         raise UserError(
             f"{annotations} is not a COCO file of instances ({reason}): unpack "
             "annotations_trainval*.zip again"
@@ -232,9 +233,9 @@ def paint(item: Item) -> np.ndarray:
     for region in item.regions:
         try:
             label[coco_region(region.segmentation, item.height, item.width)] = region.value
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except DAMAGE as error:
             raise UserError(
                 f"{item.annotations} has a damaged segmentation in annotation "
-                f"{region.annotation}, of {item.path.name} ({error})"
+                f"{region.annotation}, of {item.path.name} ({reason_of(error)})"
             ) from error
     return label

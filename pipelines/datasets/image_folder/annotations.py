@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.base import extras
+from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
@@ -21,7 +22,6 @@ from pipelines.datasets.image_folder.options import PaintOrder
 
 # What annotators call pixels without a class, and pixels that are to be left out, in any case.
 _BACKGROUND, _IGNORED = ("background", "_background_"), ("void", "ignore", "__ignore__")
-_DAMAGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError, OSError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class AnnotatedImage:
         """
         try:
             return base64.b64decode(_read(self.file)["imageData"], validate=True)
-        except (*_DAMAGE, UserError) as error:
+        except (*DAMAGE, UserError) as error:
             raise UserError(f"{self.file} holds a damaged image, its imageData") from error
 
     def paint(self, size: tuple[int, int], classes: Classes, order: PaintOrder) -> np.ndarray:
@@ -90,7 +90,7 @@ class AnnotatedImage:
         """The pixels of a region, bool `[H, W]`; its number, from 1, is for the message."""
         try:
             return self.rasterise(shape, *size)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise UserError(
                 f"{self.file} has a damaged region, the {number}. of {self.image} "
                 f"({_reason(error)})"
@@ -141,12 +141,12 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tupl
         if {"images", "annotations", "categories"} <= content.keys():
             try:
                 coco += _coco(path, content, categories)
-            except (*_DAMAGE, UserError) as error:
+            except (*DAMAGE, UserError) as error:
                 whole.append(_fault_of(path, error))
         elif {"shapes", "imagePath"} <= content.keys():
             try:
                 labelme.append(_labelme(path, content))
-            except (*_DAMAGE, UserError) as error:
+            except (*DAMAGE, UserError) as error:
                 damaged.append(Damaged(path, _fault_of(path, error), many=False))
     if coco and labelme:
         raise UserError(
@@ -176,7 +176,9 @@ def _reason(error: Exception) -> str:
     """What is wrong with a part of a file, in words; Python's own tell users nothing."""
     if isinstance(error, KeyError):
         return f"no {error}"
-    return str(error) if isinstance(error, ValueError) else "a value of another kind is needed"
+    if isinstance(error, (ValueError, MemoryError)):
+        return reason_of(error)
+    return "a value of another kind is needed"
 
 
 def classes_of(images: Sequence[AnnotatedImage | Damaged], names: Iterable[str]) -> Classes:
@@ -298,7 +300,7 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
                 True,
                 regions.coco_region,
             )
-        except _DAMAGE as error:
+        except DAMAGE as error:
             fault = UserError(f"{path} has a damaged image {image['id']} ({_reason(error)})")
         found.append(Damaged(path, fault, True, file_name) if fault else annotated)
     return found
