@@ -60,20 +60,21 @@ def prepare(
         own: Options of image_folder.
     """
     tfds = TfdsOptions(image_feature, label_feature, own.first_label, class_names)
-    options: TfdsOptions | FolderOptions = own
-    other: TfdsOptions | FolderOptions = dataclasses.replace(tfds, first_label=0)
+    options: tuple[TfdsOptions | FolderOptions, ...] = (
+        dataclasses.replace(tfds, first_label=0),  # which both have
+        own,
+    )
     if name.startswith(TFDS):
-        options, other = tfds, dataclasses.replace(own, first_label=0)
-    asked = [each for each in (other, options) if each != type(each)()]
+        options = dataclasses.replace(own, first_label=0), tfds
+    asked = next((each for each in options if each != type(each)()), None)
     if name == classification.IMAGENET:
         if beam_options is not None or asked or skip_errors or accept_findings or overwrite:
             raise UsageError(f"{name!r} is written by TFDS: it takes --from and --data-dir alone")
         _prepare_imagenet(source, data_dir)
         return
-    datasets.check_source(name, source, beam_options, asked[0] if asked else None, skip_errors)
     already = datasets.is_prepared(name, data_dir) and not overwrite
     prepared = datasets.prepare(
-        *(name, source, data_dir, beam_options, asked[0] if asked else None),
+        *(name, source, data_dir, beam_options, asked),
         skip_errors=skip_errors,
         accept_findings=accept_findings,
         overwrite=overwrite,

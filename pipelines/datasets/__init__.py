@@ -15,6 +15,5 @@ from pipelines.datasets.names import MIXTURES as MIXTURES
 from pipelines.datasets.names import is_prepared as is_prepared
 from pipelines.datasets.names import parse_name as parse_name
 from pipelines.datasets.names import prepared_folder as prepared_folder
-from pipelines.datasets.preparation import check_source as check_source
 from pipelines.datasets.preparation import prepare as prepare
 from pipelines.datasets.prepared import PreparedDataset as PreparedDataset

@@ -373,5 +373,5 @@ def test_an_answer_in_words_is_none(tmp_path, name):
 @pytest.mark.parametrize("name", ["camvid", "tfds:oxford_iiit_pet"])
 def test_an_empty_source_is_not_the_current_folder(name):
     with pytest.raises(UsageError) as caught, as_options(source="from"):
-        datasets.check_source(name, "")
+        preparation.check_source(name, "")
     assert str(caught.value) == "--from must be a folder, got ''"

@@ -8,6 +8,7 @@ from miniatures import encoded, noise
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
+from pipelines.datasets import preparation
 from pipelines.datasets.tfds_set import tfds_set_dataset_builder as tfds_set
 from pipelines.datasets.tfds_set.options import TfdsOptions
 from pipelines.stream import evaluation, segmentation
@@ -312,12 +313,12 @@ def test_features_are_picked(options, picked):
         (
             TfdsOptions(label_feature="mask"),
             "tfds:x needs --image-feature: its images are left (None, None, 3), right (None, "
-            "None, 3), mask (None, None, 1), and more than one could be meant",
+            "None, 3), mask (None, None, 1), and more than one is a candidate",
         ),
         (
             TfdsOptions(image_feature="left"),
             "tfds:x needs --label-feature: its images are left (None, None, 3), right (None, "
-            "None, 3), mask (None, None, 1), and more than one could be meant",
+            "None, 3), mask (None, None, 1), and more than one is a candidate",
         ),
         (
             TfdsOptions(image_feature="left", label_feature="depth"),
@@ -368,14 +369,14 @@ def test_names(data_dir):
 def test_options_are_for_tfds_sets_alone(source, data_dir):
     message = "--first-label is for tfds:NAME, not 'camvid'"
     with pytest.raises(UsageError, match=message), as_options():
-        datasets.check_source("camvid", source, None, TfdsOptions(first_label=1))
+        preparation.check_source("camvid", source, None, TfdsOptions(first_label=1))
     for first_label, message in (
         (255, "^--first-label must be in 0…254, got 255$"),
         ("1", "^--first-label must be an integer, got '1'$"),
     ):
         options = TfdsOptions(first_label=first_label)
         with pytest.raises(UsageError, match=message), as_options():
-            datasets.check_source("tfds:oxford_iiit_pet", None, None, options)
+            preparation.check_source("tfds:oxford_iiit_pet", None, None, options)
 
 
 def test_a_download_that_fails_says_what_to_do(data_dir, monkeypatch):
