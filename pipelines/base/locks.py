@@ -60,6 +60,8 @@ def claim(folder: Path, wait: bool = False, name: str = FILE) -> contextlib.Exit
                     return lock.pop_all()
 
 
-def locked(folder: Path) -> contextlib.AbstractContextManager:
+def locked(folder: Path, name: str = FILE) -> contextlib.ExitStack:
     """Waits for a folder, and holds it for the length of the block; errors as of `claim`."""
-    return claim(folder, wait=True) or contextlib.nullcontext()
+    lock = claim(folder, wait=True, name=name)
+    assert lock is not None  # as it has waited
+    return lock

@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from pipelines.base.errors import UserError, argument
-from pipelines.base.locks import claim
+from pipelines.base.locks import claim, locked
 from pipelines.base.progress import byte_bar, note
 
 TIMEOUT = 60  # seconds without an answer
@@ -89,8 +89,8 @@ def _alone(path: Path) -> contextlib.AbstractContextManager:
     lock = claim(path.parent, name=name)
     if lock is None:
         note(f"{path.name}: waits for another process, which is fetching it")
-        lock = claim(path.parent, wait=True, name=name)
-    return lock or contextlib.nullcontext()
+        lock = locked(path.parent, name)
+    return lock
 
 
 def _fetch(url: str, part: Path, size: int | None) -> None:
