@@ -24,12 +24,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import writing_in
 from pipelines.base.progress import byte_bar
 from pipelines.building.downloads import download
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 # What an archive unpacks to at most, or MOST_TIMES its own bytes: one that was made to fill a disk
 # ends there. Images hardly compress, and label maps in PNG neither.
@@ -76,11 +79,13 @@ class Archive:
     needed: bool = True
 
 
-def locate(dl_manager: Any, archives: tuple[Archive, ...], layout: str) -> dict[str, Path]:
+def locate(
+    dl_manager: "tfds.download.DownloadManager", archives: tuple[Archive, ...], layout: str
+) -> dict[str, Path]:
     """Finds the folder below which each archive's files lie; unpacks and downloads as needed.
 
     Args:
-        dl_manager: a `tfds.download.DownloadManager`; its `manual_dir` is the source folder.
+        dl_manager: its `manual_dir` is the source folder.
         archives: what the data set is made from.
         layout: the folder tree of the unpacked archives, as text, for the message.
 
@@ -91,7 +96,7 @@ def locate(dl_manager: Any, archives: tuple[Archive, ...], layout: str) -> dict[
         UserError: needed archives are missing (all are named, with their pages and the layout),
             a download failed, or an archive is damaged or holds something else.
     """
-    source, downloads = _source(dl_manager), Path(dl_manager.download_dir)
+    source, downloads = source_folder(dl_manager), Path(dl_manager.download_dir)
     folder = source or downloads
 
     def here(archive):
@@ -118,7 +123,8 @@ def locate(dl_manager: Any, archives: tuple[Archive, ...], layout: str) -> dict[
     }
 
 
-def _source(dl_manager) -> Path | None:
+def source_folder(dl_manager: "tfds.download.DownloadManager") -> Path | None:
+    """The folder that `prepare` was given as source; None if it was given none."""
     # `manual_dir` raises where the builder has no instructions for it. Where no source was given,
     # TFDS has DOWNLOADS/manual in its place.
     folder = dl_manager._manual_dir

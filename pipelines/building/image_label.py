@@ -54,7 +54,7 @@ _COLOUR_TYPES = {2: "RGB", 4: "grayscale with alpha", 6: "RGBA"}
 
 
 def check_sizes(path: Path, label: np.ndarray, image: Path, size: tuple[int, int]) -> None:
-    """Raises UserError, naming both files, if a label map is not as large as its image."""
+    """Raises UserError, naming both files, if a label map has not its image's height and width."""
     if label.shape != size:
         turned = ": was it drawn before the image was turned upright?"
         raise UserError(
@@ -132,6 +132,8 @@ def check_one_frame(path: Path | str, image: Image.Image, kind: str = "an image"
     """Raises UserError for a file of several images, as of an animation, or damage between them.
 
     Args:
+        path: of the file, for the message.
+        image: opened from it.
         kind: what it was taken for.
     """
     with naming_damage(path):

@@ -33,7 +33,7 @@ class BuilderCase(tfds.testing.DatasetBuilderTestCase):
         super().setUp()
         # TFDS's case gives the folder only to builders that cannot download.
         patcher = pytest.MonkeyPatch()
-        patcher.setattr(archives, "_source", lambda dl_manager: self.dummy_data)
+        patcher.setattr(archives, "source_folder", lambda dl_manager: self.dummy_data)
         self.addCleanup(patcher.undo)
 
     def _assertAsDataset(self, builder):  # noqa: N802, TFDS calls it when all is written

@@ -12,6 +12,7 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
 from pipelines.building import encoding, image_label
+from pipelines.building.archives import source_folder
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.examples import all_faults
 from pipelines.building.folders import IMAGE_SUFFIXES
@@ -38,10 +39,9 @@ class Builder(SegmentationBuilder):
     options: TfdsOptions = TfdsOptions()
 
     def _split_generators(self, dl_manager):
-        folder = dl_manager._manual_dir  # TFDS' own data directory, where a source was given
         self.first_label = self.options.first_label
-        if folder and Path(folder).is_dir():
-            source = open_prepared_source(self.source, Path(folder))
+        if folder := source_folder(dl_manager):  # TFDS' own data directory
+            source = open_prepared_source(self.source, folder)
         else:
             source = open_source(self.source, dl_manager.download_dir.parent / "tfds")
         features = pick_features(self.source, source.info.features, self.options)
@@ -155,7 +155,7 @@ def pick_features(name: str, features: Mapping, options: TfdsOptions) -> tuple[s
         if len(candidates) != 1:
             raise UsageError(
                 f"tfds:{name} needs {argument(feature)}: its images are {shown}, and "
-                f"{'none' if not candidates else 'more than one'} could be meant"
+                f"{'none' if not candidates else 'more than one'} is a candidate"
             )
         return candidates[0]
 
