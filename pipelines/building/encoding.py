@@ -75,8 +75,8 @@ def pack_png(rows: np.ndarray, level: int) -> bytes:
     )
 
 
-def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+def encode_jpeg(image: np.ndarray) -> bytes:
     """Encodes an image, uint8 `[H, W, 3]`, as a baseline JPEG without chroma subsampling."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling=0)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
     return buffer.getvalue()

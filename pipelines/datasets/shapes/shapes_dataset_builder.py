@@ -12,7 +12,6 @@ from pipelines.datasets.shapes import scenes
 SPLITS = {"train": 4000, "validation": 400, "test": 400}
 SIZE = 128
 SEED = 0
-JPEG_QUALITY = 95
 
 
 class Builder(SegmentationBuilder):
@@ -45,4 +44,4 @@ def render_example(split: str, number: int, index: int) -> tuple[str, dict]:
     rng = np.random.default_rng((SEED, number, index))
     image, label = scenes.render_scene(rng, size=SIZE)
     image_id = f"{split}_{index:05d}"
-    return image_id, encoding.example(image_id, encoding.encode_jpeg(image, JPEG_QUALITY), label)
+    return image_id, encoding.example(image_id, encoding.encode_jpeg(image), label)
