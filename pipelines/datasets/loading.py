@@ -45,7 +45,7 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> None:
         UserError: the data set, or one of those that it mixes, is not prepared in `data_dir`.
     """
     parse_name(name)
-    for part in parts_of(name) or (name,):
+    for part in parts_of(name):
         if is_prepared(part, data_dir):
             continue
         if part in GENERATED:

@@ -98,9 +98,9 @@ def mixture(name: str) -> dict[str, tuple[tuple[str, str], ...]]:
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The data sets that a mixture is made of; none for any other."""
+    """The data sets that a mixture is made of; of any other, itself."""
     sources = (source for split in mixture(name).values() for source in split)
-    return tuple(dict.fromkeys(part for part, _ in sources))
+    return tuple(dict.fromkeys(part for part, _ in sources)) or (name,)
 
 
 def prepared_folder(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
@@ -114,7 +114,7 @@ def is_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> bool:
     # Not by pathlib, which raises where a folder may not be entered.
     return all(
         os.path.isfile(prepared_folder(part, data_dir) / "dataset_info.json")
-        for part in parts_of(name) or (name,)
+        for part in parts_of(name)
     )
 
 
