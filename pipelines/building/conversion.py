@@ -30,7 +30,7 @@ def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
     with image_label.naming_damage(path):
         is_upright = not image_label.orientation_of(image)
     if image.format in _AS_THEY_ARE and is_upright:
-        return data, image_label.check_image(path, data)
+        return image_label.as_it_is(path, data)
     image_label.check_one_frame(path, image)
     image_label.check_intact(path, data)
     with image_label.naming_damage(path):

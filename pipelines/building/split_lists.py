@@ -102,7 +102,7 @@ def items_by_lists(
     return found, words
 
 
-def _listed_id(line: str, ids: Iterable[str]) -> str | None:
+def _listed_id(line: str, ids: Collection[str]) -> str | None:
     """The image that a line names: by its id, or a path that ends with it."""
     for text in (line, line.split()[0]):
         path = Path(text.replace("\\", "/").lstrip("/"))

@@ -69,7 +69,7 @@ class Builder(SegmentationBuilder):
         splits = available_splits(folders)
         if "train_coarse" in splits:
             self.info.metadata["overlapping_splits"] = [["train", "train_coarse"]]
-        for folder in {_image_folder(name, folders): None for name in splits}:
+        for folder in dict.fromkeys(_image_folder(name, folders) for name in splits):
             files = (path for path in folder.glob("*/*") if not is_hidden(path.name))
             note_passed_over(sorted(p for p in files if not p.name.endswith(IMAGE_SUFFIX)))
         published = {name: SPLITS[name].published for name in splits}
@@ -139,14 +139,14 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair | UserError]:
     if name == UNLABELLED:
         return [Pair(image, None) for image in images]
     kind, label_folder = _kind(split), _label_folder(name, folders)
-    instead = near_misses()
+    near_miss = near_misses()
     items: list[Pair | UserError] = []
     for image in images:
         label = label_folder / image.parent.name / f"{_image_id(image)}_{kind}_labelIds.png"
         if label.exists():
             items.append(Pair(image, label))
         else:
-            near = but(instead(label))
+            near = but(near_miss(label))
             items.append(UserError(f"{image} has no label: {label} is missing{near}"))
     return items
 

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -71,7 +70,10 @@ class Builder(SegmentationBuilder):
     def _split_generators(self, dl_manager):
         folders = locate(dl_manager, (TRAINVAL, TEST, SBD), LAYOUT)
         splits = dict(SPLITS)
-        if TEST.file not in folders or not _has_pairs(list_items(UNLABELLED, folders)):
+        has_test = TEST.file in folders and any(
+            isinstance(item, Pair) for item in list_items(UNLABELLED, folders)
+        )
+        if not has_test:
             del splits[UNLABELLED]
             note(f"voc2012_sbd: no split {UNLABELLED!r} without {TEST.file} (from {TEST.page})")
         return self.generators(splits, partial(list_items, folders=folders), make_example, splits)
@@ -106,13 +108,11 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair | UserError]:
     items: list[Pair | UserError] = []
     found = _find(ids, masks) if name != UNLABELLED else [None] * len(ids)
     for image, label in zip(_find(ids, images), found, strict=True):
-        faults = [file for file in (image, label) if isinstance(file, UserError)]
-        items.append(faults[0] if faults else Pair(image, label))
+        if isinstance(image, UserError):
+            items.append(image)
+        else:
+            items.append(label if isinstance(label, UserError) else Pair(image, label))
     return items
-
-
-def _has_pairs(items: list[Pair | UserError]) -> bool:
-    return any(isinstance(item, Pair) for item in items)
 
 
 def _read_ids(*lists: Path) -> list[str]:
@@ -125,18 +125,18 @@ def _read_ids(*lists: Path) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _find(ids: list[str], places: list[tuple[Path, str]]) -> list[Any]:
+def _find(ids: list[str], places: list[tuple[Path, str]]) -> list[Path | UserError]:
     """The file of each id, from the first of the places, folder and suffix, that has it."""
     # Folders are listed, and not asked for each file: they may lie on a network drive.
     there = {path for folder, _ in places if folder.is_dir() for path in folder.iterdir()}
-    instead = near_misses()
+    near_miss = near_misses()
     found: list[Path | UserError] = []
     for image_id in ids:
         paths = [folder / f"{image_id}{suffix}" for folder, suffix in places]
         if here := [path for path in paths if path in there]:
             found.append(here[0])
         else:
-            near = next(filter(None, map(instead, paths)), None)
+            near = next(filter(None, map(near_miss, paths)), None)
             wanted = " or ".join(map(str, paths))
             found.append(UserError(f"there is no {wanted}, which a list names{but(near)}"))
     return found
