@@ -139,7 +139,7 @@ def arrows(source: architecture.Source) -> list[tuple[str, str]]:
 
 
 def draw(source: architecture.Source) -> str:
-    """The picture as SVG."""
+    """The map as SVG."""
     boxes = lay_out(source)
     height = max(box.y + box.height for box in boxes.values()) + 2 * MARGIN
     parts = [

@@ -1,4 +1,4 @@
-"""What the commands ask of TensorFlow before it is imported."""
+"""What processes ask of TensorFlow before it is imported, and which versions are installed."""
 
 import contextlib
 import importlib.abc

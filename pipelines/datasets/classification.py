@@ -65,14 +65,15 @@ def check_prepared(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
 
 
 def prepare_imagenet(source: str | Path, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
-    """Writes ImageNet as TFRecords with TFDS' own builder, unless that has been done.
+    """Writes ImageNet as TFRecords with TFDS' own builder, which leaves what is prepared as it is.
 
     Args:
         source: folder of the archives as ImageNet gives them.
         data_dir: where prepared data sets live; made if absent.
 
     Raises:
-        UserError: an archive is missing or damaged, or the records cannot be written.
+        UserError: an archive is missing, whatever is prepared, or damaged, or the records cannot
+            be written.
     """
     missing = [name for name in _ARCHIVES if not Path(source, name).is_file()]
     if missing:

@@ -22,7 +22,8 @@ class PreparedDataset:
     Attributes:
         name: as given to `load`: "camvid", "image_folder/mine".
         class_names: one a label, from 0.
-        palette: uint8 `[256, 3]` RGB, a colour for each label; row 255 is void.
+        palette: uint8 `[256, 3]` RGB, a colour for each label; row 255 is void. Empty, `[0, 3]`,
+            where images have one class each.
         splits: examples in each split.
         files: the TFRecord files of each split.
         lengths: the examples in each of the files.

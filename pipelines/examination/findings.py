@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """An example for the contact sheet, scaled down: uint8 `[h, w, 3]` and uint8 `[h, w]`."""
+    """An example, scaled for the contact sheet: uint8 `[h, w, 3]` and uint8 `[h, w]`."""
 
     split: str
     image_id: str

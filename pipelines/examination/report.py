@@ -108,7 +108,7 @@ def _by_kind(result, show) -> dict[str, list[str]]:
 
 
 def _text_table(rows: list[list[str]]) -> str:
-    """Columns that line up; the first two of words are aligned to the left."""
+    """Columns that line up; those headed split or class to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     left = {i for i, heading in enumerate(rows[0]) if heading in ("split", "class")}
     lines = []
