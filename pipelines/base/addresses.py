@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipelines.base.errors import ArgumentError, UserError, argument
+from pipelines.base.progress import note
 
 # Started together, the dispatcher may come up last.
 SECONDS_TO_WAIT_FOR_DISPATCHER = 60
 SECONDS_TO_WAIT_FOR_WORKER = 60
-SECONDS_BETWEEN_LOOKS = 20
+SECONDS_BETWEEN_CHECKS = 20
 _SO_ATTACH_FILTER = 26  # which the module socket does not name
 _ADDRESS = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
@@ -127,7 +128,7 @@ def wait_for_worker(address: str) -> None:
             command = f"python -m pipelines.service worker --dispatcher {address}"
             raise UserError(f"{missing}; start one where training can reach it with: {command}")
         if not has_told:
-            print(f"{missing}: waiting for one", file=sys.stderr, flush=True)
+            note(f"{missing}: waiting for one")
         has_told = True
         time.sleep(1)
 
@@ -146,9 +147,9 @@ def watch_workers(address: str, is_wanted: Callable[[], object]) -> None:
             except UserError:  # a dispatcher may be started again
                 has_some = False
             if had_some and not has_some:
-                print(f"no worker at {address} is left: waiting for one", file=sys.stderr)
+                note(f"no worker at {address} is left: waiting for one")
             had_some = has_some
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_CHECKS)
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -168,7 +169,7 @@ def restrict(port: int, host: str) -> None:
         UserError: there are no such filters here: they are Linux'.
     """
     if not is_loopback(host):
-        print(f"port {port} is open: whoever reaches it runs code here", file=sys.stderr)
+        note(f"port {port} is open: whoever reaches it runs code here")
         return
     if sys.platform != "linux":
         raise UserError(
