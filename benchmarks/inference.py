@@ -85,7 +85,7 @@ def write_forms(name: str, folder: str) -> None:
     forms = Path(folder)
     from gcn_keras.deployment import tflite
     from gcn_keras.deployment.deployable import Deployable
-    from gcn_keras.deployment.onnx_file import export_onnx
+    from gcn_keras.deployment.onnx_file import onnx_content
     from gcn_keras.deployment.saved_model import export_saved_model
 
     deployable = make_deployable(name)
@@ -100,7 +100,7 @@ def write_forms(name: str, folder: str) -> None:
         (forms / path).write_bytes(tflite.convert(deployable.folded, kind, size))
     (forms / EXPORTED["TFLite int8"]).write_bytes(int8_file(name, deployable))
     if has("tf2onnx") and has("onnxruntime"):
-        export_onnx(deployable, forms / EXPORTED["ONNX Runtime"])
+        (forms / EXPORTED["ONNX Runtime"]).write_bytes(onnx_content(deployable))
 
 
 def draw_statistics(model) -> None:

@@ -1,7 +1,6 @@
 """ONNX files, by tf2onnx (extras group `onnx`)."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -18,18 +17,10 @@ from gcn_keras.inference.onnx_model import LIMIT
 from pipelines.base import extras
 from pipelines.base.damage import reason_of
 from pipelines.base.errors import UserError
-from pipelines.base.files import replacing
 
 OPSET = 17
 _CHECKED_SIZE = (64, 96)
 _TOLERANCE = 0.005  # of the labels: scores that nearly agree are few, a wrong row is more
-
-
-def export_onnx(deployable: Deployable, path: str | Path) -> None:
-    """Writes an ONNX file, see `onnx_content`; a UserError if it cannot be written."""
-    content = onnx_content(deployable)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def onnx_content(deployable: Deployable) -> bytes:

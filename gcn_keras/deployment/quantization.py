@@ -59,15 +59,13 @@ def representative_images(dataset: PreparedDataset, size: tuple[int, int]) -> li
     return images
 
 
-def report(
-    models: Sequence[str | Path], dataset: PreparedDataset, split: str, limit: int | None = None
-) -> list[dict]:
+def report(models: Sequence[str | Path], dataset: PreparedDataset, split: str) -> list[dict]:
     """Measures several forms of a model on the same images.
 
     Args:
         models: paths or addresses, as `open_segmenter` takes them; the others are compared with
             the first.
-        dataset, split, limit: as of `evaluate_model`.
+        dataset, split: as of `evaluate_model`.
 
     Returns:
         A row for each: `model`; `ConfusionMatrix.summary`; `loss_points`, how many points of mean
@@ -79,13 +77,13 @@ def report(
         UserError: a model cannot be used, or knows other classes than the data set; that has no
             label but void.
     """
-    rows = [_measured(model, dataset, split, limit) for model in models]
+    rows = [_measured(model, dataset, split) for model in models]
     for row in rows:
         row["loss_points"] = 100 * (rows[0]["mean_iou"] - row["mean_iou"])
     return rows
 
 
-def _measured(model, dataset, split, limit) -> dict:
+def _measured(model, dataset, split) -> dict:
     segmenter, images_of = open_segmenter(model), Counter[tuple]()
     check_same_classes(segmenter, model, dataset)
 
@@ -93,7 +91,7 @@ def _measured(model, dataset, split, limit) -> dict:
         images_of[images.shape[1:3]] += len(images)
         return segmenter.segment(images)
 
-    matrix = evaluate_model(segment, dataset, split, limit)
+    matrix = evaluate_model(segment, dataset, split)
     check_scored(matrix, dataset, split)
     size = getattr(segmenter, "size", None)
     return {

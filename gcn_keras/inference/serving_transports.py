@@ -229,7 +229,7 @@ def _error_message(content: bytes) -> str:
         return content[:1000].decode("utf-8", "replace")
 
 
-def _shortened(message: str, limit: int = 300) -> str:
+def _shortened(message: str) -> str:
     """A message of a server on one line."""
     message = printable(" ".join(message.split())) or "nothing"
-    return message if len(message) <= limit else f"{message[:limit]}…"
+    return message if len(message) <= 300 else f"{message[:300]}…"

@@ -11,7 +11,7 @@ from gcn_keras import gcn, segment
 from gcn_keras.deployment import batch_norm_folding, graph_comparison, graphs, tflite
 from gcn_keras.deployment.deployable import Deployable
 from gcn_keras.deployment.export import export_file, export_model
-from gcn_keras.deployment.onnx_file import export_onnx
+from gcn_keras.deployment.onnx_file import onnx_content
 from gcn_keras.deployment.options import ExportOptions
 from gcn_keras.deployment.saved_model import export_saved_model
 from gcn_keras.inference.legend import Legend
@@ -59,18 +59,16 @@ class TestNothingIsLostToAGarbageCollection:
         labels = open_segmenter(tmp_path).segment(IMAGES)
         np.testing.assert_array_equal(labels, segment(model.network, IMAGES))
 
-    def test_onnx(self, tmp_path, collected, monkeypatch):
+    def test_onnx(self, collected, monkeypatch):
         tf2onnx = pytest.importorskip("tf2onnx")
         onnxruntime = pytest.importorskip("onnxruntime")
         convert = tf2onnx.convert.from_function
         monkeypatch.setattr(
             tf2onnx.convert, "from_function", lambda *a, **k: (gc.collect(), convert(*a, **k))[1]
         )
-        export_onnx(deployable(), tmp_path / "model.onnx")  # nobody else refers to it
+        content = onnx_content(deployable())  # nobody else refers to it
         assert collected == ["fold_batch_norm"]
-        session = onnxruntime.InferenceSession(
-            tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         [labels] = session.run(["labels"], {"images": IMAGES})
         np.testing.assert_array_equal(labels, segment(deployable().network, IMAGES))
 
