@@ -29,9 +29,9 @@ from PIL import Image
 from turns import best_turns
 
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
-from gcn_keras.inference.beside import cores
 from gcn_keras.inference.files import predict_files
 from gcn_keras.inference.segmenters import open_segmenter
+from gcn_keras.inference.threads import cores
 from pipelines import datasets
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json

@@ -14,10 +14,11 @@ from gcn_keras.evaluation.boundaries import TRIMAP_WIDTHS, BoundaryReport
 from gcn_keras.evaluation.metrics import ConfusionMatrix, NoSuchClass
 from gcn_keras.evaluation.options import EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of, write_submission
-from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
+from gcn_keras.inference.batches import same_sized
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.options import segment_function
 from gcn_keras.inference.segmenters import Segment, check_same_classes, open_segmenter
+from gcn_keras.inference.threads import done_behind, read_ahead
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
+from gcn_keras.inference.batches import same_sized
 from gcn_keras.inference.images import (
     IMAGE_RESULTS,
     VIDEO_RESULTS,
@@ -21,6 +21,7 @@ from gcn_keras.inference.images import (
 )
 from gcn_keras.inference.memory import naming_large_image
 from gcn_keras.inference.segmenters import Segment
+from gcn_keras.inference.threads import done_behind, read_ahead
 from gcn_keras.inference.video import is_label_map, segment_video
 from pipelines.base.errors import UsageError, UserError, argument, as_options, printable
 from pipelines.base.files import LONGEST_NAME, make_folder, replacing, shortened

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gcn_keras.inference.beside import cores
 from gcn_keras.inference.failures import check_fits, fixed_of, naming_failed_model
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
+from gcn_keras.inference.threads import cores
 from pipelines.base import extras
 from pipelines.base.errors import UserError
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gcn_keras.inference.beside import cores
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
 from gcn_keras.inference.padding import pad_with_mean
+from gcn_keras.inference.threads import cores
 from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base import extras
 from pipelines.base.errors import UserError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from gcn_keras.inference.beside import BATCH_PIXELS
+from gcn_keras.inference.batches import BATCH_PIXELS
 from gcn_keras.inference.images import ENDINGS, overlay, save_label_map
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.experiments.receptive_fields.score import padded_sides, scored_class, scores
-from gcn_keras.inference.beside import BATCH_PIXELS
+from gcn_keras.inference.batches import BATCH_PIXELS
 from pipelines.base.errors import ArgumentError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from gcn_keras import ConfusionMatrix
 from gcn_keras.evaluation import measure
 from gcn_keras.evaluation.options import DEFAULT
-from gcn_keras.inference import beside
+from gcn_keras.inference import batches
 from pipelines.base.errors import UserError
 from pipelines.stream import evaluation
 
@@ -78,7 +78,7 @@ def test_every_image_is_counted_once_and_in_order(split):
 
 
 def test_no_more_is_read_ahead_than_a_batch_and_its_chunk(split, monkeypatch):
-    monkeypatch.setattr(beside, "BATCH_PIXELS", 1)
+    monkeypatch.setattr(batches, "BATCH_PIXELS", 1)
     examples, number = split(), 0
 
     def segment(images):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gcn_keras import overlay
-from gcn_keras.inference import beside, files
+from gcn_keras.inference import batches, files
 from gcn_keras.inference.files import predict_files
 from gcn_keras.inference.images import jpeg
 from pipelines.base.errors import UserError
@@ -72,7 +72,7 @@ def test_equal_names_are_numbered():
 
 
 def test_one_image_is_read_ahead_and_one_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(beside, "BATCH_PIXELS", 1)
+    monkeypatch.setattr(batches, "BATCH_PIXELS", 1)
     images = [save(tmp_path / f"{number}.png", 4, number) for number in range(9)]
     loaded, seen, written = [], [], []
     monkeypatch.setattr(

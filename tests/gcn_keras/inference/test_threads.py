@@ -6,8 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from gcn_keras.inference import beside
-from gcn_keras.inference.beside import done_behind, read_ahead, same_sized
+from gcn_keras.inference.threads import cores, done_behind, read_ahead
 
 WAIT = 30  # seconds for a thread that is at work: nothing waits that long
 
@@ -113,36 +112,11 @@ class TestDoneBehind:
         assert done == [1] and threading.active_count() == before
 
 
-class TestSameSized:
-    def test_batches_of_one_size(self, monkeypatch):
-        """Of at most 100 pixels, but never without an item; neighbours of one size only."""
-        monkeypatch.setattr(beside, "BATCH_PIXELS", 100)
-        sizes = [(5, 10)] * 5 + [(10, 5)] + [(20, 20)] * 2 + [(5, 10)] * 2 + [(5, 11)]
-        batches = same_sized(enumerate(sizes), lambda item: item[1])
-        assert [[number for number, _ in batch] for batch in batches] == [
-            [0, 1], [2, 3], [4], [5], [6], [7], [8, 9], [10],
-        ]  # fmt: skip
-
-    def test_no_more_than_some_together(self):
-        batches = same_sized(range(40), lambda number: (1, 1))
-        assert [len(batch) for batch in batches] == [16, 16, 8]
-
-    def test_what_has_no_size_goes_alone(self):
-        batches = same_sized("aaxxa", lambda item: None if item == "x" else (1, 1))
-        assert list(batches) == [["a", "a"], ["x"], ["x"], ["a"]]
-
-    def test_a_full_batch_waits_for_nothing(self, monkeypatch):
-        monkeypatch.setattr(beside, "BATCH_PIXELS", 100)
-        items = iter([(10, 10)] * 3)
-        assert next(same_sized(items, lambda item: item)) == [(10, 10)]
-        assert len(list(items)) == 2
-
-
 @pytest.mark.parametrize("count, expected", [(7, 7), (None, 1)])
 def test_cores(monkeypatch, count, expected):
     """Those that this process may use; where that is not told, as on macOS, all of the machine."""
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3, 5}, raising=False)
-    assert beside.cores() == 3
+    assert cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert beside.cores() == expected
+    assert cores() == expected
