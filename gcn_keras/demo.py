@@ -8,7 +8,7 @@ import tyro
 
 from gcn_keras.inference.images import find_images
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
-from gcn_keras.web.desk import Desk, examples_beside, load_examples, scenes_of
+from gcn_keras.web.answers import Answers, examples_beside, load_examples, scenes_of
 from gcn_keras.web.server import build_page, require_gradio, serve, upload_folder
 from pipelines.base.errors import UsageError, UserError, run_command
 
@@ -49,8 +49,8 @@ def demo(
     with listen(host, port) as listener, upload_folder() as folder:
         require_gradio()
         segmenter = open_segmenter(model)
-        desk = Desk(segmenter, images or scenes_of(segmenter.legend))
-        page = build_page(desk, model, desk.opening(), folder, (host, *allow_host))
+        answers = Answers(segmenter, images or scenes_of(segmenter.legend))
+        page = build_page(answers, model, answers.opening(), folder, (host, *allow_host))
         name = f"[{host}]" if ":" in host else host
         address = f"http://{name}:{listener.getsockname()[1]}"
         serve(page, listener, f"{address} shows {model}; Ctrl-C ends it")

@@ -1,4 +1,4 @@
-"""The page of the demo: its parts as HTML, the desk that answers it, its server, its style sheet.
+"""The page of the demo: its parts as HTML, its answers, its server, its style sheet.
 
 May import `inference`, and what that may.
 """

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gcn_keras.web.desk import Desk
+from gcn_keras.web.answers import Answers
 from gcn_keras.web.parts import examples_html, message_html, to_html
 from pipelines.base import extras
 
@@ -48,14 +48,14 @@ element.addEventListener('click', (event) => {
 
 
 def build_page(
-    desk: Desk, model: str, first: tuple[str, str], folder: Path, hosts: Collection[str] = ()
+    answers: Answers, model: str, first: tuple[str, str], folder: Path, hosts: Collection[str] = ()
 ) -> "fastapi.FastAPI":
     """The page as an application that `serve` runs.
 
     Nothing is asked of other hosts: no analytics, no fonts or scripts from elsewhere.
 
     Args:
-        desk: answers it.
+        answers: to what is asked on it.
         model: path or address, which is shown.
         first: HTML of the stage and of the legend that it opens with.
         folder: an empty one, for uploads.
@@ -80,9 +80,9 @@ def build_page(
             with gr.Column(scale=3, min_width=260):
                 photo = gr.File(label="Photo", file_types=["image"], height=150, elem_id="photo")
                 examples = gr.HTML(
-                    examples_html(desk.examples),
+                    examples_html(answers.examples),
                     js_on_load=SEND_EXAMPLE,
-                    visible=bool(desk.examples),
+                    visible=bool(answers.examples),
                     elem_id="examples",
                     apply_default_css=False,
                 )
@@ -100,10 +100,10 @@ def build_page(
             upload = uploads.take(file["path"])
             if upload is None:
                 return message_html("This image is answered already."), "", None
-            return (*desk.answer_upload(upload.path, upload.name), None)  # the field is emptied
+            return (*answers.answer_upload(upload.path, upload.name), None)  # the field is emptied
 
         def choose(event: gr.EventData) -> tuple[str, str]:
-            return desk.answer_example(event.index)
+            return answers.answer_example(event.index)
 
         # One image at a time goes through the model, whoever asks.
         one_by_one: dict[str, Any] = {

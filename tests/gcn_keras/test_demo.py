@@ -73,7 +73,7 @@ def test_the_address_is_printed_as_browsers_take_it(monkeypatch, tmp_path, host,
         ("upload_folder", lambda: contextlib.nullcontext(tmp_path)),
         ("require_gradio", lambda: None),
         ("open_segmenter", lambda model: Bright()),
-        ("build_page", lambda desk, model, opening, folder, hosts: hosts),
+        ("build_page", lambda answers, model, opening, folder, hosts: hosts),
         ("serve", lambda *given: served.append(given)),
     ):
         monkeypatch.setattr(demo, name, stands_for_it)

@@ -361,8 +361,8 @@ MUTANTS = (
         "gcn_keras/web/test_server.py::test_a_visitor_gets_one_name_that_nobody_else_reads",
     ),
     Mutant(
-        "gcn_keras/web/desk.py", "image = shrink(image, MAX_SIDE)", "pass",
-        "gcn_keras/web/test_desk.py::test_large_images_are_shrunk_to_what_the_caption_says",
+        "gcn_keras/web/answers.py", "image = shrink(image, MAX_SIDE)", "pass",
+        "gcn_keras/web/test_answers.py::test_large_images_are_shrunk_to_what_the_caption_says",
     ),
     Mutant(
         "gcn_keras/demo.py", 'name.count(":") == 1', '":" in name',

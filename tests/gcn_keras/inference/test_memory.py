@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from gcn_keras.evaluation import crf_search, measure
 from gcn_keras.inference.memory import naming_large_image
-from gcn_keras.web.desk import Desk
+from gcn_keras.web.answers import Answers
 from pipelines.base.errors import UserError, as_options
 from pipelines.stream import evaluation
 
@@ -89,5 +89,5 @@ def test_the_crfs_search_names_the_image(monkeypatch):
 
 
 def test_the_demo_names_the_size():
-    desk = Desk(SimpleNamespace(segment=too_much), [IMAGES[0]])
-    assert "the image of 5×4 is too large for the memory" in desk.answer_example(0)[0]
+    answers = Answers(SimpleNamespace(segment=too_much), [IMAGES[0]])
+    assert "the image of 5×4 is too large for the memory" in answers.answer_example(0)[0]

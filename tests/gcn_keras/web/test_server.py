@@ -17,7 +17,7 @@ from demo_images import Bright, decode, photo, png
 from PIL import Image
 
 from gcn_keras.demo import listen
-from gcn_keras.web.desk import Desk
+from gcn_keras.web.answers import Answers
 
 httpx = pytest.importorskip("httpx")
 # Looked for and not imported: it takes its time, in whatever process collects the tests.
@@ -35,7 +35,7 @@ def serving(folder, **options):
     """The address of the page, with a model by hand."""
     from gcn_keras.web.server import build_page
 
-    page = build_page(Desk(Bright(), [photo()]), "a model", ("", ""), folder, **options)
+    page = build_page(Answers(Bright(), [photo()]), "a model", ("", ""), folder, **options)
     with listen("127.0.0.1", 0) as listener:
         server = uvicorn.Server(uvicorn.Config(page, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -26,8 +26,8 @@ REQUEST = "This model comes without examples: choose a photo to try it on."
 EXAMPLE_SEEDS = (10, 14, 15, 31, 28, 37)
 
 
-class Desk:
-    """Answers the page by a model; examples are images, uint8 `[H, W, 3]`."""
+class Answers:
+    """What a model answers the page; examples are images, uint8 `[H, W, 3]`."""
 
     def __init__(self, segmenter: "Segmenter", examples: list[np.ndarray]):
         self.segmenter = segmenter

@@ -9,10 +9,10 @@ from demo_images import LEGEND, Bright, decode, photo
 from PIL import Image
 
 from gcn_keras.inference.legend import Legend
-from gcn_keras.web.desk import (
+from gcn_keras.web.answers import (
     EXAMPLE_SEEDS,
     REQUEST,
-    Desk,
+    Answers,
     examples_beside,
     load_examples,
     scenes_of,
@@ -23,7 +23,7 @@ from pipelines.datasets.shapes.scenes import CLASS_NAMES, render_scene
 
 
 def test_answer_holds_the_photo_its_colours_and_the_legend():
-    stage, legend = Desk(Bright(), []).answer(photo())
+    stage, legend = Answers(Bright(), []).answer(photo())
     shown, ground, sky, saved = (
         decode(uri) for uri in re.findall(r'(?:src|href)="([^"]+)"', stage)
     )
@@ -43,9 +43,9 @@ def test_large_images_are_shrunk_to_what_the_caption_says():
         seen.append(images.shape)
         return Bright().segment(images)
 
-    desk = Desk(SimpleNamespace(segment=segment, legend=LEGEND, num_classes=3), [])
+    answers = Answers(SimpleNamespace(segment=segment, legend=LEGEND, num_classes=3), [])
     captions = [
-        re.search("</b>(.*)</figcaption>", desk.answer(np.zeros((*size, 3), np.uint8))[0])[1]
+        re.search("</b>(.*)</figcaption>", answers.answer(np.zeros((*size, 3), np.uint8))[0])[1]
         for size in ((100, 2560), (50, 1280), (640, 20), (3000, 4))
     ]
     assert seen == [(1, 50, 1280, 3), (1, 50, 1280, 3), (1, 640, 20, 3), (1, 1280, 2, 3)]
@@ -58,40 +58,40 @@ def test_large_images_are_shrunk_to_what_the_caption_says():
 
 
 def test_uploads_are_deleted_and_bad_ones_named(tmp_path):
-    desk = Desk(Bright(), [])
+    answers = Answers(Bright(), [])
     text = tmp_path / "notes.txt"
     text.write_text("no image")
-    stage, legend = desk.answer_upload(text, "notes.txt")
+    stage, legend = answers.answer_upload(text, "notes.txt")
     assert "notes.txt is not an image" in stage and str(tmp_path) not in stage
     assert legend == "" and not text.exists()
     for index in (-1, 0, "0", None):
-        assert "There is no example" in Desk(Bright(), []).answer_example(index)[0]
+        assert "There is no example" in Answers(Bright(), []).answer_example(index)[0]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
 def test_uploads_of_any_kind_are_answered(tmp_path, mode):
     path = tmp_path / "a"
     Image.new(mode, (40, 20)).save(path, "TIFF")
-    stage, legend = Desk(Bright(), []).answer_upload(path, "my photo.tif")
+    stage, legend = Answers(Bright(), []).answer_upload(path, "my photo.tif")
     assert "40 × 20 pixels" in stage and legend
     assert 'download="my photo_labels.png"' in stage
 
 
 def test_the_page_opens_with_the_first_example():
-    desk = Desk(Bright(), [photo(), photo()[:, ::-1]])
-    stage, legend = desk.opening()
+    answers = Answers(Bright(), [photo(), photo()[:, ::-1]])
+    stage, legend = answers.opening()
     assert np.array_equal(np.asarray(decode(re.search(r'src="([^"]+)"', stage)[1])), photo())
     assert "first image" not in stage and "23.8 %" in legend
     assert 'download="example_1_labels.png"' in stage
-    assert 'download="example_2_labels.png"' in desk.answer_example(1)[0]
+    assert 'download="example_2_labels.png"' in answers.answer_example(1)[0]
 
 
 def test_without_examples_the_page_asks_for_a_photo():
-    stage, legend = Desk(Bright(), []).opening()
+    stage, legend = Answers(Bright(), []).opening()
     assert f'<p class="message request" role="alert">{REQUEST}</p>' in stage
     assert "tree" in legend and "Classes of this model" in legend
     unnamed = SimpleNamespace(segment=Bright().segment, legend=None, num_classes=None)
-    assert Desk(unnamed, []).opening() == (stage, "")
+    assert Answers(unnamed, []).opening() == (stage, "")
 
 
 def test_a_model_that_cannot_answer_opens_no_page():
@@ -101,7 +101,7 @@ def test_a_model_that_cannot_answer_opens_no_page():
     for examples in ([], [photo()]):
         broken = SimpleNamespace(segment=fail, legend=LEGEND, num_classes=3)
         with pytest.raises(UserError, match="the server is away"):
-            Desk(broken, examples).opening()
+            Answers(broken, examples).opening()
 
 
 def test_a_model_of_small_images_opens_the_page():
@@ -110,10 +110,10 @@ def test_a_model_of_small_images_opens_the_page():
             raise UserError("it takes images of at most 64x64")
         return Bright().segment(images)
 
-    desk = Desk(SimpleNamespace(segment=segment, legend=LEGEND, num_classes=3), [])
-    assert REQUEST in desk.opening()[0]
-    desk.examples.append(np.zeros((65, 20, 3), np.uint8))
-    assert "at most 64x64" in desk.answer_example(0)[0]
+    answers = Answers(SimpleNamespace(segment=segment, legend=LEGEND, num_classes=3), [])
+    assert REQUEST in answers.opening()[0]
+    answers.examples.append(np.zeros((65, 20, 3), np.uint8))
+    assert "at most 64x64" in answers.answer_example(0)[0]
 
 
 def test_examples_lie_beside_a_model(tmp_path):
