@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from gcn_keras.models import backbones, blocks
-from gcn_keras.models.backbones import any_model
+from gcn_keras.models.backbones import from_keras_model
 from gcn_keras.models.weights import every_layer
 from pipelines.base.errors import check_flags
 from pipelines.base.labels import IGNORE
@@ -92,7 +92,7 @@ def gcn(
 
     # === Backbone ===
     if isinstance(backbone, keras.Model):
-        pyramid, p2_stride = any_model.on_image(backbone, image, weights)
+        pyramid, p2_stride = from_keras_model.on_image(backbone, image, weights)
     else:
         pyramid, p2_stride = backbones.on_image(backbone, image, weights)
 

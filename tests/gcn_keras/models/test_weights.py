@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from marks import needs_tensorflow
 
-from gcn_keras.models.backbones.any_model import on_image
+from gcn_keras.models.backbones.from_keras_model import on_image
 from gcn_keras.models.weights import set_weights
 
 
