@@ -259,6 +259,7 @@ def check_same_classes(segmenter: Segmenter, address: str | Path, dataset: Prepa
 
 
 def is_server(address: str) -> bool:
+    """Whether an address is a server's, and no path."""
     return bool(re.match(r"(https?|grpc)://", address))
 
 

@@ -1,5 +1,7 @@
 """A backbone with a classification head, as it is trained on ImageNet before anything else."""
 
+from pathlib import Path
+
 import keras
 
 from gcn_keras.models import backbones
@@ -10,7 +12,7 @@ from pipelines.base.numeric import is_integer
 def classifier(
     num_classes: int = 1000,
     backbone: str = "resnet50_gcn",
-    weights: str | None = None,
+    weights: str | Path | None = None,
     batch_norm_momentum: float | None = None,
     name: str | None = None,
 ) -> keras.Model:

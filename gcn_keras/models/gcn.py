@@ -4,6 +4,7 @@ Read `gcn` from top to bottom beside the figure.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ def gcn(
     kernel_size: int | Sequence[int] = 15,
     block: str = "gcn",
     boundary_refinement: bool = True,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     freeze_batch_norm: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     name: str | None = None,

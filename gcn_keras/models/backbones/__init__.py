@@ -96,7 +96,7 @@ WITH_IMAGENET_WEIGHTS = tuple(b.name for b in _ALL if b.has_imagenet_weights)
 
 
 def on_image(
-    name: str, image: "keras.KerasTensor", weights: str | None = None
+    name: str, image: "keras.KerasTensor", weights: str | Path | None = None
 ) -> tuple[Pyramid, int]:
     """Normalises an image, as the backbone wants it, and builds the backbone on it.
 
@@ -141,7 +141,7 @@ def check_image(image: "keras.KerasTensor", p5_stride: int) -> None:
         )
 
 
-def build(name: str, x: "keras.KerasTensor", weights: str | None = None) -> Pyramid:
+def build(name: str, x: "keras.KerasTensor", weights: str | Path | None = None) -> Pyramid:
     """Builds the backbone called `name` on top of `x`.
 
     Args:

@@ -90,7 +90,7 @@ _NETWORKS = {
 }
 
 
-def build(backbone: Backbone, x: keras.KerasTensor, weights: str | None = None) -> Pyramid:
+def build(backbone: Backbone, x: keras.KerasTensor, weights: str | Path | None = None) -> Pyramid:
     """See `backbones.build`."""
     network = _NETWORKS[backbone.name]
     # First, as there may be none.
@@ -146,7 +146,7 @@ def _name_by_stage(layers: list[keras.layers.Layer], ends: list[int]) -> None:
             layer.name = f"p{level}_{layer.name}"
 
 
-def _published(backbone: Backbone, network: _Network, weights: str) -> keras.Model:
+def _published(backbone: Backbone, network: _Network, weights: str | Path) -> keras.Model:
     """The network with the weights of a file, or those that Keras downloads."""
     load = partial(network.construct, include_top=False, weights=weights, **network.options)
     if weights == "imagenet":

@@ -1,5 +1,7 @@
 """Any functional Keras model that gives four maps, as a backbone."""
 
+from pathlib import Path
+
 import keras
 
 from gcn_keras.models.backbones import Pyramid, check_image
@@ -9,7 +11,7 @@ _SIDE = 256  # of an image on which strides are measured
 
 
 def on_image(
-    network: keras.Model, image: keras.KerasTensor, weights: str | None = None
+    network: keras.Model, image: keras.KerasTensor, weights: str | Path | None = None
 ) -> tuple[Pyramid, int]:
     """Copies a model, layer by layer and with its weights, onto an image.
 
