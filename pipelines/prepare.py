@@ -53,8 +53,8 @@ def prepare(
         skip_errors: Leave out images that cannot be used, or whose labels cannot or are missing;
             each is named, and they are counted. Without it all are looked for at once, 20 are
             listed, each kind among them, and nothing is written.
-        accept_findings: Keep a split although its labels hold nothing but void, 0 and 255, or, of
-            annotation files, one class.
+        accept_findings: Keep a split although its labels hold nothing but void, or 0 and 255, or a
+            train of one class.
         overwrite: Write it anew if it is prepared already; what is there stays until the new one is
             whole. Runs that read it must be ended first: they would go on with the new records.
         own: Options of image_folder.

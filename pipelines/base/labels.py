@@ -157,7 +157,11 @@ def palette(num_classes: int, name: str | None = None) -> np.ndarray:
 
 
 def label_fault(
-    split: str, pixels: np.ndarray, class_names: Sequence[str], first_label: int = 0
+    split: str,
+    pixels: np.ndarray,
+    class_names: Sequence[str],
+    first_label: int = 0,
+    index_masks: bool = True,
 ) -> str | None:
     """What is wrong with the labels of a whole split, as far as their values tell.
 
@@ -166,15 +170,16 @@ def label_fault(
         pixels: int `[256]`, the pixels of each value in all labels of the split.
         class_names: one a label, from 0.
         first_label: the value that class 0 had in the masks, where that is known.
+        index_masks: whether masks of 0 and 255 could have been taken for the classes' own values.
 
     Returns:
-        A sentence, or None: every pixel is void, or none but class 0 and void occur, which are
-        masks of 0 and 255 as a rule.
+        A sentence, or None: every pixel is void, or of index masks none but class 0 and void occur,
+        which are masks of 0 and 255 as a rule.
     """
     classes = pixels[: len(class_names)]
     if not classes.any():
         return f"{split}: every pixel is void ({IGNORE})"
-    if classes[0] == classes.sum() and pixels[IGNORE]:
+    if classes[0] == classes.sum() and pixels[IGNORE] and index_masks:
         if first_label:
             return (
                 f"{split}: the masks hold no value but {first_label} from {first_label} on; lower "
@@ -185,6 +190,15 @@ def label_fault(
             f"index masks, in which {IGNORE} is void and {class_names[1]!r} is 1"
         )
     return None
+
+
+def one_class_fault(split: str, pixels: np.ndarray, class_names: Sequence[str]) -> str | None:
+    """As `label_fault`, of a split to train on that shows one class alone: nothing is learnt of it,
+    and masks were read in a wrong way as a rule."""
+    seen = [name for name, count in zip(class_names, pixels, strict=False) if count]
+    if len(seen) != 1 or not split.startswith("train"):
+        return None
+    return f"{split}: every pixel is {seen[0]!r}{f' or void ({IGNORE})' if pixels[IGNORE] else ''}"
 
 
 def median_frequency_weights(pixel_counts: np.ndarray) -> np.ndarray:

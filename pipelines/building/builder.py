@@ -144,14 +144,19 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             A sentence with marked names of arguments, as of a `UserError`.
         """
         names, first = self.info.metadata["class_names"], self.first_label
-        fault = label_fault(split, pixels, names, first)
+        fault = label_fault(split, pixels, names, first, self.index_masks)
         # Nothing is learnt from a split to measure on: it may be void throughout.
-        if not fault or not (self.index_masks if pixels[0] else split.startswith("train")):
+        is_void = not pixels[: len(names)].any()
+        if not fault or (is_void and not split.startswith("train")):
             return None
+        return f"{fault}; {self.advice(pixels)}"
+
+    def advice(self, pixels: np.ndarray) -> str:
+        """What to do where `fault_of` finds fault with a split of these pixels."""
+        names, first = self.info.metadata["class_names"], self.first_label
         binary = self.TAKES_BINARY and len(names) == 2 and not first
         values = f"write {names[0]!r} as {first}, {names[1]!r} as {first + 1} and so on"
-        advice = f"give {argument('binary')} if white is class 1, " if binary else ""
-        return f"{fault}; {advice}{values}"
+        return f"give {argument('binary')} if white is class 1, {values}" if binary else values
 
 
 def _with_unique_key(key, example, times) -> tuple[str, dict]:

@@ -135,9 +135,8 @@ def prepare(
         skip_errors: leave out images that cannot be used, or whose labels cannot or are missing,
             and name them on standard error; `skipped` of the data set tells how many. What is
             wrong with the source as a whole, such as a missing archive, stays an error.
-        accept_findings: keep a split whose labels hold nothing but void, class 0 and void, or, of
-            annotation files, one class. They are refused otherwise, but under Beam, which counts
-            nothing.
+        accept_findings: keep a split whose labels hold nothing but void, or class 0 and void, or a
+            `train` of one class. They are refused otherwise, but under Beam, which counts nothing.
         overwrite: write it anew where it is prepared already. What is there stays until the new
             one is whole. Whoever is reading it meanwhile would go on with the new records.
 

@@ -6,7 +6,7 @@ from itertools import combinations, groupby
 from operator import itemgetter
 from pathlib import Path
 
-from pipelines.base.labels import label_fault
+from pipelines.base.labels import label_fault, one_class_fault
 from pipelines.base.plurals import count_of
 from pipelines.building.folders import SPLITS
 from pipelines.datasets import PreparedDataset
@@ -44,11 +44,13 @@ def judge_split(dataset: PreparedDataset, report: SplitReport, result: Examinati
         if classes.any():
             result.notes.append(f"{name} counts as unlabelled, but some of its pixels are not void")
         return
-    fault = report.labels and label_fault(name, pixels, result.class_names)
-    if classes.any() and not dataset.index_masks:
-        fault = None  # class 0 and void alone are meant
+    names = result.class_names
+    fault = label_fault(name, pixels, names, index_masks=dataset.index_masks) or one_class_fault(
+        name, pixels, names
+    )
     # Where labels are lost, what is left may have one class by chance.
-    if fault and (report.binary or report.labels == report.expected or not classes.any()):
+    is_whole = report.labels == report.expected
+    if fault and report.labels and (report.binary or is_whole or not classes.any()):
         result.findings.append(Finding(BALANCE, fault))
     elif report.binary:
         result.notes.append(f"{name}: only 0 and 255 (void) in {count_of(report.binary, 'label')}")

@@ -30,7 +30,8 @@ def data_dir(tmp_path_factory):
     for split in ("train", "val"):
         write_pairs(folder / "source" / split, ["a", "b"], [0, 0])
     (folder / "source" / "classes.txt").write_text("\n".join(NAMES))
-    datasets.prepare("image_folder", folder / "source", folder / "data")
+    source, data = folder / "source", folder / "data"
+    datasets.prepare("image_folder", source, data, accept_findings=True)
     return folder / "data"
 
 

@@ -158,8 +158,8 @@ class TestRefuses:
         for split, value in (("train", 0), ("val", 255)):
             write_pairs(tmp_path / "source" / split, ["a"], [value])
         (tmp_path / "source" / "classes.txt").write_text("\n".join(CLASSES))
-        datasets.prepare("image_folder/void", tmp_path / "source", tmp_path / "data")
         out, data = tmp_path / "out", tmp_path / "data"
+        datasets.prepare("image_folder/void", tmp_path / "source", data, accept_findings=True)
         options = {"size": (32, 32), "dataset": "image_folder/void", "data_dir": data}
         with pytest.raises(UserError) as caught:
             export(models / "three.keras", out, ("tflite-int8",), budget=1.0, **options)

@@ -174,7 +174,9 @@ class Fuzz:
         source = folder / "plain"
         write_pairs(source, "ab", [0, 1])
         (source / "classes.txt").write_text("\n".join(CLASSES))
-        self.plain = datasets.prepare("image_folder/fuzz", source, folder / "data")
+        self.plain = datasets.prepare(
+            "image_folder/fuzz", source, folder / "data", accept_findings=True
+        )
 
     def note(self, way: str, kind: str, name: str, outcome: str, text: str = "") -> None:
         outcome = {"way": way, "kind": kind, "name": name, "outcome": outcome, "text": text}

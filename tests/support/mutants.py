@@ -460,7 +460,7 @@ MUTANTS = (
         "pipelines/datasets/test_tfds_set.py::test_ids_that_repeat_get_a_number",
     ),
     Mutant(
-        "pipelines/base/labels.py", "classes[0] == classes.sum() and pixels[IGNORE]", "False",
+        "pipelines/base/labels.py", "classes.sum() and pixels[IGNORE]", "classes.sum() and False",
         "pipelines/datasets/test_preparation.py::"
         "test_labels_without_a_usable_class_are_refused",
     ),

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.base.labels import IGNORE
+from pipelines.base.errors import argument
+from pipelines.base.labels import IGNORE, one_class_fault
 from pipelines.base.progress import note, note_passed_over
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.image_folder.annotations import background_of
@@ -54,16 +55,21 @@ class Builder(SegmentationBuilder):
         )
 
     def fault_of(self, split: str, pixels: np.ndarray) -> str | None:
-        """As of `SegmentationBuilder`; of annotation files, fewer than two classes in `train`."""
-        if not self.is_annotated:
-            return super().fault_of(split, pixels)
-        names = self.info.metadata["class_names"]
-        seen = [name for name, count in zip(names, pixels, strict=False) if count]
-        if len(seen) > 1 or not split.startswith("train"):
-            return None
-        void = [f"void ({IGNORE})"] if pixels[IGNORE] else []
-        if void and background_of(names) == IGNORE:
-            advice = "name background in classes.txt, for pixels without a region"
-        else:
-            advice = f"annotate regions of {'another' if seen else 'a'} class"
-        return f"{split}: every pixel is {' or '.join([*map(repr, seen), *void])}; {advice}"
+        """As of `SegmentationBuilder`; and one class alone in `train`."""
+        fault = one_class_fault(split, pixels, self.info.metadata["class_names"])
+        # That of masks of 0 and 255 says more.
+        return super().fault_of(split, pixels) or (fault and f"{fault}; {self.advice(pixels)}")
+
+    def advice(self, pixels: np.ndarray) -> str:
+        """As of `SegmentationBuilder`, for what is no index mask."""
+        if self.is_annotated:
+            names = self.info.metadata["class_names"]
+            if pixels[IGNORE] and background_of(names) == IGNORE:
+                return "name background in classes.txt, for pixels without a region"
+            return f"annotate regions of {'another' if pixels[: len(names)].any() else 'a'} class"
+        if self.options.nearest_colour:
+            nearest = argument("nearest_colour")
+            return f"leave {nearest} away, and it is said which colours the masks hold"
+        if self.options.binary or not self.index_masks:
+            return "add images whose masks show another class"
+        return super().advice(pixels)

@@ -71,7 +71,12 @@ class MaskReader:
             values[IGNORE] = IGNORE
         values[list(void_values)] = IGNORE
         colours = {colour: label for label, own in enumerate(classes.colours) for colour in own}
-        if options.binary:
+        if options.binary and colours and colours.keys() != {0, _WHITE}:
+            raise UserError(
+                f"{argument('binary')} is for black and white, and classes.txt gives the classes "
+                f"other colours: leave {argument('binary')} away, or these colours"
+            )
+        if options.binary and not colours:
             colours = {0: 0, _WHITE: 1}
         if not colours and (given := options.of_colours()):
             raise UserError(
@@ -85,7 +90,7 @@ class MaskReader:
                 "it away, or give the class another one"
             )
         if options.binary and not options.nearest_colour:  # next to it, 1 is nearly black
-            colours[_ONE] = 1
+            colours[_ONE] = colours[_WHITE]
         colours |= dict.fromkeys(void_colours, IGNORE)
         return cls(classes, values, colours, options.binary, options.nearest_colour)
 
@@ -165,18 +170,18 @@ class MaskReader:
         if deep:
             return self._deep(path, image)
         with image_label.naming_damage(path):
-            if holds_colours:
+            if holds_colours and not _is_black_alone(image):
                 return np.array(image.convert("RGB"))
             if not gray and image.mode != "P":
                 return self._equal_channels(path, np.array(image.convert("RGB")))
-        if is_scaled:
+            values = np.array(image if image.mode == "P" else image.convert("L"))
+        if is_scaled and values.any():
             # Such samples are scaled to 0…255: an index and its scaled value look the same.
             raise UserError(
                 f"{path} has gray values of less than 8 bits: use {argument('binary')} if it is "
                 "black and white, or save the indices with 8"
             )
-        with image_label.naming_damage(path):
-            return np.array(image.getchannel(0))
+        return _gray(values) if self.binary else values
 
     def _deep(self, path: Path, image: Image.Image) -> np.ndarray:
         """Gray values of 16 or 32 bits: whole numbers that fit into 8."""
@@ -192,16 +197,18 @@ class MaskReader:
                 f"in 0…{IGNORE}: give its classes smaller ones"
             )
         values = pixels.astype(np.uint8)
-        return np.repeat(values[..., None], 3, axis=2) if self.binary else values
+        return _gray(values) if self.binary else values
 
     def _check_gray(self, path: Path, pixels: np.ndarray) -> None:
         """Refuses gray values that are colours of classes, and as labels would mean others."""
         found = np.unique(pixels)
         by_colour = [self.colours.get(_ONE * int(value), _NONE) for value in found]
         if _NONE not in by_colour and by_colour != self.values[found].tolist():
+            is_binary = self.colours.keys() == {0, _WHITE}
+            take = f"give {argument('binary')}" if is_binary else "save it as RGB"
             raise UserError(
                 f"{path} is gray, and its values {', '.join(map(str, found))} are colours of "
-                "classes, too: save it as RGB if it shows colours; if it holds labels, give these "
+                f"classes, too: {take} if it shows colours; if it holds labels, give these "
                 "classes colours that are not gray"
             )
 
@@ -227,7 +234,8 @@ class MaskReader:
         packed = pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         found, where = np.unique(packed, return_inverse=True)
         labels = np.array([self.colours.get(int(colour), _NONE) for colour in found], np.int16)
-        if self.binary and {_ONE, _WHITE} <= set(found.tolist()) and self.colours.get(_ONE) == 1:
+        is_white = self.binary and self.colours.get(_ONE) == self.colours[_WHITE]
+        if is_white and {_ONE, _WHITE} <= set(found.tolist()):
             raise UserError(
                 f"{path} has the values 1 and {IGNORE}, which {argument('binary')} takes for the "
                 f"same: if {IGNORE} is void, leave it out and name the classes in classes.txt"
@@ -235,21 +243,31 @@ class MaskReader:
         unknown = labels == _NONE
         if unknown.any():
             if not self.nearest:
-                raise self._unknown(path, packed, found[unknown])
+                raise self._unknown(path, packed, found[unknown], _WHITE in found)
             labels[unknown] = self._nearest(found[unknown])
         counts.update(pixels=packed.size, nearest=int(unknown[where].sum()))
         return labels[where].reshape(packed.shape).astype(np.uint8)
 
-    def _unknown(self, path: Path, packed: np.ndarray, colours: np.ndarray) -> UserError:
+    def _unknown(
+        self, path: Path, packed: np.ndarray, colours: np.ndarray, has_white: bool
+    ) -> UserError:
         stray = np.isin(packed, colours)
         row, column = np.argwhere(stray)[0]
         colour = f"#{packed[row, column]:06x}"
         others = f" and {len(colours) - 1} more" if len(colours) > 1 else ""
+        ways = [
+            "give it to a class in classes.txt",
+            f"to {argument('void')} '{colour}'",
+            f"use {argument('nearest_colour')} for masks with soft edges or from JPEG files",
+        ]
+        if self.binary:  # which has its classes' colours by definition
+            ways[0] = f"leave {argument('binary')} away if it is a class's"
+            ways[1] = f"give it {ways[1]} if it is none's"
+            if len(colours) == 1 and not has_white:
+                del ways[1:]  # it takes the place of white
         return UserError(
-            f"{path} has the colour {colour}{others} that no class has (the "
-            f"first at x = {column}, y = {row}; {_percent(stray)} of its pixels): give it to a "
-            f"class in classes.txt, or to {argument('void')} '{colour}', or use "
-            f"{argument('nearest_colour')} for masks with soft edges or from JPEG files"
+            f"{path} has the colour {colour}{others} that no class has (the first at x = {column}, "
+            f"y = {row}; {_percent(stray)} of its pixels): {', or '.join(ways)}"
         )
 
     def _nearest(self, colours: np.ndarray) -> list[int]:
@@ -258,6 +276,20 @@ class MaskReader:
         apart = [(colours[:, None] >> bits & 255) - (known >> bits & 255) for bits in (16, 8, 0)]
         owners = list(self.colours.values())
         return [owners[index] for index in np.square(apart).sum(axis=0).argmin(axis=1)]
+
+
+def _gray(values: np.ndarray) -> np.ndarray:
+    """Values `[H, W]` as colours `[H, W, 3]`."""
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+def _is_black_alone(image: Image.Image) -> bool:
+    """Whether a palette shows nothing but black for several indices: it tells nothing, then.
+
+    Programs that write indices put in such ones.
+    """
+    is_black = image.mode == "P" and not any(image.getpalette("RGB") or ())
+    return is_black and bool(np.array(image).any())
 
 
 def _percent(mask: np.ndarray) -> str:

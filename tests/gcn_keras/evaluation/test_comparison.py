@@ -41,7 +41,8 @@ def data_dir(tmp_path_factory):
     write_pairs(folder / "source" / "val", LABELS.keys(), LABELS.values())
     write_pairs(folder / "source" / "test", ["y"], [0])
     (folder / "source" / "classes.txt").write_text("\n".join(NAMES))
-    datasets.prepare("image_folder/three", folder / "source", folder / "data")
+    source, data = folder / "source", folder / "data"
+    datasets.prepare("image_folder/three", source, data, accept_findings=True)
     return folder / "data"
 
 

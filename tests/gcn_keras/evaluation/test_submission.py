@@ -48,7 +48,7 @@ def data_dir(streets, tmp_path_factory) -> Path:
     write_pairs(mine / "train", "a", [0])
     write_pairs(mine / "val", "b", [1])
     (mine / "classes.txt").write_text("a\nb\n")
-    datasets.prepare("image_folder", mine, folder)
+    datasets.prepare("image_folder", mine, folder, accept_findings=True)
     return folder
 
 

@@ -298,7 +298,7 @@ def stage1(tmp_path, data_dir, monkeypatch) -> datasets.PreparedDataset:
     }
     monkeypatch.setitem(datasets.MIXTURES, "stage1", mixture)
     datasets.prepare("coco_voc", coco, data_dir)
-    datasets.prepare("image_folder", tmp_path / "voc", data_dir)
+    datasets.prepare("image_folder", tmp_path / "voc", data_dir, accept_findings=True)
     return datasets.load("stage1", data_dir)
 
 

@@ -111,7 +111,7 @@ def test_camvid_maps_unlabelled_to_void(tmp_path, data_dir):
 
 def test_two_folders_in_one_data_dir(source, tmp_path, data_dir):
     other = tmp_path / "other"
-    write_pairs(other, ["p", "q"], [0, 0])
+    write_pairs(other, ["p", "q"], [np.array([[0, 1]], np.uint8)] * 2)
     (other / "classes.txt").write_text("rest\nthing\n")
     datasets.prepare("image_folder/one", source, data_dir)
     datasets.prepare("image_folder/two", other, data_dir)

@@ -57,6 +57,9 @@ def files_of(folder):
         ([BINARY, 0, 255], [1, 2], f"train: {BOTH}255 is void and 'road' is 1"),
         ([1, 2], [BINARY], f"val: {BOTH}255 is void and 'road' is 1"),
         ([255, 255], [1, 2], "train: every pixel is void (255)"),
+        ([0, 0], [1, 2], "train: every pixel is 'sky'"),
+        ([1, 1], [1, 2], "train: every pixel is 'road'"),
+        ([1, 255], [1, 2], "train: every pixel is 'road' or void (255)"),
     ],
 )
 def test_labels_without_a_usable_class_are_refused(write, data_dir, train, val, fault):
@@ -76,6 +79,22 @@ def test_black_and_white_masks_of_two_classes(write, data_dir):
         "image_folder", source, data_dir, options=FolderOptions(binary=True)
     )
     assert prepared.label_pixels["train"] == (12, 12, 0)
+
+
+def test_masks_of_0_and_1_next_to_soft_edges(write, data_dir):
+    """1 is nearly black: all would be background."""
+    source = write([np.where(BINARY, 1, 0).astype(np.uint8), 0], [1])
+    (source / "classes.txt").write_text("sky\nroad")
+    options = FolderOptions(binary=True, nearest_colour=True)
+    with pytest.raises(UserError) as caught, as_options():
+        datasets.prepare("image_folder", source, data_dir, options=options)
+    assert str(caught.value) == (
+        "train: every pixel is 'sky'; leave --nearest-colour away, and it is said which colours "
+        f"the masks hold, {ADVICE}"
+    )
+    options = FolderOptions(binary=True)
+    prepared = datasets.prepare("image_folder", source, data_dir, options=options)
+    assert prepared.label_pixels["train"] == (6 + 48, 6, 0)
 
 
 def test_masks_of_0_and_1_whose_first_label_is_1(write, data_dir):
@@ -99,7 +118,7 @@ def test_class_0_and_void_may_be_meant(write, data_dir):
 @pytest.mark.parametrize(
     ("train", "val"),
     [
-        ([0, 0], [0]),  # one class alone is no mistake of a mask's values
+        ([0, 1], [0]),  # one class alone is no mistake in what is not trained on
         ([BINARY, 2], [0, 1]),
         ([0, 1], [255]),
     ],

@@ -16,6 +16,8 @@ from pipelines.datasets.image_folder.options import FolderOptions
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 COLOURED = Classes(("red", "green"), ((0xFF0000, 0xFF0001), (0x00FF00,)))
 PLAIN = plain(("a", "b", "c"))
+INVERTED = Classes(("road", "background"), ((0xFFFFFF,), (0x000000,)))
+BLACKS = [(0, 0, 0)] * 256
 
 
 def encoded(pixels, form="PNG", **options):
@@ -77,6 +79,16 @@ def read(classes, data, **options):
             encoded(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")),
             [0, 1],
         ),
+        (INVERTED, {"binary": True}, encoded([[0, 255]]), [1, 0]),
+        (INVERTED, {"binary": True}, encoded([[0, 1]]), [1, 0]),
+        (INVERTED, {}, encoded([[[0] * 3, [255] * 3]]), [1, 0]),
+        # A palette of nothing but black tells nothing.
+        (plain(("no", "yes")), {"binary": True}, palette_png([[0, 1]], *BLACKS), [0, 1]),
+        (Classes(("a", "b"), ((0,), (0xFF0000,))), {}, palette_png([[0, 1]], *BLACKS), [0, 1]),
+        (INVERTED, {}, palette_png([[0, 0]], *BLACKS), [1, 1]),
+        # Where all is black, few bits are no other value.
+        (COLOURED, {}, encoded(Image.new("1", (2, 1))), [0, 0]),
+        (PLAIN, {}, encoded(Image.new("1", (2, 1))), [0, 0]),
         (
             plain(("no", "yes")),
             {"binary": True, "void": ("128,128,128",)},
@@ -178,6 +190,35 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             encoded([[0, 1, 255]]),
             "m.png has the values 1 and 255, which --binary takes for the same: if 255 is void, "
             "leave it out and name the classes in classes.txt",
+        ),
+        (
+            plain(("no", "yes")),
+            {"binary": True},
+            palette_png([[0, 1]], (0, 0, 0), RED),
+            "m.png has the colour #ff0000 that no class has (the first at x = 1, y = 0; 50.0 % of "
+            "its pixels): leave --binary away if it is a class's",
+        ),
+        (
+            plain(("no", "yes")),
+            {"binary": True},
+            encoded([[0, 99, 255, 255]]),
+            "m.png has the colour #636363 that no class has (the first at x = 1, y = 0; 25.0 % of "
+            "its pixels): leave --binary away if it is a class's, or give it to --void '#636363' "
+            "if it is none's, or use --nearest-colour for masks with soft edges or from JPEG files",
+        ),
+        (
+            COLOURED,
+            {"binary": True},
+            b"",
+            "--binary is for black and white, and classes.txt gives the classes other colours: "
+            "leave --binary away, or these colours",
+        ),
+        (
+            INVERTED,
+            {},
+            encoded([[0, 255]]),
+            "m.png is gray, and its values 0, 255 are colours of classes, too: give --binary if it "
+            "shows colours; if it holds labels, give these classes colours that are not gray",
         ),
         (
             PLAIN,
@@ -382,7 +423,7 @@ def test_gray_values_of_less_than_8_bits_in_tiff(bits, packed):
     labels, _ = read(plain(("no", "yes")), data, binary=True)
     assert labels.tolist() == [[0, 1]]
     many = plain(tuple("abcdefghijklmnopqrs"))  # 17 is a class
-    for content in (data, tiff(np.array([[[1]]], np.uint8), tags)):
+    for content in (data, tiff(np.array([[[0x55]]], np.uint8), tags)):
         with pytest.raises(UserError, match=r"^m\.png has gray values of less than 8 bits: use "):
             read(many, content)
 
