@@ -25,9 +25,9 @@ LABELS = (
 _OF_A_PREPARED_SET = {"dataset_info.json", "features.json"}
 # What the folders of a split are called.
 SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "train2014", "train2017"),
+    "val": ("val", "valid", "validation", "val2014", "val2017"),
+    "test": ("test", "testing", "test2014", "test2015", "test2017"),
 }
 # What to do with files that are neither images nor masks.
 _WHAT_TO_DO = {
@@ -149,6 +149,16 @@ def has_label_files(source: Path, of_any_name: bool = False) -> bool:
         is_label = any(name_is_of(source / place, LABELS) for place in places if place.name)
         (labels if is_label else images).add(composed(path.stem))
     return bool(labels) if of_any_name else not images.isdisjoint(labels)
+
+
+def is_split(folder: Path) -> bool:
+    """Whether a folder is called as a split is."""
+    return any(folder.name.lower() in names for names in SPLITS.values())
+
+
+def is_jpeg(path: Path) -> bool:
+    """Whether a file is called as one of JPEG."""
+    return path.suffix.lower() in (".jpg", ".jpeg")
 
 
 def name_is_of(folder: Path, kinds: Iterable[str]) -> bool:

@@ -22,6 +22,7 @@ from pipelines.building.folders import (
     below,
     compounds,
     find_files,
+    is_split,
     sub_folders,
 )
 from pipelines.building.pairs import find_pairs, gather
@@ -256,6 +257,8 @@ def _rest(folder: Path, known: Path | None = None) -> str:
     if any(path.is_dir() for path in others):
         options = f"{argument('image_folder')} and {argument('label_folder')}"
         advised = f": {options} choose folders by other names"
+        if is_split(folder):  # which options cannot reach into
+            advised = ": call the two folders images/ and masks/, in each split"
     else:
         advised = advice(Counter(path.suffix.lower() for path in others))
     return f"; there is {names}{more}{advised}"

@@ -1,12 +1,20 @@
 """Options that would pair images with label files, for a sentence that refuses a folder."""
 
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 from pipelines.base.errors import argument
-from pipelines.building.folders import IMAGE_SUFFIXES, find_files, image_id, sub_folders
+from pipelines.building.folders import (
+    IMAGE_SUFFIXES,
+    find_files,
+    image_id,
+    is_jpeg,
+    is_split,
+    sub_folders,
+)
 
 # Sub-folders that are compared.
 _MOST_FOLDERS = 30
@@ -67,42 +75,64 @@ def _splittings(name: str, kind: str) -> list[tuple[str, str]]:
 
 
 def folders_of_both(source: Path) -> str:
-    """The options for folders that hold files of the same names; "" if there are none."""
+    """What to do where folders hold images and masks that fit; "" if none do, or which is which
+    cannot be told: a wrong pair would make photographs, or other images' masks, labels."""
     tops = sub_folders(source)
     places = [*tops, *(place for folder in tops for place in sub_folders(folder))][:_MOST_FOLDERS]
-    ids = {
-        place: {image_id(path, place) for path in find_files(place, (*IMAGE_SUFFIXES, ".gif"))[0]}
+    files = {
+        place: find_files(place, (*IMAGE_SUFFIXES, ".gif"))[0]
         for place in places
+        if not is_split(place)
     }
-    groups = [
-        [place, *(twin for twin in ids if twin != place and _mostly_the_same(own, ids[twin]))]
-        for place, own in ids.items()
+    ids = {place: {image_id(path, place) for path in found} for place, found in files.items()}
+    both = [
+        (images, labels)
+        for images, labels in itertools.permutations(files, 2)
+        if labels.name not in ids[images]  # as where a folder holds the masks of one image
     ]
-    group = max(groups, key=lambda group: (len(group) > 1, len(ids[group[0]])), default=[])
-    if len(group) < 2:
-        return _folders_and_suffix(source, ids)
-    # Images first, then what is called as label files are.
-    group.sort(key=_is_for_labels)
-    images, labels = group[0], sorted(group[1:], key=lambda place: not _is_for_labels(place))
+    pairs = [
+        (images, labels, "")
+        for images, labels in both
+        if _mostly_the_same(ids[images], ids[labels])
+        and _are_labels(labels, files[labels], images, files[images])
+    ] or [
+        (images, labels, tail)
+        for images, labels in both
+        if (tail := suffix_of_masks(ids[images], ids[labels]))
+    ]
+    if not pairs:
+        return ""
+    scenes = dict.fromkeys(images.parent for images, labels, _ in pairs if images.parent != source)
+    if len(scenes) > 1:
+        one, other, *_ = (_name(scene, source) for scene in scenes)
+        return (
+            f"{one}/ and {other}/ hold images and masks each, so put all images into one folder "
+            "images/, with a sub-folder for each of these, and the masks into masks/ likewise"
+        )
+    images, _, tail = max(pairs, key=lambda pair: len(ids[pair[0]]))
+    labels = [labels for found, labels, end in pairs if (found, end) == (images, tail)]
+    labels.sort(key=lambda place: not _is_for_labels(place))
     names = [_name(place, source) for place in (images, *labels)]
+    return _words(names, tail, is_split(source))
+
+
+def _words(names: list[str], tail: str, in_split: bool) -> str:
+    """How to name folders, that of the images first, and masks with a suffix."""
     several = f" (or {', '.join(names[2:5])})" if len(names) > 2 else ""
+    if in_split:  # which options cannot reach into
+        how = "call them images/ and masks/, in each split"
+    else:
+        of_images, of_labels = (shlex.quote(name) for name in names[:2])
+        how = (
+            f"give {argument('image_folder')}={of_images} and "
+            f"{argument('label_folder')}={of_labels}{several}"
+        )
+    if tail:
+        suffix = f"{argument('label_suffix')}={shlex.quote(tail)}"
+        masks = f"{names[0]}/ holds images and {names[1]}/ masks called NAME{tail}"
+        return f"{masks}, so {how} and {'give ' if in_split else ''}{suffix}"
     listed = f"{', '.join(f'{name}/' for name in names[:-1])} and {names[-1]}/"
-    return (
-        f"{listed} hold files of the same names, so give {argument('image_folder')}={names[0]} and "
-        f"{argument('label_folder')}={names[1]}{several}"
-    )
-
-
-def _folders_and_suffix(source: Path, ids: dict[Path, set[str]]) -> str:
-    for images, labels in itertools.permutations(ids, 2):
-        if tail := suffix_of_masks(ids[images], ids[labels]):
-            image_name, label_name = _name(images, source), _name(labels, source)
-            return (
-                f"{image_name}/ holds images and {label_name}/ masks called NAME{tail}, so give "
-                f"{argument('image_folder')}={image_name} and "
-                f"{argument('label_folder')}={label_name} and {argument('label_suffix')}={tail}"
-            )
-    return ""
+    return f"{listed} hold files of the same names, so {how}"
 
 
 def _name(folder: Path, source: Path) -> str:
@@ -111,6 +141,14 @@ def _name(folder: Path, source: Path) -> str:
 
 def _mostly_the_same(some: set[str], others: set[str]) -> bool:
     return 2 * len(some & others) > max(len(some), len(others))
+
+
+def _are_labels(labels: Path, of_labels: list[Path], images: Path, of_images: list[Path]) -> bool:
+    """Whether of two folders the first holds labels: by their names, or by files without loss
+    beside others of JPEG."""
+    if _is_for_labels(labels) != _is_for_labels(images):
+        return _is_for_labels(labels)
+    return all(map(is_jpeg, of_images)) and not any(map(is_jpeg, of_labels))
 
 
 def _is_for_labels(folder: Path) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.base.errors import UserError, in_options
+from pipelines.building.examples import all_faults
 from pipelines.building.folders import Naming, Pair
 from pipelines.building.layouts import find_layout, only_folder
 from pipelines.building.pairs import EXPECTED
@@ -596,6 +597,40 @@ def test_what_is_passed_over(tree):
             "--image-folder=Training_Input and --label-folder=Training_GroundTruth and "
             "--label-suffix=_segmentation",
         ),
+        (
+            ["the photos/1.jpg", "masks of them/1.png"],
+            "{0} has no folders called images and labels: the photos/ and masks of them/ hold "
+            "files of the same names, so give --image-folder='the photos' and "
+            "--label-folder='masks of them'",
+        ),
+        (
+            ["train/rgb/1.jpg", "train/semantic/1.png", "val/rgb/2.jpg", "val/semantic/2.png"],
+            "2 faults were found:\n  {0}/train has no folders called images and labels: rgb/ and "
+            "semantic/ hold files of the same names, so call them images/ and masks/, in each "
+            "split\n  {0}/val has no folders called images and labels: …",
+        ),
+        (
+            ["train/rgb/1.jpg", "train/gt/1_gt.png", "val/images/2.jpg", "val/masks/2.png"],
+            "{0}/train has no folders called images and labels: rgb/ holds images and gt/ masks "
+            "called NAME_gt, so call them images/ and masks/, in each split and give "
+            "--label-suffix=_gt",
+        ),
+        (
+            ["train/images/1.jpg", "train/semantic/1.png"],
+            "{0}/train has images/ but no labels/, masks/ or annotations/; there is semantic/: "
+            "call the two folders images/ and masks/, in each split",
+        ),
+        (
+            [
+                f"Tile {tile}/{kind}/{name}.{ending}"
+                for tile in (1, 2)
+                for kind, ending in (("images", "jpg"), ("masks", "png"))
+                for name in "ab"
+            ],
+            "{0} has no folders called images and labels: Tile 1/ and Tile 2/ hold images and "
+            "masks each, so put all images into one folder images/, with a sub-folder for each of "
+            "these, and the masks into masks/ likewise",
+        ),
         (["images/a.jpg"], "{0} has images/ but no labels/, masks/ or annotations/"),
         (["masks/a.png"], "{0} has masks/ but no images/"),
         (
@@ -622,6 +657,39 @@ def test_not_understood(tree, names, message):
     with pytest.raises(UserError) as caught:
         find_layout(source)
     assert in_options(caught.value.template) == message.format(source)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # The objects of each image.
+        ["images/0.jpg", "images/1.jpg", "masks/0/0.png", "masks/0/1.png", "masks/1/0.png"],
+        ["a/train/image/0.png", "a/train/label/0.png", "a/val/image/0.png", "a/val/label/0.png"],
+        ["0_json/img.png", "0_json/label.png", "1_json/img.png", "1_json/label.png"],
+        ["p/1.png", "q/1.png"],
+    ],
+)
+def test_no_folders_are_proposed_where_which_is_which_cannot_be_told(tree, names):
+    with pytest.raises(UserError) as caught:
+        layout = find_layout(tree(*names))
+        raise all_faults(layout.splits["all"])
+    assert "--image-folder=" not in in_options(caught.value.template)
+
+
+@pytest.mark.parametrize("year", [2014, 2017])
+def test_splits_that_are_called_as_those_of_coco_are(tree, year):
+    source = tree(
+        *(
+            f"{kind}/{split}{year}/{name}.{ending}"
+            for kind, ending in (("images", "jpg"), ("annotations", "png"))
+            for split, name in (("train", "a"), ("val", "b"))
+        )
+    )
+    folders = f"images/{{}}{year}/{{}}.jpg", f"annotations/{{}}{year}/{{}}.png"
+    assert found(source) == {
+        split: [(name, *(folder.format(split, name) for folder in folders))]
+        for split, name in (("train", "a"), ("val", "b"))
+    }
 
 
 def test_faults_of_all_splits_are_told_at_once(tree):
