@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,11 @@ _LINE = re.compile(rf"(?P<name>.+?)(?P<colours>(?:{_BEHIND})*+)\s*+")
 _STRAY = re.compile(
     r"[\s:,;=](?:#[0-9a-fA-F]{3,8}|0[xX][0-9a-fA-F]{6,8})$"
     r"|(?:\d{1,3}(?:\s*[,;]\s*\d{1,3}){2}|#[0-9a-fA-F]{6})\W*$"
+    r"|(?<![\s:,;=])(?:[\s:,;=]++\d++(?:\.\d++)?){3}\s*(?:#.*)?$"
 )
 _NUMBERED = re.compile(r"(\d+)\s*[:.,;)\t= ]\s*(.+)")
+_NUMBER_BEHIND = re.compile(r".*[^\d\s:=]([\s:=]++)(\d+)")
+_COLOUR_BEFORE = re.compile(rf"(?:{COLOUR}|{_BRACKETED}){_BETWEEN}[^\W\d]")
 _HOW = "it names the classes, one a line, label 0 first"
 
 Parsed = tuple[list[str], list[tuple[int, ...]]]
@@ -131,6 +135,11 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
     for number, line in found:
         if not line:
             raise UserError(f"{path} line {number} is blank, a line between two names: delete it")
+    for number, line in found:
+        if _COLOUR_BEFORE.match(line):
+            raise UserError(
+                f"{path} line {number} has a colour before the name, {line!r}: put it behind"
+            )
     numbered = [
         _NUMBERED.fullmatch(line) if parse_colour(line) is None else None for _, line in found
     ]
@@ -142,15 +151,17 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
             "it, or number it, too"
         )
     if values and len(values) == len(found) > 1:
-        if values != list(range(len(values))):
-            raise UserError(
-                f"{path} numbers its lines {values[0]}, {values[1]}, …, and label 0 is the first "
-                f"line's: leave the numbers out, and give {argument('first_label')} or "
-                f"{argument('map')} if masks hold them"
-            )
+        _check_order(path, found, values)
         found = [
             (number, match[2]) for (number, _), match in zip(found, numbered, strict=True) if match
         ]
+    else:
+        behind = [_NUMBER_BEHIND.fullmatch(line) for _, line in found]
+        values = [int(match[2]) for match in behind if match]
+        are_labels = all(match and match[1].strip() for match in behind)
+        # Without a sign between, they may as well be parts of the names.
+        if are_labels or sorted(values) == [*range(len(found))]:
+            _check_order(path, found, values)
     names, colours = [], []
     for number, line in found:
         match = _LINE.fullmatch(line)
@@ -172,6 +183,17 @@ def _classes_txt(path: Path, lines: list[str]) -> Parsed:
         names.append(match["name"])
         colours.append(_colours(path, number, line, match["colours"]))
     return names, colours
+
+
+def _check_order(path: Path, found: list[tuple[int, str]], values: list[int]) -> None:
+    """Refuses numbers of lines that are not the labels which the lines have by their order."""
+    for label, ((number, line), value) in enumerate(zip(found, values, strict=True)):
+        if value != label:
+            raise UserError(
+                f"{path} line {number} is {line!r}, and by its place it has label {label}: bring "
+                "the lines into the order of their labels, or leave the numbers out, and give "
+                f"{argument('first_label')} or {argument('map')} if masks hold them"
+            )
 
 
 def _colours(path: Path, number: int, line: str, text: str) -> tuple[int, ...]:
@@ -211,7 +233,9 @@ def _class_dict_csv(path: Path, lines: list[str]) -> Parsed:
     rows = _rows(path, csv.reader(lines, delimiter=delimiter))
     columns = [0, 1, 2, 3]
     if rows and not any(cell.isdigit() for cell in rows[0][1]):
-        columns = _columns(path, rows.pop(0)[1])
+        heading = rows.pop(0)[1]
+        columns = _columns(path, heading)
+        _check_ids(path, heading, rows)
     names, colours = [], []
     for number, row in rows:
         name, *parts = (row[column] if column < len(row) else "" for column in columns)
@@ -244,6 +268,16 @@ def _columns(path: Path, heading: list[str]) -> list[int]:
             f"them so, or name the classes in {NAME}"
         )
     return [names[0], *map(words.index, "rgb")]
+
+
+def _check_ids(path: Path, heading: list[str], rows: list[tuple[int, list[str]]]) -> None:
+    """Refuses a column of labels that are not those which the lines have by their order."""
+    for column, word in enumerate(heading):
+        if not re.search(r"(?i)(?:id|index|label|value|number)$", word):
+            continue
+        values = [row[column] if column < len(row) else "" for _, row in rows]
+        if all(value.isdigit() for value in values):
+            _check_order(path, [(n, ",".join(row)) for n, row in rows], [*map(int, values)])
 
 
 def _is_colour(text: str) -> bool:
@@ -289,6 +323,9 @@ def check_names(path: Path, names: list[str]) -> None:
     """
     if not all(name.strip() for name in names):
         raise UserError(f"{path} has a class without a name: give it one")
+    for name in names:
+        if any(unicodedata.category(letter) == "Cc" for letter in name if letter != "\t"):
+            raise UserError(f"{path} has the class {name!r}, which is no text: save it in UTF-8")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"{path} has the class {twice[0]!r} {names.count(twice[0])} times")

@@ -7,6 +7,11 @@ from pipelines.base import labels
 from pipelines.base.errors import UserError
 from pipelines.datasets.image_folder.classes import Classes, find_classes, plain, read_classes
 
+ORDER = (
+    "bring the lines into the order of their labels, or leave the numbers out, and give "
+    "first_label or map if masks hold them"
+)
+
 
 @pytest.fixture
 def written(tmp_path):
@@ -97,6 +102,13 @@ def test_files_of_other_programs(tmp_path, name, text):
     assert read_classes(found) == Classes(("no", "my road"), ((0,), (0x804080,)))
 
 
+def test_numbers_at_the_end_of_names(written):
+    """Labels or parts of names, they are in order; otherwise labels have to be given, too."""
+    assert read_classes(written("lane 0\nlane 1\n")) == plain(("lane 0", "lane 1"))
+    assert read_classes(written("lane 2\nlane 1\n")) == plain(("lane 2", "lane 1"))
+    assert read_classes(written("0: lane 1\n1: lane 0\n")) == plain(("lane 1", "lane 0"))
+
+
 def test_labels_before_and_colours_behind_names(written):
     expected = Classes(("no", "my road"), ((0,), (0x804080,)))
     for line in ("{} {} {},{},{}", "{},{},{},{},{}", "{}: {} ({}, {}, {})", "{}={}={} {} {}"):
@@ -113,7 +125,9 @@ def test_labels_and_names_in_labelmap_txt(tmp_path):
     path.write_text("0:0,0,0::\n1:128,64,128::\n")  # CVAT's, and classes called so
     assert read_classes(path) == Classes(("0", "1"), ((0,), (0x804080,)))
     path.write_text("1:no\n2:my road\n")
-    with pytest.raises(UserError, match=r"labelmap.txt numbers its lines 1, 2, …, and label 0 is "):
+    with pytest.raises(
+        UserError, match=r"labelmap.txt line 1 is '1:no', and by its place it has label 0: "
+    ):
         read_classes(path)
 
 
@@ -143,6 +157,11 @@ def test_labels_and_names_in_labelmap_txt(tmp_path):
             "road\ncar\n",
             "has the columns road, and name, r, g, b are expected: call them so, or name the "
             "classes in classes.txt",
+        ),
+        (
+            "class_dict.csv",
+            "id,name,r,g,b\n2,square,0,128,0\n0,no,0,0,0\n1,disc,128,0,0\n",
+            f"line 2 is '2,square,0,128,0', and by its place it has label 0: {ORDER}",
         ),
         ("class_dict.csv", "", "is empty: it names the classes, one a line, label 0 first"),
     ],
@@ -212,10 +231,32 @@ def test_default_colours_are_far_from_black_and_from_each_other():
         ("", "{} is empty: it names the classes, one a line, label 0 first"),
         ("a\n\nb\n", "{} line 2 is blank, a line between two names: delete it"),
         ("# a\n", "{} is empty: it names the classes, one a line, label 0 first"),
+        ("1: a\n2: b\n", f"{{}} line 1 is '1: a', and by its place it has label 0: {ORDER}"),
         (
-            "1: a\n2: b\n",
-            "{} numbers its lines 1, 2, …, and label 0 is the first line's: leave the numbers out, "
-            "and give first_label or map if masks hold them",
+            "0: a\n1: b\n255: void\n",
+            f"{{}} line 3 is '255: void', and by its place it has label 2: {ORDER}",
+        ),
+        *(
+            (
+                text.format("square", 2, "background", 0, "disc", 1),
+                f"{{}} line 1 is {line!r}, and by its place it has label 0: {ORDER}",
+            )
+            for text, line in (
+                ("{}: {}\n{}: {}\n{}: {}", "square: 2"),
+                ("{} = {}\n{} = {}\n{} = {}", "square = 2"),
+                ("{} {}\n{} {}\n{} {}", "square 2"),
+            )
+        ),
+        ("0 0 0 a\n128 0 0 b", "{} line 1 has a colour before the name, '0 0 0 a': put it behind"),
+        (
+            "a 1 2 3\n(4, 5, 6) b",
+            "{} line 2 has a colour before the name, '(4, 5, 6) b': put it behind",
+        ),
+        ("a\x00\nb", "{} has the class 'a\\x00', which is no text: save it in UTF-8"),
+        ("a\x1bb\nb", "{} has the class 'a\\x1bb', which is no text: save it in UTF-8"),
+        (
+            "a\nb".encode("utf-16-le"),
+            "{} has the class 'a\\x00', which is no text: save it in UTF-8",
         ),
         ("a\nb\na\n", "{} has the class 'a' 2 times"),
         ("a, b\n", "{} has the one class 'a, b': name the background, too, one class a line"),
@@ -241,6 +282,8 @@ def test_default_colours_are_far_from_black_and_from_each_other():
                 '"a": [1, 2, 3],',
                 "'a': '#804080',",
                 "a <1;2;3>",
+                "a 1 2 3 # red",
+                "a 0.5 0 0",
             )
         ),
         *(
