@@ -170,7 +170,7 @@ class MaskReader:
         if deep:
             return self._deep(path, image)
         with image_label.naming_damage(path):
-            if holds_colours and not _is_black_alone(image):
+            if holds_colours and not _is_black_alone(path, image):
                 return np.array(image.convert("RGB"))
             if not gray and image.mode != "P":
                 return self._equal_channels(path, np.array(image.convert("RGB")))
@@ -283,13 +283,13 @@ def _gray(values: np.ndarray) -> np.ndarray:
     return np.repeat(values[..., None], 3, axis=2)
 
 
-def _is_black_alone(image: Image.Image) -> bool:
+def _is_black_alone(path: Path, image: Image.Image) -> bool:
     """Whether a palette shows nothing but black for several indices: it tells nothing, then.
 
     Programs that write indices put in such ones.
     """
-    is_black = image.mode == "P" and not any(image.getpalette("RGB") or ())
-    return is_black and bool(np.array(image).any())
+    palette = image_label.palette_of(path, image)
+    return palette is not None and not palette.any() and bool(np.array(image).any())
 
 
 def _percent(mask: np.ndarray) -> str:

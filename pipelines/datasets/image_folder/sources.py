@@ -14,6 +14,7 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of
 from pipelines.building import conversion, encoding, folders, image_label, layouts
+from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotated_items import AnnotatedItem, splits_of
 from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
@@ -28,7 +29,7 @@ from pipelines.datasets.image_folder.classes import (
 )
 from pipelines.datasets.image_folder.masks import MaskReader
 from pipelines.datasets.image_folder.options import FolderOptions
-from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, shows_colours
+from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, show_colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,8 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     path = find_classes(folder)
     items = [item for items in found.splits.values() for item in items]
     masks = [item.label for item in items if isinstance(item, folders.Pair) and item.label]
+    if not masks:  # none of which to say what it holds
+        raise all_faults([item for item in items if isinstance(item, UserError)])
     classes = read_classes(path) if path else plain(("background", "foreground"))
     faults: dict[Path, str] = {}
     if not (classes.coloured or options.binary):
@@ -96,7 +99,7 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
             raise UserError(
                 f"there is no {folder / NAME}: {describe_masks(masks, folder)}{other_names(folder)}"
             )
-        if masks and shows_colours(masks[0]):
+        if show_colours(masks):
             raise UserError(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)

@@ -31,7 +31,7 @@ def describe_masks(masks: Sequence[Path], folder: Path) -> str:
     colours, values = Counter[int](), Counter[int]()
     of_colour = of_values = 0
     has_jpeg = False
-    for path in masks[:: max(1, len(masks) // _READ)]:
+    for path in _some(masks):
         try:
             pixels, of_jpeg = _pixels(path)
         except UserError:
@@ -57,8 +57,22 @@ def _place(masks: Sequence[Path], folder: Path) -> str:
     return f"{tops.pop()}/" if len(tops) == 1 else f"{folder.resolve().name}/"
 
 
-def shows_colours(mask: Path) -> bool:
-    """Whether a mask has three channels that differ, or is of JPEG; False if it is damaged."""
+def show_colours(masks: Sequence[Path]) -> bool:
+    """Whether the first mask and most others have three channels that differ, or are of JPEG.
+
+    The first one tells as a rule; it may be a stray.
+    """
+    if not masks or not _shows_colours(masks[0]):
+        return False
+    some = _some(masks)
+    return 2 * sum(map(_shows_colours, some)) > len(some)
+
+
+def _some(masks: Sequence[Path]) -> Sequence[Path]:
+    return masks[:: max(1, len(masks) // _READ)]
+
+
+def _shows_colours(mask: Path) -> bool:
     try:
         return _pixels(mask)[0].ndim == 3
     except UserError:
@@ -66,47 +80,58 @@ def shows_colours(mask: Path) -> bool:
 
 
 def palette_faults(masks: Sequence[Path]) -> dict[Path, str]:
-    """What is wrong with masks that show an index in another colour than one before them.
+    """What is wrong with masks that show an index in another colour than one before them, or a
+    colour by another index.
 
     Such indices are no classes: each file was reduced to colours of its own.
     """
     first: dict[int, tuple[str, Path]] = {}
+    owners: dict[str, tuple[int, Path]] = {}
     faults = {}
-    for path, found in zip(masks, futures(_colours_of_indices, masks), strict=True):
-        colours = found.result()
-        for index, colour in colours.items():
+    for path, found in zip(masks, futures(_palette, masks), strict=True):
+        palette, used = found.result()
+        for index in used:
+            colour = palette[index]
             former, other = first.get(index, (colour, path))
+            number, another = owners.get(colour, (index, path))
             if former != colour:
-                faults[path] = (
-                    f"{other} and {path} show index {index} in different colours, {former} and "
-                    f"{colour}: give the classes their colours in classes.txt, or save the masks "
-                    "in gray if their indices are the classes"
-                )
-                break
+                what = f"{other} and {path} show index {index} in different colours, {former} and "
+                what += colour
+            elif number != index and palette[number : number + 1] != [colour]:
+                what = f"{another} and {path} show {colour} by different indices, {number} and "
+                what += str(index)
+            else:
+                continue
+            faults[path] = (
+                f"{what}: give the classes their colours in classes.txt, or save the masks in gray "
+                "if their indices are the classes"
+            )
+            break
         else:
-            first = {index: (colour, path) for index, colour in colours.items()} | first
+            first = {index: (palette[index], path) for index in used} | first
+            owners = {palette[index]: (index, path) for index in reversed(used)} | owners
     return faults
 
 
-def _colours_of_indices(path: Path) -> dict[int, str]:
-    """The colour of each index that a mask uses; none where its palette tells nothing, nor of void,
-    which is 255 in any colour."""
+def _palette(path: Path) -> tuple[list[str], list[int]]:
+    """The colours of a mask's palette and the indices that are used; none where they tell nothing,
+    nor of void, which is 255 in any colour."""
     try:
         image = image_label.open_file(path)
         palette = image_label.palette_of(path, image)
         if palette is None:
-            return {}
+            return [], []
         with image_label.naming_damage(path):
             used = np.flatnonzero(image.histogram())
     except UserError:
-        return {}  # said when the mask is read
+        return [], []  # said when the mask is read
     # Programs that write indices put in grays that are the indices, or nothing but black.
     if len(palette) > 1 and (
         (palette == palette[0]).all() or (palette == np.arange(len(palette))[:, None]).all()
     ):
-        return {}
+        return [], []
     used = used[used < min(len(palette), IGNORE)]
-    return {int(index): f"#{palette[index].tobytes().hex()}" for index in used}
+    return [f"#{colour.tobytes().hex()}" for colour in palette], used.tolist()
 
 
 def _pixels(path: Path) -> tuple[np.ndarray, bool]:

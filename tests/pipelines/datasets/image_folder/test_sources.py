@@ -565,6 +565,31 @@ def test_colours_are_told_before_any_mask_is_refused(copy):
     )
 
 
+def test_a_photograph_among_the_masks_is_a_fault_of_its_own(copy):
+    """Also if it is the first."""
+    for name in ("s0", "s4"):
+        shutil.copytree(copy, copy.with_name(name))
+        path = copy.with_name(name) / "labels" / f"{name}.png"
+        Image.open(path.parents[1] / "images" / f"{name}.jpg").save(path)
+        source = open_source(copy.with_name(name), FolderOptions())
+        faults = []
+        for item in (item for items in source.splits.values() for item in items):
+            try:
+                source.make_example(item)
+            except UserError as fault:
+                faults.append(str(fault))
+        assert len(faults) == 1 and faults[0].startswith(f"{path} is an image with ")
+
+
+def test_masks_of_which_none_has_an_images_name(copy):
+    """What to call the classes is asked when there are masks that can be looked at."""
+    (copy / "classes.txt").unlink()
+    for path in (copy / "labels").iterdir():
+        path.rename(path.with_name(f"{path.stem.replace('s', 'object')}.png"))
+    with pytest.raises(UserError, match=r"^10 faults were found:\n.*/s0\.jpg has no label: "):
+        open_source(copy, FolderOptions())
+
+
 def test_the_images_inside_labelme_files(tmp_path, index_folder):
     for number in range(2):
         data = (index_folder / "images" / f"s{number}.jpg").read_bytes()

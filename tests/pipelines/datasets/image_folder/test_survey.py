@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pipelines.base.errors import in_options
-from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, shows_colours
+from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, show_colours
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 RAMP = [(index,) * 3 for index in range(256)]
@@ -43,7 +43,7 @@ def test_what_masks_hold(tmp_path, pixels, text):
     for path in paths:
         Image.fromarray(np.array(pixels, np.uint8)).save(path)
     assert in_options(describe_masks(paths, tmp_path)) == f"labels/ holds 2 masks with {text}"
-    assert shows_colours(paths[0]) is ("colours" in text)
+    assert show_colours(paths) is ("colours" in text)
 
 
 def test_masks_of_one_bit_are_told_as_they_are_read(tmp_path):
@@ -83,14 +83,14 @@ def test_gray_jpeg_masks_hold_colours(tmp_path):
         f"{tmp_path.name}/ holds 1 mask with 1 colour: if they are soft edges or of JPEG files, "
         f'{NAMES} with their colours, as in "road 128 64 128", and give --nearest-colour'
     )
-    assert shows_colours(path)
+    assert show_colours([path])
 
 
 def test_damaged_masks_are_passed_over(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"damaged")
     assert describe_masks([path], tmp_path) == f"{tmp_path.name}/ holds no mask that can be read"
-    assert not shows_colours(path)
+    assert not show_colours([path])
 
 
 def palette_masks(folder, ending, *masks):
@@ -110,14 +110,23 @@ def palette_masks(folder, ending, *masks):
         (
             [
                 ([0, 1], [RED, GREEN, BLUE]),
-                ([1, 2], [GREEN, GREEN, RED]),
-                ([0, 2], [RED, BLACK, RED]),
+                ([1, 2], [GREEN, GREEN, BLACK]),
+                ([0, 2], [RED, BLACK, BLACK]),
             ],
             None,  # what is not used does not count
         ),
+        ([([0, 1], [RED, GREEN, GREEN]), ([0, 2], [RED, GREEN, GREEN])], None),  # one for two
         (
             [([1], [BLACK, BLUE]), ([0, 1], [RED, BLUE]), ([0, 1], [RED, GREEN])],
             "{0} and {2} show index 1 in different colours, #0000ff and #00ff00",
+        ),
+        (
+            [([0, 1], [RED, GREEN, BLUE]), ([0, 2], [RED, BLUE, GREEN])],
+            "{0} and {1} show #00ff00 by different indices, 1 and 2",
+        ),
+        (
+            [([0, 2], [RED, BLACK, GREEN]), ([0, 1], [RED, GREEN])],
+            "{0} and {1} show #00ff00 by different indices, 2 and 1",
         ),
         (
             [([0, 0], [RED]), ([0, 1], [BLACK, RED])],
