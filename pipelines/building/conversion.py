@@ -1,6 +1,7 @@
 """Images in other forms than the stream decodes: converted once, when they are recorded."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from pipelines.building import encoding, image_label
 _AS_THEY_ARE, _CONVERTED = ("JPEG", "PNG"), ("WEBP", "TIFF", "BMP")
 
 
-def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
+def recorded_image(
+    path: Path, data: bytes, counts: Counter[str] | None = None
+) -> tuple[bytes, tuple[int, int]]:
     """The bytes that are recorded of an image file, and the image's height and width.
 
     An upright JPEG or PNG file is recorded as it is. WebP, TIFF and BMP files become PNG, pixel
     for pixel; what is only upright with its EXIF orientation applied is turned, and stays JPEG
-    (of quality 95) if it was.
+    (of quality 95) if it was, and is counted as "turned".
 
     Raises:
         UserError: the file is no image of these kinds, damaged, of more than 8 bits a channel
@@ -29,6 +32,8 @@ def recorded_image(path: Path, data: bytes) -> tuple[bytes, tuple[int, int]]:
     image_label.check_kind(path, image)
     with image_label.naming_damage(path):
         is_upright = not image_label.orientation_of(image)
+    if counts is not None and not is_upright:
+        counts["turned"] += 1
     if image.format in _AS_THEY_ARE and is_upright:
         return image_label.as_it_is(path, data)
     image_label.check_one_frame(path, image)

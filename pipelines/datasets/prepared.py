@@ -36,8 +36,8 @@ class PreparedDataset:
             by what its progress bar said: {"camvid train": 2}.
         label_pixels: the pixels of each class, and last those of void, in the labels of each split,
             as preparation counted them; empty where it did not (with Beam, or long ago).
-        mask_pixels: of an image_folder with colour masks the "pixels" that were read, and how many
-            of them the "nearest" colour decided.
+        counts: of an image_folder the images that were "turned" upright; with colour masks the
+            "pixels" that were read, and how many of them the "nearest" colour decided.
         index_masks: whether masks held the classes' own values, so that those of 0 and 255 could be
             taken for them; True where preparation did not record it (long ago).
     """
@@ -54,7 +54,7 @@ class PreparedDataset:
     overlapping_splits: tuple[tuple[str, str], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
     label_pixels: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    mask_pixels: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     index_masks: bool = True
 
     @property
@@ -138,7 +138,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
             overlapping_splits=tuple(map(tuple, info.metadata.get("overlapping_splits", ()))),
             skipped=dict(info.metadata.get("skipped", {})),
             label_pixels=pixels,
-            mask_pixels=dict(info.metadata.get("mask_pixels", {})),
+            counts=dict(info.metadata.get("counts", {})),
             index_masks=info.metadata.get("index_masks", True),
         )
 

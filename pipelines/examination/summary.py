@@ -42,8 +42,14 @@ def summary(prepared: PreparedDataset, data_dir: str | Path) -> Iterator[str]:
     yield f"{prepared.name}: {count_of(prepared.num_classes, 'class')}: {names}"
     for split, count in prepared.splits.items():
         yield f"  {split:<12}{count:>8,} {plural(count, 'example')}; {_shares(prepared, split)}"
-    if nearest := prepared.mask_pixels.get("nearest"):
-        share = 100 * nearest / prepared.mask_pixels["pixels"]
+    if turned := prepared.counts.get("turned"):
+        verb = "was" if turned == 1 else "were"
+        yield (
+            f"  {count_of(turned, 'image')} {verb} turned upright, as EXIF says: see on the sheet "
+            "whether the labels fit"
+        )
+    if nearest := prepared.counts.get("nearest"):
+        share = 100 * nearest / prepared.counts["pixels"]
         yield f"  the nearest colour decided {share:.2f} % of the masks' pixels"
     for what, count in prepared.skipped.items():
         verb = "was" if count == 1 else "were"

@@ -478,10 +478,8 @@ MUTANTS = (
     ),
     Mutant(
         "pipelines/datasets/image_folder/annotations.py",
-        "if categories.setdefault(number, name) != name:",
-        "if categories.setdefault(number, name) is None:",
-        "pipelines/datasets/image_folder/test_sources.py::"
-        "test_a_category_that_is_another_class_in_another_file",
+        "setdefault((name, times[name]), number)", "setdefault((name, 0), number)",
+        "pipelines/datasets/image_folder/test_sources.py::test_coco_that_would_be_misread",
     ),
     Mutant(
         "pipelines/datasets/prepared.py", "!= len(class_names) + 1", "== 0",

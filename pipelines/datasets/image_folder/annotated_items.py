@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.building import conversion, folders
 from pipelines.building.examples import all_faults
-from pipelines.building.folders import composed
+from pipelines.building.folders import but, composed
 from pipelines.building.split_lists import find_lists, items_by_lists
 from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
 
@@ -24,11 +25,12 @@ class AnnotatedItem:
     path: Path | None
     annotated: AnnotatedImage
 
-    def record(self) -> tuple[bytes, tuple[int, int]]:
+    def record(self, counts: Counter[str]) -> tuple[bytes, tuple[int, int]]:
         """As `conversion.recorded_image`."""
         if self.path is None:
-            return conversion.recorded_image(self.annotated.file, self.annotated.embedded_image())
-        return conversion.recorded_image(self.path, read_regular(self.path))
+            data = self.annotated.embedded_image()
+            return conversion.recorded_image(self.annotated.file, data, counts)
+        return conversion.recorded_image(self.path, read_regular(self.path), counts)
 
 
 class _Placed(NamedTuple):
@@ -174,10 +176,12 @@ class _Index:
         self.by_path: dict[str, Path] = {}
         self.by_name: dict[str, list[Path]] = {}
         self.by_stem: dict[str, Path] = {}
+        self.in_any_case: dict[str, Path] = {}
         for file in files:
             self.by_path.setdefault(composed(file.as_posix()), file)
             self.by_name.setdefault(composed(file.name), []).append(file)
             self.by_stem.setdefault(composed(file.with_suffix("").as_posix()), file)
+            self.in_any_case.setdefault(composed(file.stem).casefold(), file)
 
     def find(self, annotations: Path, image: str, split: str) -> Path:
         """The file of an image.
@@ -198,10 +202,12 @@ class _Index:
         ending = [
             file for file in same if composed(file.as_posix()).endswith(f"/{name.as_posix()}")
         ]
-        nearer = [file for file in ending or same if annotations.parent in file.parents]
+        nearer: list[Path] = []
+        for place in annotations.parents:  # the nearest folder that holds both
+            nearer = nearer or [file for file in ending or same if place in file.parents]
         candidates = [
             file
-            for file in nearer or ending or same
+            for file in nearer
             if split == "all" or _split_of_folders(file, self.folder) in ("all", split)
         ]
         if len(candidates) == 1:
@@ -210,7 +216,10 @@ class _Index:
             raise UserError(
                 f"{annotations} names {image}, and there are {candidates[0]} and {candidates[1]}"
             )
-        raise UserError(f"there is no {image} below {self.folder}, which {annotations} names")
+        near = None if same else self.in_any_case.get(name.stem.casefold())
+        raise UserError(
+            f"there is no {image} below {self.folder}, which {annotations} names{but(near)}"
+        )
 
     def find_damaged(self, image: Damaged) -> Path | None:
         """The file of an image whose annotations are damaged; None where it is not known.

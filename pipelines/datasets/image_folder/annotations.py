@@ -3,6 +3,7 @@
 import base64
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,7 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tupl
     labelme: list[AnnotatedImage] = []
     damaged: list[Damaged] = []
     whole: list[UserError] = []
-    categories: dict[int, str] = {}
+    categories: dict[tuple[str, int], int] = {}
     for path in folders.find_files(source, (".json",))[0]:
         if not path.is_file():
             continue
@@ -163,7 +164,8 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tupl
             "the images"
         )
     occurring = {name for image in labelme for name, _ in image.shapes}
-    return images, (*(categories[key] for key in sorted(categories)), *sorted(occurring))
+    named = [name for name, _ in sorted(categories, key=categories.__getitem__)]
+    return images, (*named, *sorted(occurring))
 
 
 def _fault_of(path: Path, error: Exception) -> UserError:
@@ -238,8 +240,14 @@ def _read(path: Path) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[AnnotatedImage | Damaged]:
-    """The images of a file; adds its categories to those of the files before it."""
+def _coco(
+    path: Path, content: dict, categories: dict[tuple[str, int], int]
+) -> list[AnnotatedImage | Damaged]:
+    """The images of a file; adds its categories to those of the files before it.
+
+    Files are numbered each in their own way: `categories` has the first id of each name, and of
+    its repetitions in one file.
+    """
     for kind in ("categories", "images"):
         numbers = [entry["id"] for entry in content[kind]]
         for number in numbers:
@@ -256,13 +264,12 @@ def _coco(path: Path, content: dict, categories: dict[int, str]) -> list[Annotat
         if category.get("supercategory") != names[category["id"]]
     }
     used = {entry.get("category_id") for entry in content["annotations"]}
+    groups |= {names[number] for number in used & names.keys()}  # or is called as a class
+    times = Counter[str]()
     for number, name in names.items():
-        if number not in used and name in groups:
-            continue
-        if categories.setdefault(number, name) != name:
-            raise ValueError(
-                f"category {number} is {name!r}, and {categories[number]!r} in the file before"
-            )
+        if number in used or name not in groups:
+            categories.setdefault((name, times[name]), number)
+            times[name] += 1
     shapes: dict[int, list[tuple[str, Any]]] = {image["id"]: [] for image in content["images"]}
     faults: dict[int, UserError] = {}
     strays: list[UserError] = []

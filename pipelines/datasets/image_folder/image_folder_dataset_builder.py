@@ -45,7 +45,7 @@ class Builder(SegmentationBuilder):
         self.info.metadata.update(
             class_names=list(names),
             palette=source.palette[: len(names)].tolist(),
-            mask_pixels=source.counts,
+            counts=source.counts,
         )
         return self.generators(
             source.splits,

@@ -1,5 +1,6 @@
 """What a folder of somebody's own holds: classes, splits, and how an example is made of an item."""
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -43,7 +44,8 @@ class Source:
         make_example: turns an item into the key and the example, as `examples.examples` wants it.
         words: what was found, for people.
         passed_over: files that are not used.
-        counts: as of `MaskReader.read`, over all masks; filled while examples are made.
+        counts: as of `MaskReader.read` over all masks, and of `conversion.recorded_image` over all
+            images; filled while examples are made.
         is_annotated: whether annotation files take the place of masks.
     """
 
@@ -104,21 +106,16 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
 
-    counts, lock = Counter[str](), threading.Lock()
-
-    def make_example(pair: folders.Pair) -> tuple[str, dict]:
-        own = Counter[str]()
-
+    def make(pair: folders.Pair, own: Counter[str]) -> tuple[str, dict]:
         def read(path, data):
             if path in faults:
                 raise UserError(faults[path])
             return reader.read(path, data, own)
 
-        made = image_label.make_example(pair, read, conversion.recorded_image)
-        with lock:  # threads make examples; what ends in an error is not recorded
-            counts.update(own)
-        return made
+        record = functools.partial(conversion.recorded_image, counts=own)
+        return image_label.make_example(pair, read, record)
 
+    make_example, counts = _counted(make)
     splits = resolve_splits(folder, found.splits, options)
     words = found.words + held_out_words(found.splits, splits)
     palette = classes.palette()
@@ -128,6 +125,22 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
     return Source(classes, palette, splits, make_example, words, passed_over, counts)
+
+
+def _counted(
+    make: Callable[[Any, Counter[str]], tuple[str, dict]],
+) -> tuple[Callable[[Any], tuple[str, dict]], Counter[str]]:
+    """`make` with a counter of each item's own, and their sum over the examples that were made."""
+    counts, lock = Counter[str](), threading.Lock()
+
+    def make_example(item: Any) -> tuple[str, dict]:
+        own = Counter[str]()
+        made = make(item, own)
+        with lock:  # threads make examples; what ends in an error is not recorded
+            counts.update(own)
+        return made
+
+    return make_example, counts
 
 
 def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
@@ -189,11 +202,12 @@ def _of_annotations(
     files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
     found, listed, used = splits_of(folder, images, files)
 
-    def make_example(item: AnnotatedItem) -> tuple[str, dict]:
-        image, size = item.record()
+    def make(item: AnnotatedItem, own: Counter[str]) -> tuple[str, dict]:
+        image, size = item.record(own)
         label = item.annotated.paint(size, classes, options.paint_order)
         return item.image_id, encoding.example(item.image_id, image, label)
 
+    make_example, counts = _counted(make)
     count = len({image.file for image in images})
     described = sum(isinstance(image, AnnotatedImage) for image in images)
     words = f"{count_of(count, 'annotation file')} of {count_of(described, 'image')}"
@@ -211,5 +225,6 @@ def _of_annotations(
         file for file in (*files, *others) if file not in used and file.name.lower() not in FILES
     ]
     return Source(
-        classes, classes.palette(), splits, make_example, words, passed_over, is_annotated=True
+        *(classes, classes.palette(), splits, make_example, words, passed_over, counts),
+        is_annotated=True,
     )

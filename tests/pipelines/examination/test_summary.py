@@ -29,6 +29,14 @@ def test_samples_are_those_of_the_doctor(tmp_path, wanted):
         np.testing.assert_array_equal(ours.label, theirs.label)
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 image was"), (12, "12 images were")])
+def test_images_that_were_turned(ten, tmp_path, count, said):
+    lines = list(summary.summary(replace(ten, counts={"turned": count}), tmp_path))
+    assert lines[3] == (
+        f"  {said} turned upright, as EXIF says: see on the sheet whether the labels fit"
+    )
+
+
 def test_splits_without_labels_are_not_shown(ten):
     found = examine.some_samples(replace(ten, unlabelled_splits=("val",)), 4)
     assert [each.split for each in found] == ["train"] * 4

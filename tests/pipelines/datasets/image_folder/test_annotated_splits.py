@@ -257,3 +257,25 @@ def test_the_split_of_a_damaged_file_of_labelme_in_either_unicode_form(tmp_path,
     write_lists(tmp_path, {"train": ["Brötchen"], "val": ["Käse", "Öl"]})
     val = open_source(tmp_path, FolderOptions()).splits["val"]
     assert [isinstance(item, UserError) for item in val] == [False, True]
+
+
+def test_the_image_in_the_nearest_folder_is_the_one_that_is_named(tmp_path):
+    """Tasks of CVAT: each has annotations/ and images/, and the images are called alike."""
+    for task in ("one", "two"):
+        images(tmp_path / task / "images", "a", "b")
+        coco(tmp_path / task / "annotations" / "instances.json", "a", "b")
+    splits, faults = splits_of(tmp_path)
+    ids = [f"{task}/images/{name}" for task in ("one", "two") for name in "ab"]
+    assert sorted(splits["train"] + splits["val"]) == ids and faults == []
+
+
+@pytest.mark.parametrize("named", ["0001", "0001.png", "0001.JPG"])
+def test_an_image_of_another_ending_is_told(tmp_path, named):
+    images(tmp_path, "a", "b", "c")
+    coco(tmp_path / "all.json", "a", "b", "0001")
+    path = tmp_path / "all.json"
+    path.write_text(path.read_text().replace("0001.png", named))
+    (tmp_path / "c.png").rename(tmp_path / "0001.jpg")
+    assert splits_of(tmp_path)[1] == [
+        f"there is no {named} below {tmp_path}, which all.json names, but 0001.jpg is there"
+    ]

@@ -234,6 +234,17 @@ def test_a_category_that_is_but_a_group_of_others_is_no_class(
     assert open_source(tmp_path, FolderOptions()).classes.names == ("background", *names)
 
 
+def test_a_group_that_is_called_as_its_only_class(copy):
+    """As Roboflow writes a project "disc" of the class "disc"; nothing has the group's id."""
+    coco(copy, compressed)
+    (copy / "classes.txt").unlink()
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 300, "name": NAMES[2], "supercategory": "none"})
+    path.write_text(json.dumps(content))
+    assert open_source(copy, FolderOptions()).classes.names == NAMES
+
+
 def test_coco_in_the_layout_of_roboflow(copy, expected):
     coco(copy, compressed)
     content = json.loads((copy / "annotations.json").read_text())
@@ -395,6 +406,14 @@ def test_an_image_of_fractions_is_refused(copy):
     assert str(caught.value) == f"{path} holds floating-point values; 8 bits a channel are needed"
 
 
+def turned(folder):
+    """What is counted in all examples of a folder."""
+    source = open_source(folder, FolderOptions())
+    for item in (item for items in source.splits.values() for item in items):
+        source.make_example(item)
+    return source.counts
+
+
 @pytest.mark.parametrize("orientation", range(2, 9))
 def test_exif_orientation_is_applied_once(tmp_path, orientation):
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
@@ -412,6 +431,12 @@ def test_exif_orientation_is_applied_once(tmp_path, orientation):
     recorded = Image.open(io.BytesIO(example["image"]))
     assert (np.array(recorded)[..., 0] == upright).all()
     assert recorded.getexif().get(0x0112) is None
+    assert turned(tmp_path) == {"turned": 2}
+    for name in "ab":
+        labelme_file(tmp_path / f"{name}.json", f"{name}.tif")
+        (tmp_path / f"{name}.png").unlink()
+    (tmp_path / "classes.txt").write_text("background\ncar")
+    assert turned(tmp_path) == {"turned": 2}
 
 
 def test_a_rotated_jpeg_stays_jpeg(tmp_path):
@@ -890,14 +915,19 @@ def coco_splits(folder, **classes):
         (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
 
 
-def test_a_category_that_is_another_class_in_another_file(tmp_path):
-    coco_splits(tmp_path, train="cat", valid="dog")
-    with pytest.raises(UserError) as caught:
-        open_source(tmp_path, FolderOptions())
-    assert str(caught.value) == (
-        f"{tmp_path}/valid/_annotations.coco.json is a damaged annotation file (category 1 is "
-        "'dog', and 'cat' in the file before)"
-    )
+@pytest.mark.parametrize("of_val", ["dog", "cat"])
+def test_files_of_coco_that_number_categories_each_in_its_own_way(tmp_path, of_val):
+    """What is painted are names; the first row of the image is of the class with the id 1."""
+    coco_splits(tmp_path, train="cat", valid=of_val)
+    path = tmp_path / "train" / "_annotations.coco.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 2, "name": "dog"})
+    path.write_text(json.dumps(content))
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "cat", "dog")
+    for split, examples in records(tmp_path).items():
+        label = np.array(Image.open(io.BytesIO(examples["0001"]["label"])))
+        name = {"train": "cat", "val": of_val}[split]
+        assert set(label[:, 0]) == {{"cat": 1, "dog": 2}[name]} and not label[:, 1:].any()
 
 
 def test_splits_of_coco_that_count_alike(tmp_path):
