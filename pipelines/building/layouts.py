@@ -29,6 +29,9 @@ from pipelines.building.pairs import find_pairs, gather
 from pipelines.building.proposals import folders_of_both
 from pipelines.building.split_lists import as_listed, find_lists
 
+# What the names of files begin with that tell of a set.
+_FOR_PEOPLE = ("readme", "license", "licence")
+
 
 class Layout(NamedTuple):
     """What a folder holds.
@@ -46,8 +49,15 @@ class Layout(NamedTuple):
 
 
 def only_folder(source: Path) -> Path:
-    """The folder itself; or, where it holds one folder of no known name alone, that one."""
-    entries = [path for path in source.iterdir() if not is_hidden(path.name)]
+    """The folder itself; or, where it holds one folder of no known name alone, that one.
+
+    What is written for people beside it does not count.
+    """
+    entries = [
+        path
+        for path in source.iterdir()
+        if not (is_hidden(path.name) or path.name.lower().startswith(_FOR_PEOPLE))
+    ]
     known = {*IMAGES, *LABELS, *(name for names in SPLITS.values() for name in names)}
     if len(entries) != 1 or entries[0].name.lower() in known:
         return source

@@ -22,7 +22,7 @@ from pipelines.building.folders import (
     near_misses,
     seen,
 )
-from pipelines.building.proposals import called, names_of_both, suffix_of_masks
+from pipelines.building.proposals import beside_each_other, called, names_of_both, suffix_of_masks
 
 EXPECTED = (
     "images/ and labels/ (or masks/, annotations/), train/ and val/ with these in each, "
@@ -181,9 +181,11 @@ def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list
         both = (sorted(each, key=_rank) for each in twins.values() if len(each) == 2)
         labels = _labels_of([each for each in both if _rank(each[0]) < len(_AS_LABELS)])
     if files and not labels:
-        names = [image_id(path, folder) for path in files]
-        tail = suffix_of_masks(names, names)
-        hint = called(tail) if tail else f"it holds {held(folder)}; expected {EXPECTED}"
+        hint = beside_each_other([image_id(path, folder) for path in files])
+        if prefix or suffix:
+            named = f"{prefix}NAME{suffix}"
+            hint = f"none of {held(folder)} is called {named}; add them, or take the folder away"
+        hint = hint or f"it holds {held(folder)}; expected {EXPECTED}"
         raise UserError(f"{folder} has no masks beside its images: {hint}")
     return [path for path in files if path not in labels], sorted(labels)
 

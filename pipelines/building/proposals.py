@@ -40,6 +40,14 @@ def called(tail: str) -> str:
     return f"masks are called NAME{tail}, so give {argument('label_suffix')}={tail}"
 
 
+def beside_each_other(names: Collection[str]) -> str:
+    """The options for masks among images in one folder; "" if none would pair them."""
+    if tail := suffix_of_masks(names, names):
+        return called(tail)
+    labels = [name for name in names if _is_for_labels(Path(name))]
+    return names_of_both([name for name in names if not _is_for_labels(Path(name))], labels)
+
+
 def names_of_both(images: Collection[str], labels: Collection[str]) -> str:
     """The suffixes of both, or the prefixes of both, that would pair most images; "" if none."""
     for kind in "suffix", "prefix":

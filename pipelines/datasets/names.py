@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from pipelines.base.errors import UsageError
+from pipelines.base.errors import ArgumentError, UsageError
 
 DEFAULT_DATA_DIR = "data"
 # A prepared copy is found by its version: raise it whenever what is recorded changes.
@@ -60,6 +60,8 @@ def parse_name(name: str) -> tuple[str, str | None]:
     Raises:
         UsageError: there is no such data set, or it has no configs, or none of this name.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"the name of a data set must be a text, got {name!r}")
     base, slash, config = name.partition("/")
     if name.startswith(TFDS):
         # TFDS' own "/CONFIG" cannot be part of a folder's name.
@@ -106,6 +108,8 @@ def parts_of(name: str) -> tuple[str, ...]:
 def prepared_folder(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> Path:
     """The folder that holds a data set once it is prepared: DATA_DIR/NAME/VERSION."""
     base, config = parse_name(name)
+    if not isinstance(data_dir, str | os.PathLike):
+        raise ArgumentError("data_dir", f"must be a folder's path, got {data_dir!r}")
     return Path(data_dir, base, config or "", VERSIONS[base])
 
 

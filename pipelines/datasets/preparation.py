@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import io
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def check_source(
         if source is not None:
             raise UsageError(f"{name!r} is generated and takes no source, got {str(source)!r}")
         return
+    if source is not None and not isinstance(source, str | os.PathLike):
+        raise ArgumentError("source", f"must be a folder's path, got {source!r}")
     if source == "":  # as a path it would be the current folder
         raise ArgumentError("source", "must be a folder, got ''")
     if source is None and base in DOWNLOADED:
@@ -95,6 +98,8 @@ def check_source(
 
 
 def _check_options(name: str, base: str, options: TfdsOptions | FolderOptions) -> None:
+    if not isinstance(options, TfdsOptions | FolderOptions):
+        raise ArgumentError("options", f"must be FolderOptions or TfdsOptions, got {options!r}")
     kind = {"tfds_set": TfdsOptions, "image_folder": FolderOptions}.get(base)
     if kind is not type(options):
         given = [

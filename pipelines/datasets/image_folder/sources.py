@@ -168,7 +168,10 @@ def resolve_splits(folder: Path, found: dict[str, list], options: FolderOptions)
     if "all" in found:
         return splitting.hold_out(found["all"], image_id, options)
     if "train" not in found:
-        raise UserError(f"{folder} has the split {', '.join(found)}, but no train")
+        raise UserError(
+            f"{folder} has the split {', '.join(found)}, but no train: of folders, and of COCO's "
+            "files, the names make splits; call what is to be trained on train"
+        )
     if "val" not in found:
         others = {split: items for split, items in found.items() if split != "train"}
         return splitting.hold_out(found["train"], image_id, options) | others

@@ -504,6 +504,8 @@ def test_a_folder_of_images_for_test(tree):
 def test_one_folder_alone(tree):
     source = tree("more/mine/images/a.jpg", "more/mine/labels/a.png", "__MACOSX/._a", ".DS_Store")
     assert only_folder(source) == source / "more" / "mine"
+    tree("README.md", "more/LICENSE", "more/README.dataset.txt")
+    assert only_folder(source) == source / "more" / "mine"
     assert only_folder(source / "more" / "mine" / "images") == source / "more" / "mine" / "images"
     (source / "more" / "mine" / "labels").rename(source / "labels")
     assert only_folder(source) == source
@@ -536,6 +538,11 @@ def test_what_is_passed_over(tree):
             ["a.jpg", "a-gt.png", "b.jpg", "b-gt.png"],
             "{0} has no masks beside its images: masks are called NAME-gt, so give "
             "--label-suffix=-gt",
+        ),
+        (
+            ["train/0_sat.jpg", "train/0_mask.png", "train/1_sat.jpg", "train/1_mask.png"],
+            "{0}/train has no masks beside its images: give --image-suffix=_sat and "
+            "--label-suffix=_mask",
         ),
         (
             ["images/image_1.jpg", "labels/mask_1.png"],
@@ -690,6 +697,16 @@ def test_splits_that_are_called_as_those_of_coco_are(tree, year):
         split: [(name, *(folder.format(split, name) for folder in folders))]
         for split, name in (("train", "a"), ("val", "b"))
     }
+
+
+def test_a_split_without_masks(tree):
+    source = tree("train/0.jpg", "train/0_mask.png", "valid/1.jpg", "valid/2.jpg")
+    with pytest.raises(UserError) as caught:
+        find_layout(source, Naming(label_suffix="_mask"))
+    assert str(caught.value) == (
+        f"{source}/valid has no masks beside its images: none of 2 .jpg is called NAME_mask; add "
+        "them, or take the folder away"
+    )
 
 
 def test_faults_of_all_splits_are_told_at_once(tree):

@@ -383,3 +383,25 @@ def test_damaged_descriptions(source, data_dir, file, path, value):
     start = f"^{folder} has a damaged dataset_info.json, features.json or metadata.json "
     with pytest.raises(UserError, match=start + ".*; delete the folder and prepare the data set"):
         datasets.load("image_folder", data_dir)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: datasets.load(3), "the name of a data set must be a text, got 3"),
+        (lambda: datasets.load(None), "the name of a data set must be a text, got None"),
+        (
+            lambda: datasets.load("image_folder", None),
+            "data_dir must be a folder's path, got None",
+        ),
+        (lambda: datasets.prepare("image_folder", 3), "source must be a folder's path, got 3"),
+        (
+            lambda: datasets.prepare("image_folder", "x", options={"binary": True}),
+            "options must be FolderOptions or TfdsOptions, got {'binary': True}",
+        ),
+    ],
+)
+def test_arguments_of_another_kind(call, message):
+    with pytest.raises(UsageError) as caught:
+        call()
+    assert str(caught.value) == message

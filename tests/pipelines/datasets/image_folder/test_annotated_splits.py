@@ -279,3 +279,15 @@ def test_an_image_of_another_ending_is_told(tmp_path, named):
     assert splits_of(tmp_path)[1] == [
         f"there is no {named} below {tmp_path}, which all.json names, but 0001.jpg is there"
     ]
+
+
+def test_a_split_to_test_on_alone(tmp_path):
+    """A file's name makes it, which may be meant as no more than a name."""
+    images(tmp_path, "a", "b")
+    coco(tmp_path / "test_project-1.json", "a", "b")
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions())
+    assert str(caught.value) == (
+        f"{tmp_path} has the split test, but no train: of folders, and of COCO's files, the names "
+        "make splits; call what is to be trained on train"
+    )
