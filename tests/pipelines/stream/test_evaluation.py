@@ -16,7 +16,8 @@ def dataset(tmp_path):
     source = tmp_path / "source"
     for name, size in SIZES.items():
         save(source / "train" / "images" / name, noise(*size))
-        save(source / "train" / "labels" / f"{name[0]}.png", np.zeros(size, np.uint8))
+        label = np.full(size, name == "c.jpg", np.uint8)
+        save(source / "train" / "labels" / f"{name[0]}.png", label)
     save(source / "val" / "images" / "d.jpg", noise(4, 4))
     save(source / "val" / "labels" / "d.png", np.ones((4, 4), np.uint8))
     (source / "classes.txt").write_text("first\nsecond")
