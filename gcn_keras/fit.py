@@ -75,7 +75,7 @@ def main() -> int:
         if metrics and exported:
             _export(exported, run)
     except DamagedData as error:
-        raise UserError(f"{error}; {_advice(recipe)}") from error
+        raise UserError(f"{error}; {_advice(recipe, run)}") from error
     except (OSError, MemoryError, tf.errors.OpError) as error:
         raise UserError(f"training stopped: {error}") from error
     except (Interrupted, KeyboardInterrupt) as error:
@@ -107,16 +107,21 @@ def _show_batch(recipe: Recipe, path: str) -> None:
     print(f"{path} shows the first training batch; leave --show-batch out to train")
 
 
-def _advice(recipe: Recipe) -> str:
-    if recipe.task == "classification":
-        return "prepare the data set again, or train without it (--skip-errors)"
-    doctor = shlex.join(
-        ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
-    )
+def _advice(recipe: Recipe, run: RunFolder | None = None) -> str:
+    """What can be done about damaged data that a run has met, if it is one."""
+    command = ["python", "-m", "pipelines.doctor", recipe.dataset, "--data-dir", recipe.data_dir]
+    advice = f"{shlex.join(command)} names what is damaged"
+    if recipe.task == "classification":  # which it does not examine
+        advice = "prepare the data set again"
     if recipe.skip_errors:
-        return f"{doctor} names what is damaged"
-    mixes = isinstance(recipe, SegmentationRecipe) and recipe.mix != "none"  # which excludes it
-    return f"{doctor} names what is damaged; --skip-errors{' --mix none' * mixes} trains without it"
+        return advice
+    if isinstance(recipe, SegmentationRecipe) and recipe.mix != "none":  # which excludes it
+        begins = "a new run with " if run and run.is_begun else ""
+        return f"{advice}; {begins}--skip-errors --mix none trains without it"
+    if run and run.config.is_file():
+        options = command_line.resume_options(run.path, recipe)
+        return f"{advice}; go on without it by: python -m gcn_keras.fit {options} --skip-errors"
+    return f"{advice}; --skip-errors trains without it"
 
 
 def _export(recipe: SegmentationRecipe, run: RunFolder) -> None:

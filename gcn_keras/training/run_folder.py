@@ -270,13 +270,15 @@ def _check_same(run: RunFolder, recipe: Recipe) -> None:
 def differences(former: dict, recipe: Recipe) -> list[tuple[str, Any, Any]]:
     """How a recipe's configuration differs from that of its run: keys, former and new values.
 
-    To go on for more epochs is no difference, where the learning rate is the same in each; nor is
-    what means nothing for the recipe.
+    To go on for more epochs is no difference, where the learning rate is the same in each; nor to
+    go on without the damaged examples that a run has met; nor is what means nothing for the recipe.
     """
     # What a run was made with before an option came up is that option's default.
     former = {**configuration(SegmentationRecipe(name="", dataset="")), **former}
     wanted = configuration(recipe)
     if recipe.resume and recipe.schedule == "constant" and recipe.epochs > former["epochs"]:
         former["epochs"] = recipe.epochs
+    if recipe.resume and recipe.skip_errors:
+        former["skip_errors"] = True
     keys = sorted((former.keys() | wanted.keys()) - checks.without_effect(recipe).keys())
     return [(k, former.get(k), wanted.get(k)) for k in keys if former.get(k) != wanted.get(k)]

@@ -13,7 +13,7 @@ from small_runs import fit_options, prepare_halves
 from gcn_keras import RECIPES, fit
 from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes import command_line
-from gcn_keras.training.run_folder import RunFolder, begin_run
+from gcn_keras.training.run_folder import RunFolder, begin_run, find_run, recipe_to_resume
 from pipelines.base.errors import Interrupted, UsageError, UserError, as_options
 from pipelines.base.files import write_json
 
@@ -219,3 +219,27 @@ def test_what_is_advised_of_damaged_data_can_be_done(recipe, changes, advice):
     if advice:
         options = advice.removeprefix("; ").removesuffix(" trains without it").split()
         assert command_line.parse(["--recipe", recipe.name, *options]).skip_errors
+
+
+def test_what_is_advised_of_data_that_break_a_begun_run_can_be_done(tmp_path):
+    recipe = dataclasses.replace(RECIPES["shapes"], data_dir="my data")
+    run = RunFolder(tmp_path / "run")
+    begin_run(run, recipe)
+    run.model.touch()
+    said, _, command = fit._advice(recipe, run).partition("go on without it by: ")
+    assert said.endswith(" --data-dir 'my data' names what is damaged; ")
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "gcn_keras.fit"]
+    known = recipe_to_resume(command_line.parse(words[3:], unchecked=True))
+    found = command_line.parse(words[3:], base=known)
+    assert found.skip_errors and found.data_dir == "my data"
+    assert find_run(found).path == run.path
+
+
+def test_a_begun_run_that_mixes_images_cannot_leave_out_damaged_ones(tmp_path):
+    recipe, run = RECIPES["camvid"], RunFolder(tmp_path)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "step-00000001.npz").touch()
+    assert fit._advice(recipe, run).endswith(
+        "; a new run with --skip-errors --mix none trains without it"
+    )

@@ -314,6 +314,21 @@ def test_more_epochs_of_a_constant_learning_rate(tmp_path):
             find_run(refused)
 
 
+def test_a_begun_run_may_leave_out_damaged_examples(tmp_path):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
+    run = open_run(recipe)
+    run.model.touch()
+    skipping = dataclasses.replace(recipe, skip_errors=True)
+    assert find_run(skipping).path == run.path
+    begin_run(run, skipping)
+    assert recipe_to_resume(recipe).skip_errors
+    with pytest.raises(ArgumentError, match="with skip_errors = True, and this one has False"):
+        find_run(recipe)
+    begin_run(run, recipe)
+    with pytest.raises(ArgumentError, match="with skip_errors = False, and this one has True"):
+        find_run(dataclasses.replace(skipping, resume=False))
+
+
 def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "my run"), kernel_size=(3, 5, 5, 7))
     run = open_run(recipe)
