@@ -271,7 +271,8 @@ def differences(former: dict, recipe: Recipe) -> list[tuple[str, Any, Any]]:
     """How a recipe's configuration differs from that of its run: keys, former and new values.
 
     To go on for more epochs is no difference, where the learning rate is the same in each; nor to
-    go on without the damaged examples that a run has met; nor is what means nothing for the recipe.
+    go on without the damaged examples that a run has met; nor is where data lie, such as the folder
+    of a cache or the address of a data service; nor what means nothing for the recipe.
     """
     # What a run was made with before an option came up is that option's default.
     former = {**configuration(SegmentationRecipe(name="", dataset="")), **former}
@@ -280,5 +281,9 @@ def differences(former: dict, recipe: Recipe) -> list[tuple[str, Any, Any]]:
         former["epochs"] = recipe.epochs
     if recipe.resume and recipe.skip_errors:
         former["skip_errors"] = True
+    if former["data_service"] and wanted["data_service"]:
+        former["data_service"] = wanted["data_service"]
+    if "memory" not in (former["cache"], wanted["cache"]):  # a folder's stream is as without one
+        former["cache"] = wanted["cache"]
     keys = sorted((former.keys() | wanted.keys()) - checks.without_effect(recipe).keys())
     return [(k, former.get(k), wanted.get(k)) for k in keys if former.get(k) != wanted.get(k)]

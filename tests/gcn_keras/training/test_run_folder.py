@@ -1,6 +1,7 @@
 """Which folder a run gets, and that what lies in it is complete or absent."""
 
 import dataclasses
+import itertools
 import json
 import shlex
 
@@ -327,6 +328,27 @@ def test_a_begun_run_may_leave_out_damaged_examples(tmp_path):
     begin_run(run, recipe)
     with pytest.raises(ArgumentError, match="with skip_errors = False, and this one has True"):
         find_run(dataclasses.replace(skipping, resume=False))
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "other"),
+    [
+        ("data_service", ("a:5050", "b:5051"), None),
+        ("cache", ("/scratch/1", "/scratch/2", None), "memory"),
+    ],
+)
+def test_where_data_lie_may_change(tmp_path, field, values, other):
+    for value, wanted in itertools.permutations((*values, other), 2):
+        out = tmp_path / f"{value} {wanted}".replace("/", "-")
+        recipe = dataclasses.replace(SHAPES, out=str(out), resume=True, **{field: value})
+        run = open_run(recipe)
+        run.model.touch()
+        elsewhere = dataclasses.replace(recipe, **{field: wanted})
+        if other in (value, wanted):
+            with pytest.raises(ArgumentError, match=f"holds a run with {field} = "):
+                find_run(elsewhere)
+        else:
+            assert find_run(elsewhere).path == run.path
 
 
 def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path):
