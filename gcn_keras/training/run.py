@@ -191,11 +191,12 @@ def _resume(loop: Loop, run: RunFolder, team: Team) -> None:
         f"goes on after {count_of(progress.epoch, 'epoch')} and {count_of(progress.step, 'step')}"
     )
     if not steps:
-        if run.best.exists():  # there was a checkpoint before it
+        if run.results:  # there was a checkpoint before them
+            found = run.results[0]
+            start = f", by {argument('weights')} from that model" if found != run.metrics else ""
             raise UserError(
-                f"{run.path} holds {run.best.name} and no checkpoint to go on from, and nothing "
-                f"there was changed: begin a new run in another {argument('out')}, by "
-                f"{argument('weights')} from that model"
+                f"{run.path} holds {found.name} and no checkpoint to go on from, and nothing there "
+                f"was changed: begin a new run in another {argument('out')}{start}"
             )
         said = "no checkpoint yet: begins"
     if team.is_chief:

@@ -75,6 +75,16 @@ class RunFolder:
         """Whether there is a checkpoint, which holds all that a resume needs."""
         return bool(checkpoints.paths(self.checkpoints))
 
+    @property
+    def results(self) -> list[Path]:
+        """What is there of models and metrics, which a run that begins here would write over."""
+        return [path for path in (self.best, self.model, self.metrics) if path.exists()]
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether a new run may begin here, as where one was refused, or killed at its start."""
+        return not self.is_begun and not self.results
+
     def hold(self) -> None:
         """Makes the folder and keeps other processes from training in it until `release`.
 
@@ -144,7 +154,8 @@ def find_run(recipe: Recipe) -> RunFolder:
 
     Without `out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is never
     written over. With `resume` it is the last of these. With `out`, a folder of the same
-    configuration may exist if that run is finished, or `resume` goes on with it.
+    configuration may exist if that run is finished, or `resume` goes on with it; and one of any
+    configuration whose run has neither a checkpoint nor a model yet.
 
     Raises:
         OtherRun: `out` holds a run of another configuration.
@@ -153,7 +164,10 @@ def find_run(recipe: Recipe) -> RunFolder:
     """
     run = _folder_of(recipe)
     if run.config.is_file():
-        _check_same(run, recipe)
+        former = read_json(run.config)
+        if run.holds_nothing and _is_of_a_run(former):
+            return run
+        _check_same(run, recipe, former)
         if not run.finished and not recipe.resume:
             raise ArgumentError(
                 "out",
@@ -175,13 +189,11 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     if not run.config.is_file():
         return None
     content = read_json(run.config)
-    name = content.get("name")
-    known = {"task", *(field.name for kind in TASKS for field in dataclasses.fields(kind))}
-    is_known = "dataset" in content and content.keys() <= known
-    if not is_known or not isinstance(name, str) or name not in RECIPES:
+    if not _is_of_a_run(content):
         raise UserError(
             f"{run.config} cannot be read: it was written by another version of this package"
         )
+    name = content["name"]
     own, types = vars(RECIPES[name]), get_type_hints(type(RECIPES[name]))
     values: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key in own
@@ -201,6 +213,13 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
     return found
 
 
+def _is_of_a_run(content: dict) -> bool:
+    """Whether a configuration is one that this version of the package may have written."""
+    known = {"task", *(field.name for kind in TASKS for field in dataclasses.fields(kind))}
+    is_known = "dataset" in content and content.keys() <= known
+    return is_known and content.get("name") in list(RECIPES)
+
+
 def _is_a(value: Any, kind: Any) -> bool:
     """Whether a value is of a field's type."""
     kinds = get_args(kind)
@@ -217,12 +236,14 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 def begin_run(run: RunFolder, recipe: Recipe) -> None:
     """Holds the folder, tidies it and writes config.json. Call it when the data have been checked,
-    too: a run that was refused must not leave a folder that then refuses the corrected one.
+    too, so that most of what is refused leaves no folder.
 
     Raises:
-        UserError: as of `RunFolder.hold`.
+        UserError: as of `RunFolder.hold`; or another process has trained there meanwhile.
     """
     run.hold()
+    if not recipe.resume and not run.holds_nothing:
+        raise UserError(f"another process has trained in {run.path}: name another folder")
     for folder in (run.path, run.checkpoints):
         remove_leftovers(folder, is_held=True)
     if run.metrics.exists():
@@ -246,8 +267,7 @@ def _folder_of(recipe: Recipe) -> RunFolder:
     return RunFolder(last if recipe.resume else path)
 
 
-def _check_same(run: RunFolder, recipe: Recipe) -> None:
-    former = read_json(run.config)
+def _check_same(run: RunFolder, recipe: Recipe, former: dict) -> None:
     if isinstance(recipe, SegmentationRecipe):  # what follows from the data is as it was then
         known = {field: former[field] for field in recipe.from_data if field in former}
         recipe = dataclasses.replace(recipe, from_data=(), **known)

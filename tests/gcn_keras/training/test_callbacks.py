@@ -127,6 +127,7 @@ def test_they_belong_to_a_runs_configuration(tmp_path):
     run.path.mkdir()
     begun = dataclasses.replace(recipe, callbacks="mine:others")
     write_json(run.config, configuration(begun))
+    run.model.touch()
     with pytest.raises(ArgumentError) as caught:
         find_run(dataclasses.replace(recipe, resume=True))
     assert "holds a run with callbacks = 'mine:others', and this one has 'mine:make'" in str(

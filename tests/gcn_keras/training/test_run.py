@@ -20,7 +20,9 @@ from gcn_keras import RECIPES, load_image, segment
 from gcn_keras.models.layer_names import is_in_head
 from gcn_keras.recipes import command_line
 from gcn_keras.training import run as training_run
+from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.segmentation import Segmentation
+from gcn_keras.training.training_state import Progress
 from pipelines import datasets
 from pipelines.base import bfloat16
 from pipelines.base.errors import ArgumentError, UserError
@@ -477,6 +479,29 @@ def test_a_cpu_that_emulates_bfloat16_is_named(tmp_path, monkeypatch, capsys, pr
     folder = SimpleNamespace(release=lambda: None)
     assert training_run.train(recipe(mixed_precision=precision), folder) == {}
     assert capsys.readouterr().err.count("no units for bfloat16") == said
+
+
+@pytest.mark.parametrize(
+    ("left", "advice"),
+    [
+        ("best.keras", ", by weights from that model"),
+        ("model.keras", ", by weights from that model"),
+        ("metrics.json", ""),
+    ],
+)
+def test_a_run_whose_checkpoints_are_gone_is_left_alone(tmp_path, left, advice):
+    run = RunFolder(tmp_path)
+    state = SimpleNamespace(restore=lambda: 0)
+    loop = SimpleNamespace(state=state, progress=Progress())
+    team = SimpleNamespace(check_same=lambda *given: None, is_chief=True)
+    training_run._resume(loop, run, team)  # nothing has been saved yet
+    (tmp_path / left).touch()
+    with pytest.raises(UserError) as caught:
+        training_run._resume(loop, run, team)
+    assert str(caught.value) == (
+        f"{run.path} holds {left} and no checkpoint to go on from, and nothing there was changed: "
+        f"begin a new run in another out{advice}"
+    )
 
 
 def test_a_run_is_described_by_the_options_that_were_given():

@@ -29,6 +29,13 @@ def open_run(recipe):
     return run
 
 
+def begun_run(recipe):
+    """One that has a model already."""
+    run = open_run(recipe)
+    run.model.touch()
+    return run
+
+
 def test_without_out_an_earlier_run_is_never_written_over(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [str(open_run(recipe).path) for recipe in (SHAPES, SHAPES, RECIPES["camvid"], SHAPES)]
@@ -67,7 +74,7 @@ def test_nobody_trains_in_a_folder_where_another_does(tmp_path):
 
 def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "deep" / "run"))
-    run = open_run(recipe)
+    run = begun_run(recipe)
     run.release()
     elsewhere = dataclasses.replace(recipe, data_dir="elsewhere", export=False, on_nan="skip")
     with pytest.raises(ArgumentError, match="a run that is not finished: resume goes on") as caught:
@@ -90,6 +97,40 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
     assert find_run(recipe).finished
     with pytest.raises(ArgumentError, match="a run with jitter = 0.0, and this one has 0.1"):
         find_run(dataclasses.replace(recipe, jitter=0.1))
+
+
+@pytest.mark.parametrize("left", [(), ("labels.json", "logs/train", "not_finite.jsonl")])
+def test_a_refused_run_leaves_its_folder_to_a_corrected_one(tmp_path, left):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), crop=(32, 32))
+    open_run(recipe).release()
+    for name in left:
+        (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / name).touch()
+    run = open_run(dataclasses.replace(recipe, crop=(64, 64)))
+    assert json.loads(run.config.read_text())["crop"] == [64, 64]
+
+
+@pytest.mark.parametrize(
+    "result", ["checkpoints/step-00000001.npz", "best.keras", "model.keras", "metrics.json"]
+)
+def test_a_folder_with_results_is_left_to_its_run(tmp_path, result):
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
+    run = open_run(recipe)
+    run.release()
+    (run.path / result).parent.mkdir(exist_ok=True)
+    (run.path / result).write_text("{}")
+    with pytest.raises(ArgumentError, match="a run with crop = .* name another folder"):
+        find_run(dataclasses.replace(recipe, crop=(64, 64)))
+    # Nor is one that came there since the folder was looked at.
+    with pytest.raises(UserError, match="^another process has trained in .*: name another folder"):
+        begin_run(run, recipe)
+
+
+def test_a_config_json_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"name": "web"}')
+    with pytest.raises(ArgumentError, match="holds a run with "):
+        open_run(dataclasses.replace(SHAPES, out=str(tmp_path)))
+    assert (tmp_path / "config.json").read_text() == '{"name": "web"}'
 
 
 def test_resume_without_out_takes_the_last_run(tmp_path, monkeypatch):
@@ -219,7 +260,7 @@ def test_what_a_config_lacks_is_the_options_default(tmp_path):
 def test_a_run_from_before_options_without_effect_were_refused(tmp_path):
     """It goes on, and is the run of a recipe without them."""
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
-    run = open_run(recipe)
+    run = begun_run(recipe)
     idle = {"stack_width": 64, "momentum": 0.5}
     write_json(run.config, json.loads(run.config.read_text()) | idle)
     assert recipe_to_resume(recipe) == SHAPES
@@ -317,8 +358,7 @@ def test_more_epochs_of_a_constant_learning_rate(tmp_path):
 
 def test_a_begun_run_may_leave_out_damaged_examples(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
-    run = open_run(recipe)
-    run.model.touch()
+    run = begun_run(recipe)
     skipping = dataclasses.replace(recipe, skip_errors=True)
     assert find_run(skipping).path == run.path
     begin_run(run, skipping)
@@ -341,8 +381,7 @@ def test_where_data_lie_may_change(tmp_path, field, values, other):
     for value, wanted in itertools.permutations((*values, other), 2):
         out = tmp_path / f"{value} {wanted}".replace("/", "-")
         recipe = dataclasses.replace(SHAPES, out=str(out), resume=True, **{field: value})
-        run = open_run(recipe)
-        run.model.touch()
+        run = begun_run(recipe)
         elsewhere = dataclasses.replace(recipe, **{field: wanted})
         if other in (value, wanted):
             with pytest.raises(ArgumentError, match=f"holds a run with {field} = "):
@@ -353,7 +392,7 @@ def test_where_data_lie_may_change(tmp_path, field, values, other):
 
 def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "my run"), kernel_size=(3, 5, 5, 7))
-    run = open_run(recipe)
+    run = begun_run(recipe)
     run.release()
     with pytest.raises(ArgumentError) as caught:
         find_run(dataclasses.replace(recipe, resume=True, epochs=99))
