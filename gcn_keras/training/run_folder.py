@@ -104,6 +104,24 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 self.path.rmdir()
 
+    def advise_anew(self, recipe: Recipe, ending: str) -> str:
+        """What to do where a recipe's schedule is for a run of another length than this one.
+
+        Args:
+            recipe: that was to go on here.
+            ending: of the name of the new run's folder.
+        """
+        new = dataclasses.replace(
+            recipe, resume=False, accept_changes=False, out=f"{self.path}-{ending}"
+        )
+        start = ""
+        if self.best.exists():
+            new, start = dataclasses.replace(new, weights=str(self.best)), " with its best model"
+        return (
+            f"begin a new run{start}, as schedule {recipe.schedule} is made for the length of a "
+            f"run: {command_line.command(new)}"
+        )
+
     def save_model(self, model: "keras.Model", path: Path) -> None:
         """Saves a model and its legend; plain Keras loads it, as no training goes with it."""
         from gcn_keras.inference.keras_file import save_model
@@ -274,13 +292,7 @@ def _check_same(run: RunFolder, recipe: Recipe, former: dict) -> None:
     for key, own, wanted in differences(former, recipe):
         advice = "name another folder"
         if recipe.resume and key == "epochs" and recipe.schedule != "constant":
-            again = dataclasses.replace(
-                recipe, resume=False, weights=str(run.best), out=f"{run.path}-{wanted}-epochs"
-            )
-            advice = (
-                f"schedule {recipe.schedule} is made for the epochs of a run; begin one with its "
-                f"best model: {command_line.command(again)}"
-            )
+            advice = run.advise_anew(recipe, f"{wanted}-epochs")
         raise OtherRun(
             f"{run.path} holds a run with {key} = {own!r}, and this one has {wanted!r}", advice
         )

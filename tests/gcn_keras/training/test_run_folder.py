@@ -390,20 +390,23 @@ def test_where_data_lie_may_change(tmp_path, field, values, other):
             assert find_run(elsewhere).path == run.path
 
 
-def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path):
+@pytest.mark.parametrize("best", [True, False])
+def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path, best):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "my run"), kernel_size=(3, 5, 5, 7))
     run = begun_run(recipe)
     run.release()
+    if best:
+        run.best.touch()
     with pytest.raises(ArgumentError) as caught:
-        find_run(dataclasses.replace(recipe, resume=True, epochs=99))
+        find_run(dataclasses.replace(recipe, resume=True, accept_changes=True, epochs=99))
     said, _, command = str(caught.value).partition(": python -m gcn_keras.fit ")
     assert said.endswith(
-        f"holds a run with epochs = {SHAPES.epochs}, and this one has 99: schedule "
-        f"{SHAPES.schedule} is made for the epochs of a run; begin one with its best model"
+        f"holds a run with epochs = {SHAPES.epochs}, and this one has 99: begin a new run"
+        f"{' with its best model' * best}, as schedule {SHAPES.schedule} is made for the length of "
+        "a run"
     )
-    run.best.touch()
     assert command_line.parse(shlex.split(command)) == dataclasses.replace(
-        recipe, epochs=99, weights=str(run.best), out=f"{run.path}-99-epochs"
+        recipe, epochs=99, weights=str(run.best) if best else None, out=f"{run.path}-99-epochs"
     )
 
 
