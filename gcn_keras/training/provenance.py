@@ -13,6 +13,7 @@ from gcn_keras.recipes.recipe import Recipe, configuration
 from gcn_keras.training.run_folder import RunFolder, differences, read_json
 from pipelines.base.environment import installed_version
 from pipelines.base.errors import UserError, argument
+from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets")
@@ -38,12 +39,12 @@ def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
     }
 
 
-def origin(recipe: Recipe, dataset: PreparedDataset) -> dict:
+def origin(recipe: Recipe, dataset: PreparedDataset, steps_per_epoch: int) -> dict:
     """What a run depends on, for its checkpoints.
 
     Returns:
-        `configuration`, `class_names`, and `data_sha256`, as in metrics.json, of the splits that
-        the run trains and measures on.
+        `configuration`, `class_names`, `steps_per_epoch`, and `data_sha256`, as in metrics.json, of
+        the splits that the run trains and measures on.
     """
     splits = (recipe.train_split, dataset.validation_split(recipe.val_split))
     if (size := sum(dataset.num_bytes[split] for split in splits) / 2**30) > 1:
@@ -51,6 +52,7 @@ def origin(recipe: Recipe, dataset: PreparedDataset) -> dict:
     return {
         "configuration": configuration(recipe),
         "class_names": list(dataset.class_names),
+        "steps_per_epoch": steps_per_epoch,
         "data_sha256": {split: _checksum(dataset, split) for split in splits},
     }
 
@@ -64,7 +66,8 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
         recipe: by `accept_changes` it goes on with another configuration or other records.
 
     Raises:
-        UserError: naming what has changed.
+        UserError: naming what has changed; whatever is accepted, where a schedule does not go with
+            the length of the epochs any more.
     """
     known = [former["class_names"]] if former else []
     known += [Legend.read(run.legend).class_names] if run.legend.is_file() else []
@@ -82,6 +85,13 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
     if not found:
         return
     text = f"since its last checkpoint the run in {run.path} has changed: {'; '.join(found)}"
+    steps = run.origin["steps_per_epoch"]
+    # Unknown of a run from before it was kept.
+    if recipe.schedule != "constant" and (was := former.get("steps_per_epoch", steps)) != steps:
+        raise UserError(
+            f"{text}, and an epoch has {count_of(steps, 'step')} instead of {was}; undo that, or "
+            + run.advise_anew(recipe, "again")
+        )
     if not recipe.accept_changes:
         raise UserError(
             f"{text}; undo that, or go on all the same with {argument('accept_changes')}"

@@ -119,7 +119,7 @@ def _train(
     with team.strategy.scope():
         model = task.build(start, dataset.num_classes, with_head)
         compile_model(model, recipe, steps * recipe.epochs, loss=task.loss())
-    run.origin = provenance.origin(recipe, dataset)
+    run.origin = provenance.origin(recipe, dataset, steps)
     loop = make_loop(task, model, steps, run, team)
     if team.is_chief:
         run.hold()

@@ -1,11 +1,13 @@
 """What a resumed run is compared with."""
 
 import dataclasses
+import shlex
 
 import pytest
 
 from gcn_keras import RECIPES
 from gcn_keras.inference.legend import Legend
+from gcn_keras.recipes import command_line
 from gcn_keras.training import provenance
 from gcn_keras.training.run_folder import RunFolder
 from pipelines.base.errors import UserError, in_options
@@ -30,7 +32,7 @@ class Dataset:
 
 @pytest.fixture
 def former(tmp_path):
-    return provenance.origin(RECIPE, Dataset(tmp_path))
+    return provenance.origin(RECIPE, Dataset(tmp_path), 40)
 
 
 def test_a_package_under_another_name(tmp_path, monkeypatch):
@@ -43,10 +45,10 @@ def test_a_package_under_another_name(tmp_path, monkeypatch):
     assert versions["no-such-package"] == "not installed" and versions["numpy"][0].isdecimal()
 
 
-def check(folder, former, recipe=RECIPE, **data) -> str:
+def check(folder, former, recipe=RECIPE, steps=40, **data) -> str:
     """What is said; runs of this folder begin with other data or recipes."""
     run = RunFolder(folder)
-    run.origin = provenance.origin(recipe, Dataset(folder, **data))
+    run.origin = provenance.origin(recipe, Dataset(folder, **data), steps)
     try:
         provenance.check_origin(run, former, recipe)
     except UserError as error:
@@ -65,7 +67,7 @@ def test_the_same(tmp_path, former, capsys):
 def test_what_takes_long_is_said(tmp_path, capsys):
     large = Dataset(tmp_path)
     large.num_bytes["train"] = 3 * 2**29
-    provenance.origin(RECIPE, large)
+    provenance.origin(RECIPE, large, 40)
     assert capsys.readouterr().out == "reads 1.5 GiB of records for their checksums\n"
 
 
@@ -95,6 +97,36 @@ def test_other_records_are_refused_unless_accepted(tmp_path, former, capsys):
     assert capsys.readouterr().out == f"{said}; it goes on all the same\n"
 
 
+@pytest.mark.parametrize("accept_changes", [False, True])
+def test_epochs_of_another_length_need_a_new_run_where_a_schedule_is_made_for_them(
+    tmp_path, former, accept_changes
+):
+    (tmp_path / "best.keras").touch()
+    recipe = dataclasses.replace(RECIPE, accept_changes=accept_changes)
+    said, _, command = check(tmp_path, former, recipe, 20, train=b"0").partition(": python -m ")
+    assert said == (
+        f"since its last checkpoint the run in {tmp_path} has changed: split 'train' of 'shapes' "
+        "has other records, and an epoch has 20 steps instead of 40; undo that, or begin a new run "
+        f"with its best model, as schedule {RECIPE.schedule} is made for the length of a run"
+    )
+    best, out = str(tmp_path / "best.keras"), f"{tmp_path}-again"
+    new = dataclasses.replace(RECIPE, resume=False, weights=best, out=out)
+    assert command_line.parse(shlex.split(command)[1:]) == new
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_epochs_of_another_length_that_are_accepted(tmp_path, former, kept):
+    """With a constant rate; and of a run from before their length was kept."""
+    recipe = dataclasses.replace(RECIPE, accept_changes=True)
+    if kept:
+        constant = {"schedule": "constant", "warmup_steps": 0}
+        recipe = dataclasses.replace(recipe, **constant)
+        former["configuration"] |= constant
+    else:
+        del former["steps_per_epoch"]
+    assert check(tmp_path, former, recipe, 20, train=b"0") == ""
+
+
 def test_another_configuration_is_refused(tmp_path, former):
     changed = dataclasses.replace(RECIPE, jitter=0.5, batch=1)
     assert check(tmp_path, former, changed) == (
@@ -107,6 +139,6 @@ def test_another_configuration_is_refused(tmp_path, former):
 def test_a_missing_file_is_the_streams_to_tell(tmp_path, former):
     run, data = RunFolder(tmp_path), Dataset(tmp_path)
     (tmp_path / "train").unlink()
-    run.origin = provenance.origin(RECIPE, data)
+    run.origin = provenance.origin(RECIPE, data, 40)
     assert run.origin["data_sha256"]["train"] is None
     provenance.check_origin(run, former, RECIPE)

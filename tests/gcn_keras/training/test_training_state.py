@@ -114,6 +114,7 @@ def test_a_constant_learning_rate_that_is_accepted_is_taken(tmp_path, rate, want
     state.run.origin = {
         "configuration": configuration(state.recipe),
         "class_names": [],
+        "steps_per_epoch": STEPS,
         "data_sha256": {},
     }
     state.model.optimizer.learning_rate = 1e-3
