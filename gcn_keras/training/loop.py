@@ -84,6 +84,7 @@ class Loop:
         self.hooks.on_train_begin()
         with self.interruption:
             try:
+                self._replace_best()
                 batches = self.stream(self.state.steps_taken())
                 while self.progress.epoch < self.recipe.epochs and not self.progress.ended:
                     self.hooks.on_epoch_begin(self.progress.epoch)
@@ -230,6 +231,18 @@ class Loop:
                 if self.is_chief:
                     self.run.save_model(self.model, self.run.best)
         return {f"val_{name}": value for name, value in scores.items()}
+
+    def _replace_best(self) -> None:
+        """After an epoch with a score its model is the best, where the one that was is lost."""
+        progress = self.progress
+        scores = progress.history.get(f"val_{self.scores[0]}", [None])
+        if progress.best_epoch or progress.step or scores[-1] is None or math.isnan(scores[-1]):
+            return
+        progress.best_epoch, progress.best_score = progress.epoch, scores[-1]
+        if self.is_chief:
+            with averaged_weights(self.model):
+                self.run.save_model(self.model, self.run.best)
+        self._save()
 
     def _is_out_of_patience(self) -> bool:
         """Whether the last validations, as many as the recipe says, have brought nothing better."""

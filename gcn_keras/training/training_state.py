@@ -8,6 +8,7 @@ from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import checkpoints, provenance
 from gcn_keras.training.run_folder import RunFolder
 from gcn_keras.training.step import Step
+from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
 
 
@@ -27,8 +28,8 @@ class Progress:
         best_epoch, best_score: of the model in best.keras; 0 and -1 before any validation.
         ended: whether it came to its end before its last epoch, because a callback wanted that, or
             for want of patience.
-        extended_epoch: the epoch with which it had ended so before it got more epochs, from which
-            on patience counts anew; 0 if it never had.
+        extended_epoch: the epoch with which it had ended so before it got more epochs, or after
+            which its best model was lost: from there on patience counts anew; 0 if neither was so.
     """
 
     epoch: int = 0
@@ -82,6 +83,8 @@ class TrainingState:
 
         Raises:
             UserError: a checkpoint of another model.
+
+        A best model that is lost since is named, and no longer the best.
         """
         for found in checkpoints.read_newest(self.run.checkpoints):
             if isinstance(found, UserError):
@@ -102,6 +105,7 @@ class TrainingState:
                 variable.assign(found.arrays[name])
             self.progress = Progress(**state)
             self._take_changes(found.origin.get("configuration", {}))
+            self._check_best()
             self.step.pull()
         return self.steps_taken()
 
@@ -114,6 +118,18 @@ class TrainingState:
         # A callback may have set another one; a schedule is no variable.
         if recipe.schedule == "constant" and rate != former.get("learning_rate", rate):
             self.model.optimizer.learning_rate = rate
+
+    def _check_best(self) -> None:
+        """Where the best model is lost, the best one from now on takes its place."""
+        progress, best = self.progress, self.run.best
+        if not progress.best_epoch:
+            return
+        try:
+            check_archive(best)
+        except DAMAGE as error:
+            progress.best_epoch, progress.best_score = 0, -1.0
+            progress.extended_epoch = progress.epoch
+            print(f"{best} cannot be read ({reason_of(error)}); the run makes another one")
 
     def save(self) -> None:
         """Writes a checkpoint; what the step has is in the model already (`Step.push`)."""

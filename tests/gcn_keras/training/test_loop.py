@@ -386,6 +386,42 @@ class TestPatience:
         assert go_on(7).epoch == 6  # it has ended again
 
 
+class TestLostBestModel:
+    @pytest.mark.parametrize("how", ["damaged", "removed"])
+    def test_at_the_end_of_an_epoch_its_model_is_the_best(self, tmp_path, capsys, how):
+        """Also after the last one."""
+        make_loop(tmp_path / "run")()
+        best = tmp_path / "run" / "best.keras"
+        assert bias_of(best) == 10
+        best.write_bytes(best.read_bytes()[:-100]) if how == "damaged" else best.unlink()
+        loop = make_loop(tmp_path / "run")
+        loop.state.restore()
+        [line] = capsys.readouterr().out.splitlines()[3:]
+        assert line.startswith(f"{best} cannot be read (")
+        assert line.endswith("); the run makes another one")
+        loop()
+        assert bias_of(best) == 15
+        again = make_loop(tmp_path / "run")
+        again.state.restore()
+        assert (again.progress.best_epoch, again.progress.best_score) == (3, 0.275)
+
+    def test_within_an_epoch_its_validation_makes_one(self, tmp_path):
+        """However low its score, and with patience anew."""
+        recipe = dataclasses.replace(RECIPE, epochs=9, patience=1)
+        ious = (0.5, 0.6, 0.3, 0.2, 0.9, 0.9)
+        interrupted = make_loop(tmp_path / "run", recipe, ious, signals={12: signal.SIGTERM})
+        with pytest.raises(Interrupted):
+            interrupted()
+        best = tmp_path / "run" / "best.keras"
+        assert bias_of(best) == 10
+        best.unlink()
+        again = make_loop(tmp_path / "run", recipe, ious)
+        again.state.restore()
+        progress = again()
+        assert (progress.epoch, progress.best_epoch, progress.best_score) == (4, 3, 0.15)
+        assert bias_of(best) == 15
+
+
 def test_scores_of_another_kind(tmp_path):
     """The first one decides."""
     measured = iter([(0.2, 0.9), (0.4, 0.5), (0.3, 0.8)])
