@@ -68,7 +68,11 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run that lies here came to its end, figures and export included."""
-        return self.metrics.is_file() and not self.unfinished.exists() and not self.is_extended
+        if not self.metrics.is_file() or self.unfinished.exists() or self.is_extended:
+            return False
+        # A copy may lack the hidden file; and of which run the metrics are, not all say.
+        measured = read_json(self.metrics).get("configuration")
+        return measured is None or measured == read_json(self.config)
 
     @property
     def is_begun(self) -> bool:

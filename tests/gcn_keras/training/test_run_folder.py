@@ -333,6 +333,21 @@ def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     assert find_run(resumed).finished
 
 
+def test_metrics_of_fewer_epochs_make_no_finished_run(tmp_path):
+    """Nor in a copy that lacks the hidden file."""
+    recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), schedule="constant")
+    recipe = dataclasses.replace(recipe, warmup_steps=0, epochs=1, resume=True)
+    run = begun_run(recipe)
+    write_json(run.metrics, {"mean_iou": 0.5, "configuration": read_json(run.config)})
+    assert find_run(recipe).finished
+    run.release()
+    more = dataclasses.replace(recipe, epochs=4)
+    begin_run(find_run(more), more)
+    run.release()
+    run.unfinished.unlink()
+    assert not find_run(more).finished
+
+
 def test_more_epochs_of_a_constant_learning_rate(tmp_path):
     out = tmp_path / "my run"
     recipe = dataclasses.replace(SHAPES, out=str(out), schedule="constant", warmup_steps=0)
