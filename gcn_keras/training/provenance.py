@@ -69,10 +69,11 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
         UserError: naming what has changed; whatever is accepted, where a schedule does not go with
             the length of the epochs any more.
     """
-    known = [former["class_names"]] if former else []
-    known += [Legend.read(run.legend).class_names] if run.legend.is_file() else []
-    for names in known:
-        check_same_names(run.path, names, repr(recipe.dataset), run.origin["class_names"])
+    known = former.get("class_names")
+    if known is None and run.legend.is_file():  # else it is only written anew
+        known = Legend.read(run.legend).class_names
+    if known is not None:
+        check_same_names(run.path, known, repr(recipe.dataset), run.origin["class_names"])
     if not former:
         return
     found = [

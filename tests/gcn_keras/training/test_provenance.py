@@ -84,6 +84,12 @@ def test_other_classes_are_refused(tmp_path, former, kept_in, accept_changes):
     )
 
 
+def test_a_damaged_legend_is_not_asked_where_the_checkpoint_knows_the_names(tmp_path, former):
+    (tmp_path / "labels.json").write_text("{")
+    assert check(tmp_path, former) == ""
+    assert check(tmp_path, {}).startswith(f"{tmp_path}/labels.json is no file of class names")
+
+
 def test_other_records_are_refused_unless_accepted(tmp_path, former, capsys):
     said = (
         f"since its last checkpoint the run in {tmp_path} has changed: split 'train' of 'shapes' "
