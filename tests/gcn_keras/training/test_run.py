@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -364,15 +365,20 @@ def test_damaged_data_end_training_in_one_sentence_or_are_skipped(data_dir, tmp_
     assert last.startswith(
         "error: training stopped: a record file is damaged or missing (corrupted record at "
     )
-    assert last.endswith(
+    said, _, command = last.partition(" go on without it by: python -m gcn_keras.fit ")
+    assert said.endswith(
         f"; python -m pipelines.doctor image_folder --data-dir {tmp_path}/data names what is "
-        "damaged; --skip-errors trains without it"
+        "damaged;"
     )
     skipping = [*arguments, "--skip-errors", "--class-weights", "median-frequency"]
-    status, _, stderr = ForkedFit(skipping, tmp_path).finish()
-    assert status == 0, stderr
-    assert "image_folder train: damaged examples skipped so far: 1 of " in stderr
-    assert read_metrics(tmp_path / "run")["train_pictures"] == 8
+    for out, options in (
+        (tmp_path / "stopped", shlex.split(command)),
+        (tmp_path / "run", skipping),
+    ):
+        status, _, stderr = ForkedFit(options, tmp_path).finish()
+        assert status == 0, stderr
+        assert "image_folder train: damaged examples skipped so far: 1 of " in stderr
+        assert read_metrics(out)["train_pictures"] == 8
 
 
 @pytest.mark.slow
