@@ -24,8 +24,8 @@ def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
 
     Returns:
         `versions`, `backend`, `git_commit` (None outside a checkout; "-modified" is appended where
-        files differ from it), `configuration`, and `data_sha256`: for each split a checksum of its
-        record files, in their order.
+        files differ from it), `configuration`, `data_sha256`: for each split a checksum of its
+        record files, in their order; and `accepted_changes`, those that it went on with.
     """
     return {
         "versions": {
@@ -36,6 +36,7 @@ def of_run(run: RunFolder, dataset: PreparedDataset) -> dict:
         "git_commit": _git_commit(),
         "configuration": read_json(run.config),
         "data_sha256": {split: _checksum(dataset, split) for split in dataset.files},
+        "accepted_changes": run.origin.get("accepted_changes", []),
     }
 
 
@@ -63,7 +64,8 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
     Args:
         run: the run.
         former: origin of its checkpoint; {} in one from before it was kept.
-        recipe: by `accept_changes` it goes on with another configuration or other records.
+        recipe: by `accept_changes` it goes on with another configuration or other records, which
+            `run.origin` tells from then on.
 
     Raises:
         UserError: naming what has changed; whatever is accepted, where a schedule does not go with
@@ -76,6 +78,7 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
         check_same_names(run.path, known, repr(recipe.dataset), run.origin["class_names"])
     if not former:
         return
+    run.origin["accepted_changes"] = accepted = former.get("accepted_changes", [])
     found = [
         f"{key} is {new!r} in {run.config} and was {old!r}"
         for key, old, new in differences(former["configuration"], recipe)
@@ -97,6 +100,7 @@ def check_origin(run: RunFolder, former: dict, recipe: Recipe) -> None:
         raise UserError(
             f"{text}; undo that, or go on all the same with {argument('accept_changes')}"
         )
+    accepted += found
     print(f"{text}; it goes on all the same")
 
 

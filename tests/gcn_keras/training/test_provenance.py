@@ -1,6 +1,7 @@
 """What a resumed run is compared with."""
 
 import dataclasses
+import json
 import shlex
 
 import pytest
@@ -101,6 +102,20 @@ def test_other_records_are_refused_unless_accepted(tmp_path, former, capsys):
     accepted = dataclasses.replace(RECIPE, accept_changes=True)
     assert check(tmp_path, former, accepted, train=b"0") == ""
     assert capsys.readouterr().out == f"{said}; it goes on all the same\n"
+
+
+def test_what_was_accepted_is_kept(tmp_path, former):
+    accepted = dataclasses.replace(RECIPE, accept_changes=True)
+    run, found = RunFolder(tmp_path), []
+    for train in (b"0", b"0", b"4"):
+        run.origin = provenance.origin(RECIPE, Dataset(tmp_path, train=train), 40)
+        provenance.check_origin(run, former, accepted)
+        former = json.loads(json.dumps(run.origin))
+        found.append(len(run.origin["accepted_changes"]))
+    assert found == [1, 1, 2]
+    run.config.write_text("{}")
+    said = "split 'train' of 'shapes' has other records"
+    assert provenance.of_run(run, Dataset(tmp_path))["accepted_changes"] == [said, said]
 
 
 @pytest.mark.parametrize("accept_changes", [False, True])
