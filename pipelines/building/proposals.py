@@ -42,10 +42,12 @@ def called(tail: str) -> str:
 
 def beside_each_other(names: Collection[str]) -> str:
     """The options for masks among images in one folder; "" if none would pair them."""
-    if tail := suffix_of_masks(names, names):
-        return called(tail)
     labels = [name for name in names if _is_for_labels(Path(name))]
-    return names_of_both([name for name in names if not _is_for_labels(Path(name))], labels)
+    images = [name for name in names if name not in labels]
+    tail = suffix_of_masks(names, names)
+    if tail and (not images or any(name + tail in names for name in images)):
+        return called(tail)  # and NAME is that of an image, not of another mask
+    return names_of_both(images, labels)
 
 
 def names_of_both(images: Collection[str], labels: Collection[str]) -> str:

@@ -674,13 +674,15 @@ def test_not_understood(tree, names, message):
         ["a/train/image/0.png", "a/train/label/0.png", "a/val/image/0.png", "a/val/label/0.png"],
         ["0_json/img.png", "0_json/label.png", "1_json/img.png", "1_json/label.png"],
         ["p/1.png", "q/1.png"],
+        [f"{number}/{name}.png" for number in "01" for name in ("img", "label", "label_viz")],
     ],
 )
 def test_no_folders_are_proposed_where_which_is_which_cannot_be_told(tree, names):
     with pytest.raises(UserError) as caught:
         layout = find_layout(tree(*names))
         raise all_faults(layout.splits["all"])
-    assert "--image-folder=" not in in_options(caught.value.template)
+    told = in_options(caught.value.template)
+    assert "--image-folder=" not in told and "--label-suffix" not in told
 
 
 @pytest.mark.parametrize("year", [2014, 2017])
