@@ -327,7 +327,7 @@ def test_a_killed_preparation_does_not_look_finished(source, data_dir):
         datasets.prepare("image_folder", {str(source)!r}, {str(data_dir)!r})
     """
     for split, names in (("train", "abc"), ("val", "d")):
-        write_pairs(source / split, names, [0] * len(names))
+        write_pairs(source / split, names, range(len(names)))
     for flat in ("images", "labels"):
         (source / flat).rename(source / f"old {flat}")
     killed = subprocess.run(

@@ -308,7 +308,7 @@ class TestOverwriting:
         """
         command = [sys.executable, "-c", textwrap.dedent(program)]
         assert subprocess.run(command, cwd=REPOSITORY).returncode == 9
-        datasets.prepare("image_folder/mine", write([1], [0]), data_dir)  # cleans up
+        datasets.prepare("image_folder/mine", write([1, 2], [0]), data_dir)  # cleans up
         former = folder.with_name("1.0.0.former")
         assert {name: (former / name).read_bytes() for name in files_of(former)} == before
         names = [".lock", "1.0.0", former.name]
