@@ -131,7 +131,12 @@ def check_weights_file(recipe: Recipe) -> None:
 def _check_weights(recipe: Recipe) -> None:
     weights = recipe.weights
     if weights is None:
-        _check_random_backbone(recipe)
+        if recipe.backbone_learning_rate_factor == 0:
+            raise ArgumentError(
+                "backbone_learning_rate_factor",
+                f"must be above 0 with {argument('weights')} None: a backbone of random weights "
+                "would stay random, got 0",
+            )
         return
     if not weights:
         raise ArgumentError(
@@ -151,23 +156,6 @@ def _check_weights(recipe: Recipe) -> None:
             f"{weights}: Keras publishes ImageNet weights of {', '.join(WITH_IMAGENET_WEIGHTS)}, "
             f"not of {argument('backbone')} {recipe.backbone}: give a .keras file by "
             f"{argument('weights')}, or {argument('weights')} None",
-        )
-
-
-def _check_random_backbone(recipe: Recipe) -> None:
-    if recipe.backbone_learning_rate_factor == 0:
-        raise ArgumentError(
-            "backbone_learning_rate_factor",
-            f"must be above 0 with {argument('weights')} None: a backbone of random weights would "
-            "stay random, got 0",
-        )
-    if isinstance(recipe, SegmentationRecipe) and (
-        recipe.freeze_batch_norm and "freeze_batch_norm" not in recipe.from_data
-    ):
-        raise ArgumentError(
-            "freeze_batch_norm",
-            f"needs {argument('weights')}: from scratch there are no statistics to keep; leave it "
-            f"out ({argument('no_freeze_batch_norm')})",
         )
 
 

@@ -380,11 +380,6 @@ def test_recipes_are_frozen():
             "random weights would stay random, got 0$",
         ),
         (
-            "--freeze-batch-norm",
-            r"--freeze-batch-norm needs --weights: from scratch there are no statistics to keep; "
-            r"leave it out \(--no-freeze-batch-norm\)$",
-        ),
-        (
             "--deterministic --data-service localhost:5050",
             "--deterministic and --data-service exclude each other: its workers answer in no "
             "certain order$",
