@@ -365,9 +365,11 @@ run_command(fit.main)
         assert status == 1
         message = stderr[stderr.rindex("error: ") :]
         assert message.startswith("error: training stopped: a record file is damaged or missing (")
-        assert message.endswith(
-            "; prepare the data set again, or train without it (--skip-errors)\n"
+        advice = (
+            "; prepare the data set again; go on without it by: python -m gcn_keras.fit --resume "
+            f"--out {tmp_path / 'run'} "
         )
+        assert advice in message and message.endswith(" --skip-errors\n")
 
     def test_images_without_classes(self, tmp_path, monkeypatch):
         monkeypatch.setattr(Imagenet2012, "label", -1)

@@ -430,7 +430,7 @@ def test_memory_stays_flat_over_epochs(tmp_path):
     """Six epochs of more than 20 MiB of records and twice that of crops: a leak would show."""
     folder = tmp_path / "source"
     for split, count in (("train", 160), ("val", 4)):
-        labels = [np.zeros((360, 480), np.uint8)] * count
+        labels = [np.indices((360, 480), np.uint8)[0] // 180] * count
         write_pairs(folder / split, [f"{i:03}" for i in range(count)], labels)
     (folder / "classes.txt").write_text("one\ntwo\n")
     prepared = prepare_in_files(folder, tmp_path / "data", 4)
