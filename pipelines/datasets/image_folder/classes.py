@@ -319,7 +319,8 @@ def check_names(path: Path, names: list[str]) -> None:
         names: of the classes.
 
     Raises:
-        UserError: one is blank, one is there twice, there is one alone, or too many for 8 bits.
+        UserError: one is blank, holds control characters, or is there twice; there is one alone,
+            or too many for 8 bits.
     """
     if not all(name.strip() for name in names):
         raise UserError(f"{path} has a class without a name: give it one")
