@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Affine2D
@@ -16,6 +17,7 @@ from pipelines.base.labels import IGNORE
 from pipelines.base.overlay import VOID_SWATCH
 
 _POINTS = 72 / DPI  # of a pixel
+_LINE = np.rint(np.multiply(to_rgb(FAINT), 255)).astype(np.uint8)
 
 
 class Page:
@@ -38,9 +40,15 @@ class Page:
         self.figure.text(left, top, string, parse_math=False, **style)
 
     def draw_image(self, left: int, top: int, pixels: np.ndarray, size: tuple[int, int]) -> None:
-        """Draws an image, uint8 `[H, W, 3]`, at a width and height."""
-        shown = resized(pixels, size)
-        self.figure.figimage(shown, left, self.height - top - size[1], origin="upper")
+        """Draws an image, uint8 `[H, W, 3]`, at a width and height, and a line around it.
+
+        Without the line a white class would run into the page.
+        """
+        width, height = size
+        framed = np.empty((height + 2, width + 2, 3), np.uint8)
+        framed[:] = _LINE
+        framed[1:-1, 1:-1] = resized(pixels, size)
+        self.figure.figimage(framed, left - 1, self.height - top - height - 1, origin="upper")
 
     def draw_legend(self, left: int, top: int, legend: "LegendBox") -> None:
         """Draws colours and names, a line for each `legend.columns` of them."""

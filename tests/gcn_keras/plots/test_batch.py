@@ -64,9 +64,10 @@ def test_of_many_crops_the_first_are_drawn():
 def test_large_crops_are_reduced_and_long_ids_cut():
     images, labels, _ = batch(1)
     images, labels = (np.repeat(np.repeat(a, 10, 1), 10, 2) for a in (images, labels))
+    # 320 pixels are the longest side, and there is a line around it.
     name = "a/long/path/of/a/folder/" * 9 + "the_end"
     figure = batch_figure(images, labels, [name], NAMES, COLOURS, "title")
-    assert [image.get_array().shape for image in figure.images] == [(320, 320, 3)] * 2
+    assert [image.get_array().shape for image in figure.images] == [(322, 322, 3)] * 2
     shown = texts(figure, is_legend=False)[1]
     assert shown.startswith("…") and shown.endswith("/the_end") and len(shown) < len(name)
     figure.draw_without_rendering()

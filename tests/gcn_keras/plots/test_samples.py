@@ -71,6 +71,21 @@ class TestSamples:
         assert count(errors, VOID_COLOUR) == SHOWN * 2
         assert count(errors, ERROR_COLOUR) == 0
 
+    def test_a_line_keeps_a_white_class_apart_from_the_page(self, tmp_path):
+        image, label, prediction = sample()
+        label[:] = 0
+        white = PALETTE.copy()
+        white[0] = 255
+        figure = samples_figure([image], [label], [prediction], NAMES, white)
+        save_figure(figure, tmp_path / "s.png")
+        pixels = load_image(tmp_path / "s.png")
+        left, top = 26 + SHOWN + 13, 26 + 26  # margin and column; margin and heading
+        around = pixels[top - 2 : top + SHOWN + 2, left - 2 : left + SHOWN + 2]
+        white, line = (255,) * 3, (112,) * 3
+        assert count(around[2:-2, 2:-2], white) == SHOWN**2
+        assert count(around[1:-1, 1:-1], line) == 4 * (SHOWN + 1)
+        assert count(around, line) == 4 * (SHOWN + 1)
+
     def test_wrong_pixels_stand_out(self, tmp_path):
         image, label, prediction = sample()
         prediction[:16, :8] = 1
