@@ -326,7 +326,10 @@ def check_names(path: Path, names: list[str]) -> None:
         raise UserError(f"{path} has a class without a name: give it one")
     for name in names:
         if any(unicodedata.category(letter) == "Cc" for letter in name if letter != "\t"):
-            raise UserError(f"{path} has the class {name!r}, which is no text: save it in UTF-8")
+            raise UserError(
+                f"{path} has the class {name!r}, with a control character: leave that out, or save "
+                "the file in UTF-8"
+            )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"{path} has the class {twice[0]!r} {names.count(twice[0])} times")

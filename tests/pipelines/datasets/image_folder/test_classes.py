@@ -11,6 +11,7 @@ ORDER = (
     "bring the lines into the order of their labels, or leave the numbers out, and give "
     "first_label or map if masks hold them"
 )
+NO_CONTROL = "with a control character: leave that out, or save the file in UTF-8"
 
 
 @pytest.fixture
@@ -252,12 +253,9 @@ def test_default_colours_are_far_from_black_and_from_each_other():
             "a 1 2 3\n(4, 5, 6) b",
             "{} line 2 has a colour before the name, '(4, 5, 6) b': put it behind",
         ),
-        ("a\x00\nb", "{} has the class 'a\\x00', which is no text: save it in UTF-8"),
-        ("a\x1bb\nb", "{} has the class 'a\\x1bb', which is no text: save it in UTF-8"),
-        (
-            "a\nb".encode("utf-16-le"),
-            "{} has the class 'a\\x00', which is no text: save it in UTF-8",
-        ),
+        ("a\x00\nb", f"{{}} has the class 'a\\x00', {NO_CONTROL}"),
+        ("a\x1bb\nb", f"{{}} has the class 'a\\x1bb', {NO_CONTROL}"),
+        ("a\nb".encode("utf-16-le"), f"{{}} has the class 'a\\x00', {NO_CONTROL}"),
         ("a\nb\na\n", "{} has the class 'a' 2 times"),
         ("a, b\n", "{} has the one class 'a, b': name the background, too, one class a line"),
         (b"\xff\n", "{} is not UTF-8 text: save it in UTF-8 (invalid start byte)"),
