@@ -104,6 +104,16 @@ class Segmentation(Task[SegmentationRecipe]):
         weights = median_frequency_weights(counts)
         return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
+    @functools.cached_property
+    def _faults(self) -> list[str]:
+        faults = super()._faults
+        if self.recipe.freeze_batch_norm and self.recipe.weights is None:
+            faults.append(
+                "batch norms are frozen and normalise nothing: their statistics come with the "
+                "weights that training starts from, and there are none; let batch norms learn"
+            )
+        return faults
+
     def begin(self, run: RunFolder) -> None:
         super().begin(run)
         Legend.of(self.dataset).write(run.legend)

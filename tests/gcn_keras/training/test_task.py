@@ -106,6 +106,16 @@ def test_a_score_on_what_is_trained_on(dataset, capsys):
     ]
 
 
+def test_batch_norms_frozen_without_statistics(dataset, capsys):
+    two = dataclasses.replace(dataset, class_names=NAMES[:2])
+    frozen = {"val_split": "test", "freeze_batch_norm": True}
+    assert warnings(two, capsys, **frozen) == [
+        "warning: batch norms are frozen and normalise nothing: their statistics come with the "
+        "weights that training starts from, and there are none; let batch norms learn"
+    ]
+    assert warnings(two, capsys, **frozen, weights="imagenet") == []
+
+
 def test_a_run_begins_with_them(dataset, capsys, tmp_path):
     Segmentation(RECIPES["shapes"], dataset).begin(RunFolder(tmp_path))
     assert capsys.readouterr().err.startswith(NEVER_SEEN)
