@@ -1,14 +1,14 @@
 """Every form of a deployed model beside Keras and PyTorch: latency, throughput, memory, size.
 
     python benchmarks/inference.py [--json FILE] [--seconds S] [--rounds N] [--models …] [--forms …]
-        [--classes N]
+        [--num-classes N]
 
-GCN on ResNet50 and on MobileNetV3, k = 15, 21 classes or `--classes`, random weights, 512×512; and
-the model in saved_models/shapes at 128×128. Every form takes the same uint8 images and gives the
-same thing, a label map for each; each runs in a process of its own with all cores, in turns,
-`--rounds` of them; the turn with the lowest median counts, as it was disturbed least. PyTorch runs
-where it is installed (extras group `bench`), with the same layers on ResNet50 alone, and ONNX
-Runtime likewise (`onnx`); bfloat16 where the CPU does not emulate it.
+GCN on ResNet50 and on MobileNetV3, k = 15, with random weights, 21 classes unless others are asked
+for, 512×512; and the model in saved_models/shapes at 128×128. Every form takes the same uint8
+images and gives the same thing, a label map for each; each runs in a process of its own with all
+cores, in turns, `--rounds` of them; the turn with the lowest median counts, as it was disturbed
+least. PyTorch runs where it is installed (extras group `bench`), with the same layers on ResNet50
+alone, and ONNX Runtime likewise (`onnx`); bfloat16 where the CPU does not emulate it.
 """
 
 import importlib.util
@@ -56,8 +56,8 @@ FORMS = (*EXPORTED, *TORCH)
 CLASSES = 21  # of VOC
 
 
-def make_deployable(name: str, classes: int = CLASSES):
-    """A model of `MODELS`, as a `Deployable`; one that is not boxed has so many classes."""
+def make_deployable(name: str, num_classes: int = CLASSES):
+    """A model of `MODELS`, as a `Deployable`; with random weights it has so many classes."""
     import keras
 
     from gcn_keras import gcn
@@ -69,7 +69,7 @@ def make_deployable(name: str, classes: int = CLASSES):
         model = load_model(BOXED / "shapes.keras")
     else:
         keras.utils.set_random_seed(0)
-        model = gcn(num_classes=classes, backbone=name.removeprefix("gcn_"), kernel_size=15)
+        model = gcn(num_classes=num_classes, backbone=name.removeprefix("gcn_"), kernel_size=15)
         draw_statistics(model)
     return Deployable(model, Legend.unnamed(model.output.shape[-1]))
 
@@ -83,7 +83,7 @@ def int8_file(name: str, deployable) -> bytes:
     return tflite.convert(deployable.folded, "tflite-int8", size, representative=representative)
 
 
-def write_forms(name: str, classes: int, folder: str) -> None:
+def write_forms(name: str, num_classes: int, folder: str) -> None:
     """Makes every form of a model in a folder."""
     forms = Path(folder)
     from gcn_keras.deployment import tflite
@@ -91,7 +91,7 @@ def write_forms(name: str, classes: int, folder: str) -> None:
     from gcn_keras.deployment.onnx_file import onnx_content
     from gcn_keras.deployment.saved_model import export_saved_model
 
-    deployable = make_deployable(name, classes)
+    deployable = make_deployable(name, num_classes)
     model, size = deployable.network, (MODELS[name],) * 2
     model.save(forms / EXPORTED["Keras predict"])
     model.export(forms / EXPORTED["SavedModel of model.export"], verbose=False)
@@ -126,10 +126,10 @@ def images_for(name: str, count: int) -> np.ndarray:
     return np.stack([scenes.render_scene(np.random.default_rng(i), side)[0] for i in range(count)])
 
 
-def open_form(form: str, classes: int, folder: str):
+def open_form(form: str, num_classes: int, folder: str):
     """A function from uint8 `[B, H, W, 3]` to uint8 `[B, H, W]`, ready to be called."""
     if form in TORCH:
-        return open_torch(classes, **TORCH[form])
+        return open_torch(num_classes, **TORCH[form])
     path = Path(folder, EXPORTED[form])
     if form == "SavedModel of model.export":
         import tensorflow as tf
@@ -153,7 +153,7 @@ def open_form(form: str, classes: int, folder: str):
     return open_segmenter(path).segment
 
 
-def open_torch(classes: int, channels_last: bool = False, compiled: bool = False):
+def open_torch(num_classes: int, channels_last: bool = False, compiled: bool = False):
     """PyTorch's GCN, with the same work around it: normalisation before, argmax after."""
     import torch
     from torch_gcn import GCN
@@ -161,7 +161,7 @@ def open_torch(classes: int, channels_last: bool = False, compiled: bool = False
     from pipelines.base.imagenet import MEAN_RGB, STD_RGB
 
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = GCN(classes).eval().to(memory_format=layout)
+    model = GCN(num_classes).eval().to(memory_format=layout)
     network = torch.compile(model) if compiled else model
     mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (MEAN_RGB, STD_RGB))
 
@@ -174,11 +174,11 @@ def open_torch(classes: int, channels_last: bool = False, compiled: bool = False
     return segment
 
 
-def measure(name: str, form: str, classes: int, folder: str, seconds: float) -> dict:
+def measure(name: str, form: str, num_classes: int, folder: str, seconds: float) -> dict:
     """Runs in a process of its own: load, latencies of one image, throughput of eight."""
     images = images_for(name, 8)
     start = time.perf_counter()
-    segment = open_form(form, classes, folder)
+    segment = open_form(form, num_classes, folder)
     labels = segment(images[:1])
     first = time.perf_counter() - start
     assert labels.shape == (1, *images.shape[1:3]) and labels.dtype == np.uint8
@@ -222,7 +222,7 @@ def compare(
     rounds: int = 2,
     models: tuple[Literal[tuple(MODELS)], ...] = tuple(MODELS),
     forms: tuple[Literal[FORMS], ...] = FORMS,
-    classes: int = CLASSES,
+    num_classes: int = CLASSES,
 ) -> None:
     """Compare the forms of deployed models: latency, images a second, memory, file size.
 
@@ -232,15 +232,15 @@ def compare(
         rounds: Turns of each form; that with the lowest median counts.
         models: Only these.
         forms: Only these.
-        classes: Number of classes of the models with random weights, 2 to 255.
+        num_classes: Of the models with random weights.
     """
     check(json_file, seconds=seconds, rounds=rounds)
-    if not 2 <= classes <= IGNORE:
-        raise ArgumentError("classes", f"must be 2 to {IGNORE}, got {classes}")
+    if not 2 <= num_classes <= IGNORE:
+        raise ArgumentError("num_classes", f"must be in 2…{IGNORE}, got {num_classes}")
     rows, wanted = [], forms
     for name in models:
         with tempfile.TemporaryDirectory() as scratch:
-            given = {"name": name, "classes": classes, "folder": scratch}
+            given = {"name": name, "num_classes": num_classes, "folder": scratch}
             in_child("write_forms", **given)
             forms = [form for form, path in EXPORTED.items() if Path(scratch, path).exists()]
             if name == "gcn_resnet50":

@@ -16,7 +16,7 @@ from places import REPOSITORY
         ("evaluation", ["a.keras", "--dataset", "shapes", "--images", "0"],
          "--images must be above 0, got 0"),
         ("inference", ["--rounds", "0"], "--rounds must be above 0, got 0"),
-        ("inference", ["--classes", "256"], "--classes must be 2 to 255, got 256"),
+        ("inference", ["--num-classes", "256"], "--num-classes must be in 2…255, got 256"),
         ("input_pipeline", ["--seconds", "nan"], "--seconds must be above 0, got nan"),
         ("line_convolutions", ["--turns", "0"], "--turns must be above 0, got 0"),
         ("step_parts", ["--steps", "-1"], "--steps must be above 0, got -1"),
