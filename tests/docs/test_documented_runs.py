@@ -62,8 +62,7 @@ def common(tmp_path_factory) -> Path:
     boxed = folder / "saved_models" / "shapes"
     shutil.copytree(REPOSITORY / "saved_models" / "shapes", boxed)
     (folder / "runs" / "shapes").mkdir(parents=True)
-    for source, name in (("shapes.keras", "best.keras"), ("labels.json", "labels.json")):
-        shutil.copy(boxed / source, folder / "runs" / "shapes" / name)
+    shutil.copy(boxed / "shapes.keras", folder / "runs" / "shapes" / "best.keras")
     for name in ("photo.jpg", "photos/one.jpg", "photos/two.png"):
         save(folder / name, noise(48, 40))
     write_video((noise(48, 64, seed) for seed in range(3)), folder / "street.mp4", fps=5)
