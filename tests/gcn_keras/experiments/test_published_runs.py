@@ -23,7 +23,7 @@ LONG = (
         ("shapes", "shapes-ablation", (), NARROW, 22),
         ("shapes-learning-rate", "shapes-ablation", ("--learning-rate", "1e-2"), NARROW, 3),
         ("camvid", "camvid-ablation", (), (), 10),
-        ("camvid-sqrt", "camvid-ablation", tuple(LONG.split()), NARROW, 7),
+        ("camvid-sqrt", "camvid-ablation", tuple(LONG.split()), NARROW, 15),
     ],
 )
 def test_every_line_is_found_again(folder, recipe, options, evaluation, count):
