@@ -1,5 +1,7 @@
 """The paper's tables as data."""
 
+import dataclasses
+
 import pytest
 
 from gcn_keras.experiments import paper_tables
@@ -30,7 +32,8 @@ def test_every_row_can_be_trained_or_measured(name):
     seen = set()
     for row in table(name).rows:
         assert row.name not in {other.name for other in seen}
-        assert "mean_iou" in row.paper and set(row.paper) <= set(paper_tables.MEASURES)
+        assert set(row.paper) <= set(paper_tables.MEASURES)
+        assert "mean_iou" in row.paper or name == "table1-br"
         assert row.start is None or row.start in seen
         if row.measures_only:
             assert row.start and row.procedure and not row.options
@@ -39,6 +42,23 @@ def test_every_row_can_be_trained_or_measured(name):
             options = ["--recipe", recipe, *row.options, "--weights", "None"]
             assert command_line.parse(options).name == recipe
         seen.add(row)
+
+
+def test_each_kernel_size_with_and_without_br():
+    """Table 1, and beside each row the same model with BR, which the paper has at k = 15 alone."""
+    rows = table("table1-br").rows
+    plain, refined = rows[::2], rows[1::2]
+    assert [row.name for row in plain] == [row.name for row in table("table1").rows]
+    recipes = {
+        row: command_line.parse(["--recipe", "shapes-ablation", *row.options]) for row in rows
+    }
+    for without, with_br in zip(plain, refined, strict=True):
+        assert (with_br.name, with_br.x) == (f"{without.name}-br", without.x)
+        assert with_br.label == f"{without.label} + BR"
+        assert not recipes[without].boundary_refinement
+        assert recipes[with_br] == dataclasses.replace(recipes[without], boundary_refinement=True)
+    assert [row.paper for row in refined] == [{}] * 7 + [table("table5").rows[2].paper]
+    assert plain[-1].paper == table("table5").rows[1].paper
 
 
 def test_rows_of_one_name_are_one_run():
