@@ -118,11 +118,10 @@ def resize_image(image: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Te
 
 def resize_label(label: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Resizes a label map by nearest neighbour (half-pixel centres): no new values appear."""
-    # Whole rows are copied, then pixels of the flat map: faster than tf.image.resize.
+    # Whole rows are copied, then whole columns as rows of the transposed map: pixel by pixel, as
+    # tf.image.resize does it, takes longer than transposing twice.
     rows, columns = _nearest(tf.shape(label)[0], height), _nearest(tf.shape(label)[1], width)
-    starts = tf.range(height) * tf.shape(label)[1]
-    flat = tf.reshape(tf.gather(label, rows), [-1])
-    return tf.gather(flat, starts[:, tf.newaxis] + columns)
+    return tf.transpose(tf.gather(tf.transpose(tf.gather(label, rows)), columns))
 
 
 def _nearest(size: tf.Tensor, out_size: tf.Tensor) -> tf.Tensor:
