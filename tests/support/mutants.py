@@ -477,9 +477,9 @@ MUTANTS = (
         "pipelines/test_service.py::test_a_port_that_is_taken_meanwhile",
     ),
     Mutant(
-        "pipelines/datasets/image_folder/annotations.py",
+        "pipelines/datasets/image_folder/coco.py",
         "setdefault((name, times[name]), number)", "setdefault((name, 0), number)",
-        "pipelines/datasets/image_folder/test_sources.py::test_coco_that_would_be_misread",
+        "pipelines/datasets/image_folder/test_coco.py::test_coco_that_would_be_misread",
     ),
     Mutant(
         "pipelines/datasets/prepared.py", "!= len(class_names) + 1", "== 0",

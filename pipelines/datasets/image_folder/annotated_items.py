@@ -14,7 +14,7 @@ from pipelines.building import conversion, folders
 from pipelines.building.examples import all_faults
 from pipelines.building.folders import but, composed
 from pipelines.building.split_lists import find_lists, items_by_lists
-from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
+from pipelines.datasets.image_folder.annotated_image import AnnotatedImage, Damaged
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from pipelines.base.errors import argument
 from pipelines.base.labels import IGNORE, one_class_fault
 from pipelines.base.progress import note, note_passed_over
 from pipelines.building.builder import SegmentationBuilder
-from pipelines.datasets.image_folder.annotations import background_of
+from pipelines.datasets.image_folder.annotated_image import background_of
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.image_folder.sources import open_source
 from pipelines.datasets.names import VERSIONS

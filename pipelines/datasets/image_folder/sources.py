@@ -17,17 +17,16 @@ from pipelines.base.plurals import count_of
 from pipelines.building import conversion, encoding, folders, image_label, layouts
 from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder import annotations, splitting
+from pipelines.datasets.image_folder.annotated_image import AnnotatedImage, Damaged, background_of
 from pipelines.datasets.image_folder.annotated_items import AnnotatedItem, splits_of
-from pipelines.datasets.image_folder.annotations import AnnotatedImage, Damaged
-from pipelines.datasets.image_folder.classes import (
+from pipelines.datasets.image_folder.class_files import (
     FILES,
     NAME,
-    Classes,
     find_classes,
     other_names,
-    plain,
     read_classes,
 )
+from pipelines.datasets.image_folder.classes import Classes, plain
 from pipelines.datasets.image_folder.masks import MaskReader
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, show_colours
@@ -219,7 +218,7 @@ def _of_annotations(
         words += f", {inside:,} of them inside these files"
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
-    if annotations.background_of(classes.names) == IGNORE and path is not None:
+    if background_of(classes.names) == IGNORE and path is not None:
         words += f"; pixels without a region are void, as {path.name} names no background"
     splits = resolve_splits(folder, found, options)
     words += listed + held_out_words(found, splits)

@@ -16,7 +16,8 @@ from pipelines.building.archives import source_folder
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.examples import all_faults
 from pipelines.building.folders import IMAGE_SUFFIXES
-from pipelines.datasets.image_folder.classes import check_first_label, read_classes
+from pipelines.datasets.image_folder.class_files import read_classes
+from pipelines.datasets.image_folder.classes import check_first_label
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.tfds_set.options import TfdsOptions
 

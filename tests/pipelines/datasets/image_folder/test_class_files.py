@@ -5,7 +5,8 @@ import pytest
 
 from pipelines.base import labels
 from pipelines.base.errors import UserError
-from pipelines.datasets.image_folder.classes import Classes, find_classes, plain, read_classes
+from pipelines.datasets.image_folder.class_files import find_classes, read_classes
+from pipelines.datasets.image_folder.classes import Classes, plain
 
 ORDER = (
     "bring the lines into the order of their labels, or leave the numbers out, and give "

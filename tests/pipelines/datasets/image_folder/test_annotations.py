@@ -1,0 +1,145 @@
+"""Annotation files of either form in place of masks."""
+
+import io
+import json
+import shutil
+import unicodedata
+
+import numpy as np
+import pytest
+from own_scenes import coco, compressed, labelme_file, labelme_files, records
+from PIL import Image
+
+from pipelines.base.errors import UserError, in_options
+from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.image_folder.sources import open_source
+
+
+@pytest.mark.parametrize(
+    ("names", "background", "void"),
+    [
+        ("", 0, 255),
+        ("Car\nBackground\n", 1, 255),
+        ("Car\nBus\n", 255, 255),
+        ("Car\nVoid\n", 255, 1),
+    ],
+)
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_background_and_void_in_any_case(tmp_path, names, background, void, form):
+    boxes = {"BACKGROUND": (0, 1), "IGNORE" if void == 255 else "VOID": (2, 3), "Car": (4, 5)}
+    for name in "ab":
+        Image.new("RGB", (8, 1)).save(tmp_path / f"{name}.png")
+        shapes = [
+            {"label": label, "shape_type": "rectangle", "points": [[left, 0], [right, 1]]}
+            for label, (left, right) in boxes.items()
+        ]
+        content = {"shapes": shapes, "imagePath": f"{name}.png"}
+        if form == "labelme":
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    if form == "coco":
+        content = {
+            "images": [
+                {"id": number, "file_name": f"{name}.png", "height": 1, "width": 8}
+                for number, name in enumerate("ab")
+            ],
+            "annotations": [
+                {
+                    "id": 10 * image + number, "image_id": image, "category_id": number,
+                    "segmentation": {"size": [1, 8], "counts": [left, 2, 6 - left]},
+                }
+                for image in range(2)
+                for number, (left, _) in enumerate(boxes.values())
+            ],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(boxes)],
+        }  # fmt: skip
+        (tmp_path / "instances.json").write_text(json.dumps(content))
+    if names:
+        (tmp_path / "classes.txt").write_text(names)
+    source = open_source(tmp_path, FolderOptions())
+    assert source.classes.names == (tuple(names.split()) or ("background", "Car"))
+    (item, *_) = source.splits["train"]
+    label = np.array(Image.open(io.BytesIO(source.make_example(item)[1]["label"])))
+    car = source.classes.names.index("Car")
+    assert label.tolist() == [[background] * 2 + [void] * 2 + [car] * 2 + [background] * 2]
+
+
+def test_options_of_masks_mean_nothing_for_annotations(copy):
+    coco(copy, compressed)
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions(map=("1=0",), nearest_colour=True))
+    assert in_options(caught.value.template) == (
+        "--map and --nearest-colour are for masks, and there are annotation files, such as "
+        f"{copy}/annotations.json"
+    )
+
+
+def test_pictures_beside_annotation_files_are_no_masks(copy, expected):
+    coco(copy, compressed)
+    (copy / "annotations").mkdir()
+    (copy / "annotations.json").rename(copy / "annotations" / "instances.json")
+    shutil.copy(copy / "images" / "s0.jpg", copy / "annotations" / "preview.jpg")
+    assert records(copy) == expected
+
+
+@pytest.mark.parametrize("form", ["coco", "labelme"])
+def test_annotation_files_without_any_region_are_refused(copy, form):
+    coco(copy, compressed)
+    path = copy / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = []
+    if form == "labelme":
+        content = {"shapes": [], "imagePath": "s0.jpg"}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        open_source(copy, FolderOptions())
+    assert str(caught.value) == (
+        f"no annotation file below {copy} has a region, such as {path}: annotate the images"
+    )
+
+
+def test_the_image_of_another_split_is_none_of_this_one(tmp_path):
+    for name in ("train/images/b", "val/images/a", "val/images/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.jpg")
+    for name in ("train/json/a", "train/json/b", "val/json/a", "val/json/b"):
+        labelme_file(tmp_path / f"{name}.json", f"../images/{name[-1]}.jpg")
+    splits = open_source(tmp_path, FolderOptions()).splits
+    fault, *items = sorted(splits["train"], key=lambda item: not isinstance(item, UserError))
+    assert str(fault) == (
+        f"there is no ../images/a.jpg below {tmp_path}, which {tmp_path}/train/json/a.json names"
+    )
+    assert [item.path for item in items] == [tmp_path / "train/images/b.jpg"]
+    assert [item.path.name for item in splits["val"]] == ["a.jpg", "b.jpg"]
+
+
+def test_annotations_in_a_folder_of_any_name(tmp_path):
+    """Also in one that could hold masks."""
+    for name in "ab":
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "labels" / f"{name}.jpg")
+        labelme_file(tmp_path / "labels" / f"{name}.json", f"{name}.jpg")
+    found = records(tmp_path / "labels")
+    assert {*found["train"], *found["val"]} == {"a", "b"}
+
+
+def test_annotations_of_background_and_void_alone(tmp_path):
+    labelme_files(tmp_path, a="background", b="__ignore__")
+    with pytest.raises(UserError, match="^the annotation files name no class$"):
+        open_source(tmp_path, FolderOptions())
+
+
+@pytest.mark.parametrize("of_text", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_json", ["NFC", "NFD"])
+def test_classes_in_either_unicode_form(tmp_path, of_text, of_json):
+    for name in "ab":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        labelme_file(tmp_path / f"{name}.json", f"{name}.png")
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        form = of_json if name == "a" else of_text
+        content["shapes"][0]["label"] = unicodedata.normalize(form, "Käse")
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "Käse")
+    text = unicodedata.normalize(of_text, "background\nKäse\n")
+    (tmp_path / "classes.txt").write_text(text, encoding="utf-8")
+    assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "Käse")
+    assert len(records(tmp_path)["train"]) == 1
