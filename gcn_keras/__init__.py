@@ -16,11 +16,11 @@ if TYPE_CHECKING:  # what editors and type checkers see; the same as _HOMES
     from gcn_keras.evaluation.mean_iou import MeanIoU as MeanIoU
     from gcn_keras.evaluation.metrics import ConfusionMatrix as ConfusionMatrix
     from gcn_keras.inference.images import load_image as load_image
-    from gcn_keras.inference.images import overlay as overlay
     from gcn_keras.inference.keras_file import save_model as save_model
     from gcn_keras.inference.keras_model import load_model as load_model
     from gcn_keras.inference.keras_model import probabilities as probabilities
     from gcn_keras.inference.keras_model import segment as segment
+    from gcn_keras.inference.overlays import overlay as overlay
     from gcn_keras.inference.padding import pad_to_stride as pad_to_stride
     from gcn_keras.inference.segmenters import open_segmenter as open_segmenter
     from gcn_keras.inference.serving_client import Client as Client
@@ -55,7 +55,7 @@ _HOMES = {
     "load_image": "gcn_keras.inference.images:load_image",
     "load_model": "gcn_keras.inference.keras_model:load_model",
     "open_segmenter": "gcn_keras.inference.segmenters:open_segmenter",
-    "overlay": "gcn_keras.inference.images:overlay",
+    "overlay": "gcn_keras.inference.overlays:overlay",
     "pad_to_stride": "gcn_keras.inference.padding:pad_to_stride",
     "probabilities": "gcn_keras.inference.keras_model:probabilities",
     "save_model": "gcn_keras.inference.keras_file:save_model",

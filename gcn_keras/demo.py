@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from gcn_keras.inference.images import find_images
+from gcn_keras.inference.image_files import find_images
 from gcn_keras.inference.segmenters import check_exists, open_segmenter
 from gcn_keras.web.answers import Answers, examples_beside, load_examples, scenes_of
 from gcn_keras.web.server import build_page, require_gradio, serve, upload_folder

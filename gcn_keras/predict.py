@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from gcn_keras.inference.files import check_files_stay, predict_files, predict_videos
-from gcn_keras.inference.images import find_images
+from gcn_keras.inference.image_files import find_images
 from gcn_keras.inference.legend import check_same_names
 from gcn_keras.inference.options import PLAIN, InferenceOptions, segment_function
 from gcn_keras.inference.segmenters import check_exists, open_segmenter

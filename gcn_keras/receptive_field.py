@@ -12,7 +12,8 @@ import tyro
 from gcn_keras.experiments.receptive_fields.score import check_point, class_index
 from gcn_keras.experiments.receptive_fields.squares import table
 from gcn_keras.experiments.receptive_fields.valid import check_noise, patch_and_stride
-from gcn_keras.inference.images import find_images, load_image
+from gcn_keras.inference.image_files import find_images
+from gcn_keras.inference.images import load_image
 from gcn_keras.inference.keras_model import check_keras_file, load_model
 from gcn_keras.inference.legend import Legend, legend_of_model
 from gcn_keras.inference.segmenters import files_of

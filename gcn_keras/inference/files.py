@@ -10,16 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.batches import same_sized
-from gcn_keras.inference.images import (
-    IMAGE_RESULTS,
-    VIDEO_RESULTS,
-    is_result,
-    jpeg,
-    load_image,
-    overlay,
-    save_label_map,
-)
+from gcn_keras.inference.image_files import IMAGE_RESULTS, VIDEO_RESULTS, is_result
+from gcn_keras.inference.images import load_image
 from gcn_keras.inference.memory import naming_large_image
+from gcn_keras.inference.overlays import jpeg, overlay, save_label_map
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.threads import done_behind, read_ahead
 from gcn_keras.inference.video import is_label_map, segment_video
@@ -58,7 +52,7 @@ def predict_files(
         segment: the model; an image that it refuses with a `UserError` is a bad one.
         images: files to read, of any sizes.
         out: folder to write to; NAME_labels.png and NAME_overlay.jpg, in folders as the images'.
-        palette, opacity: as of `gcn_keras.inference.images.overlay`.
+        palette, opacity: as of `gcn_keras.inference.overlays.overlay`.
         folders: as of `result_names`.
 
     Returns:

@@ -14,7 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from gcn_keras.inference.batches import BATCH_PIXELS
-from gcn_keras.inference.images import ENDINGS, overlay, save_label_map
+from gcn_keras.inference.image_files import ENDINGS
+from gcn_keras.inference.overlays import overlay, save_label_map
 from gcn_keras.inference.segmenters import Segment
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument, printable

@@ -7,8 +7,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from gcn_keras.inference.images import indexed
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.overlays import indexed
 from pipelines.base.labels import IGNORE
 
 THUMBNAIL_SIDE = 128

@@ -21,7 +21,7 @@ from gcn_keras.inference.files import (
     predict_videos,
     result_names,
 )
-from gcn_keras.inference.images import find_images
+from gcn_keras.inference.image_files import find_images
 from gcn_keras.inference.legend import Legend
 from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import CAMVID_CLASSES, palette, voc_colour_map

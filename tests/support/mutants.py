@@ -283,11 +283,11 @@ MUTANTS = (
     ),
     Mutant(
         "pipelines/building/encoding.py", "subsampling=0", "subsampling=2",
-        "gcn_keras/inference/test_images.py::TestJpeg",
+        "gcn_keras/inference/test_overlays.py::TestJpeg",
     ),
     Mutant(
-        "gcn_keras/inference/images.py", "mixed[void] = image[void]", "mixed[void] = 0",
-        "gcn_keras/inference/test_images.py::TestOverlay",
+        "gcn_keras/inference/overlays.py", "mixed[void] = image[void]", "mixed[void] = 0",
+        "gcn_keras/inference/test_overlays.py::TestOverlay",
     ),
     Mutant(
         "gcn_keras/inference/dense_crf.py", "energy = -np.log", "energy = np.log",
@@ -318,9 +318,10 @@ MUTANTS = (
         "gcn_keras/inference/test_encoded_images.py::test_no_flipped_bit_changes_a_label_map",
     ),
     Mutant(
-        "gcn_keras/inference/images.py", "endswith(ENDINGS) and not (is_result(path) or is_drawn)",
+        "gcn_keras/inference/image_files.py",
+        "endswith(ENDINGS) and not (is_result(path) or is_drawn)",
         "endswith(ENDINGS)",
-        "gcn_keras/inference/test_images.py::TestFindImages::test_results_are_no_images",
+        "gcn_keras/inference/test_image_files.py::TestFindImages::test_results_are_no_images",
     ),
     Mutant(
         "gcn_keras/inference/legend.py", "tuple(names) != tuple(others)",
@@ -546,7 +547,7 @@ MUTANTS = (
     ),
     Mutant(
         "pipelines/base/files.py", "temporary.unlink()", "pass",
-        "gcn_keras/inference/test_images.py::TestSaveLabelMap",
+        "gcn_keras/inference/test_overlays.py::TestSaveLabelMap",
     ),
     # === Models and their classes ===
     Mutant(

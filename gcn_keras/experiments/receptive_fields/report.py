@@ -12,7 +12,7 @@ from gcn_keras.experiments.receptive_fields.score import scored_class, scores
 from gcn_keras.experiments.receptive_fields.squares import recentred_mean, sides_of
 from gcn_keras.experiments.receptive_fields.valid import patch_and_stride, valid_receptive_field
 from gcn_keras.inference.files import result_names
-from gcn_keras.inference.images import FIELD_ENDING
+from gcn_keras.inference.image_files import FIELD_ENDING
 from gcn_keras.plots.style import save_figure
 from pipelines.base.errors import UserError
 

@@ -9,7 +9,7 @@ from PIL import Image
 from gcn_keras import overlay
 from gcn_keras.inference import batches, files
 from gcn_keras.inference.files import predict_files
-from gcn_keras.inference.images import jpeg
+from gcn_keras.inference.overlays import jpeg
 from pipelines.base.errors import UserError
 from pipelines.base.labels import voc_colour_map
 

@@ -1,7 +1,7 @@
-import io
+"""Images as they are read."""
+
 import os
 import socket
-import stat
 import struct
 
 import numpy as np
@@ -9,9 +9,8 @@ import pytest
 from miniatures import damaged_tiffs, noise, png_of_16_bits, tiff
 from PIL import Image
 
-from gcn_keras.inference.images import find_images, jpeg, load_image, overlay, save_label_map
-from pipelines.base.errors import UsageError, UserError
-from pipelines.base.files import replacing
+from gcn_keras.inference.images import load_image
+from pipelines.base.errors import UserError
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -24,13 +23,6 @@ def saved(image: Image.Image, path, **options):
 def picture(rows) -> Image.Image:
     """Grayscale from numbers, RGB from triples, RGBA from quadruples."""
     return Image.fromarray(np.array(rows, np.uint8))
-
-
-def palette() -> np.ndarray:
-    """256 distinct colours, of which index 1 is (100, 50, 0)."""
-    colours = np.arange(256, dtype=np.uint8)[:, None] * np.array([100, 50, 0], np.uint8)
-    colours[:, 2] = np.arange(256) - 1
-    return colours
 
 
 class TestLoadImage:
@@ -253,197 +245,3 @@ class TestLoadImageRefuses:
         )
         path = saved(Image.fromarray(np.array([[0, 257]], np.int32)), tmp_path / "a.tif")
         assert load_image(path)[0, :, 0].tolist() == [0, 1]
-
-
-class TestFindImages:
-    @pytest.fixture
-    def folder(self, tmp_path):
-        for name in ("b.PNG", "a.jpg", "notes.txt", "._a.jpg", "sub/c.webp", ".thumbs/d.png"):
-            path = tmp_path / "in" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        return tmp_path / "in"
-
-    def test_folder(self, folder):
-        names = [path.relative_to(folder).as_posix() for path in find_images([folder])]
-        assert names == ["a.jpg", "b.PNG", "sub/c.webp"]
-
-    def test_files_come_as_named_and_once(self, folder):
-        named = [folder / "notes.txt", str(folder / "b.PNG"), folder / "b.PNG"]
-        assert find_images(named) == named[:1] + named[2:]
-        assert len(find_images([folder / "b.PNG", folder])) == 3
-
-    def test_what_is_passed_over_is_told_of(self, folder, capsys):
-        for name in ("a.heic", "b.avif", "c.JFIF", "desktop.ini", "Thumbs.db", ".DS_Store"):
-            (folder / name).touch()
-        os.mkfifo(folder / "pipe.png")
-        (folder / "linked").symlink_to(folder / "sub")
-        (folder / "broken.png").symlink_to(folder / "nowhere")
-        names = [path.relative_to(folder).as_posix() for path in find_images([folder])]
-        assert names == ["a.jpg", "b.PNG", "broken.png", "sub/c.webp"]
-        others = [str(folder / name) for name in ("a.heic", "b.avif", "c.JFIF", "linked")]
-        assert capsys.readouterr().err == (
-            f"6 files passed over: {', '.join(others)}, {folder / 'notes.txt'}, …\n"
-        )
-
-    def test_nothing_to_tell_of(self, folder, capsys):
-        (folder / "notes.txt").unlink()
-        find_images([folder])
-        assert capsys.readouterr().err == ""
-
-    @pytest.mark.parametrize("out", ["in/out", "link/out", "in/sub/../out", "in", "elsewhere"])
-    def test_results_are_no_images(self, folder, capsys, out):
-        """Those in `out`, however it is called, and pairs of them in any folder."""
-        (folder / "notes.txt").unlink()
-        (folder.parent / "link").symlink_to(folder)
-        out = folder.parent / out
-        before = find_images([folder], out)
-        assert capsys.readouterr().err == ""
-        (out / "clip_labels").mkdir(parents=True)
-        results = ("a_labels.png", "a_overlay.jpg", "clip_overlay.mp4", "clip_labels/000000.png")
-        for name in results:
-            (out / name).touch()
-        assert find_images([folder], out) == before
-        assert find_images([folder], folder / "another") == before
-        as_a_shell_lists = sorted(path for path in folder.iterdir() if path.name[0] != ".")
-        assert find_images(as_a_shell_lists, out) == before
-        with pytest.raises(UsageError, match="no image but results of an earlier run"):
-            find_images([out / "a_labels.png", out / "a_overlay.jpg"], out)
-
-    def test_drawings_of_receptive_fields_are_no_images(self, tmp_path):
-        """In the folder that they are written to; elsewhere it is just a name."""
-        for name in ("a.png", "a_receptive_field.png", "mean_receptive_field.png"):
-            saved(picture([[RED]]), tmp_path / name)
-        assert find_images([tmp_path], tmp_path) == [tmp_path / "a.png"]
-        assert len(find_images([tmp_path], tmp_path / "out")) == 3
-
-    def test_what_only_looks_like_a_result(self, folder):
-        for name in ("x_labels.png", "y_overlay.jpg", "y_labels.jpg"):
-            (folder / name).touch()
-        assert len(find_images([folder], folder / "out")) == 6
-
-    def test_refuses_what_is_not_there(self, folder):
-        with pytest.raises(UsageError, match="nowhere does not exist") as caught:
-            find_images([folder, folder / "nowhere"])
-        assert caught.value.exit_status == 2
-
-    def test_refuses_a_folder_without_images(self, folder):
-        with pytest.raises(UsageError, match=r"\.thumbs/empty has no image: .*\.jpg"):
-            (folder / ".thumbs/empty").mkdir()
-            find_images([folder / ".thumbs/empty"])
-
-
-LABELS = np.zeros((1, 1), np.uint8)
-
-
-class TestSaveLabelMap:
-    def test_indices_and_palette(self, tmp_path):
-        labels = np.array([[0, 1, 2], [18, 254, 255]], np.uint8)
-        save_label_map(labels, tmp_path / "a.png", palette())
-        with Image.open(tmp_path / "a.png") as image:
-            assert image.format == "PNG" and image.mode == "P"
-            np.testing.assert_array_equal(np.array(image), labels)
-            np.testing.assert_array_equal(np.reshape(image.getpalette(), (256, 3)), palette())
-        np.testing.assert_array_equal(load_image(tmp_path / "a.png"), palette()[labels])
-
-    def test_is_as_readable_as_any_file(self, tmp_path):
-        save_label_map(LABELS, tmp_path / "a.png", palette())
-        (tmp_path / "plain").touch()
-        modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-        assert len(modes) == 1
-
-    def test_failure_leaves_the_former_file_and_nothing_else(self, tmp_path, monkeypatch):
-        path = tmp_path / "a.png"
-        path.write_text("former")
-
-        def half_written(image, file, **options):
-            with open(file, "w") as stream:
-                stream.write("half")
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(Image.Image, "save", half_written)
-        with pytest.raises(UserError) as caught:
-            save_label_map(LABELS, path, palette())
-        assert str(caught.value) == f"{path} cannot be written: No space left on device."
-        assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
-        assert path.read_text() == "former"
-
-    def test_no_folder(self, tmp_path):
-        path = tmp_path / "nowhere" / "a.png"
-        with pytest.raises(UserError, match="a.png cannot be written: No such file or directory"):
-            save_label_map(LABELS, path, palette())
-
-    @pytest.mark.parametrize(
-        "array", [np.zeros((2, 2)), np.zeros((2, 2, 3), np.uint8), np.zeros(4, np.uint8)]
-    )
-    def test_refuses_other_arrays(self, tmp_path, array):
-        with pytest.raises(ValueError, match=r"labels must be uint8 of shape \[any, any\], not"):
-            save_label_map(array, tmp_path / "a.png", palette())
-        assert not os.listdir(tmp_path)
-
-
-class TestJpeg:
-    def test_is_the_image_to_the_eye(self):
-        """Colours are as fine as the brightness, as those of classes end at an edge."""
-        image = np.full((16, 16, 3), (40, 90, 200), np.uint8)
-        image[:, 8:] = 220, 30, 60
-        with Image.open(io.BytesIO(jpeg(image))) as read:
-            assert (read.format, read.mode, read.size) == ("JPEG", "RGB", (16, 16))
-            np.testing.assert_allclose(np.array(read), image, atol=2)
-
-    def test_the_longest_side(self):
-        with Image.open(io.BytesIO(jpeg(np.zeros((1, 65_500, 3), np.uint8)))) as read:
-            assert read.size == (65_500, 1)
-        with pytest.raises(
-            UserError, match="at most 65,500 pixels a side, and this one is 2x65501"
-        ):
-            jpeg(np.zeros((65_501, 2, 3), np.uint8))
-
-    @pytest.mark.parametrize("image", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3))])
-    def test_refuses_other_arrays(self, image):
-        with pytest.raises(ValueError, match=r"image must be uint8 of shape \[any, any, 3\], not"):
-            jpeg(image)
-
-
-def test_replacing_cleans_up_after_an_interrupt(tmp_path):
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.json") as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
-    assert not os.listdir(tmp_path)
-
-
-class TestOverlay:
-    IMAGE = np.array([[(200, 100, 7), (10, 20, 30)]], np.uint8)
-    LABELS = np.array([[1, 255]], np.uint8)
-
-    # palette()[1] is (100, 50, 0).
-    @pytest.mark.parametrize(
-        ("opacity", "mixed"),
-        [(0, (200, 100, 7)), (0.25, (175, 88, 5)), (0.5, (150, 75, 4)), (1, (100, 50, 0))],
-    )
-    def test_mixes(self, opacity, mixed):
-        result = overlay(self.IMAGE, self.LABELS, palette(), opacity)
-        assert result.dtype == np.uint8
-        assert result.tolist() == [[list(mixed), [10, 20, 30]]]
-
-    def test_leaves_its_arguments(self):
-        image = self.IMAGE.copy()
-        overlay(image, self.LABELS, palette(), 1)
-        np.testing.assert_array_equal(image, self.IMAGE)
-
-    def test_refuses_labels_of_another_size(self):
-        with pytest.raises(ValueError, match=r"labels must be uint8 of shape \[1, 2\], not .*3"):
-            overlay(self.IMAGE, np.zeros((1, 3), np.uint8), palette())
-
-    @pytest.mark.parametrize("name", ["image", "labels", "palette"])
-    def test_refuses_what_is_no_array(self, name):
-        arrays = {"image": self.IMAGE, "labels": self.LABELS, "palette": palette(), name: [[1, 2]]}
-        with pytest.raises(ValueError) as caught:
-            overlay(**arrays)
-        assert str(caught.value) == f"{name} must be an array, not a list."
-
-    @pytest.mark.parametrize("opacity", [1.5, "0.5", None])
-    def test_refuses_an_impossible_opacity(self, opacity):
-        with pytest.raises(ValueError) as caught:
-            overlay(self.IMAGE, self.LABELS, palette(), opacity)
-        assert str(caught.value) == f"opacity must be between 0 and 1, not {opacity!r}."

@@ -39,6 +39,13 @@ def names(folder) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def test_replacing_cleans_up_after_an_interrupt(tmp_path):
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert not os.listdir(tmp_path)
+
+
 def leave(folder, living) -> set[str]:
     """What writers have left, and other hidden files; the names of those that must stay."""
     version = folder / f".version-0a.{HOST}-{DEAD}.part"
