@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.base.errors import UserError
-from pipelines.building import encoding, image_label
+from pipelines.building import encoding, image_label, opening
 
 _AS_THEY_ARE, _CONVERTED = ("JPEG", "PNG"), ("WEBP", "TIFF", "BMP")
 
@@ -26,20 +26,20 @@ def recorded_image(
         UserError: the file is no image of these kinds, damaged, of more than 8 bits a channel
             or more channels than colours have, CMYK, transparent somewhere, or of several frames.
     """
-    image = image_label.open_image(path, data)
+    image = opening.open_image(path, data)
     if image.format not in (*_AS_THEY_ARE, *_CONVERTED):
         raise UserError(f"{path} is a {image.format} file; JPEG, PNG, WebP, TIFF or BMP is needed")
-    image_label.check_kind(path, image)
-    with image_label.naming_damage(path):
-        is_upright = not image_label.orientation_of(image)
+    opening.check_kind(path, image)
+    with opening.naming_damage(path):
+        is_upright = not opening.orientation_of(image)
     if counts is not None and not is_upright:
         counts["turned"] += 1
     if image.format in _AS_THEY_ARE and is_upright:
         return image_label.as_it_is(path, data)
-    image_label.check_one_frame(path, image)
-    image_label.check_intact(path, data)
-    with image_label.naming_damage(path):
-        pixels = np.array(image_label.upright(image).convert("RGB"))
+    opening.check_one_frame(path, image)
+    opening.check_intact(path, data)
+    with opening.naming_damage(path):
+        pixels = np.array(opening.upright(image).convert("RGB"))
     if image.format == "JPEG":
         return encoding.encode_jpeg(pixels), pixels.shape[:2]
     buffer = io.BytesIO()

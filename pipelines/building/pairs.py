@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.base.errors import UserError
-from pipelines.building import image_label
+from pipelines.building import opening
 from pipelines.building.folders import (
     IMAGE_SUFFIXES,
     LABEL_SUFFIXES,
@@ -217,8 +217,8 @@ def _endings(paths: Iterable[Path]) -> tuple[str, ...]:
 def _colours(path: Path) -> int:
     """The number of an image's colours; 0 where it cannot be read."""
     try:
-        image = image_label.open_file(path)
-        with image_label.naming_damage(path):
+        image = opening.open_file(path)
+        with opening.naming_damage(path):
             pixels = np.array(image)
     except UserError:
         return 0  # said when the file is used

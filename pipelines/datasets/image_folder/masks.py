@@ -13,7 +13,7 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import bits_of_samples, is_deep, is_gray
-from pipelines.building import image_label
+from pipelines.building import opening
 from pipelines.datasets.image_folder.classes import Classes, check_first_label
 from pipelines.datasets.image_folder.options import FolderOptions
 
@@ -103,7 +103,7 @@ class MaskReader:
             if wanted <= seen.keys():
                 return
             with contextlib.suppress(UserError):  # said when the mask is read
-                image = image_label.open_file(path)
+                image = opening.open_file(path)
                 seen.setdefault(self._holds_colours(image), path)
         for by_colour in wanted - seen.keys() if seen else ():
             names, other = given[by_colour], seen[not by_colour]
@@ -117,7 +117,7 @@ class MaskReader:
     def _holds_colours(self, image: Image.Image) -> bool:
         """Whether a mask is read by its colours: if it is black and white all are, and otherwise
         what is not gray, where classes have colours."""
-        is_coloured = image_label.is_jpeg(image) or not (is_gray(image) or is_deep(image))
+        is_coloured = opening.is_jpeg(image) or not (is_gray(image) or is_deep(image))
         return self.binary or (bool(self.colours) and is_coloured)
 
     def read(self, path: Path, data: bytes, counts: Counter) -> np.ndarray:
@@ -150,26 +150,26 @@ class MaskReader:
 
     def _decode(self, path: Path, data: bytes) -> np.ndarray:
         """The pixels: uint8 values `[H, W]`, or colours `[H, W, 3]`."""
-        image = image_label.open_image(path, data)
-        if image_label.is_jpeg(image) and not self.nearest:
+        image = opening.open_image(path, data)
+        if opening.is_jpeg(image) and not self.nearest:
             colours = "" if self.colours else "give classes colours and "
             raise UserError(
                 f"{path} is compressed as JPEG, which changes values: save the masks as PNG, or "
                 f"{colours}use {argument('nearest_colour')}"
             )
-        image_label.check_one_frame(path, image, "a mask")
+        opening.check_one_frame(path, image, "a mask")
         holds_colours = self._holds_colours(image)
         deep, gray = is_deep(image), is_gray(image)
-        with image_label.naming_damage(path):
+        with opening.naming_damage(path):
             is_scaled = gray and bits_of_samples(image) < 8
         if not deep:
-            image_label.check_kind(path, image)
-        image_label.check_intact(path, data)
-        with image_label.naming_damage(path):
-            image = image_label.upright(image)
+            opening.check_kind(path, image)
+        opening.check_intact(path, data)
+        with opening.naming_damage(path):
+            image = opening.upright(image)
         if deep:
             return self._deep(path, image)
-        with image_label.naming_damage(path):
+        with opening.naming_damage(path):
             if holds_colours and not _is_black_alone(path, image):
                 return np.array(image.convert("RGB"))
             if not gray and image.mode != "P":
@@ -185,7 +185,7 @@ class MaskReader:
 
     def _deep(self, path: Path, image: Image.Image) -> np.ndarray:
         """Gray values of 16 or 32 bits: whole numbers that fit into 8."""
-        with image_label.naming_damage(path):
+        with opening.naming_damage(path):
             pixels = np.array(image)
         if (pixels != np.rint(pixels)).any():
             raise UserError(f"{path} has values that are no whole numbers")
@@ -288,7 +288,7 @@ def _is_black_alone(path: Path, image: Image.Image) -> bool:
 
     Programs that write indices put in such ones.
     """
-    palette = image_label.palette_of(path, image)
+    palette = opening.palette_of(path, image)
     return palette is not None and not palette.any() and bool(np.array(image).any())
 
 

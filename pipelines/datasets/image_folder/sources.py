@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of
-from pipelines.building import conversion, encoding, folders, image_label, layouts
+from pipelines.building import conversion, encoding, folders, image_label, layouts, opening
 from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotated_image import AnnotatedImage, Damaged, background_of
@@ -149,7 +149,7 @@ def _palette_of(items: list, count: int, otherwise: np.ndarray) -> np.ndarray:
     if mask is None:
         return otherwise
     try:
-        colours = image_label.palette_of(mask, image_label.open_file(mask))
+        colours = opening.palette_of(mask, opening.open_file(mask))
     except UserError:
         return otherwise  # said when the example is made
     if colours is None or len(np.unique(colours[:count], axis=0)) < count:

@@ -10,7 +10,7 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import is_gray
-from pipelines.building import image_label
+from pipelines.building import opening
 from pipelines.building.examples import futures
 from pipelines.datasets.image_folder.masks import WHITE_OF_16_BITS
 
@@ -117,11 +117,11 @@ def _palette(path: Path) -> tuple[list[str], list[int]]:
     """The colours of a mask's palette and the indices that are used; none where they tell nothing,
     nor of void, which is 255 in any colour."""
     try:
-        image = image_label.open_file(path)
-        palette = image_label.palette_of(path, image)
+        image = opening.open_file(path)
+        palette = opening.palette_of(path, image)
         if palette is None:
             return [], []
-        with image_label.naming_damage(path):
+        with opening.naming_damage(path):
             used = np.flatnonzero(image.histogram())
     except UserError:
         return [], []  # said when the mask is read
@@ -137,9 +137,9 @@ def _palette(path: Path) -> tuple[list[str], list[int]]:
 def _pixels(path: Path) -> tuple[np.ndarray, bool]:
     """Colours `[H, W, 3]`; or values `[H, W]` where channels are equal or there is one. Whether it
     is of JPEG, which holds colours."""
-    image = image_label.open_file(path)
-    of_jpeg = image_label.is_jpeg(image)
-    with image_label.naming_damage(path):
+    image = opening.open_file(path)
+    of_jpeg = opening.is_jpeg(image)
+    with opening.naming_damage(path):
         if not of_jpeg and (is_gray(image) or image.mode == "P" or image.mode[0] == "I"):
             if image.mode in ("1", "LA"):  # white of one bit is read as that of eight
                 image = image.convert("L")

@@ -18,7 +18,7 @@ from PIL import Image
 from pipelines import datasets
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
-from pipelines.building import image_label, pairs
+from pipelines.building import image_label, opening, pairs
 
 CLASSES = ("sky", "road", "car")
 
@@ -384,7 +384,7 @@ def test_an_image_that_nothing_can_decode(size):
 )
 def test_what_few_write_is_not_opened(data):
     message = "m.png is no image of a kind that can be read: save it as PNG"
-    refuses(message, image_label.open_image, "m.png", data)
+    refuses(message, opening.open_image, "m.png", data)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
