@@ -67,7 +67,7 @@ def ablate(
     seeds that are there, asked for or not.
 
     Args:
-        table: Table of the paper.
+        table: Table of the paper; table1-br is ours, Table 1 with and without BR.
         recipe: Recipe that every run starts from; voc-ablation for Table 6 and shapes-ablation for
             the others if not given. Tables 7 and 9 have recipes of their own.
         rows: Names of the rows that are run, such as base, gcn3, conv3 or gcn15-br; by default
