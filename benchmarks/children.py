@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipelines.base.environment import prepare_tensorflow
 from pipelines.base.errors import UserError
 
 _CHILD = "--child"
@@ -41,6 +42,7 @@ def answered(**tasks: Callable) -> bool:
     """Whether this process is a child of `in_child`; then its task has been done."""
     if sys.argv[1:2] != [_CHILD]:
         return False
+    prepare_tensorflow()  # as commands do
     task, arguments = sys.argv[2:]
     result = tasks[task](**json.loads(arguments))
     print("\n" + json.dumps(result))  # whatever the task has printed, a line of its own

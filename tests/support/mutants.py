@@ -318,6 +318,11 @@ MUTANTS = (
         "gcn_keras/inference/test_encoded_images.py::test_no_flipped_bit_changes_a_label_map",
     ),
     Mutant(
+        "pipelines/base/environment.py", "self._importing = threading.get_ident()",
+        "self._importing = None",
+        "pipelines/base/test_environment.py::test_a_saved_model_is_asked_without_keras",
+    ),
+    Mutant(
         "gcn_keras/inference/image_files.py",
         "endswith(ENDINGS) and not (is_result(path) or is_drawn)",
         "endswith(ENDINGS)",

@@ -1,4 +1,7 @@
-"""What TensorFlow writes when it starts: nothing, in any command and what a command starts."""
+"""What TensorFlow writes when it starts: nothing, in any command and what a command starts.
+
+And what it imports: no Keras, which commands that need it import themselves.
+"""
 
 import json
 import os
@@ -76,6 +79,33 @@ def test_what_else_is_written_meanwhile_is_kept(tmp_path):
     done = run("-c", IMPORTS, PYTHONPATH=path)
     assert done.stderr.startswith("W0000 a warning\nE0000 an error\nTraceback")
     assert done.stderr.endswith("ImportError: this CPU is too old\n")
+
+
+def test_keras_is_imported_with_tensorflow_no_more_and_works_after_it():
+    done = run(
+        "-c",
+        IMPORTS
+        + """
+assert not [name for name in sys.modules if name.split(".")[0] == "keras"]
+import tensorflow.keras
+from tensorflow.keras import layers
+import keras
+assert layers.Dense is keras.layers.Dense is tf.keras.layers.Dense
+print(keras.Sequential([layers.Dense(2)]).predict(tf.ones([1, 3]), verbose=0).shape)
+""",
+    )
+    assert (done.stdout, done.stderr) == ("2.0 2\n(1, 2)\n", "from here on\n")
+
+
+def test_a_saved_model_is_asked_without_keras(files):
+    command = (
+        f"gcn_keras.predict saved_models/shapes {files['image']} --out {files['folder']}/saved"
+    )
+    done = run("-X", "importtime", "-m", *command.split())
+    assert done.returncode == 0, done.stderr
+    assert (files["folder"] / "saved" / "image_labels.png").is_file()
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "tensorflow" in imported and "keras.src.backend" not in imported  # as far as it tries
 
 
 @pytest.fixture(scope="module")
