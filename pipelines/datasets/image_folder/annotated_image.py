@@ -58,30 +58,23 @@ class AnnotatedImage:
     def paint(self, size: tuple[int, int], classes: Classes, order: PaintOrder) -> np.ndarray:
         """The label map of an image of a size: uint8 `[H, W]`.
 
-        Pixels without a region are of the class called background, or void if there is none.
+        The classes have all that regions are of, see `annotations.check_regions`. Pixels without a region are of the class called background, or void if there is none.
 
         Raises:
-            UserError: the image has another size than the file says, or a region is damaged, or
-                of no class.
+            UserError: the image has another size than the file says, or a region is damaged.
         """
         if self.size is not None and self.size != size:
             raise UserError(
                 f"{self.image} is {size[1]}x{size[0]} pixels, but {self.file} says "
                 f"{self.size[1]}x{self.size[0]}"
             )
-        label_of = {class_key(name): label for label, name in enumerate(classes.names)}
         background = background_of(classes.names)
+        label_of = dict.fromkeys(BACKGROUND, background) | dict.fromkeys(IGNORED, IGNORE)
+        label_of |= {class_key(name): label for label, name in enumerate(classes.names)}
         painted = []
         for number, (name, shape) in enumerate(self.shapes, 1):
-            label = label_of.get(class_key(name), IGNORE if class_key(name) in IGNORED else None)
-            if label is None and class_key(name) in BACKGROUND:
-                label = background
-            if label is None:
-                raise UserError(
-                    f"{self.file} has the class {name!r}, which classes.txt does not name"
-                )
             inside = functools.partial(self._inside, number, shape, size)
-            painted.append(regions.Region(label, inside))
+            painted.append(regions.Region(label_of[class_key(name)], inside))
         return regions.paint(painted, size, background, order)
 
     def _inside(self, number: int, shape: Any, size: tuple[int, int]) -> np.ndarray:

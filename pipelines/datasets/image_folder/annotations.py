@@ -107,6 +107,33 @@ def classes_of(images: Sequence[AnnotatedImage | Damaged], names: Iterable[str])
     return plain((BACKGROUND[0], *known))
 
 
+def check_regions(
+    path: Path, classes: Classes, images: Iterable[AnnotatedImage | Damaged]
+) -> None:
+    """Refuses regions of classes that a file does not name.
+
+    Args:
+        path: the file.
+        classes: those that it names.
+        images: as the annotation files have them.
+
+    Raises:
+        UserError: of all such classes, each with a file that has it.
+    """
+    named = {*BACKGROUND, *IGNORED, *map(class_key, classes.names)}
+    where: dict[str, Path] = {}
+    for image in images:
+        for name, _ in image.shapes if isinstance(image, AnnotatedImage) else ():
+            if class_key(name) not in named:
+                where.setdefault(name, image.file)
+    if where:
+        missing = ", ".join(f"{name!r} (in {file})" for name, file in where.items())
+        raise UserError(
+            f"{path} does not name {missing}: add what is to be a class, and call other regions "
+            f"{IGNORED[0]}, to leave their pixels out"
+        )
+
+
 def _file_with(name: str, images: Sequence[AnnotatedImage | Damaged]) -> Path:
     """The first annotation file with a region of a class; any file where there is none."""
     with_name = (

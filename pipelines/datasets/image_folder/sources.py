@@ -200,7 +200,11 @@ def _of_annotations(
     options: FolderOptions,
 ) -> Source:
     path = find_classes(folder)
-    classes = read_classes(path) if path else annotations.classes_of(images, names)
+    if path is None:
+        classes = annotations.classes_of(images, names)
+    else:
+        classes = read_classes(path)
+        annotations.check_regions(path, classes, images)
     files, others = folders.find_files(folder, folders.IMAGE_SUFFIXES)
     found, listed, used = splits_of(folder, images, files)
 

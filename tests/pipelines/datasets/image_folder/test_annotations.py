@@ -143,3 +143,16 @@ def test_classes_in_either_unicode_form(tmp_path, of_text, of_json):
     (tmp_path / "classes.txt").write_text(text, encoding="utf-8")
     assert open_source(tmp_path, FolderOptions()).classes.names == ("background", "Käse")
     assert len(records(tmp_path)["train"]) == 1
+
+
+def test_regions_of_classes_that_a_file_does_not_name(tmp_path):
+    """All of them in one sentence, each with the first file that has it."""
+    labelme_files(tmp_path, a="car", b="tree", c="Car", d="tree", e="void")
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\ncar:255,0,0::\n")
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions())
+    assert str(caught.value) == (
+        f"{tmp_path}/labelmap.txt does not name 'tree' (in {tmp_path}/b.json), 'Car' (in "
+        f"{tmp_path}/c.json): add what is to be a class, and call other regions void, to leave "
+        "their pixels out"
+    )
