@@ -60,6 +60,7 @@ EXPECTED = {
         np.arange(WIDTH) < 2, 255, label > 0
     ),
     "Black and white": lambda label: label > 0,
+    "Classes that are called otherwise": lambda label: np.where(label == 2, 255, label),
 }
 
 
@@ -133,7 +134,7 @@ def build(heading, tree):
 
 
 def test_every_example_has_four_lines_or_is_a_list():
-    assert len(EXAMPLES) == len(re.findall("^### ", TEXT, re.MULTILINE)) == 27
+    assert len(EXAMPLES) == len(re.findall("^### ", TEXT, re.MULTILINE)) == 28
     assert {*MASKS, *EXPECTED} <= EXAMPLES.keys()
     assert max(block.count("\n") for block in EXAMPLES.values()) <= 6
 

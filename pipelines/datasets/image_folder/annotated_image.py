@@ -58,7 +58,8 @@ class AnnotatedImage:
     def paint(self, size: tuple[int, int], classes: Classes, order: PaintOrder) -> np.ndarray:
         """The label map of an image of a size: uint8 `[H, W]`.
 
-        The classes have all that regions are of, see `annotations.check_regions`. Pixels without a region are of the class called background, or void if there is none.
+        The classes have all that regions are of, see `annotations.check_regions`. Pixels without
+        a region are of the class called background, or void if there is none.
 
         Raises:
             UserError: the image has another size than the file says, or a region is damaged.

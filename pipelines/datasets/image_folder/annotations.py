@@ -1,10 +1,12 @@
 """Annotation files in place of masks: those below a folder, and the classes that they name."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.base.damage import DAMAGE
-from pipelines.base.errors import UserError
+from pipelines.base.errors import UserError, argument
 from pipelines.building import folders
 from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder.annotated_image import (
@@ -21,8 +23,14 @@ from pipelines.datasets.image_folder.coco import read_coco
 from pipelines.datasets.image_folder.labelme import read_labelme
 
 
-def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tuple[str, ...]]:
+def find_annotations(
+    source: Path, new_names: Mapping[str, str]
+) -> tuple[list[AnnotatedImage | Damaged], tuple[str, ...]]:
     """Reads every annotation file below a folder; other JSON files are left alone.
+
+    Args:
+        source: the folder.
+        new_names: of classes that are to be called otherwise than the files call them.
 
     Returns:
         The images, and the names of the classes: of COCO the categories in the order of their
@@ -30,7 +38,7 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tupl
 
     Raises:
         UserError: a file of COCO is damaged as a whole, or no file can be read, or files of both
-            forms are there, or none has a region.
+            forms are there, or none has a region, or no class has a name that is to be changed.
     """
     coco: list[AnnotatedImage | Damaged] = []
     labelme: list[AnnotatedImage] = []
@@ -71,7 +79,36 @@ def find_annotations(source: Path) -> tuple[list[AnnotatedImage | Damaged], tupl
         )
     occurring = {name for image in labelme for name, _ in image.shapes}
     named = [name for name, _ in sorted(categories, key=categories.__getitem__)]
-    return images, (*named, *sorted(occurring))
+    _check_new_names(new_names, [*named, *sorted(occurring)])
+    names = _renamed_categories(named, new_names)
+    names += sorted({new_names.get(name, name) for name in occurring})
+    return [_renamed(image, new_names) for image in images], tuple(names)
+
+
+def _check_new_names(new_names: Mapping[str, str], names: Sequence[str]) -> None:
+    """Raises UserError if one of the names that are to be changed is not there."""
+    missing = [old for old in new_names if old not in names]
+    if names and missing:
+        raise UserError(
+            f"{argument('rename')} {missing[0]}: the annotation files name no such class, but "
+            f"{', '.join(names)}"
+        )
+
+
+def _renamed_categories(names: Sequence[str], new_names: Mapping[str, str]) -> list[str]:
+    """COCO's names, changed; one that several have now stands where it is first."""
+    changed = [new_names.get(name, name) for name in names]
+    shared = {*new_names.values()}
+    return [new for i, new in enumerate(changed) if new not in shared or new not in changed[:i]]
+
+
+def _renamed(
+    image: AnnotatedImage | Damaged, new_names: Mapping[str, str]
+) -> AnnotatedImage | Damaged:
+    if isinstance(image, Damaged):
+        return image
+    shapes = tuple((new_names.get(name, name), shape) for name, shape in image.shapes)
+    return dataclasses.replace(image, shapes=shapes)
 
 
 def _fault_of(path: Path, error: Exception) -> UserError:
@@ -101,15 +138,13 @@ def classes_of(images: Sequence[AnnotatedImage | Damaged], names: Iterable[str])
         if other != name:
             raise UserError(
                 f"{_file_with(other, images)} has the class {other!r} and "
-                f"{_file_with(name, images)} {name!r}: spell them alike, or, if they are two, name "
-                "both in classes.txt"
+                f"{_file_with(name, images)} {name!r}: spell them alike, as by "
+                f"{_renaming(name, other)}, or, if they are two, name both in classes.txt"
             )
     return plain((BACKGROUND[0], *known))
 
 
-def check_regions(
-    path: Path, classes: Classes, images: Iterable[AnnotatedImage | Damaged]
-) -> None:
+def check_regions(path: Path, classes: Classes, images: Iterable[AnnotatedImage | Damaged]) -> None:
     """Refuses regions of classes that a file does not name.
 
     Args:
@@ -129,9 +164,14 @@ def check_regions(
     if where:
         missing = ", ".join(f"{name!r} (in {file})" for name, file in where.items())
         raise UserError(
-            f"{path} does not name {missing}: add what is to be a class, and call other regions "
-            f"{IGNORED[0]}, to leave their pixels out"
+            f"{path} does not name {missing}: add what is to be a class, and give others the name "
+            f"of one, or of void, as by {_renaming(next(iter(where)), IGNORED[0])}"
         )
+
+
+def _renaming(old: str, new: str) -> str:
+    """The option that calls a class otherwise, as it is typed."""
+    return f"{argument('rename')} {shlex.quote(f'{old}={new}')}"
 
 
 def _file_with(name: str, images: Sequence[AnnotatedImage | Damaged]) -> Path:

@@ -45,6 +45,10 @@ class FolderOptions:
     """The first class's value in the masks, those of tfds:NAME, too; lower values are void."""
     nearest_colour: bool = False
     """Whether a colour that no class has counts as the nearest that one has."""
+
+    # === Annotation files ===
+    rename: tuple[str, ...] = ()
+    """OLD=NEW …: the class that regions of another name are of; `void` leaves their pixels out."""
     paint_order: PaintOrder = "file"
     """Region on top where annotated ones overlap: the later one in the file, the smaller one, or
     that of the later class."""
@@ -66,7 +70,10 @@ class FolderOptions:
         for name in names if self.group is None else [*names, "group"]:
             if not isinstance(getattr(self, name), str):
                 raise ArgumentError(name, f"must be a text, got {getattr(self, name)!r}")
-        for name, example in (("void", "('0', '#ffffff')"), ("map", "('7=0', '8=1')")):
+        examples = {
+            "void": "('0', '#ffffff')", "map": "('7=0', '8=1')", "rename": "('bus=car',)",
+        }  # fmt: skip
+        for name, example in examples.items():
             entries = getattr(self, name)
             if not isinstance(entries, tuple | list) or not all(
                 isinstance(entry, str) for entry in entries
@@ -77,6 +84,7 @@ class FolderOptions:
                 "paint_order",
                 f"must be 'file', 'largest-first' or 'classes', got {self.paint_order!r}",
             )
+        self.new_names()
         void_values, _ = self.void_values()
         if twice := void_values & self.value_map().keys():
             raise ArgumentError(
@@ -141,8 +149,9 @@ class FolderOptions:
 
     def check_for_masks(self) -> None:
         """Raises UserError for options that mean nothing for masks."""
-        if given := self.given("paint_order"):
-            raise UserError(f"{given} is for annotation files, and there are masks")
+        if given := self.given("rename", "paint_order"):
+            verb = "are" if " and " in given else "is"
+            raise UserError(f"{given} {verb} for annotation files, and there are masks")
 
     def naming(self) -> Naming:
         """How images and masks are called."""
@@ -206,6 +215,21 @@ class FolderOptions:
             if classes.setdefault(value, label) != label:
                 raise ArgumentError("map", f"gives value {value} to two classes")
         return classes
+
+    def new_names(self) -> dict[str, str]:
+        """The new name of each class that `rename` names.
+
+        Raises:
+            ArgumentError: an entry is not "OLD=NEW", or a class has two new names.
+        """
+        names: dict[str, str] = {}
+        for entry in self.rename:
+            old, _, new = (part.strip() for part in composed(entry).partition("="))
+            if not (old and new):
+                raise ArgumentError("rename", f"takes OLD=NEW, such as bus=car, got {entry!r}")
+            if names.setdefault(old, new) != new:
+                raise ArgumentError("rename", f"calls {old!r} both {names[old]!r} and {new!r}")
+        return names
 
 
 def _joined(name: str, entries: list[str], others: str) -> str:

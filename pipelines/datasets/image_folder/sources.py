@@ -71,7 +71,7 @@ def open_source(folder: Path, options: FolderOptions) -> Source:
     says_names = options.naming() != folders.PLAIN  # of masks: there are some
     if not (options.label_folder or folders.has_label_files(folder, says_names)):
         try:
-            annotated, names = annotations.find_annotations(folder)
+            annotated, names = annotations.find_annotations(folder, options.new_names())
         except UserError:
             if not says_names:
                 raise

@@ -14,6 +14,44 @@ from pipelines.base.errors import UserError, in_options
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.image_folder.sources import open_source
 
+FORMS = ("coco", "labelme")
+
+
+def annotate(folder, form, boxes):
+    """Writes three images of one row of 8 pixels, each with boxes: name, first column and end."""
+    images = ["a.png", "b.png", "c.png"]
+    for image in images:
+        Image.new("RGB", (8, 1)).save(folder / image)
+    if form == "labelme":
+        shapes = [
+            {"label": name, "shape_type": "rectangle", "points": [[left, 0], [end - 1, 1]]}
+            for name, (left, end) in boxes.items()
+        ]
+        for image in images:
+            content = {"shapes": shapes, "imagePath": image}
+            (folder / image).with_suffix(".json").write_text(json.dumps(content))
+        return
+    content = {
+        "images": [{"id": i, "file_name": image} for i, image in enumerate(images)],
+        "annotations": [
+            {
+                "id": 10 * i + category, "image_id": i, "category_id": category,
+                "segmentation": {"size": [1, 8], "counts": [left, end - left, 8 - end]},
+            }
+            for i in range(3)
+            for category, (left, end) in enumerate(boxes.values())
+        ],
+        "categories": [{"id": category, "name": name} for category, name in enumerate(boxes)],
+    }  # fmt: skip
+    (folder / "instances.json").write_text(json.dumps(content))
+
+
+def painted_row(source):
+    """The labels of the first image that `annotate` wrote."""
+    (item, *_) = source.splits["train"]
+    (row,) = np.array(Image.open(io.BytesIO(source.make_example(item)[1]["label"])))
+    return row.tolist()
+
 
 @pytest.mark.parametrize(
     ("names", "background", "void"),
@@ -24,43 +62,16 @@ from pipelines.datasets.image_folder.sources import open_source
         ("Car\nVoid\n", 255, 1),
     ],
 )
-@pytest.mark.parametrize("form", ["coco", "labelme"])
+@pytest.mark.parametrize("form", FORMS)
 def test_background_and_void_in_any_case(tmp_path, names, background, void, form):
-    boxes = {"BACKGROUND": (0, 1), "IGNORE" if void == 255 else "VOID": (2, 3), "Car": (4, 5)}
-    for name in "ab":
-        Image.new("RGB", (8, 1)).save(tmp_path / f"{name}.png")
-        shapes = [
-            {"label": label, "shape_type": "rectangle", "points": [[left, 0], [right, 1]]}
-            for label, (left, right) in boxes.items()
-        ]
-        content = {"shapes": shapes, "imagePath": f"{name}.png"}
-        if form == "labelme":
-            (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    if form == "coco":
-        content = {
-            "images": [
-                {"id": number, "file_name": f"{name}.png", "height": 1, "width": 8}
-                for number, name in enumerate("ab")
-            ],
-            "annotations": [
-                {
-                    "id": 10 * image + number, "image_id": image, "category_id": number,
-                    "segmentation": {"size": [1, 8], "counts": [left, 2, 6 - left]},
-                }
-                for image in range(2)
-                for number, (left, _) in enumerate(boxes.values())
-            ],
-            "categories": [{"id": number, "name": name} for number, name in enumerate(boxes)],
-        }  # fmt: skip
-        (tmp_path / "instances.json").write_text(json.dumps(content))
+    boxes = {"BACKGROUND": (0, 2), "IGNORE" if void == 255 else "VOID": (2, 4), "Car": (4, 6)}
+    annotate(tmp_path, form, boxes)
     if names:
         (tmp_path / "classes.txt").write_text(names)
     source = open_source(tmp_path, FolderOptions())
     assert source.classes.names == (tuple(names.split()) or ("background", "Car"))
-    (item, *_) = source.splits["train"]
-    label = np.array(Image.open(io.BytesIO(source.make_example(item)[1]["label"])))
     car = source.classes.names.index("Car")
-    assert label.tolist() == [[background] * 2 + [void] * 2 + [car] * 2 + [background] * 2]
+    assert painted_row(source) == [background] * 2 + [void] * 2 + [car] * 2 + [background] * 2
 
 
 def test_options_of_masks_mean_nothing_for_annotations(copy):
@@ -153,6 +164,69 @@ def test_regions_of_classes_that_a_file_does_not_name(tmp_path):
         open_source(tmp_path, FolderOptions())
     assert str(caught.value) == (
         f"{tmp_path}/labelmap.txt does not name 'tree' (in {tmp_path}/b.json), 'Car' (in "
-        f"{tmp_path}/c.json): add what is to be a class, and call other regions void, to leave "
-        "their pixels out"
+        f"{tmp_path}/c.json): add what is to be a class, and give others the name of one, or of "
+        "void, as by rename tree=void"
+    )
+
+
+STREET = {"car": (0, 2), "bus": (2, 4), "tree": (4, 6)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("rename", "names", "row"),
+    [
+        (["bus=car"], ["background", "car", "tree"], [1, 1, 1, 1, 2, 2, 0, 0]),
+        (["car = bus"], ["background", "bus", "tree"], [1, 1, 1, 1, 2, 2, 0, 0]),
+        (["tree=Void", "bus=car"], ["background", "car"], [1, 1, 1, 1, 255, 255, 0, 0]),
+        (["tree=background", "bus=car"], ["background", "car"], [1, 1, 1, 1, 0, 0, 0, 0]),
+    ],
+)
+def test_classes_are_called_otherwise(tmp_path, form, rename, names, row):
+    annotate(tmp_path, form, STREET)
+    source = open_source(tmp_path, FolderOptions(rename=tuple(rename)))
+    assert [*source.classes.names] == names
+    assert painted_row(source) == row
+
+
+@pytest.mark.parametrize(
+    ("form", "names", "row"),
+    [
+        ("coco", ["background", "zoo", "tree"], [1, 1, 1, 1, 2, 2, 0, 0]),
+        ("labelme", ["background", "tree", "zoo"], [2, 2, 2, 2, 1, 1, 0, 0]),
+    ],
+)
+def test_the_order_of_new_names(tmp_path, form, names, row):
+    """Of COCO that of the first category with the name; of labelme the names' own."""
+    annotate(tmp_path, form, STREET)
+    source = open_source(tmp_path, FolderOptions(rename=("bus=zoo", "car=zoo")))
+    assert [*source.classes.names] == names
+    assert painted_row(source) == row
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_two_names_change_places(tmp_path, form):
+    annotate(tmp_path, form, STREET)
+    source = open_source(tmp_path, FolderOptions(rename=("car=bus", "bus=car")))
+    assert source.classes.names == ("background", "bus", "car", "tree")
+    assert painted_row(source) == [1, 1, 2, 2, 3, 3, 0, 0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_new_names_before_those_of_classes_txt(tmp_path, form):
+    annotate(tmp_path, form, STREET)
+    (tmp_path / "classes.txt").write_text("vehicle\ntree\n")
+    source = open_source(tmp_path, FolderOptions(rename=("car=vehicle", "bus=vehicle")))
+    assert painted_row(source) == [0, 0, 0, 0, 1, 1, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("form", "names"), [("coco", "car, bus, tree"), ("labelme", "bus, car, tree")]
+)
+def test_a_new_name_of_a_class_that_is_not_there(tmp_path, form, names):
+    annotate(tmp_path, form, STREET)
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, FolderOptions(rename=("lorry=car",)))
+    assert str(caught.value) == (
+        f"rename lorry: the annotation files name no such class, but {names}"
     )

@@ -280,5 +280,5 @@ def test_categories_in_upper_and_in_lower_case(copy):
         open_source(copy, FolderOptions())
     assert str(caught.value) == (
         f"{path} has the class {NAMES[1]!r} and {path} {NAMES[1].upper()!r}: spell them alike, "
-        "or, if they are two, name both in classes.txt"
+        f"as by rename {NAMES[1].upper()}={NAMES[1]}, or, if they are two, name both in classes.txt"
     )

@@ -155,7 +155,7 @@ def test_a_label_in_upper_and_in_lower_case(tmp_path):
         open_source(tmp_path, FolderOptions())
     assert str(caught.value) == (
         f"{tmp_path}/b.json has the class 'Road' and {tmp_path}/c.json 'road': spell them alike, "
-        "or, if they are two, name both in classes.txt"
+        "as by rename road=Road, or, if they are two, name both in classes.txt"
     )
     (tmp_path / "classes.txt").write_text("road\nRoad\nsky\n")
     source = open_source(tmp_path, FolderOptions())

@@ -61,6 +61,10 @@ def test_what_is_for_values_and_what_for_colours(options, of_values, of_colours)
         ({"map": ("7",)}, "map takes VALUE=CLASS, such as 7=0, got '7'"),
         ({"map": ("7=255",)}, "map takes VALUE=CLASS, such as 7=0, got '7=255'"),
         ({"map": ("7=0", "7=1")}, "map gives value 7 to two classes"),
+        ({"rename": "bus=car"}, "rename must be texts, as in ('bus=car',), got 'bus=car'"),
+        ({"rename": ("bus",)}, "rename takes OLD=NEW, such as bus=car, got 'bus'"),
+        ({"rename": ("bus= ",)}, "rename takes OLD=NEW, such as bus=car, got 'bus= '"),
+        ({"rename": ("bus=car", "bus=tree")}, "rename calls 'bus' both 'car' and 'tree'"),
         (
             {"map": ("7=0", "8=1"), "void": ("#ff0000", "8")},
             "map and void both name the value 8: leave it out of one of them",
