@@ -86,6 +86,24 @@ def palette_of(path: Path | str, image: Image.Image) -> np.ndarray | None:
         return np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
 
 
+def grays_of(path: Path | str, image: Image.Image) -> dict[int, int]:
+    """The gray that an image's palette gives each index which it uses; none where it gives
+    colours, or one alone to all, which says nothing.
+
+    Raises:
+        UserError: damage, naming `path`.
+    """
+    palette = palette_of(path, image)
+    if palette is None or (len(palette) > 1 and (palette == palette[0]).all()):
+        return {}
+    with naming_damage(path):
+        used = np.flatnonzero(image.histogram()[: len(palette)])
+    colours = palette[used]
+    if (colours != colours[:, :1]).any():
+        return {}
+    return dict(zip(used.tolist(), colours[:, 0].tolist(), strict=True))
+
+
 def _opened(path: Path | str, data: bytes) -> Image.Image:
     """An image by what its file begins with; UserError for what may be sound, but is not read."""
     opener = next((_OPENERS[start] for start in _OPENERS if data.startswith(start)), None)

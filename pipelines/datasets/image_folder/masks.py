@@ -159,6 +159,7 @@ class MaskReader:
             )
         opening.check_one_frame(path, image, "a mask")
         holds_colours = self._holds_colours(image)
+        grays = {} if holds_colours else self.grays_for_indices(path, image)
         deep, gray = is_deep(image), is_gray(image)
         with opening.naming_damage(path):
             is_scaled = gray and bits_of_samples(image) < 8
@@ -175,6 +176,10 @@ class MaskReader:
             if not gray and image.mode != "P":
                 return self._equal_channels(path, np.array(image.convert("RGB")))
             values = np.array(image if image.mode == "P" else image.convert("L"))
+        if grays:
+            value_of = np.arange(256, dtype=np.uint8)
+            value_of[[*grays]] = [*grays.values()]
+            values = value_of[values]
         if is_scaled and values.any():
             # Such samples are scaled to 0…255: an index and its scaled value look the same.
             raise UserError(
@@ -182,6 +187,27 @@ class MaskReader:
                 "black and white, or save the indices with 8"
             )
         return _gray(values) if self.binary else values
+
+    def grays_for_indices(self, path: Path, image: Image.Image) -> dict[int, int]:
+        """The value of each index of a GIF whose palette holds other grays than indices, all of
+        them values that masks may have: who writes a gray mask as GIF leaves unused ones out.
+
+        Raises:
+            UserError: such a palette in a file of another kind, which may mean either.
+        """
+        grays = opening.grays_of(path, image)
+        known = all(self.values[gray] != _NONE for gray in grays.values())
+        if not known or all(index == gray for index, gray in grays.items()):
+            return {}
+        if image.format == "GIF":
+            return grays
+        if grays.keys() <= {0, 1} and {*grays.values()} <= {0, IGNORE}:
+            return {}  # black and white for two classes, as many programs write them
+        index, gray = next((index, gray) for index, gray in grays.items() if index != gray)
+        raise UserError(
+            f"{path} shows index {index} in gray {gray}, and either may be the class: save it in "
+            "gray, without a palette"
+        )
 
     def _deep(self, path: Path, image: Image.Image) -> np.ndarray:
         """Gray values of 16 or 32 bits: whole numbers that fit into 8."""

@@ -91,19 +91,18 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
     if not masks:  # none of which to say what it holds
         raise all_faults([item for item in items if isinstance(item, UserError)])
     classes = read_classes(path) if path else plain(("background", "foreground"))
-    faults: dict[Path, str] = {}
-    if not (classes.coloured or options.binary):
-        faults = palette_faults(masks)
-        if path is None:
-            if faults:
-                raise UserError(next(iter(faults.values())))
-            raise UserError(
-                f"there is no {folder / NAME}: {describe_masks(masks, folder)}{other_names(folder)}"
-            )
-        if show_colours(masks):
-            raise UserError(f"{path} gives no colours: {describe_masks(masks, folder)}")
+    by_value = not (classes.coloured or options.binary)
+    if by_value and path is None:
+        if faults := palette_faults(masks):
+            raise UserError(next(iter(faults.values())))
+        raise UserError(
+            f"there is no {folder / NAME}: {describe_masks(masks, folder)}{other_names(folder)}"
+        )
+    if by_value and show_colours(masks):
+        raise UserError(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
+    faults = palette_faults(masks, reader) if by_value else {}
 
     def make(pair: folders.Pair, own: Counter[str]) -> tuple[str, dict]:
         def read(path, data):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import is_gray
 from pipelines.building import opening
 from pipelines.building.examples import futures
-from pipelines.datasets.image_folder.masks import WHITE_OF_16_BITS
+from pipelines.datasets.image_folder.masks import WHITE_OF_16_BITS, MaskReader
 
 # Masks that are read, and colours or values that are shown.
 _READ, _SHOWN = 50, 12
@@ -79,16 +80,17 @@ def _shows_colours(mask: Path) -> bool:
         return False  # said when the mask is read
 
 
-def palette_faults(masks: Sequence[Path]) -> dict[Path, str]:
+def palette_faults(masks: Sequence[Path], reader: MaskReader | None = None) -> dict[Path, str]:
     """What is wrong with masks that show an index in another colour than one before them, or a
     colour by another index.
 
-    Such indices are no classes: each file was reduced to colours of its own.
+    Such indices are no classes: each file was reduced to colours of its own. Masks whose grays
+    the reader takes do not count.
     """
     first: dict[int, tuple[str, Path]] = {}
     owners: dict[str, tuple[int, Path]] = {}
     faults = {}
-    for path, found in zip(masks, futures(_palette, masks), strict=True):
+    for path, found in zip(masks, futures(partial(_palette, reader), masks), strict=True):
         palette, used = found.result()
         for index in used:
             colour = palette[index]
@@ -113,13 +115,13 @@ def palette_faults(masks: Sequence[Path]) -> dict[Path, str]:
     return faults
 
 
-def _palette(path: Path) -> tuple[list[str], list[int]]:
+def _palette(reader: MaskReader | None, path: Path) -> tuple[list[str], list[int]]:
     """The colours of a mask's palette and the indices that are used; none where they tell nothing,
     nor of void, which is 255 in any colour."""
     try:
         image = opening.open_file(path)
         palette = opening.palette_of(path, image)
-        if palette is None:
+        if palette is None or (reader and reader.grays_for_indices(path, image)):
             return [], []
         with opening.naming_damage(path):
             used = np.flatnonzero(image.histogram())

@@ -29,10 +29,18 @@ def encoded(pixels, form="PNG", **options):
     return buffer.getvalue()
 
 
-def palette_png(indices, *colours):
+def with_palette(indices, *colours):
     image = Image.fromarray(np.array(indices, np.uint8)).convert("P")
     image.putpalette([part for colour in colours for part in colour])
-    return encoded(image)
+    return image
+
+
+def palette_png(indices, *colours):
+    return encoded(with_palette(indices, *colours))
+
+
+def shades(indices, *grays):
+    return with_palette(indices, *((gray,) * 3 for gray in grays))
 
 
 def read(classes, data, **options):
@@ -51,6 +59,14 @@ def read(classes, data, **options):
         (PLAIN, {}, encoded([[0, 1, 2]], "BMP"), [0, 1, 2]),
         (PLAIN, {}, encoded([[0, 1, 2]], "TIFF"), [0, 1, 2]),
         (PLAIN, {}, encoded([[0, 1, 2]], "GIF"), [0, 1, 2]),
+        # Written without the grays that it does not use: its indices are 0, 1 and 2.
+        (PLAIN, {}, encoded([[0, 2, 255]], "GIF"), [0, 2, 255]),
+        (PLAIN, {}, encoded([[2, 2]], "GIF"), [2, 2]),
+        (PLAIN, {"map": ("7=0", "80=2")}, encoded([[80, 7]], "GIF"), [2, 0]),
+        # Shades for people: what they are is no class.
+        (PLAIN, {}, encoded(shades([[0, 2, 1]], 0, 85, 170), "GIF"), [0, 2, 1]),
+        (PLAIN, {}, encoded(shades([[0, 2, 1]], 0, 85, 170)), [0, 2, 1]),
+        (PLAIN, {}, encoded(shades([[0, 1]], 0, 255)), [0, 1]),
         (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2, 255]], np.uint16))), [0, 2, 255]),
         (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2]], np.int32)), "TIFF"), [0, 2]),
         (PLAIN, {}, encoded(Image.fromarray(np.array([[0, 2]], np.float32)), "TIFF"), [0, 2]),
@@ -256,6 +272,13 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             {},
             encoded(Image.fromarray(np.array([[0, 0.5]], np.float32)), "TIFF"),
             "m.png has values that are no whole numbers",
+        ),
+        (
+            PLAIN,
+            {},
+            encoded(shades([[0, 2, 1]], 1, 2, 0)),
+            "m.png shows index 0 in gray 1, and either may be the class: save it in gray, without "
+            "a palette",
         ),
         (PLAIN, {}, encoded([[0, 1]])[:-20], "m.png cannot be decoded: it is truncated or damaged"),
         (PLAIN, {}, b"", "m.png is empty"),
