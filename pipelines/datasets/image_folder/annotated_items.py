@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,16 @@ class AnnotatedItem:
     image_id: str
     path: Path | None
     annotated: AnnotatedImage
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the file lies in another folder than the annotations say."""
+        if self.path is None:
+            return False
+        said = composed(self.annotated.image)
+        beside = os.path.normpath(self.annotated.file.parent / said)
+        found = composed(self.path.as_posix())
+        return "/" in said and found != composed(beside) and not found.endswith(f"/{said}")
 
     def record(self, counts: Counter[str]) -> tuple[bytes, tuple[int, int]]:
         """As `conversion.recorded_image`."""
@@ -53,19 +64,57 @@ def _placed(
 ) -> Iterator[_Placed]:
     """Finds the images below a folder that annotation files describe, and their splits."""
     index = _Index(folder, files)
-    seen: dict[Path, Path] = {}
-    for image in images:
-        place, item = _item_of(image, index)
-        if place in seen:
-            if isinstance(image, AnnotatedImage):
-                text = f"{image.file} lists {image.image}, as {seen[place]} does already"
-                item = UserError(text)
-            place = None
-        split = _split_of(image, folder)
+    found = [(image, *_item_of(image, index)) for image in images]
+    claims: dict[Path, list[AnnotatedImage | Damaged]] = {}
+    for image, place, _ in found:
         if place is not None:
-            seen[place] = image.file
-            split = _split_of_folders(place, folder) if split == "all" else split
+            claims.setdefault(place, []).append(image)
+    for image, place, item in found:
+        rivals = claims.get(place, [image]) if place else [image]
+        owner = _owner(place, rivals) if place else image
+        if owner is None and image is rivals[0]:
+            continue  # what is wrong is said of the others
+        if place and image is not owner:
+            place, item = _of_another(image, place, owner or rivals[0], folder, item)
+        split = _split_of(image, folder)
+        if place is not None and split == "all":
+            split = _split_of_folders(place, folder)
         yield _Placed(split, place, item)
+
+
+def _owner(place: Path, rivals: list[AnnotatedImage | Damaged]) -> AnnotatedImage | Damaged | None:
+    """Of annotations that come to one file those whose folders, and of labelme whose own file, are
+    called most like it; None if several are alike."""
+
+    def nearness(image: AnnotatedImage | Damaged) -> tuple[int, bool]:
+        named = Path(os.path.normpath(image.file.parent / composed(image.image or "")))
+        pairs = zip(reversed(place.parts[:-1]), reversed(named.parts[:-1]), strict=False)
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return alike, not image.many and image.file.stem == place.stem
+
+    *others, last = sorted(rivals, key=nearness)
+    return last if not others or nearness(others[-1]) < nearness(last) else None
+
+
+def _of_another(
+    image: AnnotatedImage | Damaged,
+    place: Path,
+    owner: AnnotatedImage | Damaged,
+    folder: Path,
+    item: AnnotatedItem | UserError,
+) -> tuple[Path | None, AnnotatedItem | UserError]:
+    """As of `_item_of`, for annotations whose file belongs to others."""
+    if isinstance(image, Damaged):
+        return None, item
+    if place.as_posix().endswith(f"/{composed(image.image)}") or owner.image == image.image:
+        return None, UserError(f"{image.file} lists {image.image}, as {owner.file} does already")
+    if image.is_embedded:
+        image_id = folders.common_image_id(image.file, folder)
+        return image.file, AnnotatedItem(image_id, None, image)
+    return None, UserError(
+        f"there is no {image.image} below {folder}, which {image.file} names; {place} is that of "
+        f"{owner.image or owner.file}"
+    )
 
 
 def _item_of(
@@ -151,18 +200,23 @@ def _as_listed(
 
 
 def _split_of(image: AnnotatedImage | Damaged, folder: Path) -> str:
-    """The split of an annotation file, by its folders' names and, of COCO, its own."""
-    words = re.findall("[a-z]+", image.file.stem.lower()) if image.many else []
-    return _split_of_folders(image.file, folder, words)
+    """The split of an annotation file, by its folders' names or, of COCO, its own; a name that
+    has two of them is that of none."""
+    split = _split_of_folders(image.file, folder)
+    if split != "all" or not image.many:
+        return split
+    named = _splits_named(re.findall("[a-z]+", image.file.stem.lower()))
+    return named[0] if len(named) == 1 else "all"
 
 
-def _split_of_folders(file: Path, folder: Path, words: Iterable[str] = ()) -> str:
-    """The split that is named by a file's folders below a folder, or by further words."""
-    words = [*(part.lower() for part in file.relative_to(folder).parts[:-1]), *words]
-    return next(
-        (split for split, names in folders.SPLITS.items() if any(word in names for word in words)),
-        "all",
-    )
+def _split_of_folders(file: Path, folder: Path) -> str:
+    """The split that is named by a file's folders below a folder."""
+    named = _splits_named([part.lower() for part in file.relative_to(folder).parts[:-1]])
+    return named[0] if named else "all"
+
+
+def _splits_named(words: list[str]) -> list[str]:
+    return [split for split, names in folders.SPLITS.items() if any(w in names for w in words)]
 
 
 class _Index:

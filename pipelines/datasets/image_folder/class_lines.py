@@ -19,7 +19,9 @@ _STRAY = re.compile(
     r"|(?<![\s:,;=])(?:[\s:,;=]++\d++(?:\.\d++)?){3}\s*(?:#.*)?$"
 )
 _NUMBERED = re.compile(r"(\d+)\s*[:.,;)\t= ]\s*(.+)")
-_NUMBER_BEHIND = re.compile(r".*[^\d\s:=]([\s:=]++)(\d+)")
+_NUMBER_BEHIND = re.compile(r".*[^\d\s:=,;]([\s:=,;]++)(\d+)")
+# What a column of names is headed by in tables that programs write.
+_HEADINGS = ("name", "names", "class", "classes", "class_name", "class_names", "label", "labels")
 _COLOUR_BEFORE = re.compile(rf"(?:{COLOUR}|{_BRACKETED}){_BETWEEN}[^\W\d]")
 
 # Names, and the colours 0xRRGGBB of each.
@@ -65,6 +67,12 @@ def _named(path: Path, lines: list[str]) -> list[Line]:
             raise UserError(
                 f"{path} line {number} has a colour before the name, {line!r}: put it behind"
             )
+    number, line = found[0] if len(found) > 2 else (0, "")
+    if line.casefold() in _HEADINGS:
+        raise UserError(
+            f"{path} line {number} is {line!r}, a heading, and would be class 0: delete it, or, if "
+            "it is a class, name it otherwise"
+        )
     return found
 
 

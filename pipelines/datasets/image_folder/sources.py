@@ -219,6 +219,11 @@ def _of_annotations(
     usable = [item for items in found.values() for item in items if isinstance(item, AnnotatedItem)]
     if inside := sum(item.path is None for item in usable):
         words += f", {inside:,} of them inside these files"
+    if elsewhere := [item for item in usable if item.is_elsewhere]:
+        first, it = elsewhere[0], "it says" if count == 1 else "they say"
+        place = first.path.relative_to(folder).as_posix()
+        words += f", {len(elsewhere):,} of them in other folders than {it}, such as {place} for "
+        words += first.annotated.image
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
     if background_of(classes.names) == IGNORE and path is not None:

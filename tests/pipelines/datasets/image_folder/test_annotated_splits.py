@@ -291,3 +291,58 @@ def test_a_split_to_test_on_alone(tmp_path):
         f"{tmp_path} has the split test, but no train: of folders, and of COCO's files, the names "
         "make splits; call what is to be trained on train"
     )
+
+
+def test_an_image_of_another_folder_is_not_taken(tmp_path):
+    """cam1's are missing; before, they took those of cam2, which are called alike."""
+    names = [f"{number:02}" for number in range(4)]
+    images(tmp_path / "images", *(f"cam2/{name}" for name in names))
+    listed = [f"{camera}/{name}" for camera in ("cam1", "cam2") for name in names]
+    coco(tmp_path / "instances.json", *listed)
+    ids, faults = splits_of(tmp_path)
+    assert sorted(ids["train"] + ids["val"]) == [f"cam2/{name}" for name in names]
+    assert faults == [
+        f"there is no cam1/{name}.png below {tmp_path}, which instances.json names; "
+        f"images/cam2/{name}.png is that of cam2/{name}.png"
+        for name in names
+    ]
+    source = open_source(tmp_path, FolderOptions())
+    items = [item for split in source.splits.values() for item in split]
+    assert {item.annotated.image for item in items if not isinstance(item, UserError)} == {
+        f"cam2/{name}.png" for name in names
+    }
+
+
+def test_images_in_other_folders_than_their_annotations_name(tmp_path):
+    """They may have been moved, or be others: it is said."""
+    images(tmp_path, *(f"images/cam2/{name}" for name in "0123"))
+    coco(tmp_path / "instances.json", *(f"cam1/{name}" for name in "0123"))
+    assert open_source(tmp_path, FolderOptions()).words.startswith(
+        "1 annotation file of 4 images, 4 of them in other folders than it says, such as "
+        "images/cam2/0.png for cam1/0.png; "
+    )
+
+
+def test_annotations_of_another_folder_are_not_taken(tmp_path):
+    images(tmp_path / "img" / "cam2", "0", "1")
+    labelme(tmp_path / "ann", "cam1/0", "cam2/0", "cam2/1")
+    ids, faults = splits_of(tmp_path)
+    assert sorted(ids["train"] + ids["val"]) == ["cam2/0", "cam2/1"]
+    assert faults == ["ann/cam1/0.json lists 0.png, as ann/cam2/0.json does already"]
+
+
+def test_annotations_that_nobody_can_tell_apart(tmp_path):
+    """Neither is taken: each may hold one half of the regions."""
+    images(tmp_path, "0", "1", "2")
+    coco(tmp_path / "instances.json", "0", "0", "1", "2")
+    ids, faults = splits_of(tmp_path)
+    assert sorted(ids["train"] + ids["val"]) == ["1", "2"]
+    assert faults == ["instances.json lists 0.png, as instances.json does already"]
+
+
+@pytest.mark.parametrize("name", ["instances_train_val", "trainval", "train+val2017"])
+def test_a_file_of_two_splits_names_none(tmp_path, name):
+    images(tmp_path, *(f"train/{n}" for n in "0123"), "val/4", "val/5")
+    coco(tmp_path / f"{name}.json", *(f"train/{n}" for n in "0123"), "val/4", "val/5")
+    ids, faults = splits_of(tmp_path)
+    assert (ids, faults) == ({"train": [*"0123"], "val": ["4", "5"]}, [])

@@ -116,7 +116,7 @@ def test_files_of_labelme_that_cannot_be_used_are_all_told(tmp_path):
     labelme_file(tmp_path / "e.json", "f.jpg")
     assert faults_and_ids(tmp_path) == (
         [
-            "f.json lists f.jpg, as e.json does already",
+            "e.json lists f.jpg, as f.json does already",
             "a.json is truncated or damaged (Expecting value: line 1 column 12 (char 11))",
             "b.json has a shape without a label, the 2.: give it one",
             "c.json has a shape without a label, the 2.: give it one",
