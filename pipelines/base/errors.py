@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TextIO
 
 from pipelines.base.environment import prepare_tensorflow
@@ -105,9 +106,20 @@ def in_options(template: str, **flags: str) -> str:
     )
 
 
+# What the command that runs calls its arguments; None where no command runs.
+_FLAGS: ContextVar[dict[str, str] | None] = ContextVar("flags", default=None)
+
+
+def told(error: UserError) -> str:
+    """The message of an error that ends nothing, in the words of the command that runs, if any."""
+    flags = _FLAGS.get()
+    return str(error) if flags is None else in_options(error.template, **flags)
+
+
 @contextlib.contextmanager
 def as_options(**flags: str) -> Iterator[None]:
     """In its block errors that name arguments become ones that name flags; see `in_options`."""
+    outer = _FLAGS.set(flags)
     try:
         yield
     except UserError as error:
@@ -116,6 +128,8 @@ def as_options(**flags: str) -> Iterator[None]:
             raise
         kind = UsageError if isinstance(error, UsageError) else UserError
         raise kind(message) from error
+    finally:
+        _FLAGS.reset(outer)
 
 
 class Interrupted(Exception):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines import datasets
-from pipelines.base.errors import UsageError, UserError, as_options
+from pipelines.base.errors import UsageError, UserError, argument, as_options
 from pipelines.building import encoding
 from pipelines.building import examples as building
 
@@ -110,6 +110,19 @@ def test_faulty_items_are_skipped_named_and_counted(capsys):
     assert "numbers: skipped: 3 is faulty\n" in said
     assert "numbers: skipped: 50.jpg cannot be read: Input/output error\n" in said
     assert said.count(": skipped: ") == 7
+
+
+def test_what_is_skipped_is_told_in_the_words_of_the_command(capsys):
+    def make_example(item):
+        if item == 1:
+            raise UserError(f"{item} is faulty: give {argument('first_label')}")
+        return str(item), {}
+
+    with as_options():
+        assert len([*building.examples(lambda: range(3), make_example, "numbers", skipped={})]) == 2
+    assert "numbers: skipped: 1 is faulty: give --first-label\n" in capsys.readouterr().err
+    assert len([*building.examples(lambda: range(3), make_example, "numbers", skipped={})]) == 2
+    assert "numbers: skipped: 1 is faulty: give first_label\n" in capsys.readouterr().err
 
 
 def test_where_all_items_are_faulty_nothing_is_skipped():
