@@ -187,6 +187,10 @@ def seen(folder: Path, wanted: str = "images") -> str:
     That is: "has no images, but 3 .heic, 1 .txt: save them as PNG".
     """
     endings = _endings(folder)
+    linked = [path for path in folder.iterdir() if path.is_symlink() and path.is_dir()]
+    if linked and not endings:
+        link = min(linked).name
+        return f"holds the link {link}, which is not followed: link each file, or all of the folder"
     if not endings:
         return "is empty"
     return f"has no {wanted}, but {_counts(endings)}{advice(endings)}"

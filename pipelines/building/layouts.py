@@ -22,12 +22,13 @@ from pipelines.building.folders import (
     below,
     compounds,
     find_files,
+    image_id,
     is_split,
     sub_folders,
 )
 from pipelines.building.pairs import find_pairs, gather
-from pipelines.building.proposals import folders_of_both
-from pipelines.building.split_lists import as_listed, find_lists
+from pipelines.building.proposals import beside_each_other, folders_of_both
+from pipelines.building.split_lists import as_listed, find_lists, split_lists
 
 # What the names of files begin with that tell of a set.
 _FOR_PEOPLE = ("readme", "license", "licence")
@@ -86,7 +87,7 @@ def find_layout(source: Path, naming: Naming = PLAIN, test_is_optional: bool = F
         found, listed = as_listed(files, lists)
         passed_over = [path for path in files.passed_over if path not in lists.values()]
     else:
-        found, passed_over, listed = {}, [], ""
+        found, passed_over, listed = {}, split_lists(source), ""
         optional = {"test"} if test_is_optional and "train" in places else set()
         whole = collect(lambda split: _pairs(places[split], naming, split in optional), places)
         for split, pairs in zip(places, whole, strict=True):
@@ -150,11 +151,11 @@ def _places(
             f"{source} has both {images.name}/ and {other.name}/: keep one of the two layouts"
         )
     if not splits:
-        return _split_both(*_images_and_labels(source), test_is_optional)
+        return _split_both(*_images_and_labels(source, naming), test_is_optional)
     if test_is_optional and {"train", "test"} <= splits.keys():
         if _named(splits["test"], IMAGES) and not _named(splits["test"], LABELS, True):
             left_out = splits.pop("test")
-    places = collect(_images_and_labels, splits.values())
+    places = collect(lambda split: _images_and_labels(split, naming), splits.values())
     return dict(zip(splits, places, strict=True)), left_out
 
 
@@ -234,16 +235,21 @@ def _splits(folder: Path) -> dict[str, Path]:
     return {split: path for split, path in found.items() if path}
 
 
-def _images_and_labels(folder: Path) -> tuple[Path, Path]:
+def _images_and_labels(folder: Path, naming: Naming) -> tuple[Path, Path]:
     """A split's folders of images and of labels; its own for images that lie directly in it, and
-    for both, where they lie side by side."""
+    one for both, where they lie side by side."""
     images, labels = _named(folder, IMAGES), _named(folder, LABELS, True)
     if images and labels:
         return images, labels
     if labels and _holds_images_directly(folder, labels):
         return folder, labels
     if found := images or labels:
+        if images and (naming.label_prefix or naming.label_suffix):
+            return images, images
         missing = "labels/, masks/ or annotations/" if images else "images/"
+        names = [image_id(path, found) for path in find_files(found, IMAGE_SUFFIXES)[0]]
+        if hint := beside_each_other(names):
+            raise UserError(f"{folder} has {found.name}/ but no {missing}: {hint}")
         raise UserError(f"{folder} has {found.name}/ but no {missing}{_rest(folder, found)}")
     return folder, folder
 

@@ -31,6 +31,8 @@ EXPECTED = (
 )
 # Of two files with one name, the labels have the ending that comes first.
 _AS_LABELS = (".png", ".gif", ".tif", ".tiff", ".bmp")
+# Pairs of files that are opened to tell which of them are the labels.
+_VOTES = 9
 
 
 class Files(NamedTuple):
@@ -38,14 +40,14 @@ class Files(NamedTuple):
 
     Attributes:
         images, labels: the path of each.
-        faults: of files with the same id.
+        twice: a fault for each id of several images or several label files.
         passed_over: other files.
         image_of, label_of: the path that an id's file should have.
     """
 
     images: dict[str, Path]
     labels: dict[str, Path]
-    faults: list[UserError]
+    twice: dict[str, UserError]
     passed_over: list[Path]
     image_of: Callable[[str], Path]
     label_of: Callable[[str], Path]
@@ -65,17 +67,18 @@ def find_pairs(
         naming: what stands around the common name.
 
     Returns:
-        The sorted pairs, and a UserError for each file that has another one's name or no partner;
-        and the files that were passed over.
+        The sorted pairs, and a UserError for each name of several files and each file without
+        partner; and the files that were passed over.
 
     Raises:
         UserError: there are no images, no label files, or no pair but under other names.
     """
     files = gather(images, labels, naming)
-    pairs = sorted(pair_of(files, name) for name in files.images.keys() & files.labels.keys())
+    names = (files.images.keys() & files.labels.keys()) - files.twice.keys()
+    pairs = sorted(pair_of(files, name) for name in names)
     lonely, named = _lonely(files)
     passed_over = [path for path in files.passed_over if path not in named]
-    return [*pairs, *files.faults, *lonely], passed_over
+    return [*pairs, *files.twice.values(), *lonely], passed_over
 
 
 def pair_of(files: Files, name: str) -> Pair:
@@ -103,17 +106,17 @@ def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
         raise UserError(f"{images} {seen(images)}; expected {EXPECTED}")
     if not label_files:
         raise UserError(f"{labels} {seen(labels, 'masks')}")
-    faults: list[UserError] = []
+    twice: dict[str, UserError] = {}
     around_image = naming.image_prefix, naming.image_suffix
     around_label = naming.label_prefix, naming.label_suffix
-    by_id = _by_id("image", images, image_files, *around_image, faults, passed_over)
-    labels_by_id = _by_id("mask", labels, label_files, *around_label, faults, passed_over)
+    by_id = _by_id("image", images, image_files, *around_image, twice, passed_over)
+    labels_by_id = _by_id("mask", labels, label_files, *around_label, twice, passed_over)
     if not by_id.keys() & labels_by_id.keys():
         _refuse_other_names(labels, by_id, labels_by_id, naming)
     return Files(
         by_id,
         labels_by_id,
-        faults,
+        twice,
         sorted(passed_over),
         lambda name: _path_of(images, name, *around_image, ".jpg"),
         lambda name: _path_of(labels, name, *around_label, ".png"),
@@ -141,7 +144,7 @@ def _by_id(
     files: Iterable[Path],
     prefix: str,
     suffix: str,
-    faults: list[UserError],
+    twice: dict[str, UserError],
     passed_over: list[Path],
 ) -> dict[str, Path]:
     """The files by their path below the folder, without ending, prefix and suffix.
@@ -157,7 +160,7 @@ def _by_id(
             continue
         whole = "/".join([*parents, name.removeprefix(prefix).removesuffix(suffix)])
         if whole in found:
-            faults.append(UserError(f"{found[whole]} and {path} have the same name"))
+            twice[whole] = UserError(f"{found[whole]} and {path} have the same name")
         else:
             found[whole] = path
     if not found:
@@ -198,16 +201,18 @@ def _rank(path: Path) -> int:
 def _labels_of(twins: list[list[Path]]) -> set[Path]:
     """Of two files with one name, in the order of `_AS_LABELS`, those that hold labels.
 
-    Of a.jpg and a.png that is the one without loss. Where both are, the first two with these
-    endings that differ in their number of colours tell: labels have fewer.
+    Of a.jpg and a.png that is the one without loss. Where both are, some with these endings tell:
+    labels have fewer colours in most of them.
     """
-    chosen: dict[tuple[str, ...], int] = {}
+    votes: dict[tuple[str, ...], list[int]] = {}
     for both in twins:
-        if _endings(both) not in chosen and _rank(both[1]) < len(_AS_LABELS):
+        cast = votes.setdefault(_endings(both), [])
+        if len(cast) < _VOTES and _rank(both[1]) < len(_AS_LABELS):
             counts = [_colours(path) for path in both]
             if 0 < min(counts) < max(counts):
-                chosen[_endings(both)] = counts.index(min(counts))
-    return {both[chosen.get(_endings(both), 0)] for both in twins}
+                cast.append(counts.index(min(counts)))
+    second = {endings for endings, cast in votes.items() if 2 * sum(cast) > len(cast)}
+    return {both[_endings(both) in second] for both in twins}
 
 
 def _endings(paths: Iterable[Path]) -> tuple[str, ...]:

@@ -19,12 +19,8 @@ def find_lists(source: Path) -> dict[str, Path]:
         UserError: there are some, and none of train, or two of one split.
     """
     others: list[Path] = []
-    for folder in (source / "ImageSets" / "Segmentation", source / "ImageSets", source):
-        files = sorted(folder.glob("*.txt"))
-        of_splits = {
-            split: [file for file in files if file.stem.lower() in names]
-            for split, names in SPLITS.items()
-        }
+    for folder in _folders_of_lists(source):
+        of_splits = _lists_in(folder)
         found = {split: same[0] for split, same in of_splits.items() if same}
         if "train" not in found:
             others += found.values()
@@ -41,6 +37,25 @@ def find_lists(source: Path) -> dict[str, Path]:
     return {}
 
 
+def split_lists(source: Path) -> list[Path]:
+    """All files called as lists of names of splits, where folders make the splits."""
+    of_folders = (_lists_in(folder) for folder in _folders_of_lists(source))
+    return sorted(path for lists in of_folders for same in lists.values() for path in same)
+
+
+def _folders_of_lists(source: Path) -> tuple[Path, ...]:
+    return source / "ImageSets" / "Segmentation", source / "ImageSets", source
+
+
+def _lists_in(folder: Path) -> dict[str, list[Path]]:
+    """The lists of each split in a folder."""
+    files = sorted(folder.glob("*.txt"))
+    return {
+        split: [file for file in files if file.stem.lower() in names]
+        for split, names in SPLITS.items()
+    }
+
+
 def as_listed(
     files: Files, lists: dict[str, Path]
 ) -> tuple[dict[str, list[Pair | UserError]], str]:
@@ -51,9 +66,11 @@ def as_listed(
     """
 
     def pair(name: str) -> Pair | UserError:
+        if name in files.twice:
+            return files.twice[name]
         return pair_of(files, name) if name in files.labels else without_label(files, name)
 
-    return items_by_lists(files.images.keys(), lists, pair, files.faults)
+    return items_by_lists(files.images.keys(), lists, pair)
 
 
 def items_by_lists(

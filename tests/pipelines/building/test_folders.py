@@ -72,6 +72,7 @@ def test_files_that_do_not_belong(source):
     assert len(found(source)) == 4
     save(source / "images" / "a.png", noise(6, 8))
     assert faults(source) == [f"{source}/images/a.jpg and {source}/images/a.png have the same name"]
+    assert [pair.image_id for pair in found(source) if not isinstance(pair, UserError)] == [*"bcd"]
     (source / "images" / "a.png").rename(source / "images" / "a.heic")
     assert faults(source) == []
     assert pairs.find_pairs(source / "images", source / "labels")[1] == [

@@ -125,6 +125,16 @@ def test_side_by_side_by_their_colours(tmp_path, image, label, kind):
     }
 
 
+def test_most_pairs_tell_which_of_them_are_masks(tmp_path):
+    """In one of four the photograph is black, and its mask has two colours."""
+    photograph = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    mask = Image.fromarray(np.eye(16, dtype=np.uint8))
+    for name in "abcd":
+        (Image.new("L", (16, 16)) if name == "a" else photograph).save(tmp_path / f"{name}.png")
+        mask.save(tmp_path / f"{name}.tif")
+    assert found(tmp_path) == {"all": [(name, f"{name}.png", f"{name}.tif") for name in "abcd"]}
+
+
 def test_side_by_side_in_a_photographs_format_alone(tree):
     source = tree("a.jpg", "a.webp")
     with pytest.raises(UserError, match="has no masks beside its images: it holds 1 .jpg, 1 .webp"):
@@ -743,3 +753,41 @@ def test_linked_folders_are_passed_over(tree, tmp_path_factory):
     Path(source, "images", "more").symlink_to(elsewhere)
     layout = find_layout(source)
     assert (len(layout.splits["all"]), layout.passed_over) == (1, [source / "images" / "more"])
+
+
+def test_a_folder_of_nothing_but_a_linked_one(tree, tmp_path_factory):
+    source = tree("images", "labels/a.png")
+    (source / "images").unlink()
+    (source / "images").mkdir()
+    Path(source, "images", "cam").symlink_to(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(UserError) as caught:
+        find_layout(source)
+    assert str(caught.value).startswith(
+        f"{source}/images holds the link cam, which is not followed: link each file, or all of the "
+        "folder; expected "
+    )
+
+
+@pytest.mark.parametrize("masks", ["{}_mask.png", "mask_{}.png"])
+def test_masks_in_the_folder_of_images(tree, masks):
+    """Refused with the option that takes them, and taken with it."""
+    option, affix = ("label_suffix", "_mask") if masks[0] == "{" else ("label_prefix", "mask_")
+    names = [masks.format(name) for name in "abc"]
+    source = tree(*(f"images/{name}.jpg" for name in "abc"), *(f"images/{name}" for name in names))
+    with pytest.raises(UserError) as caught:
+        find_layout(source)
+    message = in_options(caught.value.template)
+    assert message.startswith(f"{source} has images/ but no labels/, masks/ or annotations/: ")
+    assert message.endswith(f"give --{option.replace('_', '-')}={affix}")
+    assert found(source, **{option: affix}) == {
+        "all": [(name, f"images/{name}.jpg", f"images/{masks.format(name)}") for name in "abc"]
+    }
+
+
+def test_lists_beside_folders_of_splits_are_passed_over(tree):
+    source = tree(
+        "train/images/a.jpg", "train/masks/a.png", "val/images/b.jpg", "val/masks/b.png",
+        "train.txt", "val.txt", "ImageSets/val.txt", "notes.txt",
+    )  # fmt: skip
+    names = [str(path.relative_to(source)) for path in find_layout(source).passed_over]
+    assert sorted(names) == ["ImageSets/val.txt", "train.txt", "val.txt"]
