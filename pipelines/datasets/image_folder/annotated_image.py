@@ -65,9 +65,10 @@ class AnnotatedImage:
             UserError: the image has another size than the file says, or a region is damaged.
         """
         if self.size is not None and self.size != size:
+            turned = ": were its regions drawn before the image was turned upright?"
             raise UserError(
                 f"{self.image} is {size[1]}x{size[0]} pixels, but {self.file} says "
-                f"{self.size[1]}x{self.size[0]}"
+                f"{self.size[1]}x{self.size[0]}{turned if self.size == size[::-1] else ''}"
             )
         background = background_of(classes.names)
         label_of = dict.fromkeys(BACKGROUND, background) | dict.fromkeys(IGNORED, IGNORE)

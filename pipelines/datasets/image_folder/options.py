@@ -57,7 +57,8 @@ class FolderOptions:
     val_share: float | None = None
     """Share of the images that is held out as val, where there is none; None: a tenth."""
     group: str | None = None
-    """Regular expression; images whose ids match it in the same text stay in one split."""
+    """Regular expression; images whose ids match it, or its first group, in the same text stay in
+    one split."""
     folds: int | None = None
     """Number of parts for cross-validation."""
     fold: int | None = None

@@ -115,7 +115,7 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
 
     make_example, counts = _counted(make)
     splits = resolve_splits(folder, found.splits, options)
-    words = found.words + held_out_words(found.splits, splits)
+    words = found.words + held_out_words(found.splits, splits, options.group)
     palette = classes.palette()
     if not classes.coloured:
         palette = _palette_of(splits["train"], len(classes.names), palette)
@@ -181,15 +181,24 @@ def resolve_splits(folder: Path, found: dict[str, list], options: FolderOptions)
     return found
 
 
-def held_out_words(found: dict[str, list], splits: dict[str, list]) -> str:
+def held_out_words(
+    found: dict[str, list], splits: dict[str, list], group: str | None = None
+) -> str:
     """What to say of a `val` that `resolve_splits` has held out; "" where there was one."""
     if "val" in found:
         return ""
     train, val = (
-        sum(not isinstance(item, UserError) for item in splits[split]) for split in ("train", "val")
+        [item.image_id for item in splits[split] if not isinstance(item, UserError)]
+        for split in ("train", "val")
     )
-    verb = "is" if val == 1 else "are"
-    return f"; no split val: {val:,} of {train + val:,} images {verb} held out, chosen by name"
+    verb = "is" if len(val) == 1 else "are"
+    words = f"; no split val: {len(val):,} of {len(train) + len(val):,} images {verb} held out"
+    if group is None:
+        return f"{words}, chosen by name"
+    of_val, of_all = (
+        len({splitting.group_of(name, group) for name in names}) for names in (val, train + val)
+    )
+    return f"{words}, {of_val:,} of {count_of(of_all, 'group')}"
 
 
 def _of_annotations(
@@ -219,17 +228,17 @@ def _of_annotations(
     usable = [item for items in found.values() for item in items if isinstance(item, AnnotatedItem)]
     if inside := sum(item.path is None for item in usable):
         words += f", {inside:,} of them inside these files"
-    if elsewhere := [item for item in usable if item.is_elsewhere]:
-        first, it = elsewhere[0], "it says" if count == 1 else "they say"
-        place = first.path.relative_to(folder).as_posix()
-        words += f", {len(elsewhere):,} of them in other folders than {it}, such as {place} for "
-        words += first.annotated.image
+    elsewhere = [(item.path, item.annotated) for item in usable if item.path and item.is_elsewhere]
+    if elsewhere:
+        file, image = elsewhere[0]
+        words += f", {len(elsewhere):,} of them in other folders than annotated, such as "
+        words += f"{file.relative_to(folder).as_posix()} for {image.image}"
     if path is not None and path.name != NAME:
         words += f"; classes of {path.relative_to(folder)}"
     if background_of(classes.names) == IGNORE and path is not None:
         words += f"; pixels without a region are void, as {path.name} names no background"
     splits = resolve_splits(folder, found, options)
-    words += listed + held_out_words(found, splits)
+    words += listed + held_out_words(found, splits, options.group)
     used |= {image.file for image in images}
     passed_over = [
         file for file in (*files, *others) if file not in used and file.name.lower() not in FILES

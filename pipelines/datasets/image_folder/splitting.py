@@ -37,7 +37,7 @@ def hold_out(
     items = [item for item in found if not isinstance(item, UserError)]
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(_group(image_id(item), options.group), []).append(item)
+        groups.setdefault(group_of(image_id(item), options.group), []).append(item)
     least = options.folds or 2
     if len(groups) < least and faults:
         raise all_faults(faults)
@@ -63,7 +63,12 @@ def hold_out(
     return {"train": [*faults, *train], "val": [*val]}
 
 
-def _group(image_id: str, pattern: str | None) -> str:
+def group_of(image_id: str, pattern: str | None) -> str:
+    """What images of one group have in common: the match of `pattern`, or of its first group.
+
+    Raises:
+        UserError: the id does not match.
+    """
     if pattern is None:
         return image_id
     match = re.search(pattern, image_id)

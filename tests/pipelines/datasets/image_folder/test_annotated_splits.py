@@ -318,7 +318,7 @@ def test_images_in_other_folders_than_their_annotations_name(tmp_path):
     images(tmp_path, *(f"images/cam2/{name}" for name in "0123"))
     coco(tmp_path / "instances.json", *(f"cam1/{name}" for name in "0123"))
     assert open_source(tmp_path, FolderOptions()).words.startswith(
-        "1 annotation file of 4 images, 4 of them in other folders than it says, such as "
+        "1 annotation file of 4 images, 4 of them in other folders than annotated, such as "
         "images/cam2/0.png for cam1/0.png; "
     )
 

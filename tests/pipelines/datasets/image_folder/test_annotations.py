@@ -204,6 +204,21 @@ def test_the_order_of_new_names(tmp_path, form, names, row):
     assert painted_row(source) == row
 
 
+def test_an_image_that_was_turned_since_its_regions_were_drawn(tmp_path):
+    annotate(tmp_path, "coco", STREET)
+    content = json.loads((tmp_path / "instances.json").read_text())
+    content["images"][0] |= {"height": 8, "width": 1}
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    source = open_source(tmp_path, FolderOptions())
+    [item] = [item for items in source.splits.values() for item in items if item.image_id == "a"]
+    with pytest.raises(UserError) as caught:
+        source.make_example(item)
+    assert str(caught.value) == (
+        f"a.png is 8x1 pixels, but {tmp_path}/instances.json says 1x8: were its regions drawn "
+        "before the image was turned upright?"
+    )
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_two_names_change_places(tmp_path, form):
     annotate(tmp_path, form, STREET)

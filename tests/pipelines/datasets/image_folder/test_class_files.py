@@ -323,3 +323,27 @@ def test_what_editors_add(written):
 def test_missing(tmp_path):
     with pytest.raises(UserError, match=f"there is no {tmp_path}/classes.txt: it names"):
         read_classes(tmp_path / "classes.txt")
+
+
+@pytest.mark.parametrize("sign", [",", ";", ", ", ":", "="])
+def test_numbers_behind_names_are_labels(tmp_path, sign):
+    """As an export's table has them; sorted otherwise they would shift all classes."""
+    path = tmp_path / "classes.txt"
+    path.write_text(f"square{sign}2\ndisc{sign}1\nbackground{sign}0\n")
+    with pytest.raises(UserError) as caught:
+        read_classes(path)
+    assert str(caught.value).startswith(
+        f"{path} line 1 is 'square{sign}2', and by its place it has label 0: "
+    )
+
+
+@pytest.mark.parametrize("heading", ["name", "class_name", "Classes", "label"])
+def test_a_heading_is_no_class(tmp_path, heading):
+    path = tmp_path / "classes.txt"
+    path.write_text(f"{heading}\nbackground\ndisc\n")
+    with pytest.raises(UserError) as caught:
+        read_classes(path)
+    assert str(caught.value) == (
+        f"{path} line 1 is {heading!r}, a heading, and would be class 0: delete it, or, if it is a "
+        "class, name it otherwise"
+    )

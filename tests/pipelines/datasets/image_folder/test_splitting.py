@@ -1,9 +1,11 @@
 """Which images are held out: by hash, in groups, in folds."""
 
 import pytest
+from PIL import Image
 
 from pipelines.base.errors import UserError, in_options
 from pipelines.datasets.image_folder.options import FolderOptions
+from pipelines.datasets.image_folder.sources import open_source
 from pipelines.datasets.image_folder.splitting import hold_out
 
 
@@ -108,3 +110,19 @@ def test_names_that_are_no_utf_8():
     """They are refused where they would be recorded."""
     parts = split(["stra\udcdfe", "b", "c"])
     assert sorted(parts["train"] + parts["val"]) == ["b", "c", "stra\udcdfe"]
+
+
+def test_the_number_of_groups_is_said(tmp_path):
+    """So that who groups by a part, here all videos together, sees it."""
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        for number in range(12):
+            name = f"{'video' if number < 8 else 'clip'}_{number // 4}_{number % 4}.png"
+            Image.new("L", (8, 8), number % 2).save(tmp_path / part / name)
+    (tmp_path / "classes.txt").write_text("background\ndisc\n")
+    for group, words in (
+        (r"^(video|clip)_\d", "8 of 12 images are held out, 1 of 2 groups"),
+        (r"^(?:video|clip)_\d", "4 of 12 images are held out, 1 of 3 groups"),
+    ):
+        found = open_source(tmp_path, FolderOptions(group=group)).words
+        assert found.partition("; ")[2] == f"no split val: {words}"
