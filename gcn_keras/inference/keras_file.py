@@ -36,10 +36,11 @@ def save_model(
         gcn_keras.save_model(model, "mine.keras", dataset.class_names, dataset.palette)
         model = keras.models.load_model("mine.keras")  # without this package, too
 
-    A later Keras writes arguments into the file that an earlier one refuses, even where they are at
-    their defaults. These are left out. So is the mixed precision that a model was trained in: what
-    is loaded computes in float32, as its weights are, since a CPU without units for bfloat16 would
-    emulate it, many times slower.
+    A later Keras writes arguments of its layers into the file that an earlier one refuses, even
+    where they are at their defaults. These are left out; layers of your own keep all of theirs. So
+    is the mixed precision that a model was trained in: what is loaded computes in float32, as its
+    weights are, since a CPU without units for bfloat16 would emulate it, many times slower. And
+    `synchronized` of batch norms, which JAX lacks: set it again to train on several devices.
 
     The names and colours of the classes lie in the file, too, as `fit` writes them: `evaluate`,
     `predict` and `export` find them there, and plain Keras passes over them.
@@ -106,17 +107,19 @@ def _legend(model, classes, class_names, palette) -> Legend | None:
     return legend
 
 
-def _portable(config):
-    if isinstance(config, list):
-        return [_portable(part) for part in config]
-    if not isinstance(config, dict):
-        return config
-    if config.get("class_name") == "DTypePolicy" and config["config"]["name"] in _MIXED:
-        return config | {"config": {"name": "float32"}}
-    if "synchronized" in config:  # as on several devices, which JAX's batch norm cannot be
-        config = config | {"synchronized": False}
-    return {
-        key: _portable(value)
-        for key, value in config.items()
-        if key not in _LATER or value != _LATER[key]
-    }
+def _portable(part):
+    """What Keras' own objects are made of, in the terms of Keras 3.5; others stay as they are."""
+    if isinstance(part, list):
+        return [_portable(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    part = {key: _portable(value) for key, value in part.items()}
+    config = part.get("config")
+    if str(part.get("module")).partition(".")[0] != "keras" or not isinstance(config, dict):
+        return part
+    if part["class_name"] == "DTypePolicy" and config["name"] in _MIXED:
+        return part | {"config": {"name": "float32"}}
+    if part["class_name"] == "BatchNormalization":
+        config = config | {"synchronized": False}  # which JAX's cannot be
+    kept = {key: v for key, v in config.items() if key not in _LATER or v != _LATER[key]}
+    return part | {"config": kept}

@@ -130,6 +130,35 @@ def test_what_was_trained_on_several_devices_loads_everywhere(tmp_path):
     assert (layer.synchronized, again.synchronized) == (True, False)
 
 
+@keras.saving.register_keras_serializable("test_keras_file")
+class Mine(keras.layers.Layer):
+    """Has arguments that are called as those which Keras 3.5 does not know."""
+
+    def __init__(self, ragged=True, renorm_momentum=0.5, synchronized=False, **given):
+        super().__init__(**given)
+        self.mine = {
+            "ragged": ragged, "renorm_momentum": renorm_momentum, "synchronized": synchronized,
+        }  # fmt: skip
+
+    def call(self, x):
+        return x if self.mine["ragged"] else 2 * x
+
+    def get_config(self):
+        return super().get_config() | self.mine
+
+
+def test_layers_of_ones_own_keep_their_arguments(tmp_path):
+    given = {"ragged": False, "renorm_momentum": 0.99, "synchronized": True}
+    inputs = keras.Input((2,))
+    inner = keras.Model(inputs, keras.layers.BatchNormalization()(Mine(**given)(inputs)))
+    save_model(keras.Model(inputs, inner(inputs)), tmp_path / "a.keras")
+    again = keras.models.load_model(tmp_path / "a.keras")
+    assert again.layers[-1].layers[1].mine == given
+    with zipfile.ZipFile(tmp_path / "a.keras") as archive:
+        batch_norm = archive.read("config.json").decode().partition('"BatchNormalization"')[2]
+    assert "renorm" not in batch_norm and "quantization_config" not in batch_norm
+
+
 def test_another_number_type_stays(tmp_path):
     inputs = keras.Input((2,))
     save_model(
