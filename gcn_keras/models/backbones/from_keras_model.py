@@ -1,11 +1,12 @@
 """Any functional Keras model that gives four maps, as a backbone."""
 
+import math
 from pathlib import Path
 
 import keras
 
 from gcn_keras.models.backbones import Pyramid, check_image
-from gcn_keras.models.weights import set_weights
+from gcn_keras.models.weights import every_layer, set_weights
 
 _SIDE = 256  # of an image on which strides are measured
 
@@ -38,11 +39,12 @@ def on_image(
             level_of.setdefault(layer.name, level)
 
     def renamed(layer):
-        if isinstance(layer, keras.layers.Lambda):
-            raise ValueError(
-                f"backbone {network.name!r} has a Lambda layer, {layer.name!r}, and no file of the "
-                "model could be loaded in Keras' safe mode: build it of plain layers"
-            )
+        for inner in every_layer(layer):
+            if isinstance(inner, keras.layers.Lambda):
+                raise ValueError(
+                    f"backbone {network.name!r} has a Lambda layer, {inner.name!r}, and no file of "
+                    "the model could be loaded in Keras' safe mode: build it of plain layers"
+                )
         config = layer.get_config()
         if isinstance(layer, keras.Layer):  # and no operation between layers, such as a sum
             config["name"] = f"{level_of[layer.name].lower()}_{layer.name}"
@@ -61,9 +63,10 @@ def _p2_stride(source: keras.Model) -> int:
     size = height or _SIDE, width or _SIDE
     shapes = source.compute_output_shape((1, *size, 3))
     strides = [
-        tuple(side / own for side, own in zip(size, shape[1:-1], strict=False)) for shape in shapes
+        tuple(side / own if own else math.nan for side, own in zip(size, shape[1:-1], strict=False))
+        for shape in shapes
     ]
-    p2_stride = size[0] / shapes[0][1]
+    p2_stride = strides[0][0]
     if p2_stride not in (1, 2, 4) or any(
         stride != (p2_stride * 2**i,) * 2 for i, stride in enumerate(strides)
     ):
@@ -101,7 +104,8 @@ def _maps(network: keras.Model) -> Pyramid:
     if isinstance(outputs, dict) and outputs.keys() == set(levels):
         return {level: outputs[level] for level in levels}
     if not isinstance(outputs, list | tuple) or len(outputs) != len(levels):
-        what = f"{len(keras.tree.flatten(outputs))} outputs"
+        names = ", ".join(outputs) if isinstance(outputs, dict) else ""
+        what = f"the maps {names}" if names else f"{len(keras.tree.flatten(outputs))} outputs"
         raise ValueError(
             f"a model as backbone gives the maps P2, P3, P4 and P5, by these names or in this "
             f"order; {network.name!r} has {what}"

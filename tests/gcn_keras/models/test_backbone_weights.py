@@ -244,6 +244,14 @@ def with_python():
     return keras.Model(image, small_network(names=None)(scaled), name="mine")
 
 
+def with_python_inside():
+    """A model that has one with a Lambda layer among its layers."""
+    image = keras.Input((None, None, 3))
+    python = keras.layers.Lambda(lambda x: x / 255.0, name="python")
+    scaled = keras.Model(image, python(image))(image)
+    return keras.Model(image, small_network(names=None)(scaled), name="mine")
+
+
 def merged(*shapes):
     """A model of several inputs."""
     inputs = [keras.Input(shape) for shape in shapes]
@@ -277,7 +285,7 @@ def test_a_stem_of_stride_two():
         (
             lambda: small_network(names=("C2", "C3", "C4", "C5")),
             "a model as backbone gives the maps P2, P3, P4 and P5, by these names or in this "
-            "order; 'mine' has 4 outputs",
+            "order; 'mine' has the maps C2, C3, C4, C5",
         ),
         (
             lambda: small_network(strides=((4, 2), 2, 2, 2)),
@@ -286,6 +294,11 @@ def test_a_stem_of_stride_two():
         ),
         (
             with_python,
+            "backbone 'mine' has a Lambda layer, 'python', and no file of the model could be "
+            "loaded in Keras' safe mode: build it of plain layers",
+        ),
+        (
+            with_python_inside,
             "backbone 'mine' has a Lambda layer, 'python', and no file of the model could be "
             "loaded in Keras' safe mode: build it of plain layers",
         ),
