@@ -85,7 +85,7 @@ def labels_of_scores(y_true: Any, y_pred: Any) -> Any:
         ValueError: labels of another shape.
     """
     labels = ops.cast(y_true, "int32")
-    given, scores = tuple(labels.shape), tuple(y_pred.shape)
+    given, scores = known_shape(labels, "labels"), tuple(y_pred.shape)
     if len(given) == len(scores) and given[-1] == 1:
         labels = ops.squeeze(labels, -1)
     sides = zip(labels.shape, scores, strict=False)
@@ -95,3 +95,14 @@ def labels_of_scores(y_true: Any, y_pred: Any) -> Any:
             f"{given} for scores {scores}"
         )
     return labels
+
+
+def known_shape(array: Any, what: str) -> tuple[int | None, ...]:
+    """A shape; ValueError where TensorFlow has given up its rank, which is what it does when a
+    compiled model is trained on arrays of one rank and then of another."""
+    if getattr(array.shape, "rank", 0) is None:
+        raise ValueError(
+            f"{what} have another shape than those that the model was trained on before: compile "
+            "it again"
+        )
+    return tuple(array.shape)

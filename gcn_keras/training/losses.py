@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from gcn_keras.evaluation.mean_iou import labels_of_scores
+from gcn_keras.evaluation.mean_iou import known_shape, labels_of_scores
 from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import is_number
 
@@ -294,7 +294,7 @@ def _class_weights(class_weights: Any) -> list[float]:
 def _sample_weights(sample_weight: Any, labels: Any) -> Any:
     """float32 `[]`, `[B, 1, 1]` or `[B, H, W]`. A wrong shape Keras would broadcast."""
     weights = ops.cast(sample_weight, "float32")
-    given, expected = tuple(weights.shape), tuple(labels.shape)
+    given, expected = known_shape(weights, "sample weights"), tuple(labels.shape)
     if not given:
         return weights
     if len(given) == len(expected) + 1 and given[-1] == 1:

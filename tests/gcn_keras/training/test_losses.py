@@ -298,3 +298,17 @@ class TestImages:
     def test_config(self):
         copy = ImageCrossentropy.from_config(ImageCrossentropy(0.1, name="mine").get_config())
         assert (copy.label_smoothing, copy.name) == (0.1, "mine")
+
+
+@pytest.mark.parametrize(
+    ("labels", "weights", "what"),
+    [(None, (1, 2, 2), "labels"), ((1, 2, 2), None, "sample weights")],
+)
+def test_a_rank_that_tensorflow_has_given_up(labels, weights, what):
+    """So it traces a compiled model anew that was trained on arrays of another rank before."""
+    shapes = labels, (1, 2, 2, 2), weights
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+    traced = tf.function(PixelCrossentropy(), input_signature=specs)
+    sentence = f"{what} have another shape than those that the model was trained on before: "
+    with pytest.raises(ValueError, match=sentence):
+        traced.get_concrete_function()
