@@ -70,12 +70,15 @@ def _placed(
         if place is not None:
             claims.setdefault(place, []).append(image)
     for image, place, item in found:
-        rivals = claims.get(place, [image]) if place else [image]
-        owner = _owner(place, rivals) if place else image
-        if owner is None and image is rivals[0]:
-            continue  # what is wrong is said of the others
-        if place and image is not owner:
-            place, item = _of_another(image, place, owner or rivals[0], folder, item)
+        if place is not None and (rivals := claims[place])[1:]:
+            owner = _owner(place, rivals)
+            if owner is None and image is rivals[0]:
+                continue  # what is wrong is said of the others
+            if owner is None:
+                item = _undecided(image, rivals[0], place)
+                place = None
+            elif image is not owner:
+                place, item = _of_another(image, place, owner, folder, item)
         split = _split_of(image, folder)
         if place is not None and split == "all":
             split = _split_of_folders(place, folder)
@@ -92,8 +95,22 @@ def _owner(place: Path, rivals: list[AnnotatedImage | Damaged]) -> AnnotatedImag
         alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         return alike, not image.many and image.file.stem == place.stem
 
-    *others, last = sorted(rivals, key=nearness)
-    return last if not others or nearness(others[-1]) < nearness(last) else None
+    *_, second, last = sorted(rivals, key=nearness)
+    return last if nearness(second) < nearness(last) else None
+
+
+def _undecided(
+    image: AnnotatedImage | Damaged, first: AnnotatedImage | Damaged, place: Path
+) -> UserError:
+    """The fault of annotations that come to one file with others, and are no nearer to it."""
+    if isinstance(image, Damaged):
+        return image.fault
+    if image.image == first.image:
+        return UserError(f"{image.file} lists {image.image}, as {first.file} does already")
+    return UserError(
+        f"{image.file} names {image.image}, and {first.file} {first.image or 'another'}: both "
+        f"would be {place}"
+    )
 
 
 def _of_another(
@@ -106,7 +123,7 @@ def _of_another(
     """As of `_item_of`, for annotations whose file belongs to others."""
     if isinstance(image, Damaged):
         return None, item
-    if place.as_posix().endswith(f"/{composed(image.image)}") or owner.image == image.image:
+    if place.as_posix().endswith(f"/{composed(image.image)}"):
         return None, UserError(f"{image.file} lists {image.image}, as {owner.file} does already")
     if image.is_embedded:
         image_id = folders.common_image_id(image.file, folder)

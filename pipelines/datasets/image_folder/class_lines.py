@@ -77,7 +77,8 @@ def _named(path: Path, lines: list[str]) -> list[Line]:
 
 
 def _without_labels(path: Path, found: list[Line]) -> list[Line]:
-    """What follows the labels where all lines begin with them; numbers behind the names stay."""
+    """The lines without their labels, where all have them: before the name, or behind it after a
+    sign, as in "road: 1". Other numbers behind names stay."""
     numbered = [
         _NUMBERED.fullmatch(line) if parse_colour(line) is None else None for _, line in found
     ]
@@ -95,9 +96,15 @@ def _without_labels(path: Path, found: list[Line]) -> list[Line]:
         ]
     behind = [_NUMBER_BEHIND.fullmatch(line) for _, line in found]
     values = [int(match[2]) for match in behind if match]
-    are_labels = all(match and match[1].strip() for match in behind)
+    if all(match and match[1].strip() for match in behind):
+        check_order(path, found, values)
+        return [
+            (number, line[: match.start(1)])
+            for (number, line), match in zip(found, behind, strict=True)
+            if match
+        ]
     # Without a sign between, they may as well be parts of the names.
-    if are_labels or sorted(values) == [*range(len(found))]:
+    if sorted(values) == [*range(len(found))]:
         check_order(path, found, values)
     return found
 

@@ -340,6 +340,17 @@ def test_annotations_that_nobody_can_tell_apart(tmp_path):
     assert faults == ["instances.json lists 0.png, as instances.json does already"]
 
 
+def test_images_of_two_folders_and_none_of_them_there(tmp_path):
+    images(tmp_path, "images/cam2/0", "images/cam2/1", "images/cam2/2")
+    coco(tmp_path / "instances.json", "cam1/0", "cam3/0", "cam2/1", "cam2/2")
+    ids, faults = splits_of(tmp_path)
+    assert sorted(ids["train"] + ids["val"]) == ["cam2/1", "cam2/2"]
+    assert faults == [
+        "instances.json names cam3/0.png, and instances.json cam1/0.png: both would be "
+        "images/cam2/0.png"
+    ]
+
+
 @pytest.mark.parametrize("name", ["instances_train_val", "trainval", "train+val2017"])
 def test_a_file_of_two_splits_names_none(tmp_path, name):
     images(tmp_path, *(f"train/{n}" for n in "0123"), "val/4", "val/5")

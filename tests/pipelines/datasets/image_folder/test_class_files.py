@@ -337,6 +337,13 @@ def test_numbers_behind_names_are_labels(tmp_path, sign):
     )
 
 
+@pytest.mark.parametrize("sign", [",", "; ", ":", " = "])
+def test_labels_behind_names_are_no_parts_of_them(tmp_path, sign):
+    path = tmp_path / "classes.txt"
+    path.write_text(f"background{sign}0\nside walk{sign}1\n")
+    assert read_classes(path).names == ("background", "side walk")
+
+
 @pytest.mark.parametrize("heading", ["name", "class_name", "Classes", "label"])
 def test_a_heading_is_no_class(tmp_path, heading):
     path = tmp_path / "classes.txt"
