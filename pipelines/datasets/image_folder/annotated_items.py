@@ -1,7 +1,6 @@
 """Annotated images: the file of each, its id and its split."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.building import conversion, folders
 from pipelines.building.examples import all_faults
-from pipelines.building.folders import but, composed
+from pipelines.building.folders import composed
 from pipelines.building.split_lists import find_lists, items_by_lists
 from pipelines.datasets.image_folder.annotated_image import AnnotatedImage, Damaged
+from pipelines.datasets.image_folder.annotated_splits import split_of, split_of_folders
+from pipelines.datasets.image_folder.image_index import ImageIndex
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def _placed(
     folder: Path, images: Iterable[AnnotatedImage | Damaged], files: list[Path]
 ) -> Iterator[_Placed]:
     """Finds the images below a folder that annotation files describe, and their splits."""
-    index = _Index(folder, files)
+    index = ImageIndex(folder, files)
     found = [(image, *_item_of(image, index)) for image in images]
     claims: dict[Path, list[AnnotatedImage | Damaged]] = {}
     for image, place, _ in found:
@@ -79,9 +80,9 @@ def _placed(
                 place = None
             elif image is not owner:
                 place, item = _of_another(image, place, owner, folder, item)
-        split = _split_of(image, folder)
+        split = split_of(image, folder)
         if place is not None and split == "all":
-            split = _split_of_folders(place, folder)
+            split = split_of_folders(place, folder)
         yield _Placed(split, place, item)
 
 
@@ -135,14 +136,14 @@ def _of_another(
 
 
 def _item_of(
-    image: AnnotatedImage | Damaged, index: "_Index"
+    image: AnnotatedImage | Damaged, index: ImageIndex
 ) -> tuple[Path | None, AnnotatedItem | UserError]:
     """An annotated image's place, as of `_Placed`, and what can be used of it."""
     if isinstance(image, Damaged):
         return index.find_damaged(image), image.fault
     file: Path | None
     try:
-        file = index.find(image.file, image.image, _split_of(image, index.folder))
+        file = index.find(image.file, image.image, split_of(image, index.folder))
     except UserError as fault:
         if not image.is_embedded:
             return None, fault
@@ -214,94 +215,3 @@ def _as_listed(
 
     found, words = items_by_lists(places.keys(), lists, item_of, faults)
     return found, words, {*places.values(), *items, *lists.values()}
-
-
-def _split_of(image: AnnotatedImage | Damaged, folder: Path) -> str:
-    """The split of an annotation file, by its folders' names or, of COCO, its own; a name that
-    has two of them is that of none."""
-    split = _split_of_folders(image.file, folder)
-    if split != "all" or not image.many:
-        return split
-    named = _splits_named(re.findall("[a-z]+", image.file.stem.lower()))
-    return named[0] if len(named) == 1 else "all"
-
-
-def _split_of_folders(file: Path, folder: Path) -> str:
-    """The split that is named by a file's folders below a folder."""
-    named = _splits_named([part.lower() for part in file.relative_to(folder).parts[:-1]])
-    return named[0] if named else "all"
-
-
-def _splits_named(words: list[str]) -> list[str]:
-    return [split for split, names in folders.SPLITS.items() if any(w in names for w in words)]
-
-
-class _Index:
-    """Finds the files that annotation files name, wherever below the folder they lie.
-
-    Names are compared in the form NFC: file systems and programs write other ones.
-    """
-
-    def __init__(self, folder: Path, files: list[Path]):
-        self.folder = folder
-        self.by_path: dict[str, Path] = {}
-        self.by_name: dict[str, list[Path]] = {}
-        self.by_stem: dict[str, Path] = {}
-        self.in_any_case: dict[str, Path] = {}
-        for file in files:
-            self.by_path.setdefault(composed(file.as_posix()), file)
-            self.by_name.setdefault(composed(file.name), []).append(file)
-            self.by_stem.setdefault(composed(file.with_suffix("").as_posix()), file)
-            self.in_any_case.setdefault(composed(file.stem).casefold(), file)
-
-    def find(self, annotations: Path, image: str, split: str) -> Path:
-        """The file of an image.
-
-        Args:
-            annotations: the annotation file that names it.
-            image: its path there.
-            split: that of the annotation file; images of another one do not count.
-
-        Raises:
-            UserError: there is none, or several.
-        """
-        name = Path(composed(image))
-        beside = Path(os.path.normpath(annotations.parent / name))
-        if found := self.by_path.get(composed(beside.as_posix())):
-            return found
-        same = self.by_name.get(name.name, [])
-        ending = [
-            file for file in same if composed(file.as_posix()).endswith(f"/{name.as_posix()}")
-        ]
-        nearer: list[Path] = []
-        for place in annotations.parents:  # the nearest folder that holds both
-            nearer = nearer or [file for file in ending or same if place in file.parents]
-        candidates = [
-            file
-            for file in nearer
-            if split == "all" or _split_of_folders(file, self.folder) in ("all", split)
-        ]
-        if len(candidates) == 1:
-            return candidates[0]
-        if candidates:
-            raise UserError(
-                f"{annotations} names {image}, and there are {candidates[0]} and {candidates[1]}"
-            )
-        near = None if same else self.in_any_case.get(name.stem.casefold())
-        raise UserError(
-            f"there is no {image} below {self.folder}, which {annotations} names{but(near)}"
-        )
-
-    def find_damaged(self, image: Damaged) -> Path | None:
-        """The file of an image whose annotations are damaged; None where it is not known.
-
-        A file of labelme's is called as its image is, as a rule.
-        """
-        if image.image is None and image.many:
-            return None
-        if image.image is None:
-            return self.by_stem.get(composed(image.file.with_suffix("").as_posix()))
-        try:
-            return self.find(image.file, image.image, _split_of(image, self.folder))
-        except UserError:
-            return None
