@@ -501,6 +501,21 @@ MUTANTS = (
         "pipelines/building/test_conversion.py::test_an_image_of_another_kind",
     ),
     Mutant(
+        "pipelines/datasets/image_folder/masks.py",
+        'if image.format == "GIF":', 'if image.format == "BMP":',
+        "pipelines/datasets/image_folder/test_masks.py::test_forms",
+    ),
+    Mutant(
+        "pipelines/datasets/image_folder/annotated_items.py",
+        "return last if nearness(second) < nearness(last) else None", "return rivals[0]",
+        "pipelines/datasets/image_folder/test_annotated_splits.py",
+    ),
+    Mutant(
+        "gcn_keras/inference/keras_file.py",
+        '.partition(".")[0] != "keras"', '.partition(".")[0] == "nothing"',
+        "gcn_keras/inference/test_keras_file.py::test_layers_of_ones_own_keep_their_arguments",
+    ),
+    Mutant(
         "pipelines/datasets/image_folder/splitting.py",
         "abs(count + len(groups[name]) - wanted) >= abs(count - wanted)", "count >= wanted",
         "pipelines/datasets/image_folder/test_splitting.py::"
