@@ -205,8 +205,8 @@ class MaskReader:
             return {}  # black and white for two classes, as many programs write them
         index, gray = next((index, gray) for index, gray in grays.items() if index != gray)
         raise UserError(
-            f"{path} shows index {index} in gray {gray}, and either may be the class: save it in "
-            "gray, without a palette"
+            f"{path} shows index {index} in gray {gray}, and either may be the class: give the "
+            "classes their colours in classes.txt, or save those numbers in gray that are meant"
         )
 
     def _deep(self, path: Path, image: Image.Image) -> np.ndarray:

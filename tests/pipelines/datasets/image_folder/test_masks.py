@@ -277,8 +277,8 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             PLAIN,
             {},
             encoded(shades([[0, 2, 1]], 1, 2, 0)),
-            "m.png shows index 0 in gray 1, and either may be the class: save it in gray, without "
-            "a palette",
+            "m.png shows index 0 in gray 1, and either may be the class: give the classes their "
+            "colours in classes.txt, or save those numbers in gray that are meant",
         ),
         (PLAIN, {}, encoded([[0, 1]])[:-20], "m.png cannot be decoded: it is truncated or damaged"),
         (PLAIN, {}, b"", "m.png is empty"),
