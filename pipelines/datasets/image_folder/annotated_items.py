@@ -73,7 +73,7 @@ def _placed(
     for image, place, item in found:
         if place is not None and (rivals := claims[place])[1:]:
             owner = _owner(place, rivals)
-            if owner is None and image is rivals[0]:
+            if owner is None and image is rivals[0] and isinstance(image, AnnotatedImage):
                 continue  # what is wrong is said of the others
             if owner is None:
                 item = _undecided(image, rivals[0], place)

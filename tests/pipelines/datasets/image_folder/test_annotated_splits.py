@@ -340,6 +340,20 @@ def test_annotations_that_nobody_can_tell_apart(tmp_path):
     assert faults == ["instances.json lists 0.png, as instances.json does already"]
 
 
+def test_damage_is_told_beside_other_annotations_of_the_image(tmp_path):
+    images(tmp_path, "0", "1", "2")
+    coco(tmp_path / "instances.json", "0", "0", "1", "2")
+    content = json.loads((tmp_path / "instances.json").read_text())
+    del content["annotations"][0]["category_id"]
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    ids, faults = splits_of(tmp_path)
+    assert sorted(ids["train"] + ids["val"]) == ["1", "2"]
+    assert faults == [
+        "instances.json has no category None, and annotation 1 is of it",
+        "instances.json lists 0.png, as instances.json does already",
+    ]
+
+
 def test_images_of_two_folders_and_none_of_them_there(tmp_path):
     images(tmp_path, "images/cam2/0", "images/cam2/1", "images/cam2/2")
     coco(tmp_path / "instances.json", "cam1/0", "cam3/0", "cam2/1", "cam2/2")
