@@ -152,7 +152,7 @@ MUTANTS = (
     ),
     Mutant(
         LOOP, "score is not None for score in later", "True for score in later",
-        "gcn_keras/training/test_loop.py::TestPatience",
+        "gcn_keras/training/test_best_model.py::TestPatience",
     ),
     Mutant(
         STEP, "variable.assign(value)", "pass",
@@ -160,7 +160,7 @@ MUTANTS = (
     ),
     Mutant(
         LOOP, "score > progress.best_score", "score >= progress.best_score",
-        "gcn_keras/training/test_loop.py::test_of_equal_scores_the_first_one_is_the_best",
+        "gcn_keras/training/test_best_model.py::test_of_equal_scores_the_first_one_is_the_best",
     ),
     Mutant(
         LOOP, " and (progress.step < self.state.steps_per_epoch or self._validates())",
@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         LOOP, "ended = self.any_of(self.model.stop_training)", "ended = False",
-        "gcn_keras/training/test_loop.py::TestEndedByACallback",
+        "gcn_keras/training/test_loop_callbacks.py::TestEndedByACallback",
     ),
     Mutant(
         "gcn_keras/training/tensorboard.py", "self.steps * self.batch_size", "self.steps",
