@@ -450,15 +450,15 @@ MUTANTS = (
     ),
     Mutant(
         RECORDS, "seed=seeds[0]", "seed=1",
-        "pipelines/stream/test_segmentation.py::test_the_order_of_a_seed_stays_what_it_was",
+        "pipelines/stream/test_record_order.py::test_the_order_of_a_seed_stays_what_it_was",
     ),
     Mutant(
         RECORDS, ".enumerate(start)", ".enumerate(0)",
-        "pipelines/stream/test_segmentation.py::test_a_stream_that_goes_on",
+        "pipelines/stream/test_record_order.py::test_a_stream_that_goes_on",
     ),
     Mutant(
         RECORDS, "records.apply(tf.data.experimental.assert_cardinality(length))", "records",
-        "pipelines/stream/test_segmentation.py::test_another_number_of_records_is_an_error",
+        "pipelines/stream/test_damaged_records.py::test_another_number_of_records_is_an_error",
     ),
     # === Data sets ===
     Mutant(
