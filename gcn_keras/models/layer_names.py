@@ -4,9 +4,13 @@ Backbones and `gcn` name their layers so; checkpoints and `.keras` files depend 
 """
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import keras
 
 BACKBONE, GCN = "backbone", "GCN"
+NORMALIZATION = "normalization"  # of a raw image, before a backbone
 
 
 class Place(NamedTuple):
@@ -27,7 +31,7 @@ class Place(NamedTuple):
 def _places() -> dict[str, Place]:
     """Beginnings of names, in the order of the figure."""
     stem = Place("stem", BACKBONE)
-    places = {"normalization": stem, "conv1_": stem, "pool1_": stem, "stem": stem}
+    places = {NORMALIZATION: stem, "conv1_": stem, "pool1_": stem, "stem": stem}
     for i in (2, 3, 4, 5):  # keras.applications, our own, keras-cv
         stage = Place(f"res-{i}", BACKBONE)
         places |= dict.fromkeys((f"conv{i}_", f"p{i}_", f"v2_stack_{i - 2}_"), stage)
@@ -77,6 +81,11 @@ def is_in_backbone(layer_name: str) -> bool:
     """Whether a layer is one of the backbone's, what it does to the image first included."""
     place = block_of(layer_name)
     return place is not None and place.block == BACKBONE
+
+
+def normalises(model: "keras.Model") -> bool:
+    """Whether a model has the layer by which each network of this project begins."""
+    return any(layer.name == NORMALIZATION for layer in model.layers)
 
 
 def group_of(layer_name: str) -> str:

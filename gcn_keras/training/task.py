@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.inference.keras_model import load_any_model
-from gcn_keras.models.layer_names import is_in_head
+from gcn_keras.models.backbones import BACKBONES
+from gcn_keras.models.layer_names import is_in_backbone, is_in_head, normalises
 from gcn_keras.models.weights import set_weights
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import provenance
@@ -86,17 +87,21 @@ class Task(abc.ABC, Generic[R]):
         """
         names = inspect.signature(cls.network).parameters.keys() - {"name"}
         given = {name: value for name, value in vars(recipe).items() if name in names}
-        path = recipe.weights if recipe.weights and recipe.weights.endswith(".keras") else None
-        if path:
-            given["weights"] = None
+        source, path = None, recipe.weights
+        if path and path.endswith(".keras"):
+            source = load_any_model(path)
+            if normalises(source) or not BACKBONES[recipe.backbone].has_imagenet_weights:
+                given["weights"] = None
+            else:  # one of Keras' own networks, whose file the backbone itself takes
+                source = None
         try:
             model = cls.network(num_classes=num_classes, **given)
         except ArgumentError as error:  # a run that fails, not a wrong option
             raise UserError(error.template) from error
         except ValueError as error:
             raise UserError(str(error)) from error
-        if path:
-            _copy_weights(load_any_model(path), model, path, recipe.backbone, with_head)
+        if source:
+            _copy_weights(source, model, path, recipe.backbone, with_head)
         return model
 
     def takes_head(self) -> bool:
@@ -229,15 +234,25 @@ class Task(abc.ABC, Generic[R]):
 def _copy_weights(
     source: keras.Model, target: keras.Model, path: str, backbone: str, with_head: bool
 ) -> None:
-    """Copies every layer whose name and shapes agree; the others keep their initial weights."""
+    """Copies the backbone, and every other layer whose name and shapes agree.
+
+    Raises:
+        UserError: the backbone is another one.
+    """
     available = {layer.name: layer for layer in source.layers if layer.weights}
-    wanted = [layer for layer in target.layers if layer.weights]
-    fitting = [layer for layer in wanted if _shapes(available.get(layer.name)) == _shapes(layer)]
+    wanted = {layer.name: layer for layer in target.layers if layer.weights}
+    fitting = [
+        layer for name, layer in wanted.items() if _shapes(available.get(name)) == _shapes(layer)
+    ]
     of_backbone = [layer for layer in fitting if not is_in_head(layer.name)]
-    if not of_backbone:
+    needed = sum(not is_in_head(name) for name in wanted)
+    more = sum(map(is_in_backbone, available.keys() - wanted.keys()))
+    if len(of_backbone) < needed or more:
+        found = f"{len(of_backbone)} of the {needed} layers of the backbone {backbone!r}"
         raise UserError(
-            f"no layer of {path}, which holds the model {source.name!r}, fits the backbone "
-            f"{backbone!r}: {argument('backbone')} must name the one in the file"
+            f"{path}, which holds the model {source.name!r}, has {found}"
+            f"{f', and {more} more' if more else ''}: {argument('backbone')} must name the one in "
+            "the file"
         )
     taken = fitting if with_head else of_backbone
     for layer in taken:

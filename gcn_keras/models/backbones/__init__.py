@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gcn_keras.models.layer_names import NORMALIZATION
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError
 from pipelines.base.imagenet import MEAN_RGB, STD_RGB
@@ -103,20 +104,20 @@ def on_image(
     Args:
         name: one of `NAMES`.
         image: `[B, H, W, 3]`, RGB, 0…255.
-        weights: as of `build`.
+        weights: as in `build`.
 
     Returns:
         The maps, and pixels of the image to a pixel of P2.
 
     Raises:
-        ValueError: as of `build` and `check_image`.
+        ValueError: as in `build` and `check_image`.
     """
     import keras
 
     backbone = _named(name)
     check_image(image, backbone.p5_stride)
     variance = [value * value for value in backbone.std]
-    x = keras.layers.Normalization(mean=backbone.mean, variance=variance, name="normalization")
+    x = keras.layers.Normalization(mean=backbone.mean, variance=variance, name=NORMALIZATION)
     return build(name, x(image), weights), backbone.p2_stride
 
 

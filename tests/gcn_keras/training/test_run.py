@@ -27,6 +27,7 @@ from gcn_keras.training.training_state import Progress
 from pipelines import datasets
 from pipelines.base import bfloat16
 from pipelines.base.errors import ArgumentError, UserError
+from pipelines.base.imagenet import STD_RGB
 
 RECIPE = dataclasses.replace(
     RECIPES["shapes"],
@@ -97,17 +98,54 @@ class TestStartingWeights:
         with pytest.raises(UserError) as caught:
             Segmentation.build(recipe(weights=str(path)), num_classes=3)
         assert str(caught.value) == (
-            f"no layer of {path}, which holds the model 'colours', fits the backbone 'small': "
-            "backbone must name the one in the file"
+            f"{path}, which holds the model 'colours', has 0 of the 8 layers of the backbone "
+            "'small': backbone must name the one in the file"
         )
 
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
-        fault = "the model 'gcn_small', fits the backbone 'mobilenet_v3_small': backbone must name"
+        fault = "has 0 of the .* layers of the backbone 'mobilenet_v3_small', and 8 more: backbone"
         with pytest.raises(UserError, match=fault):
             Segmentation.build(
                 recipe(weights=str(path), backbone="mobilenet_v3_small"), num_classes=3
             )
+
+    @pytest.mark.parametrize(
+        "backbone, found",
+        [
+            (
+                "resnet18_slim",
+                "has 10 of the 40 layers of the backbone 'resnet18_slim', and 4 more: ",
+            ),
+            (
+                "resnet14_tiny",
+                "has 10 of the 34 layers of the backbone 'resnet14_tiny', and 10 more",
+            ),
+        ],
+    )
+    def test_a_backbone_of_another_depth(self, backbone, found, tmp_path):
+        """Many layers of the two have the same names and shapes, and stand in other places."""
+        other = {"resnet18_slim": "resnet14_tiny", "resnet14_tiny": "resnet18_slim"}[backbone]
+        path = tmp_path / "other.keras"
+        Segmentation.build(recipe(backbone=other), num_classes=3).save(path)
+        with pytest.raises(UserError, match=found):
+            Segmentation.build(recipe(weights=str(path), backbone=backbone), num_classes=3)
+
+    @pytest.mark.slow
+    def test_files_of_keras_own_networks_are_the_same_in_every_form(self, tmp_path):
+        """Their first kernel expects BGR, which ours does not, whatever file it comes from."""
+        published = keras.applications.ResNet50(include_top=False, weights=None)
+        kernels = []
+        for name in ("a.weights.h5", "a.keras"):
+            save = published.save if name == "a.keras" else published.save_weights
+            save(tmp_path / name)
+            start = recipe(weights=str(tmp_path / name), backbone="resnet50")
+            model = Segmentation.build(start, num_classes=3)
+            kernels.append(model.get_layer("conv1_conv").get_weights()[0])
+        np.testing.assert_array_equal(*kernels)
+        std = np.reshape(STD_RGB, (1, 1, 3, 1))
+        theirs = published.get_layer("conv1_conv").get_weights()[0]
+        np.testing.assert_allclose(kernels[0], theirs[:, :, ::-1] * std, rtol=1e-6)
 
     @pytest.mark.parametrize("ending", ["keras", "h5"])
     def test_a_missing_file(self, tmp_path, ending):
