@@ -11,7 +11,12 @@ import shlex
 import signal
 from pathlib import Path
 
-from gcn_keras.deployment.run_export import check_export, export_run, saved_model_of
+from gcn_keras.deployment.run_export import (
+    check_export,
+    export_run,
+    is_exported,
+    saved_model_of,
+)
 from gcn_keras.recipes import command_line
 from gcn_keras.recipes.checks import check_weights_file
 from gcn_keras.recipes.recipe import Recipe, SegmentationRecipe
@@ -49,7 +54,7 @@ def main() -> int:
         value = read_json(run.metrics).get(score)
         if not isinstance(value, float) or not 0 <= value <= 1:
             raise UserError(f"{run.metrics} cannot be read: {score} is {value!r}, not in 0…1")
-        lacks_export = exported and not any(saved_model_of(exported).glob("[0-9]*"))
+        lacks_export = exported and not is_exported(exported, run)
         todo = "its model is exported now" if lacks_export else "nothing to do"
         print(f"{run.path} is finished: {words} {value:.4f}; {todo}", flush=True)
         if exported and lacks_export:
