@@ -3,8 +3,8 @@
 import contextlib
 import csv
 import dataclasses
-import itertools
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -68,7 +68,8 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run that lies here came to its end, figures and export included."""
-        if not self.metrics.is_file() or self.unfinished.exists() or self.is_extended:
+        is_whole = self.metrics.is_file() and self.best.is_file()
+        if not is_whole or self.unfinished.exists() or self.is_extended:
             return False
         # A copy may lack the hidden file; and of which run the metrics are, not all say.
         measured = read_json(self.metrics).get("configuration")
@@ -174,10 +175,10 @@ class OtherRun(ArgumentError):
 def find_run(recipe: Recipe) -> RunFolder:
     """The run folder of a recipe; nothing is written yet, see `begin_run`.
 
-    Without `out` this is the first free one of runs/NAME, runs/NAME-2, …: an earlier run is never
-    written over. With `resume` it is the last of these. With `out`, a folder of the same
-    configuration may exist if that run is finished, or `resume` goes on with it; and one of any
-    configuration whose run has neither a checkpoint nor a model yet.
+    Without `out` this is the next one of runs/NAME, runs/NAME-2, …: an earlier run is never written
+    over, and the newest has the highest number. With `resume` it is the newest. With `out`, a
+    folder of the same configuration may exist if that run is finished, or `resume` goes on with it;
+    and one of any configuration whose run has neither a checkpoint nor a model yet.
 
     Raises:
         OtherRun: `out` holds a run of another configuration.
@@ -196,6 +197,13 @@ def find_run(recipe: Recipe) -> RunFolder:
                 f"{run.path} holds a run that is not finished: {argument('resume')} goes on with "
                 "it; or name another folder",
             )
+    elif not run.holds_nothing:
+        raise ArgumentError(
+            "out",
+            f"{run.path} lacks its {run.config.name}, without which nobody knows what was trained: "
+            f"put it back, or name another folder; a new run may start from its model by "
+            f"{argument('weights')}",
+        )
     elif run.path.exists() and not (run.path.is_dir() and all(map(_is_left, run.path.iterdir()))):
         raise ArgumentError("out", f"{run.path} exists and is no run folder: name another one")
     return run
@@ -261,7 +269,7 @@ def begin_run(run: RunFolder, recipe: Recipe) -> None:
     too, so that most of what is refused leaves no folder.
 
     Raises:
-        UserError: as of `RunFolder.hold`; or another process has trained there meanwhile.
+        UserError: as in `RunFolder.hold`; or another process has trained there meanwhile.
     """
     run.hold()
     if not recipe.resume and not run.holds_nothing:
@@ -281,12 +289,15 @@ def _is_left(path: Path) -> bool:
 def _folder_of(recipe: Recipe) -> RunFolder:
     if recipe.out:
         return RunFolder(recipe.out)
-    path = last = Path("runs", recipe.name)
-    for number in itertools.count(2):
-        if not path.exists():
-            break
-        path, last = path.with_name(f"{recipe.name}-{number}"), path
-    return RunFolder(last if recipe.resume else path)
+    first = Path("runs", recipe.name)
+    beside = (path.name.removeprefix(f"{first.name}-") for path in first.parent.glob("*-*"))
+    taken = [int(number) for number in beside if re.fullmatch("[1-9][0-9]*", number)]
+    if first.exists():
+        taken.append(1)
+    number = max(taken, default=0)
+    if not recipe.resume or not taken:
+        number += 1
+    return RunFolder(first if number == 1 else first.with_name(f"{first.name}-{number}"))
 
 
 def _check_same(run: RunFolder, recipe: Recipe, former: dict) -> None:

@@ -36,7 +36,7 @@ def row(name, of="table1"):
 
 
 def finish(folder, mean_iou, of="table1", extra=(), rate=None, curve=None):
-    """A finished run of the recipe: its config.json, metrics.json and history.csv."""
+    """A finished run of the recipe: its config.json, metrics.json, best.keras and history.csv."""
     name, _, seed = folder.name.rpartition("-seed")
     if rate:
         name, extra = name.removesuffix(f"-{rate}"), (*extra, "--learning-rate", rate)
@@ -50,6 +50,7 @@ def finish(folder, mean_iou, of="table1", extra=(), rate=None, curve=None):
         "training_seconds": 60.5,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "best.keras").touch()
     curve = curve or {5: mean_iou}
     history = {"epoch": list(curve), "val_mean_iou": list(curve.values())}
     RunFolder(folder).write_history(history)
@@ -112,7 +113,7 @@ def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, comm
 
 def test_a_table_says_with_what_options_it_was_made(tmp_path, commands):
     """One of a few steps and images must not look like a result."""
-    options = ("--epochs", "1", "--learning-rate", "0.1")
+    options = ("--epochs", "1", "--data-dir", str(tmp_path), "--learning-rate", "0.1")
     finish(tmp_path / "runs" / "base-seed0", 0.2, extra=options)
     ablate.ablate(
         "table1", rows=("base",), seeds=1, runs=tmp_path / "runs", options=" ".join(options),

@@ -127,6 +127,18 @@ class TestLostBestModel:
         again.state.restore()
         assert (again.progress.best_epoch, again.progress.best_score) == (3, 0.275)
 
+    def test_of_a_run_that_came_to_its_end(self, tmp_path):
+        """The last epoch is measured again, and its model is the best that is left."""
+        make_loop(tmp_path / "run")()
+        best = tmp_path / "run" / "best.keras"
+        best.unlink()
+        again = make_loop(tmp_path / "run", ious=(0.5, 0.6, 0.55, 0.55))
+        assert again.state.restore() == 15
+        progress = again()
+        assert (progress.epoch, progress.best_epoch, progress.best_score) == (3, 3, 0.275)
+        assert bias_of(best) == 15
+        assert [row["epoch"] for row in history(tmp_path / "run")] == [1, 2, 3]
+
     def test_within_an_epoch_its_validation_makes_one(self, tmp_path):
         """However low its score, and with patience anew."""
         recipe = dataclasses.replace(RECIPE, epochs=9, patience=1)

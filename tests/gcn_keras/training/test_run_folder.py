@@ -4,6 +4,9 @@ import dataclasses
 import itertools
 import json
 import shlex
+import shutil
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +23,7 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError, in_optio
 from pipelines.base.files import write_json
 from pipelines.base.locks import locked
 
+HOST = socket.gethostname().replace(".", "_")
 SHAPES = RECIPES["shapes"]
 
 
@@ -88,6 +92,7 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
         f"--out {run.path} holds a run with kernel_size = [7], and this one has [3, 5, 5, 7]: "
         f"name another folder"
     )
+    run.best.touch()
     write_json(run.metrics, {"mean_iou": 0.5})
     assert find_run(recipe).finished
     # A run from before there was an option has the option's default.
@@ -139,6 +144,12 @@ def test_resume_without_out_takes_the_last_run(tmp_path, monkeypatch):
     assert recipe_to_resume(resumed) is None
     assert [str(open_run(r).path) for r in (resumed, SHAPES)] == ["runs/shapes", "runs/shapes-2"]
     assert str(find_run(resumed).path) == "runs/shapes-2"
+    # Also where an earlier one was removed; and no new one takes that one's place.
+    shutil.rmtree("runs/shapes")
+    assert str(find_run(resumed).path) == "runs/shapes-2"
+    for beside in ("runs/shapes-wide", "runs/shapes-03", "runs/camvid-7"):
+        Path(beside).mkdir()
+    assert str(find_run(SHAPES).path) == "runs/shapes-3"
 
 
 def test_the_options_of_a_run_come_back(tmp_path):
@@ -158,6 +169,19 @@ def test_the_options_of_a_run_come_back(tmp_path):
 def test_looking_for_a_folder_writes_nothing(tmp_path):
     run = find_run(dataclasses.replace(SHAPES, out=str(tmp_path / "run")))
     assert not run.path.exists()
+
+
+def test_a_run_without_its_configuration(tmp_path):
+    run = begun_run(dataclasses.replace(SHAPES, out=str(tmp_path / "run")))
+    run.release()
+    run.config.unlink()
+    for resume in (False, True):
+        with pytest.raises(ArgumentError) as caught:
+            find_run(dataclasses.replace(SHAPES, out=str(run.path), resume=resume))
+        assert in_options(caught.value.template) == (
+            f"--out {run.path} lacks its config.json, without which nobody knows what was trained: "
+            "put it back, or name another folder; a new run may start from its model by --weights"
+        )
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -299,13 +323,13 @@ def test_values_that_fit_a_type_are_taken(tmp_path):
 def test_a_writer_killed_before_config_json_blocks_nothing(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     (tmp_path / "run").mkdir()
-    for name in (".lock", ".config.4194305.part.json"):
+    for name in (".lock", f".config.{HOST}-4194305.part.json"):
         (tmp_path / "run" / name).write_text("{")
     run = open_run(recipe)
     assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
-@pytest.mark.parametrize("writer", ["4194305", "another_machine-1"])
+@pytest.mark.parametrize("writer", [f"{HOST}-4194305", "another_machine-1"])
 def test_what_a_killed_writer_left_is_removed(tmp_path, writer):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), resume=True)
     run = open_run(recipe)
@@ -323,6 +347,7 @@ def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     run = open_run(recipe)
     run.release()
+    run.best.touch()
     write_json(run.metrics, {"mean_iou": 0.5})
     run.unfinished.touch()
     with pytest.raises(ArgumentError, match="a run that is not finished: resume goes on"):
@@ -331,6 +356,8 @@ def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     assert not find_run(resumed).finished
     run.unfinished.unlink()
     assert find_run(resumed).finished
+    run.best.unlink()
+    assert not find_run(resumed).finished
 
 
 def test_metrics_of_fewer_epochs_make_no_finished_run(tmp_path):
@@ -338,6 +365,7 @@ def test_metrics_of_fewer_epochs_make_no_finished_run(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), schedule="constant")
     recipe = dataclasses.replace(recipe, warmup_steps=0, epochs=1, resume=True)
     run = begun_run(recipe)
+    run.best.touch()
     write_json(run.metrics, {"mean_iou": 0.5, "configuration": read_json(run.config)})
     assert find_run(recipe).finished
     run.release()
@@ -354,6 +382,7 @@ def test_more_epochs_of_a_constant_learning_rate(tmp_path):
     recipe = dataclasses.replace(recipe, epochs=3)
     run = open_run(recipe)
     run.release()
+    run.best.touch()
     write_json(run.metrics, {"mean_iou": 0.5})
     more = dataclasses.replace(recipe, resume=True, epochs=5)
     run = find_run(more)
