@@ -11,6 +11,7 @@ from gcn_keras.experiments.learning_rates import LearningRates
 from gcn_keras.experiments.paper_tables import MEASURES, Row, Table
 from gcn_keras.experiments.results import Curve, deviation, last_quarter
 from gcn_keras.experiments.runs import Experiments
+from gcn_keras.recipes import command_line
 from pipelines.base.errors import UsageError, argument
 from pipelines.base.files import check_folder, replacing
 
@@ -56,8 +57,8 @@ def run_table(
         rates: of which each row takes the best; None leaves that to the recipe.
 
     Raises:
-        UsageError: a seed that no table counts; and as of `Experiments.check`.
-        UserError, Interrupted: as of `Experiments.result`.
+        UsageError: a seed that no table counts; and as in `Experiments.check`.
+        UserError, Interrupted: as in `Experiments.result`.
     """
     from gcn_keras.experiments.table_plot import curves_figure, table_figure
     from gcn_keras.plots.style import save_figure
@@ -129,7 +130,7 @@ def markdown(
 def _conditions(experiments: Experiments) -> str:
     """A line with the options that all rows share: few steps or few images are no result."""
     given = (
-        ("fit", experiments.options),
+        ("fit", command_line.configuring(experiments.options)),
         ("evaluate", experiments.evaluation),
         ("weights of", [f"{name}={file}" for name, file in experiments.weights.items()]),
     )

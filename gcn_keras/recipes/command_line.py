@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import itertools
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -90,20 +89,35 @@ def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
     """Refuses options of another task, unless they say what is so anyway: --no-export."""
     foreign = {f.name for kind in TASKS for f in dataclasses.fields(kind)} - vars(recipe).keys()
     kept = []
-    for place, argument in enumerate(arguments, start=1):
-        field = _field(argument)
+    for words in _by_option(arguments):
+        field = _field(words[0])
         if field not in foreign:
-            kept.append(argument)
+            kept += words
             continue
-        option, _, value = argument.partition("=")
-        values = itertools.takewhile(lambda text: not text.startswith("--"), arguments[place:])
-        got = value or " ".join(values) or str(not _words(option).startswith("no_"))
+        option, _, value = words[0].partition("=")
+        got = value or " ".join(words[1:]) or str(not _words(option).startswith("no_"))
         if got != str(getattr(recipe, field, None)):
             raise UsageError(
                 f"--{field.replace('_', '-')} means nothing for --recipe {recipe.name}, which "
                 f"trains a model for {recipe.task}: leave it out, got {got}"
             )
     return kept
+
+
+def configuring(arguments: Iterable[str]) -> list[str]:
+    """Options of `fit` without those that no result depends on: as where its data lie."""
+    groups = _by_option(arguments)
+    return [word for words in groups if _field(words[0]) not in NOT_CONFIGURATION for word in words]
+
+
+def _by_option(arguments: Iterable[str]) -> list[list[str]]:
+    """Each option with its values; the first ones may be values without an option."""
+    groups: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(argument)
+    return groups
 
 
 def resume_options(folder: Path, recipe: Recipe) -> str:

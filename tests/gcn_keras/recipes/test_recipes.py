@@ -131,7 +131,8 @@ def test_what_a_classifier_has_no_use_for(option, value):
 
 def test_a_classifier_is_never_exported():
     """Which may be said, since the experiments and others say it of every run."""
-    assert parse(["--recipe", "imagenet-pretrain", "--no-export"]) == RECIPES["imagenet-pretrain"]
+    for said in (["--no-export"], ["--validation-tile", "None"], ["--saved-model=None"]):
+        assert parse(["--recipe", "imagenet-pretrain", *said]) == RECIPES["imagenet-pretrain"]
 
 
 @pytest.mark.parametrize("kind", recipe.TASKS)
