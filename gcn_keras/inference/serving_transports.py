@@ -65,7 +65,7 @@ def parse_address(address: str) -> Address:
 
 
 def server_at(address: str) -> "Rest | Grpc":
-    """What asks the server at an address; errors as of `parse_address`."""
+    """What asks the server at an address; errors as in `parse_address`."""
     parts = parse_address(address)
     return Grpc(address, parts) if parts.scheme == "grpc" else Rest(address, parts)
 
@@ -74,8 +74,11 @@ class Rest:
     """TensorFlow Serving's REST interface; a connection a request, through no proxy."""
 
     def __init__(self, address: str, parts: Address):
-        self._address, self._host, self._port = address, parts.host, parts.port
-        self._connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        is_https = parts.scheme == "https"
+        self._address, self._host = address, parts.host
+        # Without one, HTTPConnection would look for it in the host's name: in ::1, too.
+        self._port = parts.port or (443 if is_https else 80)
+        self._connection = HTTPSConnection if is_https else HTTPConnection
         self._path = f"{quote(parts.path)}:predict"
 
     def ask(self, encoded_images: list[bytes], seconds: float, output: str) -> list[bytes]:

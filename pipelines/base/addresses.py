@@ -55,8 +55,8 @@ def check_listening(address: str) -> None:
         UserError: nothing listens there.
     """
     host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+    try:  # of an IPv6 address the brackets are the notation's
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except OSError as error:
         command = f"python -m pipelines.service dispatcher --port {port}"
         reason = error.strerror or error

@@ -156,6 +156,7 @@ def _unpack(archive: Archive, path: Path, folder: Path) -> Path:
 
 
 def _extract(path: Path, folder: Path) -> None:
+    folder = folder.resolve()  # as members are compared with it
     size = path.stat().st_size
     left = most = max(MOST_BYTES, MOST_TIMES * size)
     try:

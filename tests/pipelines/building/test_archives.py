@@ -90,6 +90,14 @@ def test_archives_are_unpacked_once(archives, tree, manager, tmp_path, capsys):
     assert len(unpacked(tmp_path)) == 3
 
 
+def test_a_data_directory_by_a_detour(archives, tree, tmp_path):
+    """Members are compared with the folder that they are for, however it was named."""
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "elsewhere" / ".." / "data"
+    found = locate(DownloadManager(download_dir=folder, manual_dir=archives), ARCHIVES, LAYOUT)
+    assert contents(found["extra.zip"] / "extra") == contents(tree / "extra")
+
+
 def test_trees_and_archives_may_be_mixed(archives, tree, manager):
     (tree / "masks").rename(archives / "masks")
     found = locate(manager(archives), ARCHIVES, LAYOUT)

@@ -14,16 +14,20 @@ class TestAddress:
         "address, host, port, path",
         [
             ("http://h:8501/v1/models/a", "h", 8501, "/v1/models/a:predict"),
-            ("http://h/v1/models/a/", "h", None, "/v1/models/a:predict"),
+            ("http://h/v1/models/a/", "h", 80, "/v1/models/a:predict"),
             ("https://h:1/x/v1/models/a/versions/12", "h", 1, "/x/v1/models/a/versions/12:predict"),
-            ("http://h/v1/models/é b", "h", None, "/v1/models/%C3%A9%20b:predict"),
+            ("http://h/v1/models/é b", "h", 80, "/v1/models/%C3%A9%20b:predict"),
             ("http://[::1]:8501/v1/models/a", "::1", 8501, "/v1/models/a:predict"),
+            ("http://[::1]/v1/models/a", "::1", 80, "/v1/models/a:predict"),
+            ("https://[2001:db8::2]/v1/models/a", "2001:db8::2", 443, "/v1/models/a:predict"),
         ],
     )
     def test_rest(self, address, host, port, path):
         rest = serving_transports.server_at(address)
         assert (rest._host, rest._port, rest._path) == (host, port, path)
         assert (rest._connection is HTTPConnection) == address.startswith("http:")
+        connection = rest._connection(rest._host, rest._port)
+        assert (connection.host, connection.port) == (host, port)
 
     @pytest.mark.parametrize(
         "address, name, version",
