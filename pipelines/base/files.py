@@ -20,12 +20,8 @@ from pipelines.base.progress import note
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
-# Names of what is being written. Versions before this one told less about the writer.
-_TEMPORARY = re.compile(
-    r"\..+\.((?P<host>[^.]+)-)?(?P<pid>\d+)\.part(\.[^.]*)?|\.incomplete-[0-9a-f]+"
-)
-
-
+# Names of what is being written, as `temporary_beside` gives them.
+_TEMPORARY = re.compile(r"\..+\.(?P<host>[^.]+)-(?P<pid>\d+)\.part(\.[^.]*)?")
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -63,7 +59,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
                 temporary.unlink()
             raise
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror or error}.") from error
+        reason = str(error.strerror or error)
+        if error.filename not in (None, str(path), str(temporary)):  # another file, in the block
+            reason = f"{error.filename}: {reason}"
+        raise UserError(f"{path} cannot be written: {reason}") from error
 
 
 def _kind_of(path: Path) -> str | None:
@@ -115,7 +114,7 @@ def remove_leftovers(folder: Path, is_held: bool = False) -> None:
         found = _TEMPORARY.fullmatch(path.name)
         if not found:
             continue
-        is_ours = found["pid"] and found["host"] in (None, _host())
+        is_ours = found["host"] == _host()
         if is_ours and _is_alive(int(found["pid"])):
             continue
         if is_ours or is_held:
@@ -139,7 +138,7 @@ def _is_alive(process: int) -> bool:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes a JSON file, as of `replacing`; a figure that is NaN becomes null."""
+    """Writes a JSON file, as in `replacing`; a figure that is NaN becomes null."""
     with replacing(path) as temporary:
         text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
         temporary.write_text(text + "\n")
@@ -217,7 +216,7 @@ def writing_in(folder: Path) -> Iterator[None]:
     """Makes a folder, and removes what killed writers left there: `incomplete.*`.
 
     Nothing is removed while another process is in such a block, or where its drive has no locks.
-    As of `removing_empty`, it is gone in the end if nothing was written.
+    As in `removing_empty`, it is gone in the end if nothing was written.
 
     Raises:
         UserError: the folder cannot be made.

@@ -51,10 +51,12 @@ def leave(folder, living) -> set[str]:
     version = folder / f".version-0a.{HOST}-{DEAD}.part"
     version.mkdir()
     (version / "saved_model.pb").write_text("half")
-    dead = (f".best.{HOST}-{DEAD}.part.keras", f".best.{DEAD}.part.keras", f".a.b.{DEAD}.part")
+    dead = (f".best.{HOST}-{DEAD}.part.keras", f".a.b.{HOST}-{DEAD}.part")
     stay = {
         f".best.{HOST}-{living}.part.keras",
-        f".config.{living}.part.json",
+        f".config.{HOST}-{living}.part.json",
+        f".movie.{DEAD}.part",  # as another program calls what it downloads
+        ".incomplete-0123456789abcdef",
         ".notes.part.txt",
         ".part.txt",
         ".lock",
@@ -74,14 +76,14 @@ def test_the_next_writer_removes_what_the_dead_have_left(tmp_path, living, capsy
 
 
 def test_what_another_machine_may_be_writing_is_named(tmp_path, capsys):
-    left = (f".best.elsewhere-{DEAD}.part.keras", ".incomplete-0123456789abcdef")
+    left = (f".best.elsewhere-{DEAD}.part.keras", f".b.elsewhere-{DEAD}.part")
     for name in left:
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert names(tmp_path) == set(left)
     advice = "was never finished: delete it unless another machine is at work"
     lines = [f"warning: {tmp_path / name} {advice}" for name in left]
-    assert sorted(capsys.readouterr().err.splitlines()) == lines
+    assert sorted(capsys.readouterr().err.splitlines()) == sorted(lines)
     remove_leftovers(tmp_path, is_held=True)
     assert names(tmp_path) == set()
 
@@ -90,6 +92,16 @@ def test_a_name_that_would_colour_the_terminal(tmp_path, capsys):
     (tmp_path / f".\x1b[31m.elsewhere-{DEAD}.part").touch()
     remove_leftovers(tmp_path)
     assert capsys.readouterr().err.startswith(f"warning: {tmp_path}/.\\x1b[31m.elsewhere-")
+
+
+def test_another_file_that_fails_inside_is_named(tmp_path):
+    lost = tmp_path / "lost.txt"
+    with pytest.raises(UserError) as caught, replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text(lost.read_text())
+    assert str(caught.value) == (
+        f"{tmp_path}/a.txt cannot be written: {lost}: No such file or directory"
+    )
+    assert names(tmp_path) == set()
 
 
 def test_no_folder_has_no_leftovers(tmp_path):
