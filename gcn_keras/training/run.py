@@ -31,6 +31,7 @@ from pipelines.base.bfloat16 import note_emulation
 from pipelines.base.errors import ArgumentError, Interrupted, UserError, argument
 from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
+from pipelines.stream.crops import WITHOUT_CUTTING
 from pipelines.stream.faults import DATA_ERRORS, describe_fault
 
 _POLICIES = {"none": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -91,7 +92,7 @@ def naming_damage(what: str = "training stopped") -> Iterator[None]:
     except DATA_ERRORS as error:
         if not (fault := describe_fault(error)):
             raise
-        kind = UserError if "mode pad" in fault else DamagedData  # that an image does not fit
+        kind = UserError if fault.endswith(WITHOUT_CUTTING) else DamagedData
         raise kind(f"{what}: {fault}") from error
 
 

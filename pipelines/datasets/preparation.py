@@ -109,7 +109,8 @@ def _check_options(name: str, base: str, options: TfdsOptions | FolderOptions) -
         ]
         sets = f"{TFDS}NAME" if isinstance(options, TfdsOptions) else "image_folder"
         raise ArgumentError(
-            " and ".join(given), f"{'is' if len(given) == 1 else 'are'} for {sets}, not {name!r}"
+            " and ".join(given) or "options",
+            f"{'is' if len(given) == 1 else 'are'} for {sets}, not {name!r}",
         )
     options.check()
 
@@ -152,10 +153,11 @@ def prepare(
     """
     check_flags(skip_errors=skip_errors, accept_findings=accept_findings, overwrite=overwrite)
     check_source(name, source, beam_options, options, skip_errors)
+    folder = prepared_folder(name, data_dir)
+    _take_back(folder)
     replaces = is_prepared(name, data_dir)
     if replaces and not overwrite:
         return open_prepared(name, data_dir)
-    folder = prepared_folder(name, data_dir)
     try:
         check_folder(folder.parent)
     except UserError as error:
@@ -205,6 +207,20 @@ def prepare(
     return open_prepared(name, data_dir)
 
 
+def _former(folder: Path) -> Path:
+    """Where a set waits while another one takes its place."""
+    return folder.with_name(f"{folder.name}.former")
+
+
+def _take_back(folder: Path) -> None:
+    """Gives a set its name back, if a process was killed before the new one had it."""
+    if folder.exists() or not _former(folder).exists():
+        return
+    with locked(folder.parent):
+        if not folder.exists():  # nor has the process that was waited for put it there
+            _former(folder).rename(folder)
+
+
 @contextlib.contextmanager
 def _place_to_build(folder: Path, data_dir: str | Path) -> Iterator[Path]:
     """The data directory; or, where `folder` is there, one beside it: what was built in it when
@@ -216,7 +232,7 @@ def _place_to_build(folder: Path, data_dir: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder.parent) as temporary:
         yield Path(temporary)
         # Not into the temporary folder, which the next writer removes after a kill.
-        former = folder.with_name(f"{folder.name}.former")
+        former = _former(folder)
         with locked(folder.parent):
             shutil.rmtree(former, ignore_errors=True)
             folder.rename(former)

@@ -64,7 +64,7 @@ class PreparedDataset:
 
     def check_split(self, split: str) -> None:
         """Raises UsageError if there is no such split."""
-        if split not in self.splits:
+        if not isinstance(split, str) or split not in self.splits:
             raise UsageError(
                 f"{self.name!r} has no split {split!r}; it has: {', '.join(self.splits)}"
             )

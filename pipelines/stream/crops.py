@@ -20,6 +20,8 @@ from pipelines.base.labels import IGNORE
 
 # Luma of RGB (ITU-R BT.601), for saturation.
 _LUMA = (0.299, 0.587, 0.114)
+# The end of the message about an image that is larger than the crop.
+WITHOUT_CUTTING = "; mode pad cuts nothing: give a larger crop, or mode crop"
 
 
 class Window(NamedTuple):
@@ -217,8 +219,7 @@ def fitting(size: tf.Tensor, crop: tuple[int, int], image_id: tf.Tensor) -> tf.T
     message = tf.strings.join(
         [
             *("image ", image_id, " is ", height, " x ", width, " pixels (height x width), "),
-            f"larger than the crop of {crop[0]} x {crop[1]}; mode pad cuts nothing: give a larger "
-            "crop, or mode crop",
+            f"larger than the crop of {crop[0]} x {crop[1]}{WITHOUT_CUTTING}",
         ]
     )
     return checked(size, tf.reduce_all(size <= crop), message)
@@ -246,7 +247,7 @@ def random_crop(
         encoded_label: scalar string, grayscale PNG of indices, of the image's size.
         seed: integers `[2]`; the same seed gives the same example.
         crop: height and width of the result.
-        mode, scale, flip, jitter: as of `pipelines.stream.options.SegmentationOptions`.
+        mode, scale, flip, jitter: as in `pipelines.stream.options.SegmentationOptions`.
         recolour: what else changes the image alone, uint8 `[h, w, 3]`; padding stays as it is.
         image_id: names the image in errors, scalar string.
 

@@ -667,6 +667,11 @@ def test_what_is_passed_over(tree):
             ["images/train/a.jpg", "labels/train/a.png", "images/val/a.jpg", "labels/b.png"],
             "{0}/images has the split 'val', but {0}/labels has not",
         ),
+        (  # the first one of two
+            [f"{place}/a.png" for place in ("images/train", "labels/train", "images/val")]
+            + ["labels/test/a.png"],
+            "{0}/images has the split 'val', but {0}/labels has not",
+        ),
     ],
 )
 def test_not_understood(tree, names, message):

@@ -89,7 +89,7 @@ def test_masks_of_0_and_1_next_to_soft_edges(write, data_dir):
     with pytest.raises(UserError) as caught, as_options():
         datasets.prepare("image_folder", source, data_dir, options=options)
     assert str(caught.value) == (
-        "train: every pixel is 'sky'; leave --nearest-colour away, and it is said which colours "
+        "train: every pixel is 'sky'; leave --nearest-colour out, and it is said which colours "
         f"the masks hold, {ADVICE}"
     )
     options = FolderOptions(binary=True)
@@ -308,10 +308,12 @@ class TestOverwriting:
         """
         command = [sys.executable, "-c", textwrap.dedent(program)]
         assert subprocess.run(command, cwd=REPOSITORY).returncode == 9
-        datasets.prepare("image_folder/mine", write([1, 2], [0]), data_dir)  # cleans up
-        former = folder.with_name("1.0.0.former")
-        assert {name: (former / name).read_bytes() for name in files_of(former)} == before
-        names = [".lock", "1.0.0", former.name]
+        found = datasets.prepare("image_folder/mine", write([1, 2], [0]), data_dir)
+        assert found.splits == {"train": 3, "val": 1}
+        assert {name: (folder / name).read_bytes() for name in files_of(folder)} == before
+        found = datasets.prepare("image_folder/mine", write([1, 2], [0]), data_dir, overwrite=True)
+        assert found.splits == {"train": 2, "val": 1}
+        names = [".lock", "1.0.0"]
         assert sorted(path.name for path in folder.parent.iterdir()) == names
 
     def test_another_one_that_takes_its_place_is_waited_for(

@@ -9,6 +9,7 @@ from miniatures import encoded, noise
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.datasets import preparation
+from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.tfds_set import tfds_set_dataset_builder as tfds_set
 from pipelines.datasets.tfds_set.options import TfdsOptions
 from pipelines.stream import evaluation, segmentation
@@ -114,7 +115,7 @@ def test_from_downloads_nothing(source, tmp_path, monkeypatch):
         (
             "scene_parse150",
             UserError,
-            f"{folder} holds no prepared 'scene_parse150': leave --from away to have TFDS "
+            f"{folder} holds no prepared 'scene_parse150': leave --from out to have TFDS "
             "download it",
         ),
         (
@@ -370,6 +371,9 @@ def test_options_are_for_tfds_sets_alone(source, data_dir):
     message = "--first-label is for tfds:NAME, not 'camvid'"
     with pytest.raises(UsageError, match=message), as_options():
         preparation.check_source("camvid", source, None, TfdsOptions(first_label=1))
+    message = "^options are for image_folder, not 'shapes'$"
+    with pytest.raises(ValueError, match=message):
+        datasets.prepare("shapes", data_dir=data_dir, options=FolderOptions())
     for first_label, message in (
         (255, "^--first-label must be in 0…254, got 255$"),
         ("1", "^--first-label must be an integer, got '1'$"),
