@@ -31,8 +31,8 @@ from turns import best_turns
 from gcn_keras.evaluation.measure import evaluate_model, evaluation_batches
 from gcn_keras.inference.files import predict_files
 from gcn_keras.inference.segmenters import open_segmenter
-from gcn_keras.inference.threads import cores
 from pipelines import datasets
+from pipelines.base.environment import cores
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
 from pipelines.base.plurals import count_of

@@ -64,7 +64,7 @@ def predict(
     check_exists(model)
     found_images = find_images(images, out)
     check_no_videos(found_images)
-    once: dict[str, Path] = {}  # files named twice come once, as of images
+    once: dict[str, Path] = {}  # files named twice come once, as images do
     for path in video:
         check_video(path)
         once.setdefault(os.path.realpath(path), path)

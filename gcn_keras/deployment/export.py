@@ -49,11 +49,11 @@ def export_model(
         say: takes the lines about what was found and written.
 
     Returns:
-        `model`, the path; `graph`, as of `compare`; with a data set also `dataset`, its name,
+        `model`, the path; `graph`, as in `compare`; with a data set also `dataset`, its name,
         `split`, and `formats`, the rows of `quantization.report`.
 
     Raises:
-        UserError: as of `ExportOptions.check`, `Deployable.load` and `check_classes_stay`; TFLite
+        UserError: as in `ExportOptions.check`, `Deployable.load` and `check_classes_stay`; TFLite
             without a size, for a model of any; a size beyond the model's; a split without labels;
             no int8 model keeps within the budget; something cannot be converted, read or written.
     """

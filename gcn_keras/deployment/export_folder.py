@@ -42,7 +42,7 @@ def check_classes_stay(
     inside of another is never served.
 
     Args:
-        out, formats: as of `export_model`.
+        out, formats: as in `export_model`.
         class_names: of the model to export.
         source: what has these classes, for the message.
         folder: what the caller calls `out`.

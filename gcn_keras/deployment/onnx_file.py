@@ -28,7 +28,8 @@ def onnx_content(deployable: Deployable) -> bytes:
     `labels`, uint8 `[B, H, W]`; its metadata have the legend as JSON under labels.json, and that
     size under largest_image: ONNX has no assertion of it.
 
-    ONNX Runtime labels an image with it, as the converter does not tell of all that it cannot.
+    ONNX Runtime labels an image with it, as the converter does not report everything that it
+    cannot convert.
 
     Raises:
         ArgumentError: the model is to be in bfloat16.

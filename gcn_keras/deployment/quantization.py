@@ -65,7 +65,7 @@ def report(models: Sequence[str | Path], dataset: PreparedDataset, split: str) -
     Args:
         models: paths or addresses, as `open_segmenter` takes them; the others are compared with
             the first.
-        dataset, split: as of `evaluate_model`.
+        dataset, split: as in `evaluate_model`.
 
     Returns:
         A row for each: `model`; `ConfusionMatrix.summary`; `loss_points`, how many points of mean

@@ -215,7 +215,7 @@ def _warm_up_requests(size):
     image = np.full((height, width, 3), gray)
     jpeg = tf.io.encode_jpeg(image).numpy()
     png = tf.io.encode_png(image[: height // 2 + 1]).numpy()
-    # `check_most_pixels` knows what they have.
+    # `check_most_pixels` counts their pixels, and must change with them.
     for signature, name, value in (
         # A message holds a value once that is the same throughout.
         ("serving_default", "images", tf.make_tensor_proto(gray, shape=(1, *image.shape))),

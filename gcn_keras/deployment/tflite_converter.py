@@ -25,7 +25,7 @@ def make_converter(
 ) -> tf.lite.TFLiteConverter:
     """A converter for the function from an image of type `dtype` to its label map.
 
-    Other arguments and errors are as of `tflite.convert`; `integers` tells whether it will be
+    Other arguments and errors are as in `tflite.convert`; `integers` tells whether it will be
     quantized.
     """
     import tensorflow as tf

@@ -70,7 +70,7 @@ class Calibrated:
 def calibrate(
     model: keras.Model, size: tuple[int, int], representative: Iterable[np.ndarray] | None
 ) -> Calibrated:
-    """Measures the range of each activation; arguments and errors as of `tflite.convert`."""
+    """Measures the range of each activation; arguments and errors as in `tflite.convert`."""
     import tensorflow as tf
 
     images = _check_images(representative, size)

@@ -1,4 +1,4 @@
-"""How far the difference between models hangs on the images: the paired bootstrap.
+"""How far the difference between models depends on the images: the paired bootstrap.
 
 The images of a split stand for those that it might have held (Efron 1979): of N images N are drawn
 with replacement, many times, and each time every model is scored on the same ones. What models
@@ -53,7 +53,7 @@ class CountsByImage:
 
 
 def mean_iou(counts: np.ndarray) -> np.ndarray:
-    """Mean IoU as of `ConfusionMatrix.mean_iou`, of sums of what `CountsByImage` counts.
+    """Mean IoU as in `ConfusionMatrix.mean_iou`, of sums of what `CountsByImage` counts.
 
     Args:
         counts: `[…, 3, C]`: pixels that both label and prediction give to a class, its label

@@ -72,7 +72,7 @@ def boundary_distance(label: np.ndarray) -> np.ndarray:
 
 
 def _is_mixed(label: np.ndarray, **window: Any) -> np.ndarray:
-    """Whether the window around a pixel, as of `ndimage.maximum_filter`, shows several values."""
+    """Whether the window around a pixel, as in `ndimage.maximum_filter`, shows several values."""
     return ndimage.maximum_filter(label, **window) != ndimage.minimum_filter(label, **window)
 
 

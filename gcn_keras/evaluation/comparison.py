@@ -279,11 +279,11 @@ def compare(
 
     Args:
         models: paths, addresses or patterns (`runs_of`), two or more.
-        dataset, split, options: as of `measure`.
+        dataset, split, options: as in `measure`.
         comparison: number of resamples, and the seed; which models it names is not read.
 
     Raises:
-        UsageError, UserError: as of `measure`; fewer than two images.
+        UsageError, UserError: as in `measure`; fewer than two images.
     """
     images = number_of_images(dataset, split, options.limit)
     if images < 2:

@@ -39,8 +39,8 @@ def measure(
     Each image goes through the model once, and no probabilities are kept.
 
     Args:
-        logits, views: as of `multi_scale.probabilities`.
-        dataset, split, limit: as of `measure.evaluate_model`.
+        logits, views: as in `multi_scale.probabilities`.
+        dataset, split, limit: as in `measure.evaluate_model`.
         candidates: parameters to try.
 
     Raises:

@@ -192,7 +192,7 @@ def evaluation_batches(
     """The images of a split in batches of one size each.
 
     Args:
-        dataset, split, limit: as of `evaluate_model`.
+        dataset, split, limit: as in `evaluate_model`.
         worker, workers: this process's number, and how many share the work.
 
     Yields:

@@ -34,7 +34,7 @@ def or_none(value: float) -> float | None:
 
 
 def by_class(values: Iterable[float], class_names: Sequence[str]) -> dict[str, float | None]:
-    """A measure of each class for JSON, as of `or_none`."""
+    """A measure of each class for JSON, as in `or_none`."""
     return dict(zip(class_names, map(or_none, values), strict=True))
 
 
@@ -163,7 +163,7 @@ class ConfusionMatrix(Counts):
         """The measures in per cent, a class a line, to be read in a terminal.
 
         Raises:
-            ValueError: as of `summary`.
+            ValueError: as in `summary`.
         """
         self._check_names(class_names)
         width = max(map(len, (*class_names, "pixel accuracy")))

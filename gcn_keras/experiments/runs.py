@@ -104,7 +104,7 @@ class Experiments:
         return _recipe(*self.options_of_fit(row, 0, None)).backbone
 
     def known(self, row: Row) -> list[dict]:
-        """What is known of a row, whoever trained it and with whatever seeds; as of `result`."""
+        """What is known of a row, whoever trained it and with whatever seeds; as in `result`."""
         return [self._results.known[key] for key in self._keys(row)]
 
     def curves(self, row: Row) -> list[Curve]:

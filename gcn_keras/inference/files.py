@@ -52,8 +52,8 @@ def predict_files(
         segment: the model; an image that it refuses with a `UserError` is a bad one.
         images: files to read, of any sizes.
         out: folder to write to; NAME_labels.png and NAME_overlay.jpg, in folders as the images'.
-        palette, opacity: as of `gcn_keras.inference.overlays.overlay`.
-        folders: as of `result_names`.
+        palette, opacity: as in `gcn_keras.inference.overlays.overlay`.
+        folders: as in `result_names`.
 
     Returns:
         How many images failed.
@@ -105,8 +105,8 @@ def check_files_stay(
     Args:
         images, videos: what is to be read.
         out: folder to write to.
-        frame_labels: as of `predict_videos`.
-        folders: as of `result_names`.
+        frame_labels: as in `predict_videos`.
+        folders: as in `result_names`.
 
     Raises:
         UsageError: an image or a video is called as a result of another one; a label map lies
@@ -172,7 +172,7 @@ def predict_videos(
     """Writes an overlay for each video; a bad one is named, and the others go on.
 
     Args:
-        segment, palette, opacity: as of `predict_files`.
+        segment, palette, opacity: as in `predict_files`.
         videos: files to read.
         out: folder to write to: STEM_overlay.mp4, and with `frame_labels` a folder STEM_labels.
         frame_labels: whether to write each frame's label map, too.

@@ -45,16 +45,16 @@ def find_images(paths: Iterable[str | Path], out: Path | None = None) -> list[Pa
             if not images and not any(map(is_result, others)):
                 note_passed_over(others)
                 endings = " ".join(ENDINGS)
-                raise UsageError(f"the folder {path} has no image: none that ends in {endings}.")
+                raise UsageError(f"the folder {path} has no image: none that ends in {endings}")
             found.update(dict.fromkeys(images))
             passed_over += others
         elif not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist.")
+            raise UsageError(f"{path} does not exist")
         else:
             found[path] = None
     note_passed_over(sorted(passed_over, key=is_result))  # of many results, others come first
     if passed_over and not found:
-        raise UsageError("there is no image but results of an earlier run.")
+        raise UsageError("there is no image but results of an earlier run")
     return list(found)
 
 
@@ -62,7 +62,7 @@ def _images_below(folder: Path, out: Path | None) -> tuple[list[Path], list[Path
     """The images in a folder, and what is passed over; both sorted."""
 
     def refuse(error: OSError):
-        raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}.")
+        raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}")
 
     images: list[Path] = []
     passed_over: list[Path] = []

@@ -40,34 +40,36 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
     """
     path = Path(path)
     if max_pixels is not None and not is_integer(max_pixels):
-        raise ValueError(f"max_pixels must be an integer or None, received {max_pixels!r}.")
+        raise ValueError(f"max_pixels must be an integer or None, received {max_pixels!r}")
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{path} is a folder, not an image.")
+            raise UserError(f"{path} is a folder, not an image")
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its other end
-            raise UserError(f"{path} is a pipe, a socket or a device, not an image.")
+            raise UserError(f"{path} is a pipe, a socket or a device, not an image")
         if status.st_size == 0:
-            raise UserError(f"{path} is empty (0 bytes), not an image.")
+            raise UserError(f"{path} is empty (0 bytes), not an image")
         # From half of its limit on Pillow warns, as of an attack.
         with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
             pixels = _decode(path, max_pixels)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path} does not exist.") from error
+        raise UserError(f"{path} does not exist") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not an image in a format that can be read.") from error
+        raise UserError(f"{path} is not an image in a format that can be read") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path} is too large to be opened: {error} Cut it into parts.") from error
+        raise UserError(
+            f"{path} is too large to be opened: {str(error).rstrip('.')}: cut it into parts"
+        ) from error
     except MemoryError as error:
         raise UserError(
-            f"{path} needs more memory than there is: it is damaged, or to be scaled down."
+            f"{path} needs more memory than there is: it is damaged, or to be scaled down"
         ) from error
     except DAMAGE as error:
         if reason := getattr(error, "strerror", None):  # of the file system, not of Pillow
-            raise UserError(f"{path} cannot be read: {reason}.") from error
-        raise UserError(f"{path} is a truncated or damaged image: {reason_of(error)}.") from error
+            raise UserError(f"{path} cannot be read: {reason}") from error
+        raise UserError(f"{path} is a truncated or damaged image: {reason_of(error)}") from error
     if pixels.size == 0:
-        raise UserError(f"{path} holds an image without pixels.")
+        raise UserError(f"{path} holds an image without pixels")
     return pixels
 
 
@@ -77,7 +79,7 @@ def _decode(path: Path, max_pixels: int | None) -> np.ndarray:
         if max_pixels is not None and image.width * image.height > max_pixels:
             raise UserError(
                 f"{path} has {image.width} × {image.height} pixels, and at most {max_pixels:,} are "
-                "taken: scale it down."
+                "taken: scale it down"
             )
         if image.format == "PNG":
             image.verify()  # checksums, which decoding does not look at
@@ -85,7 +87,7 @@ def _decode(path: Path, max_pixels: int | None) -> np.ndarray:
         bits = bits_of_samples(image)
         # Gray values of 12 bits would be read as if they were of 16.
         if bits == 12 or (bits == 16 and image.mode[0] != "I"):
-            raise UserError(f"{path} has {bits} bits a channel; 8 are needed: convert it to 8 bit.")
+            raise UserError(f"{path} has {bits} bits a channel; 8 are needed: convert it to 8 bit")
         is_negative = bits == 16 and is_white_zero(image)  # Pillow inverts those of fewer bits
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image), path, is_negative)
@@ -95,7 +97,7 @@ def _to_rgb(image: Image.Image, path: Path, is_negative: bool) -> np.ndarray:
     """The pixels of a decoded image as uint8 [H, W, 3]; of a negative, 0 is white in 16 bits."""
     if image.mode == "F":
         raise UserError(
-            f"{path} holds floating-point values, whose range is unknown: convert it to 8 bit."
+            f"{path} holds floating-point values, whose range is unknown: convert it to 8 bit"
         )
     if image.mode.startswith("I"):
         values = np.asarray(image)
@@ -103,12 +105,12 @@ def _to_rgb(image: Image.Image, path: Path, is_negative: bool) -> np.ndarray:
         if lowest < 0 or highest > 65535:
             raise UserError(
                 f"{path} holds integers from {lowest} to {highest}, which is neither 8 nor 16 "
-                "bit: convert it to 8 bit."
+                "bit: convert it to 8 bit"
             )
         if image.mode == "I" and 0 < highest <= 255 and path.suffix.lower() in (".tif", ".tiff"):
             raise UserError(
                 f"{path} holds integers of 32 bits up to {highest}, which may be of 8 or of 16 "
-                "bit: convert it to 8 bit."
+                "bit: convert it to 8 bit"
             )
         if is_negative:
             values = 65535 - values

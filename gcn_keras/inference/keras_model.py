@@ -132,7 +132,7 @@ def segment(model, images):
 
     Raises:
         ValueError: another shape, dtype or range; floats of 0…1 among them; no Keras model.
-        UserError: as of `predict_logits`. What is larger than a model takes goes through
+        UserError: as in `predict_logits`. What is larger than a model takes goes through
             `probabilities(tile=…)`.
     """
 
@@ -157,7 +157,7 @@ def probabilities(
         labels = scores.argmax(axis=-1)
 
     Args:
-        model, images: as of `segment`; images go through the model one by one.
+        model, images: as in `segment`; images go through the model one by one.
         scales: of the image, above 0.
         flip: whether there are views of the mirrored image, too.
         tile: height and width of tiles; None for the whole image.
@@ -168,8 +168,8 @@ def probabilities(
         sum to 1 over the classes.
 
     Raises:
-        ValueError: as of `segment`; invalid scales, an invalid tile or overlap.
-        UserError: as of `predict_logits`.
+        ValueError: as in `segment`; invalid scales, an invalid tile or overlap.
+        UserError: as in `predict_logits`.
     """
     try:
         if isinstance(scales, str):  # whose characters would be numbers

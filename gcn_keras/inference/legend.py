@@ -139,14 +139,14 @@ def legend_of_model(model: keras.Model) -> Legend | None:
     None where it has no names.
 
     Raises:
-        ValueError: as of `Legend.from_names`.
+        ValueError: as in `Legend.from_names`.
     """
     names = getattr(model, "class_names", None)
     return None if names is None else Legend.from_names(names, getattr(model, "palette", None))
 
 
 def legend_of_keras(path: Path, num_classes: int | None = None) -> Legend | None:
-    """The legend of a `.keras` file; arguments, result and errors as of `legend_of`."""
+    """The legend of a `.keras` file; arguments, result and errors as in `legend_of`."""
     content = None
     if zipfile.is_zipfile(path):
         try:

@@ -7,8 +7,8 @@ import numpy as np
 from gcn_keras.inference.failures import check_fits, fixed_of, naming_failed_model
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
-from gcn_keras.inference.threads import cores
 from pipelines.base import extras
+from pipelines.base.environment import cores
 from pipelines.base.errors import UserError
 
 # Where the metadata of a file have the largest image that it takes.

@@ -101,7 +101,7 @@ def segment_function(segmenter: Segmenter, options: InferenceOptions, model: str
 
 
 def labels(logits: Callable, image: np.ndarray, options: InferenceOptions) -> np.ndarray:
-    """Labels of one image, uint8 `[H, W]`; arguments as of `multi_scale.probabilities`."""
+    """Labels of one image, uint8 `[H, W]`; arguments as in `multi_scale.probabilities`."""
     scores = multi_scale.probabilities(logits, image, options)
     if options.dense_crf:
         scores = crf.refine(image, scores, options.crf_parameters)

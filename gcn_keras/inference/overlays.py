@@ -55,7 +55,7 @@ def jpeg(image: np.ndarray) -> bytes:
     if max(image.shape) > _LONGEST_JPEG:
         raise UserError(
             f"an overlay is a JPEG, of at most {_LONGEST_JPEG:,} pixels a side, and this one is "
-            f"{image.shape[1]}x{image.shape[0]}: cut the image into parts."
+            f"{image.shape[1]}x{image.shape[0]}: cut the image into parts"
         )
     return encode_jpeg(image)
 
@@ -81,7 +81,7 @@ def overlay(
     _check("labels", labels, image.shape[:2])
     _check("palette", palette, (256, 3))
     if not is_number(opacity) or not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be between 0 and 1, not {opacity!r}.")
+        raise ValueError(f"opacity must be between 0 and 1, not {opacity!r}")
     # In place, as an image may be large.
     mixed = image * np.float32(1 - opacity)
     mixed += np.take(np.float32(opacity) * palette, labels, axis=0)
@@ -94,12 +94,12 @@ def overlay(
 def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
     """Refuses an array that is not uint8 or not of this shape; None stands for any size."""
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} must be an array, not a {type(array).__name__}.")
+        raise ValueError(f"{name} must be an array, not a {type(array).__name__}")
     fits = array.ndim == len(shape) and all(
         want in (None, size) for want, size in zip(shape, array.shape, strict=True)
     )
     if array.dtype != np.uint8 or not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(
-            f"{name} must be uint8 of shape [{wanted}], not {array.dtype} of {list(array.shape)}."
+            f"{name} must be uint8 of shape [{wanted}], not {array.dtype} of {list(array.shape)}"
         )

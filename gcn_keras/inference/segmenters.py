@@ -146,6 +146,9 @@ def open_segmenter(address: str | Path) -> Segmenter:
             is code, which runs with all that the user may do: open those alone whose origin you
             trust. The others are data.
 
+    Returns:
+        What segments images with it; see `Segmenter`.
+
     Raises:
         UserError: there is no model, or it cannot be used; a server is asked at the first
             image.

@@ -57,6 +57,7 @@ class Client:
         legend: names and colours of the classes; an answer with a label beyond them is refused.
 
     Attributes:
+        address, deadline, retries: as given.
         num_classes, logits: None; a server does not give them.
 
     Raises:
@@ -160,7 +161,7 @@ class Client:
             except TimeoutError as error:
                 raise UserError(
                     f"{self.address} gave no answer within {self.deadline:g} s: allow a longer "
-                    "deadline, or look what keeps the server busy"
+                    "deadline, or find out what keeps the server busy"
                 ) from error
             except UnavailableError as error:
                 if attempt > self.retries or time.monotonic() + delay >= end:

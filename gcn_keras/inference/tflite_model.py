@@ -19,9 +19,9 @@ import numpy as np
 from gcn_keras.inference.images import checked_batch
 from gcn_keras.inference.legend import FILE, legend_of
 from gcn_keras.inference.padding import pad_with_mean
-from gcn_keras.inference.threads import cores
 from gcn_keras.inference.tiles import nearest_tiles
 from pipelines.base import extras
+from pipelines.base.environment import cores
 from pipelines.base.errors import UserError
 from pipelines.base.files import check_utf8
 
@@ -55,7 +55,7 @@ class TFLiteSegmenter:
         self._lock = threading.Lock()  # an interpreter serves one thread at a time
 
     def segment(self, images: np.ndarray) -> np.ndarray:
-        """As of `Segmenter`; a ValueError for an array of another shape or type.
+        """As in `Segmenter`; a ValueError for an array of another shape or type.
 
         An image larger than `size` is cut into overlapping tiles, evenly spaced. Each pixel is
         labelled by the tile whose middle is nearest: what a tile's network sees ends at its

@@ -5,7 +5,6 @@ under a model let others run while they compute. Little waits at a time, as imag
 """
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -60,10 +59,3 @@ def done_behind() -> Iterator[Callable[..., None]]:
         yield behind
         if called:
             called.result()
-
-
-def cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

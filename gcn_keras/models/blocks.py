@@ -27,6 +27,9 @@ def global_convolution(
 
     Returns:
         Map `[B, H, W, filters]`.
+
+    Raises:
+        ValueError: if `kernel_size` is not a positive odd integer.
     """
     k = odd_kernel_size(kernel_size)
     left = _convolution(filters, (k, 1), f"{name}_left_1")(x)
@@ -41,7 +44,14 @@ def boundary_refinement(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
     The last convolution starts at zero, so that before training the block passes scores through
     unchanged: nine random blocks in a row would garble them (our choice; the paper names no
-    initialisation). From score map to score map, `[B, H, W, C]`.
+    initialisation).
+
+    Args:
+        x: score map S, `[B, H, W, C]`.
+        name: prefix of the layers' names.
+
+    Returns:
+        Score map `[B, H, W, C]`.
     """
     channels = x.shape[-1]
     residual = _convolution(channels, (3, 3), f"{name}_conv1")(x)
@@ -55,7 +65,7 @@ def plain_convolution(
 ) -> keras.KerasTensor:
     """One k×k convolution: GCN's rival in Table 2 and, with k = 1, the baseline of Table 1.
 
-    Arguments and result as of `global_convolution`.
+    Arguments, result and errors as in `global_convolution`.
     """
     k = odd_kernel_size(kernel_size)
     return _convolution(filters, (k, k), f"{name}_conv")(x)
@@ -67,11 +77,11 @@ def convolution_stack(
     """(k - 1) / 2 convolutions 3×3, which together reach k×k: GCN's rival in Tables 3 and 4.
 
     As in the paper there is no nonlinearity between them. `width` are the channels between the
-    convolutions, m in Table 4; None keeps those of `x`. Other arguments and the result are as of
+    convolutions, m in Table 4; None keeps those of `x`. Other arguments and the result are as in
     `global_convolution`.
 
     Raises:
-        ValueError: if `kernel_size` is less than 3.
+        ValueError: if `kernel_size` is not an odd integer of at least 3.
     """
     k = odd_kernel_size(kernel_size)
     if k < 3:

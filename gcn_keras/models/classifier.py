@@ -22,7 +22,7 @@ def classifier(
 
     Args:
         num_classes: at least 2.
-        backbone, weights, batch_norm_momentum, name: as of `gcn_keras.gcn`.
+        backbone, weights, batch_norm_momentum, name: as in `gcn_keras.gcn`.
 
     Returns:
         A model from RGB images `[B, H, W, 3]`, 0…255, float or uint8, to float32 logits

@@ -34,9 +34,9 @@ class Checkpoint(NamedTuple):
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Writes `folder/step-N.npz` and then removes all but the newest `keep` up to it.
 
-    One of more steps is not of this run's past: it is damaged, or of longer epochs.
-    The file is on the disk before it gets its name, so a power cut leaves no half one either. It
-    holds numpy arrays (never pickled objects), each with a CRC-32.
+    Checkpoints with more steps stay: they do not belong to this run's past, as they are damaged, or
+    of a run with longer epochs. The file is on the disk before it gets its name, so a power cut
+    leaves no half one either. It holds numpy arrays (never pickled objects), each with a CRC-32.
 
     Raises:
         UserError: it cannot be written; the former ones stay.

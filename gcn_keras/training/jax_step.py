@@ -18,7 +18,7 @@ class JaxStep(Step):
 
     Args:
         model: built and compiled (`optimizers.compile_model`) under KERAS_BACKEND=jax.
-        accumulate, gradient_clip: as of `TensorFlowStep`.
+        accumulate, gradient_clip: as in `TensorFlowStep`.
     """
 
     def __init__(self, model: keras.Model, accumulate: int = 1, gradient_clip: float | None = None):

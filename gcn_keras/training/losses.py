@@ -7,7 +7,7 @@ that are not made pixel by pixel (`Dice`, `Lovasz`, the hardest pixels) are made
 
 As Keras' own losses, they take labels with a last axis of 1, too; any other shape than that of the
 scores without their classes is a ValueError. A label that is neither a class nor 255 cannot be
-refused in a graph: cross-entropy fails on it, or comes out wrong, as the device has it, and to
+refused in a graph: depending on the device, cross-entropy fails on it or comes out wrong, and to
 `Dice` and `Lovasz` its pixel is one of no class.
 """
 
@@ -83,7 +83,7 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         return super().__call__(y_true, y_pred, sample_weight)
 
     def _labels(self, y_true: Any, y_pred: Any) -> Any:
-        """As of `labels_of_scores`, where there are 2…255 classes and a weight for each."""
+        """As in `labels_of_scores`, where there are 2…255 classes and a weight for each."""
         weights, classes = self.class_weights, y_pred.shape[-1]
         if classes is not None and not 2 <= classes <= IGNORE:
             raise ValueError(
@@ -244,6 +244,9 @@ class SumOfLosses(keras.losses.Loss):
     Args:
         losses: the losses.
         name: the loss's name.
+
+    Raises:
+        ValueError: when it is called with a `sample_weight` and one of its losses takes none.
     """
 
     def __init__(self, losses: Sequence[keras.losses.Loss], name: str = "sum_of_losses"):

@@ -54,8 +54,8 @@ class TensorFlowStep(Step):
         self.statistics = moving_statistics(model)
         with team.strategy.scope():
             build_optimizer(model)
-        # No branch in here hangs on a tensor but by tf.cond: rewriting Python, which takes seconds,
-        # would change nothing.
+        # No branch in here depends on a tensor but by tf.cond: rewriting Python, which takes
+        # seconds, would change nothing.
         function = partial(tf.function, autograph=False)
         self._step, self._begin = function(self._whole_step), function(self._begun)
         self._add, self._finish = function(self._added), function(self._finished)

@@ -78,13 +78,13 @@ class TrainingState:
     def restore(self) -> int:
         """Goes back to the newest checkpoint that is whole; a damaged one is named.
 
+        A best model that has been lost since is named, and is the best no longer.
+
         Returns:
             Steps taken; 0 where there is no checkpoint.
 
         Raises:
             UserError: a checkpoint of another model.
-
-        A best model that is lost since is named, and no longer the best.
         """
         for found in checkpoints.read_newest(self.run.checkpoints):
             if isinstance(found, UserError):

@@ -118,7 +118,7 @@ def load_examples(files: list[Path]) -> list[np.ndarray]:
         try:
             images.append(shrink(load_image(path), MAX_SIDE))
         except UserError as fault:
-            note(f"warning: {fault} The page goes on without it.")
+            note(f"warning: {fault}; the page goes on without it")
     return images
 
 

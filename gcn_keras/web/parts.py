@@ -74,7 +74,7 @@ def legend_html(shares: dict[int, float], legend: Legend) -> str:
     the stage, and a slider for its opacity there.
 
     Args:
-        shares: as of `class_shares`; empty before there is an image.
+        shares: as in `class_shares`; empty before there is an image.
         legend: of the model.
     """
     parts = []

@@ -37,6 +37,13 @@ def environment_of_tensorflow() -> dict[str, str]:
     return {**kept, "KERAS_BACKEND": "tensorflow"}
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def installed_version(package: str) -> str:
     """The version of a package, which is not imported; "not installed" if it is not."""
     from importlib import metadata

@@ -66,9 +66,9 @@ _NAMES = re.compile(r"\0\{([a-z][a-z0-9_.]*)\}")
 def argument(name: str) -> str:
     """The name of a function's argument, as it stands in the message of an error.
 
-        UserError(f"{path} holds no masks: leave {argument('label_folder')} away")
+        UserError(f"{path} holds no masks: leave {argument('label_folder')} out")
 
-    reads "… leave label_folder away", and at a command "… leave --label-folder away". All else in
+    reads "… leave label_folder out", and at a command "… leave --label-folder out". All else in
     a message is shown as it is, whatever it holds.
     """
     return f"\0{{{name}}}"
@@ -145,7 +145,7 @@ class Interrupted(Exception):
 
 
 def printable(text: object) -> str:
-    """A text for the terminal: control characters, as of colours, are escaped, but for newlines.
+    """A text for the terminal: control characters, as those of colours, are escaped, but newlines.
 
     Names of files and classes, and what a server says, may hold any; and bytes that are no UTF-8,
     which cannot be printed.

@@ -46,7 +46,7 @@ def check(needs: str, *modules: str) -> None:
     """Refuses to go on without packages, before anything slow is imported.
 
     Args:
-        needs: as of `missing`.
+        needs: as in `missing`.
         modules: of `PACKAGES`.
 
     Raises:
@@ -60,7 +60,7 @@ def require(needs: str, module: str) -> ModuleType:
     """Imports a module of an extra.
 
     Args:
-        needs: as of `missing`.
+        needs: as in `missing`.
         module: one of `PACKAGES`, or a module inside it: "pycocotools.mask".
 
     Raises:

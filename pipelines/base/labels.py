@@ -72,7 +72,7 @@ def check_class_names(class_names: Sequence[str]) -> None:
     """
     is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
     if not is_list or not class_names or not all(isinstance(x, str) for x in class_names):
-        raise ValueError(f"class_names must be texts, one a class, received {class_names!r}")
+        raise ValueError(f"class_names must be strings, one a class, received {class_names!r}")
     if not all(name.strip() for name in class_names):
         raise ValueError(f"class_names must not be blank, received {list(class_names)}")
     if twice := [name for name in class_names if class_names.count(name) > 1]:
@@ -107,7 +107,7 @@ def distinct_colours() -> np.ndarray:
     classes are added to it.
 
     Returns:
-        uint8 `[256, 3]`, all rows distinct; row 255, of void, as of `voc_colour_map`.
+        uint8 `[256, 3]`, all rows distinct; row 255, of void, as in `voc_colour_map`.
     """
     levels = np.linspace(0, 255, 9).round()
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)

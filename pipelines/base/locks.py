@@ -61,7 +61,7 @@ def claim(folder: Path, wait: bool = False, name: str = FILE) -> contextlib.Exit
 
 
 def locked(folder: Path, name: str = FILE) -> contextlib.ExitStack:
-    """Waits for a folder, and holds it for the length of the block; errors as of `claim`."""
+    """Waits for a folder, and holds it for the length of the block; errors as in `claim`."""
     lock = claim(folder, wait=True, name=name)
     assert lock is not None  # as it has waited
     return lock

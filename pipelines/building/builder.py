@@ -27,7 +27,7 @@ class CanonicalWriter(ExampleWriter):
     """
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
-        """As of `ExampleWriter`; works on Beam's workers, too."""
+        """As in `ExampleWriter`; works on Beam's workers, too."""
         return super().write(path, ((key, _canonical(record)) for key, record in examples))
 
 
@@ -47,7 +47,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
             could be taken for them; `generators` records it.
         first_label: the value of class 0 in the masks; lower ones become void.
         beam: whether to prepare with Apache Beam; set by `prepare`.
-        skipped: as of `examples.examples`; set by `prepare`.
+        skipped: as in `examples.examples`; set by `prepare`.
         accept_findings: whether to keep labels that `fault_of` finds fault with; set by
             `prepare`.
     """
@@ -84,7 +84,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
 
         Args:
             splits: their names.
-            list_items, make_example: as of `examples.examples`, but that a split is listed by name.
+            list_items, make_example: as in `examples.examples`, but that a split is listed by name.
             published: how many examples each split has. All are listed then, before hours are
                 spent on the first one, and another number is said on standard error.
             title: of the progress bars, where it is not the set's name.

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from pipelines.base.environment import cores
 from pipelines.base.errors import UsageError, UserError, argument, told
 from pipelines.base.progress import note, progress
 
@@ -140,7 +140,7 @@ def _with_threads(
 def futures(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Future]:
     """What threads make of each item, in the items' order; few items are under way at a time."""
     # Threads help: the work is reading, decoding and encoding, outside of the interpreter's lock.
-    threads = os.cpu_count() or 1
+    threads = cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future] = deque()
         for item in items:
@@ -160,7 +160,7 @@ def check_beam(options: str) -> None:
             )
     if importlib.util.find_spec("apache_beam") is None:
         raise UserError(
-            f"Apache Beam is not installed: leave {argument('beam_options')} away to prepare in "
+            f"Apache Beam is not installed: leave {argument('beam_options')} out to prepare in "
             "this process, or make an environment with it as docs/beyond-one-machine.md describes"
         )
 

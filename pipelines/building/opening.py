@@ -161,7 +161,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def check_one_frame(path: Path | str, image: Image.Image, kind: str = "an image") -> None:
-    """Raises UserError for a file of several images, as of an animation, or damage between them.
+    """Raises UserError for a file of several images, as in an animation, or damage between them.
 
     Args:
         path: of the file, for the message.

@@ -87,7 +87,7 @@ def pair_of(files: Files, name: str) -> Pair:
 
 
 def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
-    """Finds images and label files; arguments and errors as of `find_pairs`."""
+    """Finds images and label files; arguments and errors as in `find_pairs`."""
     image_files, passed_over = find_files(images, IMAGE_SUFFIXES)
     if images == labels:
         gifs = [path for path in passed_over if path.suffix.lower() == ".gif"]

@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw
 from pipelines.base import extras
 from pipelines.base.damage import DAMAGE
 
+# Which of two regions covers the other, see `paint`.
+PaintOrder = Literal["file", "largest-first", "classes"]
 # What labelme draws lines and points with, in pixels.
 _LINE_WIDTH, _POINT_RADIUS = 10, 5
 
@@ -30,7 +32,7 @@ class Region(NamedTuple):
 
 
 def paint(
-    regions: Sequence[Region], size: tuple[int, int], background: int, order: str = "file"
+    regions: Sequence[Region], size: tuple[int, int], background: int, order: PaintOrder = "file"
 ) -> np.ndarray:
     """Paints regions, one over the other.
 

@@ -62,7 +62,7 @@ def as_listed(
     """The pairs of the splits that lists of names make, and words about them.
 
     Raises:
-        UserError: as of `items_by_lists`.
+        UserError: as in `items_by_lists`.
     """
 
     def pair(name: str) -> Pair | UserError:

@@ -21,7 +21,15 @@ from pipelines.datasets.prepared import PreparedDataset, open_prepared
 
 
 def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
-    """Opens a prepared data set; "shapes" is generated on first use.
+    """Opens a prepared data set; "shapes" is generated on first use, as a line of output says.
+
+    Args:
+        name: as `prepare` was given it: "camvid", "image_folder/mine", "tfds:oxford_iiit_pet"; or
+            a mixture of prepared ones, such as "voc2012_sbd_coco".
+        data_dir: the folder of prepared data sets.
+
+    Returns:
+        The data set: names and colours of its classes, its splits and their files.
 
     Raises:
         UsageError: the name is unknown.

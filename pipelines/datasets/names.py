@@ -61,7 +61,7 @@ def parse_name(name: str) -> tuple[str, str | None]:
         UsageError: there is no such data set, or it has no configs, or none of this name.
     """
     if not isinstance(name, str):
-        raise UsageError(f"the name of a data set must be a text, got {name!r}")
+        raise UsageError(f"the name of a data set must be a string, got {name!r}")
     base, slash, config = name.partition("/")
     if name.startswith(TFDS):
         # TFDS' own "/CONFIG" cannot be part of a folder's name.

@@ -28,7 +28,7 @@ def training_batches(
 
     Args:
         dataset: from `pipelines.datasets.classification.load`.
-        split, options, fields: as of `pipelines.stream.segmentation.training_batches`.
+        split, options, fields: as in `pipelines.stream.segmentation.training_batches`.
 
     Returns:
         A data set of (images, labels, image ids): uint8 `[n, h, w, 3]` RGB, int64 `[n]`, string
@@ -67,7 +67,7 @@ def evaluation_batches(
     """The central crop of every image of a split once, in a fixed order.
 
     Args:
-        dataset, split, crop: as of `training_batches`.
+        dataset, split, crop: as in `training_batches`.
         batch_size: images in a batch; the last one may be smaller.
         part: (index, count): only every count-th image, for processes that measure together.
 

@@ -80,7 +80,7 @@ def image_sizes(
     """The sizes of a split's first images.
 
     Args:
-        dataset, split: as of `evaluation_examples`, and so is what is raised.
+        dataset, split: as in `evaluation_examples`, and so is what is raised.
         most: so many images at most.
         skip_errors: leave out images that are damaged.
 
@@ -103,7 +103,7 @@ def class_pixel_counts(
     Nothing is read where preparation has counted them.
 
     Args:
-        dataset, split: as of `evaluation_examples`, and so is what is raised.
+        dataset, split: as in `evaluation_examples`, and so is what is raised.
         skip_errors: leave out labels that are damaged, as `training_batches` does.
 
     Returns:
@@ -129,7 +129,7 @@ def occurring_classes(
     Nothing is read where preparation has counted the pixels.
 
     Args:
-        dataset, split, skip_errors: as of `class_pixel_counts`, or with one class an image.
+        dataset, split, skip_errors: as in `class_pixel_counts`, or with one class an image.
         enough: a number of classes.
     """
     if split in dataset.label_pixels and not skip_errors:

@@ -59,7 +59,7 @@ def test_an_image_too_long_for_an_overlay_is_left_out(tmp_path, capsys):
     assert predict_files(bright, images, tmp_path, PALETTE, 0.5) == 1
     sentence = (
         f"error: {images[0]}: an overlay is a JPEG, of at most 65,500 pixels a side, and this one "
-        "is 6x65501: cut the image into parts.\n"
+        "is 6x65501: cut the image into parts\n"
     )
     assert sentence in capsys.readouterr().err
     assert {path.name for path in tmp_path.glob("*_*")} == {"5_labels.png", "5_overlay.jpg"}

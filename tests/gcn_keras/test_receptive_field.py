@@ -48,7 +48,7 @@ def folder(tmp_path) -> Path:
         (
             ["model.keras", "broken.png"],
             1,
-            "{}/broken.png is not an image in a format that can be read.",
+            "{}/broken.png is not an image in a format that can be read",
         ),
         (
             ["model.keras", "photo.png", "--at", "4,32"],

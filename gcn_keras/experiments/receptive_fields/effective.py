@@ -21,13 +21,13 @@ def effective_receptive_field(
     moving statistics.
 
     Args:
-        model, image, at, class_index: as of `score.scored_class`.
+        model, image, at, class_index: as in `score.scored_class`.
 
     Returns:
         float32 `[H, W]`, at least 0, in logits for each step of a pixel's value.
 
     Raises:
-        ValueError, UserError: as of `score.scored_class`.
+        ValueError, UserError: as in `score.scored_class`.
         UserError: Keras computes with something else than TensorFlow.
     """
     import keras

@@ -44,7 +44,7 @@ def measure_points(
         model: from a `.keras` file.
         points: the image's file, the image, uint8 `[H, W, 3]`, and the point, (y, x), of each.
         class_names: of the model.
-        class_index: as of `score.scored_class`.
+        class_index: as in `score.scored_class`.
         out: an existing folder.
         noise: "patch", "stride", "draws", "seed" and "batch" of `valid_receptive_field`.
 
@@ -98,12 +98,12 @@ def measure(
     """The fields "effective" and "valid" of an image.
 
     Args:
-        model, image, at, class_index: as of `score.scored_class`.
+        model, image, at, class_index: as in `score.scored_class`.
         path: the image's file, for messages.
         options: of `valid_receptive_field`.
 
     Raises:
-        UserError: a field is 0 everywhere or not finite, or as of the two functions.
+        UserError: a field is 0 everywhere or not finite, or as in the two functions.
     """
     fields = {
         "effective": effective_receptive_field(model, image, at, class_index),

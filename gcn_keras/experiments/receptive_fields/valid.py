@@ -38,7 +38,7 @@ def valid_receptive_field(
     has a field of 2 patch - 1 pixels: the method does not resolve less than a patch.
 
     Args:
-        model, image, at, class_index: as of `score.scored_class`.
+        model, image, at, class_index: as in `score.scored_class`.
         patch: side of the patch in pixels, odd; None for a twentieth of the image's
             shorter side: Zhou et al. took 11 of 227 pixels.
         stride: pixels from one position to the next, at most `patch`; None for a third of it,
@@ -53,8 +53,8 @@ def valid_receptive_field(
         float32 `[H, W]`, at least 0, in logits.
 
     Raises:
-        ValueError, UserError: as of `score.scored_class`.
-        ArgumentError: as of `patch_and_stride` and `check_noise`.
+        ValueError, UserError: as in `score.scored_class`.
+        ArgumentError: as in `patch_and_stride` and `check_noise`.
     """
     class_index = scored_class(model, image, at, class_index)
     check_noise(draws, seed, batch)

@@ -159,7 +159,7 @@ def make_example(item: Pair) -> tuple[str, dict]:
     """Reads, checks and re-encodes an image and its labels.
 
     The image becomes a JPEG, label ids train ids. The labels of an image of a single colour become
-    void: of what they show, nothing is there.
+    void: none of the objects that they describe is visible.
 
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.

@@ -16,7 +16,6 @@ from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE
 from pipelines.building import folders, regions
 from pipelines.datasets.image_folder.classes import Classes
-from pipelines.datasets.image_folder.options import PaintOrder
 
 # What annotators call pixels without a class, and pixels that are to be left out, in any case.
 BACKGROUND, IGNORED = ("background", "_background_"), ("void", "ignore", "__ignore__")
@@ -55,7 +54,9 @@ class AnnotatedImage:
         except (*DAMAGE, UserError) as error:
             raise UserError(f"{self.file} holds a damaged image, its imageData") from error
 
-    def paint(self, size: tuple[int, int], classes: Classes, order: PaintOrder) -> np.ndarray:
+    def paint(
+        self, size: tuple[int, int], classes: Classes, order: regions.PaintOrder
+    ) -> np.ndarray:
         """The label map of an image of a size: uint8 `[H, W]`.
 
         The classes have all that regions are of, see `annotations.check_regions`. Pixels without
@@ -85,7 +86,7 @@ class AnnotatedImage:
             return self.rasterise(shape, *size)
         except DAMAGE as error:
             raise UserError(
-                f"{self.file} has a damaged region, the {number}. of {self.image} "
+                f"{self.file} has a damaged region, number {number} of {self.image} "
                 f"({reason_in_words(error)})"
             ) from error
 

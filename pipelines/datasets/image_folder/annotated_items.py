@@ -121,7 +121,7 @@ def _of_another(
     folder: Path,
     item: AnnotatedItem | UserError,
 ) -> tuple[Path | None, AnnotatedItem | UserError]:
-    """As of `_item_of`, for annotations whose file belongs to others."""
+    """As in `_item_of`, for annotations whose file belongs to others."""
     if isinstance(image, Damaged):
         return None, item
     if place.as_posix().endswith(f"/{composed(image.image)}"):
@@ -138,7 +138,7 @@ def _of_another(
 def _item_of(
     image: AnnotatedImage | Damaged, index: ImageIndex
 ) -> tuple[Path | None, AnnotatedItem | UserError]:
-    """An annotated image's place, as of `_Placed`, and what can be used of it."""
+    """An annotated image's place, as in `_Placed`, and what can be used of it."""
     if isinstance(image, Damaged):
         return index.find_damaged(image), image.fault
     file: Path | None
@@ -167,7 +167,7 @@ def splits_of(
         splits; words about lists that make them; the files that are used.
 
     Raises:
-        UserError: some images have a split and others none, or as of `items_by_lists`.
+        UserError: some images have a split and others none, or as in `items_by_lists`.
     """
     placed = list(_placed(folder, images, files))
     if all(each.split == "all" for each in placed) and (lists := find_lists(folder)):
@@ -191,7 +191,7 @@ def splits_of(
 def _as_listed(
     placed: list[_Placed], files: list[Path], lists: dict[str, Path]
 ) -> tuple[dict[str, list], str, set[Path]]:
-    """As of `splits_of`, by lists of names; ids are paths below the images' common folder."""
+    """As in `splits_of`, by lists of names; ids are paths below the images' common folder."""
     items = {each.place: each.item for each in placed if each.place is not None}
     faults = [
         each.item for each in placed if each.place is None and isinstance(each.item, UserError)

@@ -55,13 +55,13 @@ class Builder(SegmentationBuilder):
         )
 
     def fault_of(self, split: str, pixels: np.ndarray) -> str | None:
-        """As of `SegmentationBuilder`; and one class alone in `train`."""
+        """As in `SegmentationBuilder`; and one class alone in `train`."""
         fault = one_class_fault(split, pixels, self.info.metadata["class_names"])
-        # That of masks of 0 and 255 says more.
+        # The fault of masks of 0 and 255 is more specific.
         return super().fault_of(split, pixels) or (fault and f"{fault}; {self.advice(pixels)}")
 
     def advice(self, pixels: np.ndarray) -> str:
-        """As of `SegmentationBuilder`, for what is no index mask."""
+        """As in `SegmentationBuilder`, for what is no index mask."""
         if self.is_annotated:
             names = self.info.metadata["class_names"]
             if pixels[IGNORE] and background_of(names) == IGNORE:
@@ -69,7 +69,7 @@ class Builder(SegmentationBuilder):
             return f"annotate regions of {'another' if pixels[: len(names)].any() else 'a'} class"
         if self.options.nearest_colour:
             nearest = argument("nearest_colour")
-            return f"leave {nearest} away, and it is said which colours the masks hold"
+            return f"leave {nearest} out, and it is said which colours the masks hold"
         if self.options.binary or not self.index_masks:
             return "add images whose masks show another class"
         return super().advice(pixels)

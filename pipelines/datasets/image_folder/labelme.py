@@ -26,7 +26,7 @@ def read_labelme(path: Path, content: dict) -> AnnotatedImage:
     names = [class_name(shape.get("label")) for shape in content["shapes"]]
     if not all(name.strip() for name in names):
         number = [bool(name.strip()) for name in names].index(False) + 1
-        raise UserError(f"{path} has a shape without a label, the {number}.: give it one")
+        raise UserError(f"{path}: shape {number} has no label: give it one")
     return AnnotatedImage(
         path,
         image_path(content["imagePath"]),

@@ -74,7 +74,7 @@ class MaskReader:
         if options.binary and colours and colours.keys() != {0, _WHITE}:
             raise UserError(
                 f"{argument('binary')} is for black and white, and classes.txt gives the classes "
-                f"other colours: leave {argument('binary')} away, or these colours"
+                f"other colours: leave {argument('binary')} out, or these colours"
             )
         if options.binary and not colours:
             colours = {0: 0, _WHITE: 1}
@@ -87,7 +87,7 @@ class MaskReader:
             name = classes.names[colours[min(twice)]]
             raise UserError(
                 f"{argument('void')} #{min(twice):06x} is the colour of the class {name!r}: leave "
-                "it away, or give the class another one"
+                "it out, or give the class another one"
             )
         if options.binary and not options.nearest_colour:  # next to it, 1 is nearly black
             colours[_ONE] = colours[_WHITE]
@@ -111,7 +111,7 @@ class MaskReader:
             kinds = ("colours", "values") if by_colour else ("values", "colours")
             raise UserError(
                 f"{names} {verb} for masks that hold {kinds[0]}, and all hold {kinds[1]}, such as "
-                f"{other}: leave {them} away"
+                f"{other}: leave {them} out"
             )
 
     def _holds_colours(self, image: Image.Image) -> bool:
@@ -287,7 +287,7 @@ class MaskReader:
             f"use {argument('nearest_colour')} for masks with soft edges or from JPEG files",
         ]
         if self.binary:  # which has its classes' colours by definition
-            ways[0] = f"leave {argument('binary')} away if it is a class's"
+            ways[0] = f"leave {argument('binary')} out if it is a class's"
             ways[1] = f"give it {ways[1]} if it is none's"
             if len(colours) == 1 and not has_white:
                 del ways[1:]  # it takes the place of white

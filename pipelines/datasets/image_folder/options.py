@@ -4,16 +4,16 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from pipelines.base.errors import ArgumentError, UserError, argument, check_flags, flags_of
 from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import check_integer, is_number
 from pipelines.building.folders import Naming, composed
+from pipelines.building.regions import PaintOrder
 
 # Of what `parse_colour` takes, and of colours with a part beyond 255.
 COLOUR = r"(?:#[0-9a-fA-F]{6}|\d{1,3}(?:(?:\s*[,;]\s*|\s+)\d{1,3}){2})"
-PaintOrder = Literal["file", "largest-first", "classes"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FolderOptions:
         names = [field.name for field in dataclasses.fields(Naming)]
         for name in names if self.group is None else [*names, "group"]:
             if not isinstance(getattr(self, name), str):
-                raise ArgumentError(name, f"must be a text, got {getattr(self, name)!r}")
+                raise ArgumentError(name, f"must be a string, got {getattr(self, name)!r}")
         examples = {
             "void": "('0', '#ffffff')", "map": "('7=0', '8=1')", "rename": "('bus=car',)",
         }  # fmt: skip
@@ -79,7 +79,7 @@ class FolderOptions:
             if not isinstance(entries, tuple | list) or not all(
                 isinstance(entry, str) for entry in entries
             ):
-                raise ArgumentError(name, f"must be texts, as in {example}, got {entries!r}")
+                raise ArgumentError(name, f"must be strings, as in {example}, got {entries!r}")
         if self.paint_order not in get_args(PaintOrder):
             raise ArgumentError(
                 "paint_order",

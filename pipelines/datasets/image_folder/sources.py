@@ -43,7 +43,7 @@ class Source:
         make_example: turns an item into the key and the example, as `examples.examples` wants it.
         words: what was found, for people.
         passed_over: files that are not used.
-        counts: as of `MaskReader.read` over all masks, and of `conversion.recorded_image` over all
+        counts: as in `MaskReader.read` over all masks, and of `conversion.recorded_image` over all
             images; filled while examples are made.
         is_annotated: whether annotation files take the place of masks.
     """
@@ -176,7 +176,7 @@ def resolve_splits(folder: Path, found: dict[str, list], options: FolderOptions)
     if options.val_share or options.folds or options.group:
         raise UserError(
             f"{folder} has a val split already: leave {argument('val_share')}, {argument('folds')} "
-            f"and {argument('group')} away, or give a folder without it"
+            f"and {argument('group')} out, or give a folder without it"
         )
     return found
 

@@ -114,7 +114,7 @@ def open_prepared_source(name: str, data_dir: Path) -> tfds.core.DatasetBuilder:
     builder = _builder(name, data_dir, f", and {data_dir} holds none")
     if not builder.is_prepared():
         raise UserError(
-            f"{data_dir} holds no prepared {name!r}: leave {argument('source')} away to have TFDS "
+            f"{data_dir} holds no prepared {name!r}: leave {argument('source')} out to have TFDS "
             "download it"
         )
     return builder

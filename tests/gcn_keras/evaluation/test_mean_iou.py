@@ -91,7 +91,7 @@ def test_what_is_refused():
 
 @pytest.mark.parametrize("shape", [(1, 6, 4), (2, 4, 3), (24,), (1, 4, 6, 3), (4, 6), (2, 4, 6)])
 def test_labels_of_another_shape_are_refused(shape):
-    """Also where there are as many, as of a batch that is transposed: pixels would be mixed up."""
+    """Also where there are as many, as in a batch that is transposed: pixels would be mixed up."""
     with pytest.raises(ValueError) as caught:
         MeanIoU(3).update_state(np.zeros(shape, np.uint8), np.zeros((1, 4, 6, 3)))
     assert str(caught.value) == (

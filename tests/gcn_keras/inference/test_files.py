@@ -58,7 +58,7 @@ def test_what_is_written_is_what_the_model_says_of_each_image(tmp_path, capsys):
         assert drawn == jpeg(overlay(pixels, labels, PALETTE, 0.3))
     printed = capsys.readouterr()
     assert [line.split(" -> ")[0] for line in printed.out.splitlines()] == list(map(str, good))
-    assert f"error: {bad} is not an image in a format that can be read.\n" in printed.err
+    assert f"error: {bad} is not an image in a format that can be read\n" in printed.err
 
 
 def test_equal_names_are_numbered():
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_ends_it(tmp_path):
     with pytest.raises(UserError) as caught:
         predict_files(bright, images, tmp_path / "none", PALETTE, 0.5)
     target = tmp_path / "none" / "4_overlay.jpg"
-    assert str(caught.value) == f"{target} cannot be written: No such file or directory."
+    assert str(caught.value) == f"{target} cannot be written: No such file or directory"
 
 
 def test_ctrl_c_leaves_whole_files(tmp_path):

@@ -248,10 +248,10 @@ def test_a_model_without_names_has_no_legend(tmp_path):
     "class_names, palette, sentence",
     [
         (NAMES[:2], None, "class_names must be one for each of 3 classes, received 2: sky, road"),
-        ("sky", None, "class_names must be texts, one a class, received 'sky'"),
-        ([], None, "class_names must be texts, one a class, received []"),
-        ((1, 2, 3), None, "class_names must be texts, one a class, received (1, 2, 3)"),
-        (3, None, "class_names must be texts, one a class, received 3"),
+        ("sky", None, "class_names must be strings, one a class, received 'sky'"),
+        ([], None, "class_names must be strings, one a class, received []"),
+        ((1, 2, 3), None, "class_names must be strings, one a class, received (1, 2, 3)"),
+        (3, None, "class_names must be strings, one a class, received 3"),
         (["a", "b", "a"], None, "class_names must differ, received 'a' 2 times"),
         (["a", " ", "b"], None, "class_names must not be blank, received ['a', ' ', 'b']"),
         (None, COLOURS, "palette needs class_names: give both, or neither"),
@@ -307,7 +307,7 @@ def test_a_file_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
     with pytest.raises(UserError) as caught:
         save_model(model, tmp_path / "a.keras")
-    assert str(caught.value) == f"{tmp_path}/a.keras cannot be written: No space left on device."
+    assert str(caught.value) == f"{tmp_path}/a.keras cannot be written: No space left on device"
     assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
     assert (tmp_path / "a.keras").read_bytes() == b"former"
 

@@ -50,7 +50,7 @@ class TestSaveLabelMap:
         monkeypatch.setattr(Image.Image, "save", half_written)
         with pytest.raises(UserError) as caught:
             save_label_map(LABELS, path, palette())
-        assert str(caught.value) == f"{path} cannot be written: No space left on device."
+        assert str(caught.value) == f"{path} cannot be written: No space left on device"
         assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
         assert path.read_text() == "former"
 
@@ -119,10 +119,10 @@ class TestOverlay:
         arrays = {"image": self.IMAGE, "labels": self.LABELS, "palette": palette(), name: [[1, 2]]}
         with pytest.raises(ValueError) as caught:
             overlay(**arrays)
-        assert str(caught.value) == f"{name} must be an array, not a list."
+        assert str(caught.value) == f"{name} must be an array, not a list"
 
     @pytest.mark.parametrize("opacity", [1.5, "0.5", None])
     def test_refuses_an_impossible_opacity(self, opacity):
         with pytest.raises(ValueError) as caught:
             overlay(self.IMAGE, self.LABELS, palette(), opacity)
-        assert str(caught.value) == f"opacity must be between 0 and 1, not {opacity!r}."
+        assert str(caught.value) == f"opacity must be between 0 and 1, not {opacity!r}"

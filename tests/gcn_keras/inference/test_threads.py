@@ -1,12 +1,11 @@
 """Threads beside the model: what comes ahead, what is done behind, and how their errors arrive."""
 
-import os
 import threading
 from contextlib import suppress
 
 import pytest
 
-from gcn_keras.inference.threads import cores, done_behind, read_ahead
+from gcn_keras.inference.threads import done_behind, read_ahead
 
 WAIT = 30  # seconds for a thread that is at work: nothing waits that long
 
@@ -110,13 +109,3 @@ class TestDoneBehind:
             behind(done.append, 1)
             raise error
         assert done == [1] and threading.active_count() == before
-
-
-@pytest.mark.parametrize("count, expected", [(7, 7), (None, 1)])
-def test_cores(monkeypatch, count, expected):
-    """Those that this process may use; where that is not told, as on macOS, all of the machine."""
-    monkeypatch.setattr(os, "cpu_count", lambda: count)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3, 5}, raising=False)
-    assert cores() == 3
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert cores() == expected

@@ -56,7 +56,7 @@ def test_by_hand(labels, weights, expected):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 @pytest.mark.parametrize("options", [{}, {"class_weights": [1, 3]}, {"focus": 1}, {"hardest": 0.5}])
 def test_logits_of_another_precision_cost_what_they_do_in_float32(options, dtype):
-    """As of a model whose last layer computes in 16 bits; 2 and -1 are exact in each of them."""
+    """As in a model whose last layer computes in 16 bits; 2 and -1 are exact in each of them."""
     labels = np.array([[[0, 1], [255, 0]]], np.uint8)
     crossentropy, logits = PixelCrossentropy(**options), everywhere([2.0, -1.0], labels)
     other = keras.ops.cast(logits, dtype)

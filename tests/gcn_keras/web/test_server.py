@@ -331,7 +331,7 @@ def test_an_upload_that_is_none_gets_400(visitor):
 def test_names_lead_nowhere(visitor, folder, name, shown):
     path = upload(visitor, b"no image", name)
     assert path.startswith(f"{folder}/") and path.count("/") == str(folder).count("/") + 1
-    assert f">{shown} is not an image in a format that can be read.<" in ask(visitor, path)[0]
+    assert f">{shown} is not an image in a format that can be read<" in ask(visitor, path)[0]
 
 
 def test_the_oldest_of_too_many_uploads_goes_first(visitor, folder):

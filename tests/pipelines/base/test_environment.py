@@ -17,6 +17,8 @@ from PIL import Image
 from places import REPOSITORY
 from small_runs import fit_options, prepare_halves
 
+from pipelines.base.environment import cores
+
 # What an import writes shows in a process of its own only.
 pytestmark = pytest.mark.slow
 # The library's own log, whatever it says: "I0000 00:00:1795656123.559212    5380 port.cc:153] …".
@@ -180,3 +182,13 @@ class TestCommands:
         stdout, stderr = process.communicate(timeout=60)
         assert line.startswith(begins), stderr
         assert NOTES.findall(stdout + stderr) == []
+
+
+@pytest.mark.parametrize("count, expected", [(7, 7), (None, 1)])
+def test_cores(monkeypatch, count, expected):
+    """Those that this process may use; where that is not told, as on macOS, all of the machine."""
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3, 5}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == expected

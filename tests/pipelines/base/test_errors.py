@@ -47,12 +47,12 @@ def test_a_phrase_that_names_several_arguments():
 
 @pytest.mark.parametrize("kind", [UserError, UsageError])
 def test_a_message_that_names_an_argument_in_its_middle(kind):
-    error = kind(f"no Beam: leave {argument('beam_options')} away, see {argument('source')} DIR")
-    assert str(error) == "no Beam: leave beam_options away, see source DIR"
+    error = kind(f"no Beam: leave {argument('beam_options')} out, see {argument('source')} DIR")
+    assert str(error) == "no Beam: leave beam_options out, see source DIR"
     with pytest.raises(kind) as caught, as_options(source="from"):
         raise error
     assert type(caught.value) is kind
-    assert str(caught.value) == "no Beam: leave --beam-options away, see --from DIR"
+    assert str(caught.value) == "no Beam: leave --beam-options out, see --from DIR"
 
 
 class Special(ArgumentError):

@@ -154,7 +154,7 @@ def test_beam_that_is_not_installed(data_dir, monkeypatch):
     with pytest.raises(UserError) as caught, as_options():
         datasets.prepare("coco_voc", None, data_dir, beam_options="runner=DirectRunner")
     assert str(caught.value) == (
-        "Apache Beam is not installed: leave --beam-options away to prepare in this process, or "
+        "Apache Beam is not installed: leave --beam-options out to prepare in this process, or "
         "make an environment with it as docs/beyond-one-machine.md describes"
     )
 

@@ -388,8 +388,8 @@ def test_damaged_descriptions(source, data_dir, file, path, value):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: datasets.load(3), "the name of a data set must be a text, got 3"),
-        (lambda: datasets.load(None), "the name of a data set must be a text, got None"),
+        (lambda: datasets.load(3), "the name of a data set must be a string, got 3"),
+        (lambda: datasets.load(None), "the name of a data set must be a string, got None"),
         (
             lambda: datasets.load("image_folder", None),
             "data_dir must be a folder's path, got None",

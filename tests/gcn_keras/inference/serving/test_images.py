@@ -170,9 +170,9 @@ class TestFiles:
         client = Client(address(server, kind))
         for name, message in (
             ("truncated.jpg", "is a truncated or damaged image"),
-            ("empty.png", "is empty (0 bytes), not an image."),
-            ("text.png", "is not an image in a format that can be read."),
-            ("none.png", "does not exist."),
+            ("empty.png", "is empty (0 bytes), not an image"),
+            ("text.png", "is not an image in a format that can be read"),
+            ("none.png", "does not exist"),
         ):
             assert refusal(client, tmp_path / name).startswith(f"{tmp_path / name} {message}")
         assert refusal(client, [good, truncated]).startswith(f"{truncated} is a truncated")

@@ -90,8 +90,8 @@ class TestDeadline:
         server.delay = 20
         client = Client(address(server, kind), deadline=0.5)
         assert refusal(client, picture(2, 2)) == (
-            f"{client.address} gave no answer within 0.5 s: allow a longer deadline, or look what "
-            "keeps the server busy"
+            f"{client.address} gave no answer within 0.5 s: allow a longer deadline, or find out "
+            "what keeps the server busy"
         )
         assert len(server.requests) == 1
 

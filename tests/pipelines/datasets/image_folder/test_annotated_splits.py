@@ -120,7 +120,7 @@ def test_lists_leave_images_out_and_hold_out_of_train(tmp_path):
         (
             LISTED,
             {"val_share": 0.5},
-            "{0} has a val split already: leave --val-share, --folds and --group away, or give a "
+            "{0} has a val split already: leave --val-share, --folds and --group out, or give a "
             "folder without it",
         ),
     ],

@@ -97,7 +97,7 @@ def test_a_damaged_region_is_told_by_its_number(tmp_path, order):
     with pytest.raises(UserError) as caught:
         records(tmp_path, paint_order=order)
     assert re.fullmatch(
-        r".*/(\w)\.json has a damaged region, the 2\. of \1\.png \(a line with the points "
+        r".*/(\w)\.json has a damaged region, number 2 of \1\.png \(a line with the points "
         r"\[\[1, 1\]\]\)",
         str(caught.value),
     )
@@ -118,8 +118,8 @@ def test_files_of_labelme_that_cannot_be_used_are_all_told(tmp_path):
         [
             "e.json lists f.jpg, as f.json does already",
             "a.json is truncated or damaged (Expecting value: line 1 column 12 (char 11))",
-            "b.json has a shape without a label, the 2.: give it one",
-            "c.json has a shape without a label, the 2.: give it one",
+            "b.json: shape 2 has no label: give it one",
+            "c.json: shape 2 has no label: give it one",
             "d.json is a damaged annotation file (a value of another kind is needed)",
         ],
         ["f", "g"],

@@ -212,14 +212,14 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             {"binary": True},
             palette_png([[0, 1]], (0, 0, 0), RED),
             "m.png has the colour #ff0000 that no class has (the first at x = 1, y = 0; 50.0 % of "
-            "its pixels): leave --binary away if it is a class's",
+            "its pixels): leave --binary out if it is a class's",
         ),
         (
             plain(("no", "yes")),
             {"binary": True},
             encoded([[0, 99, 255, 255]]),
             "m.png has the colour #636363 that no class has (the first at x = 1, y = 0; 25.0 % of "
-            "its pixels): leave --binary away if it is a class's, or give it to --void '#636363' "
+            "its pixels): leave --binary out if it is a class's, or give it to --void '#636363' "
             "if it is none's, or use --nearest-colour for masks with soft edges or from JPEG files",
         ),
         (
@@ -227,7 +227,7 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             {"binary": True},
             b"",
             "--binary is for black and white, and classes.txt gives the classes other colours: "
-            "leave --binary away, or these colours",
+            "leave --binary out, or these colours",
         ),
         (
             INVERTED,
@@ -325,14 +325,14 @@ def test_gray_jpeg_masks_hold_colours(form, options):
             COLOURED,
             {"void": ("#0000ff", "0,255,0")},
             b"",
-            "--void #00ff00 is the colour of the class 'green': leave it away, or give the class "
+            "--void #00ff00 is the colour of the class 'green': leave it out, or give the class "
             "another one",
         ),
         (
             plain(("no", "{map}")),
             {"binary": True, "void": ("#ffffff",)},
             b"",
-            "--void #ffffff is the colour of the class '{map}': leave it away, or give the class "
+            "--void #ffffff is the colour of the class '{map}': leave it out, or give the class "
             "another one",
         ),
     ],
@@ -360,21 +360,21 @@ IN_PALETTE, OF_JPEG = palette_png([[0]], RED), encoded([[9]], "JPEG")
             {"first_label": 1},
             [b"damaged", RGB, IN_PALETTE],
             "--first-label is for masks that hold values, and all hold colours, such as {}/1: "
-            "leave it away",
+            "leave it out",
         ),
         (
             COLOURED,
             {"void": ("2", "#ffffff"), "map": ("0=1",), "nearest_colour": True},
             [OF_JPEG],
             "--void 2 and --map are for masks that hold values, and all hold colours, such as "
-            "{}/0: leave them away",
+            "{}/0: leave them out",
         ),
         (
             COLOURED,
             {"void": ("#ffffff",)},
             [GRAY, DEEP],
             "--void #ffffff is for masks that hold colours, and all hold values, such as {}/0: "
-            "leave it away",
+            "leave it out",
         ),
     ],
 )

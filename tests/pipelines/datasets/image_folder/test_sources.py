@@ -192,7 +192,7 @@ def test_values_mean_nothing_for_colours(copy):
         open_source(copy, FolderOptions(void=("2", "224,224,192")))
     assert in_options(caught.value.template) == (
         "--void 2 is for masks that hold values, and all hold colours, such as "
-        f"{copy}/labels/s0.png: leave it away"
+        f"{copy}/labels/s0.png: leave it out"
     )
 
 
@@ -218,7 +218,7 @@ def test_a_val_split_that_is_there_already(copy):
     with pytest.raises(UserError) as caught:
         open_source(copy, FolderOptions(val_share=0.5))
     assert in_options(caught.value.template) == (
-        f"{copy} has a val split already: leave --val-share, --folds and --group away, or give a "
+        f"{copy} has a val split already: leave --val-share, --folds and --group out, or give a "
         "folder without it"
     )
 
