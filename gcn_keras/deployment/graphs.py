@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from gcn_keras.inference.failures import limit_message
 from gcn_keras.inference.padding import STRIDE
+from gcn_keras.inference.softmax import TINY, ends_in_softmax
 from pipelines.base.checked import checked
 from pipelines.base.imagenet import MEAN_RGB
 
@@ -19,9 +20,10 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """The graph from images, uint8 `[B, H, W, 3]` of any size, to logits, float32 `[B, H, W, C]`.
 
     Args:
-        model: Keras model from images to logits; of any sides that are multiples of `STRIDE`, or
-            of fixed ones, which smaller images are padded to and larger ones refused. The caller
-            must keep it: the graph refers to its variables, but does not keep them.
+        model: Keras model from images to logits, or to their softmax; of any sides that are
+            multiples of `STRIDE`, or of fixed ones, which smaller images are padded to and larger
+            ones refused. The caller must keep it: the graph refers to its variables, but does not
+            keep them.
     """
     fixed = model.input_shape[1:3]
 
@@ -34,9 +36,11 @@ def logits_graph(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
             # All that is padded and cut follows from the shape: nothing else can fail first.
             shape = checked(shape, fits, limit_message(fixed), shape[1:3])
         sizes = tf.unstack(shape[:3])
-        padded = pad(images, sizes, fixed)
-        logits = model(padded, training=False)[:, : shape[1], : shape[2]]
-        return tf.cast(logits, tf.float32)
+        # Layers that resize need the sides that a model of one size has.
+        padded = tf.ensure_shape(pad(images, sizes, fixed), (None, *fixed, 3))
+        scores = tf.cast(model(padded, training=False), tf.float32)
+        logits = tf.math.log(tf.maximum(scores, TINY)) if ends_in_softmax(model) else scores
+        return logits[:, : shape[1], : shape[2]]
 
     return logits.get_concrete_function()
 

@@ -23,8 +23,10 @@ from gcn_keras.inference.failures import (
 from gcn_keras.inference.label_maps import label_map
 from gcn_keras.inference.legend import legend_of_keras
 from gcn_keras.inference.padding import check_images, pad_with_mean
+from gcn_keras.inference.softmax import TINY, ends_in_softmax
 from pipelines.base.damage import DAMAGE, check_archive, reason_of
 from pipelines.base.errors import UserError
+from pipelines.base.files import checked_path
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +60,7 @@ def load_any_model(path: str | Path) -> keras.Model:
     """
     import keras
 
-    path = Path(path)
+    path = checked_path(path)
     check_keras_file(path)
     try:
         check_archive(path)
@@ -178,7 +180,7 @@ def probabilities(
         views = multi_scale.MultiScale(
             tuple(map(float, scales)), flip, sides, operator.index(overlap)
         )
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             "scales must be a sequence of numbers, tile two integers and overlap an integer, "
             f"received scales={scales!r}, tile={tile!r}, overlap={overlap!r}"
@@ -214,6 +216,8 @@ def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Logits of images of any size, or up to that of a model whose input has a fixed one.
 
+    Of a model that ends in a softmax they are the logarithms of what it gives.
+
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.
         images: RGB `[B, H, W, 3]`, 0…255, uint8 or float.
@@ -226,9 +230,10 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
         UserError: the model takes smaller images only, or more than images; it fails, has not one
             score map of the image's size for each class, or not 2…255 classes.
     """
-    if not hasattr(model, "predict_on_batch"):
+    if not hasattr(model, "predict_on_batch") or isinstance(model, type):
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise ValueError(
-            f"model must be a Keras model, received a {type(model).__name__}: read a file with "
+            f"model must be a Keras model, received a {found}: read a file with "
             "gcn_keras.load_model"
         )
     height, width = images.shape[1:3]
@@ -254,4 +259,5 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     logits = logits[: len(images)]
     check_scores(model.name, logits.shape[1:3], sides)
     check_classes(model.name, logits.shape[-1])
-    return logits[:, :height, :width].astype(np.float32, copy=False)
+    logits = logits[:, :height, :width].astype(np.float32, copy=False)
+    return np.log(np.maximum(logits, TINY)) if ends_in_softmax(model) else logits
