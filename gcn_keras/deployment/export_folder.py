@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -59,6 +58,15 @@ def check_classes_stay(
             f"{out} is a SavedModel, and inside of it no other is found: give "
             f"{there if is_numbered else f'another {argument(folder)}'}"
         )
+    for kind in formats:
+        if kind in ENDINGS and (beside := file_beside(path_of(kind, out))).is_file():
+            try:
+                Legend.read(beside)
+            except UserError as error:
+                raise UserError(
+                    f"{error}; it would be written over: move it, or give another "
+                    f"{argument(folder)}"
+                ) from error
     for path, stays in _earlier_exports(out, formats):
         try:
             earlier, count = _legend_of_earlier(path), len(class_names)
@@ -101,13 +109,12 @@ def _legend_of_earlier(path: Path) -> Legend | None:
 def write_beside(legend: Legend, path: Path) -> None:
     """Writes the legend beside a file; colours that lie there for the same classes stay."""
     if path.is_file():
-        with contextlib.suppress(UserError):  # something else lies there, beside no model
-            given, used = Legend.read(path), len(legend.class_names)
-            if given.class_names == legend.class_names:
-                if not np.array_equal(given.palette[:used], legend.palette[:used]):
-                    note(
-                        f"note: {path} keeps its colours; the model's are others: to have those, "
-                        "delete it and export again"
-                    )
-                return
+        given, used = Legend.read(path), len(legend.class_names)
+        if given.class_names == legend.class_names:
+            if not np.array_equal(given.palette[:used], legend.palette[:used]):
+                note(
+                    f"note: {path} keeps its colours; the model's are others: to have those, "
+                    "delete it and export again"
+                )
+            return
     legend.write(path)

@@ -94,6 +94,31 @@ class TestRefuses:
         )
         assert not out.exists()
 
+    def test_figures_over_the_classes_of_a_model_beside_them(self, models, tmp_path):
+        """Or of a form that is written later: export writes none over what is no legend."""
+        out, size = tmp_path / "three", (32, 32)
+        export(models / "three.keras", out, ("tflite",), size)
+        legend = (out / "three.json").read_bytes()
+        with pytest.raises(UsageError) as caught:
+            export(models / "three.keras", out, json_file=out / "three.json")
+        assert str(caught.value) == (
+            f"--json {out}/three.json would be written over, and holds the classes of "
+            f"{out}/three.tflite: name another file"
+        )
+        assert (out / "three.json").read_bytes() == legend and names(out) == {
+            "three.json",
+            "three.tflite",
+        }
+        (out / "three-fp16.json").write_text('{"my": "figures"}')
+        with pytest.raises(UserError) as caught:
+            export(models / "three.keras", out, ("savedmodel", "tflite-fp16"), size)
+        assert str(caught.value) == (
+            f"{out}/three-fp16.json is no file of class names and colours: 'class_names'; it would "
+            "be written over: move it, or give another --out"
+        )
+        assert (out / "three-fp16.json").read_text() == '{"my": "figures"}'
+        assert names(out) == {"three.json", "three.tflite", "three-fp16.json"}
+
     def test_an_unknown_data_set(self, models, tmp_path):
         with pytest.raises(UsageError, match="there is no data set 'shapez'"):
             export(models / "three.keras", tmp_path / "out", dataset="shapez")
