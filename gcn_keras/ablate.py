@@ -19,7 +19,7 @@ import tyro
 from gcn_keras.evaluation.comparison import TUNING_SEED
 from gcn_keras.experiments import paper_tables
 from gcn_keras.experiments.learning_rates import LearningRates
-from gcn_keras.experiments.runs import Experiments, join_options, split_options
+from gcn_keras.experiments.runs import OPTIONS_OF_TEXTS, Experiments, join_options, split_options
 from gcn_keras.experiments.table import rows_of, run_table
 from gcn_keras.models import backbones
 from gcn_keras.recipes import command_line
@@ -124,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, may_be_empty=OPTIONS_OF_TEXTS)

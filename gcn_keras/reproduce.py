@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from gcn_keras.experiments import paper_tables
-from gcn_keras.experiments.runs import Experiments, join_options, split_options
+from gcn_keras.experiments.runs import OPTIONS_OF_TEXTS, Experiments, join_options, split_options
 from gcn_keras.experiments.table import run_table
 from gcn_keras.recipes import command_line
 from pipelines import datasets
@@ -60,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, may_be_empty=OPTIONS_OF_TEXTS)

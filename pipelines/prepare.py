@@ -9,6 +9,7 @@ import tyro
 from pipelines import datasets
 from pipelines.base.errors import UsageError, as_options, printable, run_command
 from pipelines.base.plurals import count_of, plural
+from pipelines.building.folders import Naming
 from pipelines.datasets import classification
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.datasets.names import TFDS
@@ -110,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    named = (field.name.replace("_", "-") for field in dataclasses.fields(Naming))
+    run_command(main, may_be_empty=[f"--{name}" for name in named])

@@ -34,7 +34,7 @@ _OF_FIT = ("recipe", "seed", "out", "resume", "export", "show_batch")
 _OF_EVALUATE = ("dataset", "data_dir", "json", "submission")
 
 # Options of the commands whose values are options.
-_OF_TEXTS = ("--options", "--evaluation", "--tuning")
+OPTIONS_OF_TEXTS = ("--options", "--evaluation", "--tuning")
 
 
 @dataclass
@@ -243,7 +243,7 @@ def join_options(words: Sequence[str]) -> list[str]:
     """
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] in _OF_TEXTS:
+        if joined and joined[-1] in OPTIONS_OF_TEXTS:
             joined[-1] += f"={word}"
         else:
             joined.append(word)

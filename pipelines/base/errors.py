@@ -3,12 +3,13 @@
 import contextlib
 import errno
 import io
+import itertools
 import os
 import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TextIO
 
@@ -156,10 +157,15 @@ def printable(text: object) -> str:
     )
 
 
-def run_command(main: Callable[[], int | None]) -> None:
+def run_command(main: Callable[[], int | None], may_be_empty: Sequence[str] = ()) -> None:
     """Calls `main`, which returns an exit status or None for 0, and ends the process.
 
     A `UserError` becomes one line on standard error, `Interrupted` one that says how to go on.
+
+    Args:
+        main: the command.
+        may_be_empty: options whose value may be an empty text. For a path that would be the current
+            folder, which nobody means by a variable that is not set.
     """
     _open_closed_streams()
     prepare_tensorflow()
@@ -168,6 +174,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     with _output_may_break_off():
         try:
+            _check_not_empty(sys.argv, may_be_empty)
             with as_options():
                 sys.exit(main() or 0)
         except UserError as error:
@@ -186,6 +193,18 @@ def run_command(main: Callable[[], int | None]) -> None:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
+
+
+def _check_not_empty(words: Sequence[str], may_be_empty: Sequence[str]) -> None:
+    for before, word in itertools.pairwise(words):
+        option, sign, value = word.partition("=")
+        if not option.startswith("--"):
+            option, sign, value = before, "=", word
+        if sign and not value and option.replace("_", "-") not in may_be_empty:
+            where = f"the value of {option}" if option.startswith("--") else "an argument"
+            raise UsageError(
+                f"{where} is empty, as of a variable that is not set: name what is meant"
+            )
 
 
 def _open_closed_streams() -> None:

@@ -48,8 +48,13 @@ assert not {"tensorflow", "tensorflow_datasets", "keras"} & set(sys.modules)
             f"error: {__file__} is a file: name a folder; an archive of your own set has to be "
             "unpacked\n",
         ),
-        (["camvid", "--from", ""], 2, "error: --from must be a folder, got ''\n"),
-        (["imagenet2012", "--from", ""], 2, "needs the folder of its archives: --from DIR\n"),
+        (
+            ["camvid", "--from", ""],
+            2,
+            "error: the value of --from is empty, as of a variable that is not set: name what is "
+            "meant\n",
+        ),
+        (["imagenet2012"], 2, "needs the folder of its archives: --from DIR\n"),
         (["stage1"], 2, "prepare those, then train on --dataset stage1\n"),
         (
             ["camvid", "--first-label", "1"],
