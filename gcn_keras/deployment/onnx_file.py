@@ -1,5 +1,6 @@
 """ONNX files, by tf2onnx (extras group `onnx`)."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -47,10 +48,16 @@ def onnx_content(deployable: Deployable) -> bytes:
         [logits] = frozen(images)
         return {"labels": labels_of(tf.ensure_shape(logits, graph.outputs[0].shape))}
 
+    # It reports optimizations that it gives up with their tracebacks, and goes on without them.
+    logger = logging.getLogger(tf2onnx.__name__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         model, _ = tf2onnx.convert.from_function(labels, [IMAGES], opset=OPSET)
     except Exception as error:  # tf2onnx's have no common base
         raise UserError(f"onnx cannot be made: tf2onnx says {reason_of(error)!r}") from error
+    finally:
+        logger.setLevel(level)
     # tf2onnx calls them unk__1362; equal names tell that labels are as large as their image.
     for value in (*model.graph.input, *model.graph.output):
         for size, name in zip(value.type.tensor_type.shape.dim, "BHW", strict=False):

@@ -84,7 +84,7 @@ def labels_of_scores(y_true: Any, y_pred: Any) -> Any:
     Raises:
         ValueError: labels of another shape.
     """
-    labels = ops.cast(y_true, "int32")
+    labels, y_pred = ops.cast(y_true, "int32"), ops.convert_to_tensor(y_pred)
     given, scores = known_shape(labels, "labels"), tuple(y_pred.shape)
     if len(given) == len(scores) and given[-1] == 1:
         labels = ops.squeeze(labels, -1)

@@ -11,6 +11,11 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 
 _LIMIT = r"(\d+|any)x(\d+|any)"
+# How Keras reports an error of a layer; of layers within each other the innermost is the last.
+_OF_LAYER = (
+    r".*Exception encountered when calling ([\w.]+)(?:\(\))?\.\s+(?:\x1b\[1m)?(.+?)(?:\x1b\[0m)?"
+    r"\s+Arguments received by"
+)
 
 
 def limit_of(fixed: Sequence[int | None]) -> str:
@@ -77,8 +82,15 @@ def naming_failed_model(model: object, height: int, width: int) -> Iterator[None
             raise
         check_not_beyond_limit(model, str(error))
         raise UserError(
-            f"{model} fails on an image of {height}x{width}: {reason_of(error)}"
+            f"{model} fails on an image of {height}x{width}: {_reason(error)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What a layer says, by its name: Keras and AutoGraph put frames and arguments around it."""
+    if found := re.search(_OF_LAYER, str(error), re.DOTALL):
+        return f"{found[1]} says {' '.join(found[2].split())[:300]}"
+    return reason_of(error)
 
 
 def check_scores(model: object, given: tuple[int, ...], sides: tuple[int, int]) -> None:

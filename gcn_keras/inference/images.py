@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UserError
+from pipelines.base.files import checked_path
 from pipelines.base.numeric import is_integer
 from pipelines.base.samples import bits_of_samples, is_white_zero
 
@@ -38,7 +39,7 @@ def load_image(path: str | Path, max_pixels: int | None = None) -> np.ndarray:
             32-bit integers above 65535), or colours of 16 bits a channel, which would be cut.
         ValueError: another `max_pixels`.
     """
-    path = Path(path)
+    path = checked_path(path)
     if max_pixels is not None and not is_integer(max_pixels):
         raise ValueError(f"max_pixels must be an integer or None, received {max_pixels!r}")
     try:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from gcn_keras.inference.legend import Legend, legend_of_model
-from pipelines.base.files import replacing
+from pipelines.base.files import checked_path, replacing
 
 # Arguments that Keras 3.5 does not know, at the values at which they change nothing.
 _LATER = {
@@ -58,7 +58,7 @@ def save_model(
             are not one for each class, a palette of another form, or one without names.
         UserError: the file cannot be written.
     """
-    if Path(path).suffix != ".keras":
+    if checked_path(path).suffix != ".keras":
         raise ValueError(f"path must end in .keras, received {str(path)!r}")
     graph = _graph(model)
     legend = _legend(model, graph.outputs[0].shape[-1], class_names, palette)

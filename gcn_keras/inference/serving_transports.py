@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -34,6 +34,9 @@ class NoSignatureError(UserError):
     """The model behind the server has no such signature."""
 
 
+_PORTS = "unless told otherwise, TensorFlow Serving has REST at port 8501 and gRPC at 8500"
+
+
 class Address(NamedTuple):
     """Where a model is served."""
 
@@ -53,7 +56,7 @@ def parse_address(address: str) -> Address:
     # Eighteen digits: what fits into the 64 bits of a version.
     rest, grpc = "(.*/v1/models/[^/:]+(?:/versions/[0-9]+)?)()", "/([^/:]+)(?:/([0-9]{1,18}))?"
     with contextlib.suppress(ValueError, KeyError):  # a port of 99999, another scheme
-        url = urlsplit(address)
+        url = urlsplit(str(address))
         form = {"http": rest, "https": rest, "grpc": grpc}[url.scheme]
         match = re.fullmatch(form, url.path.rstrip("/"))
         if match and url.hostname and not (url.query or url.fragment or url.username):
@@ -122,9 +125,10 @@ class Rest:
         except ConnectionRefusedError as error:
             raise UnavailableError("connection refused") from error
         except (OSError, HTTPException, UnicodeError) as error:  # a host that cannot be, too
-            raise UserError(
-                f"{self._address} cannot be asked: {error or type(error).__name__}"
-            ) from error
+            reason = str(error) or type(error).__name__
+            if isinstance(error, BadStatusLine) and not isinstance(error, ConnectionError):
+                reason = f"what answers there is no REST interface; {_PORTS}"
+            raise UserError(f"{self._address} cannot be asked: {reason}") from error
         finally:
             connection.close()
 
@@ -210,6 +214,8 @@ def _failure(address: str, code: int | str, message: str, output: str) -> Except
     """What an HTTP status or a gRPC code means; raises what a size beyond the model's means."""
     check_not_beyond_limit(address, message, gives_logits=False)
     message, signature = _shortened(message), SIGNATURES[output]
+    if "Failed parsing HTTP/2" in message:
+        return UserError(f"{address} cannot be asked: what answers there is no gRPC; {_PORTS}")
     if code in (503, "UNAVAILABLE"):
         return UnavailableError(message)
     if code in (404, "NOT_FOUND"):

@@ -87,13 +87,12 @@ class Task(abc.ABC, Generic[R]):
         """
         names = inspect.signature(cls.network).parameters.keys() - {"name"}
         given = {name: value for name, value in vars(recipe).items() if name in names}
-        source, path = None, recipe.weights
-        if path and path.endswith(".keras"):
-            source = load_any_model(path)
-            if normalises(source) or not BACKBONES[recipe.backbone].has_imagenet_weights:
-                given["weights"] = None
-            else:  # one of Keras' own networks, whose file the backbone itself takes
-                source = None
+        path = recipe.weights or ""
+        source = load_any_model(path) if path.endswith(".keras") else None
+        if source and BACKBONES[recipe.backbone].has_imagenet_weights and not normalises(source):
+            source = None  # one of Keras' own networks: the backbone takes the file as its own
+        if source:
+            given["weights"] = None
         try:
             model = cls.network(num_classes=num_classes, **given)
         except ArgumentError as error:  # a run that fails, not a wrong option

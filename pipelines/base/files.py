@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.progress import note
 
 LONGEST_NAME = 255  # bytes of a file's name, on most file systems
@@ -173,6 +173,19 @@ def check_folder(path: Path) -> None:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise UserError(f"cannot write to {path}: {there}: {error.strerror}") from error
+
+
+def checked_path(path: str | Path) -> Path:
+    """An argument as a path.
+
+    Raises:
+        ArgumentError: it is none, or empty, or has a NUL in it.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError("path", f"must be a string or a Path, got a {type(path).__name__}")
+    if not str(path) or "\0" in str(path):
+        raise ArgumentError("path", f"must name a file, got {str(path)!r}")
+    return Path(path)
 
 
 def check_utf8(path: str | Path) -> None:

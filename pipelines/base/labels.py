@@ -72,7 +72,10 @@ def check_class_names(class_names: Sequence[str]) -> None:
     """
     is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
     if not is_list or not class_names or not all(isinstance(x, str) for x in class_names):
-        raise ValueError(f"class_names must be strings, one a class, received {class_names!r}")
+        raise ValueError(
+            f"class_names must be a list or a tuple of strings, one a class, received "
+            f"{class_names!r}"
+        )
     if not all(name.strip() for name in class_names):
         raise ValueError(f"class_names must not be blank, received {list(class_names)}")
     if twice := [name for name in class_names if class_names.count(name) > 1]:

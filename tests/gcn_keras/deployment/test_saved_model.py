@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -563,6 +564,22 @@ class TestBfloat16:
 
 
 class TestOnnx:
+    def test_what_tf2onnx_gives_up_is_not_shown(self, identity, caplog, monkeypatch):
+        """It goes on without an optimization, and shows why with a traceback."""
+        tf2onnx = pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+        convert = tf2onnx.convert.from_function
+
+        def warning(*given, **named):
+            logging.getLogger("tf2onnx.optimizer").warning("Failed to apply %s", "it")
+            return convert(*given, **named)
+
+        monkeypatch.setattr(tf2onnx.convert, "from_function", warning)
+        assert onnx_content(Deployable(identity, LEGEND))
+        assert [record for record in caplog.records if record.name == "tf2onnx.optimizer"] == []
+        logging.getLogger("tf2onnx.optimizer").warning("shown again")
+        assert caplog.messages[-1] == "shown again"
+
     def test_opens_like_the_other_forms(self, network, tmp_path):
         pytest.importorskip("tf2onnx")
         pytest.importorskip("onnxruntime")
@@ -637,6 +654,17 @@ def fixed(of_48_by_64, tmp_path_factory):
 
 
 class TestFixedSize:
+    def test_layers_that_resize_know_it(self):
+        """A head that is usual on networks of Keras: it asks for the sides in numbers."""
+        keras.utils.set_random_seed(0)
+        x = keras.Input((48, 64, 3))
+        scores = keras.layers.Conv2D(3, 3, strides=4, padding="same")(x)
+        model = keras.Model(x, keras.layers.UpSampling2D(4, interpolation="bilinear")(scores))
+        for size in ((48, 64), (30, 50)):
+            images = picture(1, *size)
+            logits = Deployable(model, LEGEND).graph(tf.constant(images))
+            np.testing.assert_allclose(logits, predict_logits(model, images), rtol=1e-4, atol=1e-3)
+
     @pytest.mark.parametrize("size", [(48, 64), (30, 64), (33, 5)])
     def test_smaller_images_are_padded_to_it(self, of_48_by_64, fixed, size):
         images = picture(1, *size)

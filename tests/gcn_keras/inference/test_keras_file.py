@@ -244,14 +244,18 @@ def test_a_model_without_names_has_no_legend(tmp_path):
     assert "labels.json" not in zipfile.ZipFile(tmp_path / "a.keras").namelist()
 
 
+NO_NAMES = "class_names must be a list or a tuple of strings, one a class"
+
+
 @pytest.mark.parametrize(
     "class_names, palette, sentence",
     [
         (NAMES[:2], None, "class_names must be one for each of 3 classes, received 2: sky, road"),
-        ("sky", None, "class_names must be strings, one a class, received 'sky'"),
-        ([], None, "class_names must be strings, one a class, received []"),
-        ((1, 2, 3), None, "class_names must be strings, one a class, received (1, 2, 3)"),
-        (3, None, "class_names must be strings, one a class, received 3"),
+        ("sky", None, f"{NO_NAMES}, received 'sky'"),
+        ([], None, f"{NO_NAMES}, received []"),
+        ((1, 2, 3), None, f"{NO_NAMES}, received (1, 2, 3)"),
+        (3, None, f"{NO_NAMES}, received 3"),
+        (np.array(["a"]), None, f"{NO_NAMES}, received array(['a'], dtype='<U1')"),
         (["a", "b", "a"], None, "class_names must differ, received 'a' 2 times"),
         (["a", " ", "b"], None, "class_names must not be blank, received ['a', ' ', 'b']"),
         (None, COLOURS, "palette needs class_names: give both, or neither"),

@@ -16,6 +16,7 @@ from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import (
     check_folder,
     check_target,
+    checked_path,
     make_folder,
     read_regular,
     remove_leftovers,
@@ -102,6 +103,21 @@ def test_another_file_that_fails_inside_is_named(tmp_path):
         f"{tmp_path}/a.txt cannot be written: {lost}: No such file or directory"
     )
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "path, fault",
+    [
+        (None, "must be a string or a Path, got a NoneType"),
+        (3, "must be a string or a Path, got a int"),
+        ("", "must name a file, got ''"),
+        ("a\0b", r"must name a file, got 'a\x00b'"),
+    ],
+)
+def test_what_is_no_path(path, fault):
+    with pytest.raises(ValueError) as caught:
+        checked_path(path)
+    assert str(caught.value) == f"path {fault}"
 
 
 def test_no_folder_has_no_leftovers(tmp_path):

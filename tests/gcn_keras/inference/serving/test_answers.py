@@ -126,4 +126,4 @@ class TestOtherServers:
         with listener(answer) as other:
             address = other.replace("http", "grpc").replace("/v1/models", "")
             client = Client(address, retries=0)
-            assert "is not available after 1 attempt" in refusal(client, picture(2, 2))
+            assert "what answers there is no gRPC; " in refusal(client, picture(2, 2))

@@ -47,6 +47,18 @@ class TestUnavailable:
         assert "onnection refused" in message
         assert message.count("\n") == 0
 
+    def test_the_port_of_the_other_interface(self, server, kind, sleeps):
+        other = {"http": "grpc", "grpc": "http"}[kind]
+        port = address(server, other).rpartition(":")[2].partition("/")[0]
+        path = "/v1/models/channels" if kind == "http" else "/channels"
+        client = Client(f"{kind}://127.0.0.1:{port}{path}", retries=2)
+        interface = "REST interface" if kind == "http" else "gRPC"
+        assert refusal(client, picture(2, 2)) == (
+            f"{client.address} cannot be asked: what answers there is no {interface}; unless told "
+            "otherwise, TensorFlow Serving has REST at port 8501 and gRPC at 8500"
+        )
+        assert sleeps == []
+
     @pytest.mark.parametrize("code", ["INTERNAL", "UNAVAILABLE", "NOT_FOUND", "INVALID_ARGUMENT"])
     def test_what_it_says_does_not_steer_the_terminal(self, server, kind, sleeps, code):
         def fail(outputs):
