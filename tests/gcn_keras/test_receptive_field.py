@@ -44,7 +44,7 @@ def folder(tmp_path) -> Path:
             1,
             "this takes a .keras file, as `fit` writes, not {}/out",
         ),
-        (["model.keras", "none.png"], 2, "{}/none.png does not exist."),
+        (["model.keras", "none.png"], 2, "{}/none.png does not exist"),
         (
             ["model.keras", "broken.png"],
             1,
