@@ -50,7 +50,7 @@ def export_model(
 
     Returns:
         `model`, the path; `graph`, as in `compare`; with a data set also `dataset`, its name,
-        `split`, and `formats`, the rows of `quantization.report`.
+        `split`, and `formats`, the rows of `form_report.report`.
 
     Raises:
         UserError: as in `ExportOptions.check`, `Deployable.load` and `check_classes_stay`; TFLite
@@ -59,7 +59,7 @@ def export_model(
     """
     import tensorflow as tf
 
-    from gcn_keras.deployment.quantization import markdown, report
+    from gcn_keras.deployment.form_report import markdown, report
 
     options.check(has_dataset=dataset is not None)
     deployable = Deployable.load(model, dataset, options.precision)
@@ -127,12 +127,12 @@ def _content(deployable, kind, options, dataset, say) -> bytes:
 
 
 def _int8(deployable, options, dataset, say) -> bytes:
-    from gcn_keras.deployment import quantization, tflite
+    from gcn_keras.deployment import int8_budget, tflite
     from gcn_keras.evaluation.measure import check_scored, evaluate_model
     from gcn_keras.inference.keras_model import segment
 
     folded, size = deployable.folded, options.size
-    images = quantization.representative_images(dataset, size)
+    images = int8_budget.representative_images(dataset, size)
     if options.budget is None:
         return tflite.convert(folded, "tflite-int8", size, representative=images)
 
@@ -142,7 +142,7 @@ def _int8(deployable, options, dataset, say) -> bytes:
         return matrix.mean_iou
 
     reference = mean_iou(lambda images: segment(deployable.network, images))
-    fitted = quantization.fit_budget(
+    fitted = int8_budget.fit_budget(
         folded, size, images, mean_iou, reference, options.budget, say=say
     )
     return fitted.content
@@ -151,7 +151,7 @@ def _int8(deployable, options, dataset, say) -> bytes:
 def _write(deployable, out, options, contents, say) -> list[Path]:
     """Writes what was asked for, the contents of files being there; tells what lies where."""
     from gcn_keras.deployment import saved_model
-    from gcn_keras.deployment.quantization import mib_of
+    from gcn_keras.deployment.form_report import mib_of
 
     written = []
     with removing_empty(out):

@@ -10,7 +10,7 @@ from miniatures import noise, write_pairs
 
 from gcn_keras import probabilities, segment
 from gcn_keras.crf import search
-from gcn_keras.deployment.quantization import report
+from gcn_keras.deployment.form_report import report
 from gcn_keras.evaluate import evaluate
 from gcn_keras.evaluation.comparison import ComparisonOptions
 from gcn_keras.evaluation.options import EvaluationOptions

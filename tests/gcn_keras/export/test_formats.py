@@ -8,7 +8,7 @@ import pytest
 from exports import CLASSES, names
 
 from gcn_keras import segment
-from gcn_keras.deployment import quantization
+from gcn_keras.deployment import form_report
 from gcn_keras.evaluation.measure import evaluate_model
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.segmenters import open_segmenter
@@ -104,5 +104,5 @@ class TestEveryFormat:
             f"{out / 'stripes.tflite'} takes images of 32x40, and 4 had another size: smaller ones "
             "were padded, larger ones cut into tiles, which see less around them\n"
         ) in printed
-        assert quantization.markdown(rows) in printed
+        assert form_report.markdown(rows) in printed
         assert "int8 with no layer in float: mean IoU" in printed

@@ -10,8 +10,8 @@ import pytest
 from exports import CLASSES, export, names, stand_in
 from PIL import Image
 
-from gcn_keras.deployment import quantization
-from gcn_keras.deployment.quantization import representative_images
+from gcn_keras.deployment import form_report, int8_budget
+from gcn_keras.deployment.int8_budget import representative_images
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
 from pipelines.base import bfloat16
@@ -69,7 +69,7 @@ class TestParts:
         def fail(*arguments, **options):
             raise UserError(f"no int8 model keeps within 0 points; raise {argument('budget')}")
 
-        monkeypatch.setattr(quantization, "fit_budget", fail)
+        monkeypatch.setattr(int8_budget, "fit_budget", fail)
         with pytest.raises(UserError) as caught:
             export(
                 models / "three.keras",
@@ -134,7 +134,7 @@ class TestParts:
         out = tmp_path / "out"
         export(models / "three.keras", out, ("onnx",), dataset="image_folder", data_dir=data_dir)
         assert open_segmenter(out / "out.onnx").legend.class_names == CLASSES
-        expected = quantization.report(
+        expected = form_report.report(
             [models / "three.keras"], datasets.load("image_folder", data_dir), "val"
         )
         table = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[-2:]]
