@@ -81,7 +81,7 @@ def predict(
         classes = labels.CLASSES[palette]
         check_same_names(model, legend.class_names, f"--palette {palette}", classes)
     carried = legend.palette if legend else labels.voc_colour_map()
-    colours = labels.palette(labels.IGNORE, palette) if palette else carried
+    colours = labels.palette(palette) if palette else carried
     failed_images, failed_videos = 0, 0
     with removing_empty(out):
         make_folder(out)  # only now: a refused command leaves nothing behind

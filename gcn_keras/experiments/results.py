@@ -19,7 +19,7 @@ from pipelines.base.locks import locked
 KEYS = ("run", "seed", "configuration")
 MEASURED = ("mean_iou", "pixel_accuracy")
 _SHARES = (*MEASURED, "boundary_accuracy", "internal_accuracy", "mean_boundary_iou")
-TRAINED = ("p5_weights", "parameters", "train_pictures", "training_seconds")
+TRAINED = ("p5_weights", "parameters", "train_images", "training_seconds")
 COLUMNS = (
     *KEYS,
     *_SHARES,

@@ -46,7 +46,7 @@ class Legend:
     def unnamed(cls, num_classes: int) -> Legend:
         """ "class 0", "class 1", … in the colours of VOC."""
         names = tuple(f"class {index}" for index in range(num_classes))
-        return cls(names, labels.palette(num_classes))
+        return cls(names, labels.palette())
 
     @classmethod
     def from_names(cls, class_names: Sequence[str], palette: Any = None) -> Legend:
@@ -62,7 +62,8 @@ class Legend:
         """
         labels.check_class_names(class_names)
         count = len(class_names)
-        colours = labels.palette(count)
+        labels.check_num_classes(count)
+        colours = labels.palette()
         if palette is not None:
             wanted = f"palette must be integers, [r, g, b] for each of {count_of(count, 'class')}"
             try:

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from gcn_keras.models import backbones
-from gcn_keras.models.gcn import set_batch_norms
+from gcn_keras.models.batch_norms import set_batch_norms
 from pipelines.base.numeric import is_integer
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from gcn_keras.models import backbones, blocks
 from gcn_keras.models.backbones import from_keras_model
-from gcn_keras.models.weights import every_layer
+from gcn_keras.models.batch_norms import set_batch_norms
 from pipelines.base.errors import check_flags
 from pipelines.base.labels import IGNORE
-from pipelines.base.numeric import is_integer, is_number
+from pipelines.base.numeric import is_integer
 
 LEVELS = ("P2", "P3", "P4", "P5")
 BLOCKS = ("gcn", "conv1x1", "conv", "stack")
@@ -175,19 +175,3 @@ def _score_map(x, block, num_classes, kernel_size, name, stack_width):
 
 def _refine(score, boundary_refinement, name):
     return blocks.boundary_refinement(score, name) if boundary_refinement else score
-
-
-def set_batch_norms(
-    model: keras.Model, freeze: bool = False, momentum: float | None = None
-) -> None:
-    """Freezes all batch norms of a model and of models within it, sets their momentum, or both."""
-    if momentum is not None and not (is_number(momentum) and 0 <= momentum < 1):
-        raise ValueError(
-            f"batch_norm_momentum must be at least 0 and below 1, received {momentum!r}"
-        )
-    for layer in every_layer(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            if freeze:
-                layer.trainable = False  # Keras then uses the moving statistics in training too.
-            if momentum is not None:
-                layer.momentum = float(momentum)

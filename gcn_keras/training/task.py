@@ -215,7 +215,7 @@ class Task(abc.ABC, Generic[R]):
             "best_epoch": progress.best_epoch,
             "epochs": progress.epoch,  # fewer than in its configuration, where it ended early
             "parameters": best.count_params(),
-            "train_pictures": steps * progress.epoch * recipe.batch,
+            "train_images": steps * progress.epoch * recipe.batch,
             "skipped_steps": progress.skipped,
             "training_seconds": round(progress.seconds, 1),  # validation after epochs included
             "wall_seconds": round(time.time() - started, 1),  # since the last start

@@ -16,12 +16,9 @@ THUMBNAIL_SIDE = 128
 
 def shrink(image: np.ndarray, side: int) -> np.ndarray:
     """Scales an image, uint8 `[H, W, 3]`, down so that no side exceeds `side` pixels."""
-    height, width = image.shape[:2]
-    if max(height, width) <= side:
-        return image
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    shown = Image.fromarray(image)
+    shown.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
+    return np.asarray(shown)
 
 
 def class_shares(labels: np.ndarray) -> dict[int, float]:

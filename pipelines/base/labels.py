@@ -136,21 +136,16 @@ def _cielab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-def palette(num_classes: int, name: str | None = None) -> np.ndarray:
+def palette(name: str | None = None) -> np.ndarray:
     """Colours for label maps.
 
     Args:
-        num_classes: 1…255, how many rows are in use.
         name: name of a data set with colours of its own ("camvid", "cityscapes19"); any other
             name, or None, gets the VOC colour map.
 
     Returns:
         uint8 `[256, 3]` RGB: one row a label, row 255 for void.
-
-    Raises:
-        ValueError: `num_classes` is out of range.
     """
-    check_num_classes(num_classes)
     colours = voc_colour_map()
     if name == "camvid":
         colours[: len(CAMVID_PALETTE)] = CAMVID_PALETTE

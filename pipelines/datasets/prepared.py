@@ -160,7 +160,7 @@ def naming_damaged_set(folder: Path, files: str) -> Iterator[None]:
 
 def _palette(metadata: Any, class_names: tuple[str, ...], name: str) -> np.ndarray:
     """The colours that were recorded, or those of the data set's name."""
-    palette = labels.palette(len(class_names), name)
+    palette = labels.palette(name)
     if "palette" in metadata:
         palette[: len(class_names)] = metadata["palette"]
     return palette

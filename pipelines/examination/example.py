@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.base.damage import DAMAGE
 from pipelines.base.errors import UserError
@@ -126,9 +126,7 @@ def _holds_grays_of_colours(data: bytes, dataset: PreparedDataset) -> bool:
 
 
 def _sample(split: str, image_id: str, image: np.ndarray, label: np.ndarray) -> Sample:
-    height, width = label.shape
-    factor = SAMPLE_SIDE / max(height, width)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    small_image = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)
-    small_label = Image.fromarray(label).resize(size, Image.Resampling.NEAREST)
+    size = (SAMPLE_SIDE, SAMPLE_SIDE)
+    small_image = ImageOps.contain(Image.fromarray(image), size, Image.Resampling.BILINEAR)
+    small_label = ImageOps.contain(Image.fromarray(label), size, Image.Resampling.NEAREST)
     return Sample(split, image_id, np.array(small_image), np.array(small_label))

@@ -46,7 +46,7 @@ def finish(folder, mean_iou, of="table1", extra=(), rate=None, curve=None):
         "mean_iou": mean_iou,
         "p5_weights": 2709,
         "parameters": 1000,
-        "train_pictures": 12000,
+        "train_images": 12000,
         "training_seconds": 60.5,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))

@@ -47,7 +47,7 @@ def model(tmp_path):
 
 
 def test_the_same_classes(model, data_dir, tmp_path, capsys):
-    Legend(NAMES, palette(3)).write_into(model)
+    Legend(NAMES, palette()).write_into(model)
     evaluate(str(model), "image_folder", data_dir, json_file=tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["iou"] == {"red": 1.0, "green": None, "blue": None}
@@ -75,7 +75,7 @@ def test_a_part_of_the_images_is_called_so(model, data_dir, tmp_path, capsys):
     ],
 )
 def test_other_classes(model, data_dir, where, names, relation):
-    legend = Legend(names, palette(3))
+    legend = Legend(names, palette())
     if where == "inside":
         legend.write_into(model)
     else:

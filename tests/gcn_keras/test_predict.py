@@ -251,7 +251,7 @@ def test_a_run_without_a_result_leaves_no_folder(tmp_path, monkeypatch, height, 
 
 def test_a_palette_of_other_classes_leaves_no_folder(tmp_path, monkeypatch):
     command = importlib.import_module("gcn_keras.predict")
-    legend = Legend(("ground", "sky"), palette(2))
+    legend = Legend(("ground", "sky"), palette())
     stand_in = SimpleNamespace(segment=bright, legend=legend)
     monkeypatch.setattr(command, "open_segmenter", lambda address: stand_in)
     monkeypatch.chdir(tmp_path)
@@ -392,7 +392,7 @@ def test_colours_come_from_the_legend_beside_the_model(tmp_path):
 def test_a_palette_of_other_classes(tmp_path, name, status, message):
     model = tmp_path / "model.keras"
     gcn(num_classes=11, backbone="small", kernel_size=3).save(model)
-    Legend(CAMVID_CLASSES, palette(11)).write_into(model)
+    Legend(CAMVID_CLASSES, palette()).write_into(model)
     done = predict(model, save(tmp_path / "photo.png", 40, 90), "--out", tmp_path / "out",
                    "--palette", name)  # fmt: skip
     assert done.returncode == status, done.stderr

@@ -9,7 +9,7 @@ from PIL import Image
 from gcn_keras.inference.legend import Legend
 from pipelines.base.labels import palette
 
-LEGEND = Legend(("ground", "a <b>sky</b>", "tree"), palette(3))
+LEGEND = Legend(("ground", "a <b>sky</b>", "tree"), palette())
 
 
 def photo() -> np.ndarray:

@@ -11,7 +11,7 @@ from gcn_keras.inference.legend import Legend
 from pipelines.base import labels
 
 CLASSES = ("red", "green", "blue")
-LEGEND = Legend(CLASSES, labels.palette(3, "camvid"))
+LEGEND = Legend(CLASSES, labels.palette("camvid"))
 
 
 def stand_in(classes=3, shape=(None, None, 3)):

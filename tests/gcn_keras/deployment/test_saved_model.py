@@ -453,7 +453,7 @@ class TestLegendInside:
 
     @pytest.fixture
     def copy(self, identity, tmp_path):
-        named = Legend(("red", "green", "blue"), palette(3, "camvid"))
+        named = Legend(("red", "green", "blue"), palette("camvid"))
         return export_saved_model(Deployable(identity.network, named), tmp_path)
 
     def test_a_lost_file(self, copy):
@@ -464,7 +464,7 @@ class TestLegendInside:
 
     def test_a_foreign_file(self, copy):
         file = copy / "assets" / "labels.json"
-        Legend(("green", "red", "blue"), palette(3)).write(file)
+        Legend(("green", "red", "blue"), palette()).write(file)
         with pytest.raises(UserError) as caught:
             open_segmenter(copy)
         assert str(caught.value) == (
@@ -584,7 +584,7 @@ class TestOnnx:
         pytest.importorskip("tf2onnx")
         pytest.importorskip("onnxruntime")
         path = tmp_path / "network.onnx"
-        named = Legend(("red", "green", "blue"), palette(3, "camvid"))
+        named = Legend(("red", "green", "blue"), palette("camvid"))
         path.write_bytes(onnx_content(Deployable(network, named)))
         opened = open_segmenter(path)
         assert isinstance(opened, OnnxSegmenter) and opened.num_classes == 3
@@ -593,7 +593,7 @@ class TestOnnx:
         for shape in ((2, 45, 71), (1, 1, 33)):
             images = picture(*shape)
             np.testing.assert_array_equal(opened.segment(images), segment(network, images))
-        Legend(("green", "red", "blue"), palette(3)).write(path.with_suffix(".json"))
+        Legend(("green", "red", "blue"), palette()).write(path.with_suffix(".json"))
         with pytest.raises(UserError, match=r"network.json has the same in another order: green"):
             open_segmenter(path)
 

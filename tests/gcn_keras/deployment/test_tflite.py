@@ -174,13 +174,13 @@ def test_the_legend_inside(channels, kind, tmp_path):
     """A lost or a foreign JSON file beside it is noticed; a file without a legend opens."""
     content = tflite.convert(channels, kind, (32, 40), images(1, 32, 40))
     assert opened(content, tmp_path).legend is None
-    legend = Legend(("ciel", "tér", "道路"), labels.palette(3, "camvid"))
+    legend = Legend(("ciel", "tér", "道路"), labels.palette("camvid"))
     segmenter = opened(tflite_file.with_legend(content, legend), tmp_path)
     assert segmenter.legend.class_names == ("ciel", "tér", "道路")
     np.testing.assert_array_equal(segmenter.legend.palette[:3], labels.CAMVID_PALETTE[:3])
     image = images(1, 32, 40)[0]
     np.testing.assert_array_equal(segmenter.segment(image), image.argmax(axis=-1))
-    Legend(("tér", "ciel", "道路"), labels.palette(3)).write(tmp_path / "model.json")
+    Legend(("tér", "ciel", "道路"), labels.palette()).write(tmp_path / "model.json")
     with pytest.raises(UserError, match="model.json has the same in another order: tér, ciel"):
         TFLiteSegmenter(tmp_path / "model.tflite")
 

@@ -51,7 +51,7 @@ class StandIn:
 
     def __init__(self, upper: int, lower: int, names=NAMES):
         self.halves, self.num_classes = (upper, lower), len(names)
-        self.legend = Legend(names, palette(len(names)))
+        self.legend = Legend(names, palette())
 
     def segment(self, images: np.ndarray) -> np.ndarray:
         labels = np.empty(images.shape[:3], np.uint8)

@@ -175,7 +175,7 @@ class TestLegend:
         """A data set of other classes, if only in their order, is refused; nothing is written."""
         path = tmp_path / "best.keras"
         path.write_bytes((models / "three.keras").read_bytes())
-        Legend(names, labels.palette(3)).write(tmp_path / "labels.json")
+        Legend(names, labels.palette()).write(tmp_path / "labels.json")
         with pytest.raises(UserError) as caught:
             export(path, tmp_path / "out", dataset="image_folder", data_dir=data_dir)
         assert str(caught.value) == (

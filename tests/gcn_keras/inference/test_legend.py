@@ -16,7 +16,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.labels import palette
 
 NAMES = ("sky", "road", "car")
-LEGEND = Legend(NAMES, palette(3, "camvid"))
+LEGEND = Legend(NAMES, palette("camvid"))
 
 
 def data_set(*names):
@@ -83,8 +83,8 @@ class TestInsideOfKeras:
         )
 
     def test_other_colours_beside_it(self, model):
-        Legend(NAMES, palette(3)).write(model.with_name("labels.json"))
-        np.testing.assert_array_equal(open_segmenter(model).legend.palette, palette(3))
+        Legend(NAMES, palette()).write(model.with_name("labels.json"))
+        np.testing.assert_array_equal(open_segmenter(model).legend.palette, palette())
 
     def test_plain_keras_reads_it(self, model):
         found = keras.models.load_model(model)
@@ -148,11 +148,11 @@ class TestOfALoadedModel:
             np.testing.assert_array_equal(before, after)
 
     def test_colours_beside_it_are_taken_along(self, model, tmp_path):
-        Legend(NAMES, palette(3)).write(model.with_name("labels.json"))
+        Legend(NAMES, palette()).write(model.with_name("labels.json"))
         copy = tmp_path / "elsewhere" / "copy.keras"
         copy.parent.mkdir()
         save_model(load_model(model), copy)
-        np.testing.assert_array_equal(legend_of_keras(copy).palette, palette(3))
+        np.testing.assert_array_equal(legend_of_keras(copy).palette, palette())
 
     def test_keras_own_save_goes_on_without(self, model, tmp_path):
         load_model(model).save(tmp_path / "plain.keras")

@@ -14,7 +14,7 @@ from pipelines.base.labels import palette
 cv2 = pytest.importorskip("cv2")
 
 HEIGHT, WIDTH = 48, 64
-COLOURS = palette(2)
+COLOURS = palette()
 
 
 def frame(number: int) -> np.ndarray:

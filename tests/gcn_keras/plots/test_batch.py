@@ -11,7 +11,7 @@ from pipelines.base.labels import palette
 from pipelines.base.overlay import over_gray
 
 NAMES = ["sky", r"cost in $\x$", "car", "tree"]
-COLOURS = palette(4)
+COLOURS = palette()
 SIDE = 256  # crops of 64 pixels are shown at four times their size
 
 

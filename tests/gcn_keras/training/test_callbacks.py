@@ -184,7 +184,7 @@ def test_a_run_with_a_module_of_the_current_folder(tmp_path, backend):
     assert [json.loads(line) for line in epochs] == [[0, keys, params], [1, keys, params]]
     assert end == '"the end"'
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["train_pictures"] == 2 * 2 * 4
+    assert metrics["train_images"] == 2 * 2 * 4
     assert metrics["configuration"]["callbacks"] == "mine:make"
     assert fit().stdout.startswith("run is finished: mean IoU ")
 

@@ -236,7 +236,7 @@ class TestRuns:
         metrics = json.loads((finished / "metrics.json").read_text())
         assert metrics["top1_accuracy"] == metrics["top5_accuracy"] == 1
         assert metrics["top5_error"] == 0 and metrics["split"] == "validation"
-        assert metrics["train_pictures"] == 80 and metrics["skipped_steps"] == 0
+        assert metrics["train_images"] == 80 and metrics["skipped_steps"] == 0
         assert set(metrics["data_sha256"]) == {"train", "validation"}
         rows = history(finished)
         assert [row["epoch"] for row in rows] == [1, 2, 3, 4]

@@ -77,7 +77,7 @@ def test_what_takes_long_is_said(tmp_path, capsys):
 def test_other_classes_are_refused(tmp_path, former, kept_in, accept_changes):
     if kept_in == "labels.json":
         former = {}
-        Legend(("sky", "road"), palette(2)).write(tmp_path / "labels.json")
+        Legend(("sky", "road"), palette()).write(tmp_path / "labels.json")
     recipe = dataclasses.replace(RECIPE, accept_changes=accept_changes)
     assert check(tmp_path, former, recipe, names=("road", "sky")) == (
         f"{tmp_path} knows the classes sky, road, and 'shapes' has the same in another order: "

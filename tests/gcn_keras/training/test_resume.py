@@ -239,7 +239,7 @@ def test_a_finished_run_goes_on_for_more_epochs(data_dir, measured, tmp_path):
     assert table(extended) == table(whole)
     metrics, wanted = (json.loads((o / "metrics.json").read_text()) for o in (extended, whole))
     assert metrics["configuration"] == wanted["configuration"]
-    assert metrics["train_pictures"] == wanted["train_pictures"] == 16
+    assert metrics["train_images"] == wanted["train_images"] == 16
 
 
 def test_a_full_disk(data_dir, measured, tmp_path):

@@ -291,7 +291,7 @@ class TestRunFolder:
         assert metrics["mean_iou"] == pytest.approx(best["val_mean_iou"], abs=1e-6)
         assert metrics["mean_iou"] == pytest.approx(np.mean(list(metrics["iou"].values())))
         assert list(metrics["iou"]) == list(CLASSES)
-        assert metrics["train_pictures"] == 16 and metrics["split"] == "val"
+        assert metrics["train_images"] == 16 and metrics["split"] == "val"
         assert metrics["versions"]["keras"] == keras.__version__
         assert 0 < metrics["training_seconds"] < metrics["wall_seconds"]
 
@@ -416,7 +416,7 @@ def test_damaged_data_end_training_in_one_sentence_or_are_skipped(data_dir, tmp_
         status, _, stderr = ForkedFit(options, tmp_path).finish()
         assert status == 0, stderr
         assert "image_folder train: damaged examples skipped so far: 1 of " in stderr
-        assert read_metrics(out)["train_pictures"] == 8
+        assert read_metrics(out)["train_images"] == 8
 
 
 @pytest.mark.slow

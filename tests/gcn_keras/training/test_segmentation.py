@@ -38,7 +38,7 @@ def takes_head(weights, *names) -> bool:
 
 @pytest.mark.parametrize("is_inside", [True, False])
 def test_weights_of_classes_in_another_order(weights, is_inside):
-    legend = Legend(NAMES, palette(3))
+    legend = Legend(NAMES, palette())
     if is_inside:
         legend.write_into(weights)
     else:
@@ -53,7 +53,7 @@ def test_weights_of_classes_in_another_order(weights, is_inside):
 
 def test_the_head_is_of_the_same_classes(weights):
     assert takes_head(weights, "road", "sky", "car")  # of unknown names
-    Legend(NAMES, palette(3)).write_into(weights)
+    Legend(NAMES, palette()).write_into(weights)
     assert takes_head(weights, *NAMES)
     assert not takes_head(weights, "sky", "road", "tree")
     assert not takes_head(weights, "cat", "dog")

@@ -147,7 +147,7 @@ def test_a_damaged_example_is_named_and_left_out(tmp_path, capsys):
 
 
 def test_scenes_are_for_models_of_the_embedded_set_alone():
-    scenes = scenes_of(Legend(CLASS_NAMES, palette(7)))
+    scenes = scenes_of(Legend(CLASS_NAMES, palette()))
     assert len(scenes) == len(EXAMPLE_SEEDS)
     labels = [render_scene(np.random.default_rng(seed))[1] for seed in EXAMPLE_SEEDS]
     assert set(np.unique(labels)) == {*range(7), 255}  # they show every class

@@ -5,7 +5,7 @@ from pipelines.base import labels
 
 
 def test_voc_colours_are_the_published_ones():
-    colours = labels.palette(21)
+    colours = labels.palette()
     assert colours.shape == (256, 3) and colours.dtype == np.uint8
     assert colours[0].tolist() == [0, 0, 0]
     assert colours[1].tolist() == [128, 0, 0]  # aeroplane
@@ -16,7 +16,7 @@ def test_voc_colours_are_the_published_ones():
 
 
 def test_camvid_has_its_own_colours():
-    colours = labels.palette(11, "camvid")
+    colours = labels.palette("camvid")
     assert colours[0].tolist() == [128, 128, 128]  # sky
     assert colours[3].tolist() == [128, 64, 128]  # road
     assert colours[255].tolist() == [224, 224, 192]
@@ -27,7 +27,7 @@ def test_camvid_has_its_own_colours():
 @pytest.mark.parametrize("num_classes", [0, 256])
 def test_impossible_numbers_of_classes_are_refused(num_classes):
     with pytest.raises(ValueError, match=str(num_classes)):
-        labels.palette(num_classes)
+        labels.check_num_classes(num_classes)
 
 
 def test_long_class_lists_are_cut():

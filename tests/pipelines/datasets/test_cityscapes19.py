@@ -80,7 +80,7 @@ def test_classes_and_colours():
         "motorcycle", "bicycle",
     )  # fmt: skip
     assert len(labels.CITYSCAPES_PALETTE) == 19
-    colours = labels.palette(19, "cityscapes19")
+    colours = labels.palette("cityscapes19")
     assert colours[0].tolist() == [128, 64, 128]  # road
     assert colours[13].tolist() == [0, 0, 142]  # car
     assert colours[18].tolist() == [119, 11, 32]  # bicycle

@@ -65,7 +65,7 @@ def test_image_folder_round_trip(source, data_dir):
     assert prepared.class_names == ("sky", "road", "car") and prepared.num_classes == 3
     assert prepared.splits == {"train": 4, "val": 1}
     assert prepared.palette[:3].tolist() == labels.distinct_colours()[:3].tolist()
-    assert np.array_equal(prepared.palette[3:], labels.palette(3)[3:])
+    assert np.array_equal(prepared.palette[3:], labels.palette()[3:])
     found = {}
     for split in prepared.splits:
         for example in evaluation_examples(prepared, split):

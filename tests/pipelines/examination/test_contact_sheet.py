@@ -18,7 +18,7 @@ def test_names_are_no_mathematics(monkeypatch):
     names = [r"cost $\x$", r"$\frac{$", "_background", "a_^{", "\udce9"]
     label = np.arange(25, dtype=np.uint8).reshape(5, 5) % 5
     sample = Sample("train", r"$\z$", np.zeros((5, 5, 3), np.uint8), label)
-    png = contact_sheet([sample], names, palette(5), r"$\y$")
+    png = contact_sheet([sample], names, palette(), r"$\y$")
     assert Image.open(io.BytesIO(png)).format == "PNG"
     (figure,) = figures
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -36,7 +36,7 @@ def test_a_photo_that_stands_upright_makes_its_own_row_higher(monkeypatch):
         Sample("train", f"{i}", np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))
         for i, size in enumerate(sizes)
     ]
-    contact_sheet(samples, ["road"], palette(1), "mine")
+    contact_sheet(samples, ["road"], palette(), "mine")
     (figure,) = figures
     # A photo is 1.75 inches wide. 160 / 80 shrinks to 4 / 3, and 40 / 80 stays.
     rows = [1.75 * 4 / 3, 1.75 / 2, 1.75 / 2]
