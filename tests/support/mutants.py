@@ -387,16 +387,16 @@ MUTANTS = (
     ),
     Mutant(
         "gcn_keras/deployment/graphs.py", "[:, : shape[1], : shape[2]]", "",
-        "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_by_hand",
+        "gcn_keras/deployment/test_signatures.py::TestSignatures::test_by_hand",
     ),
     Mutant(
         "gcn_keras/deployment/graphs.py", "output_type=tf.int32), tf.uint8)",
         "output_type=tf.int32), tf.int32)",
-        "gcn_keras/deployment/test_saved_model.py::TestSignatures::test_what_they_take_and_give",
+        "gcn_keras/deployment/test_signatures.py::TestSignatures::test_what_they_take_and_give",
     ),
     Mutant(
         "gcn_keras/deployment/graphs.py", "own - sizes[axis] if own else", "0 if own else",
-        "gcn_keras/deployment/test_saved_model.py::TestFixedSize::"
+        "gcn_keras/deployment/test_fixed_size.py::TestFixedSize::"
         "test_smaller_images_are_padded_to_it",
     ),
     Mutant(
@@ -422,7 +422,7 @@ MUTANTS = (
     ),
     Mutant(
         "gcn_keras/deployment/saved_model.py", "padded <= most", "padded > 0",
-        "gcn_keras/deployment/test_saved_model.py::TestSignatures::"
+        "gcn_keras/deployment/test_signatures.py::TestSignatures::"
         "test_serve_bytes_within_a_limit",
     ),
     # === Streams ===
