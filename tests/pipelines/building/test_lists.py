@@ -1,0 +1,83 @@
+"""Lists that split images by their names."""
+
+import pytest
+from layout_trees import found, pairs_of, write
+
+from pipelines.base.errors import UserError
+from pipelines.building.layouts import find_layout
+
+
+@pytest.mark.parametrize("name", ["val.txt", "ImageSets/Segmentation/test.txt"])
+def test_lists_without_train(tree, name):
+    source = tree("images/1.jpg", "labels/1.png")
+    write(source, name, "1\n")
+    with pytest.raises(UserError) as caught:
+        find_layout(source)
+    assert str(caught.value) == (
+        f"{source}/{name} lists images, and no train.txt beside it lists those to train on: write "
+        "it, or take the list away"
+    )
+
+
+def test_voc_with_its_lists(tree):
+    source = tree(
+        "JPEGImages/1.jpg", "JPEGImages/2.jpg", "JPEGImages/3.jpg", "JPEGImages/4.jpg",
+        "SegmentationClass/1.png", "SegmentationClass/2.png", "Annotations/1.xml",
+        "SegmentationObject/1.png",
+    )  # fmt: skip
+    write(source, "ImageSets/Segmentation/train.txt", "1\n3\n\n")
+    write(source, "ImageSets/Segmentation/Val.txt", "2\n")
+    write(source, "ImageSets/Segmentation/trainval.txt", "1\n2\n3\n")
+    layout = find_layout(source)
+    assert pairs_of(layout, source) == {
+        "train": [("1", "JPEGImages/1.jpg", "SegmentationClass/1.png")],
+        "val": [("2", "JPEGImages/2.jpg", "SegmentationClass/2.png")],
+    }
+    assert [str(fault) for fault in layout.splits["train"][1:]] == [
+        f"{source}/JPEGImages/3.jpg has no label: {source}/SegmentationClass/3.png is missing"
+    ]
+    assert layout.words == (
+        "JPEGImages/ and SegmentationClass/, as train.txt and Val.txt list them; images in no list "
+        "are left out: 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["x/1", "x/1.jpg", "images/x/1.jpg", "/data/images/x/1.jpg labels/x/1.png", "x\\1.jpg"]
+)
+def test_lines_of_a_list(tree, line):
+    source = tree("images/x/1.jpg", "labels/x/1.png", "images/2.jpg", "labels/2.png")
+    write(source, "train.txt", f"{line}\n")
+    assert found(source) == {"train": [("x/1", "images/x/1.jpg", "labels/x/1.png")]}
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "1\n9.jpg\n"}, "{0}/train.txt line 2 names no image here: '9.jpg'"),
+        ({"train": "1", "val": "1"}, "{0}/val.txt lists '1', as {0}/train.txt does already"),
+        ({"train": ""}, "{0}/train.txt lists no image: fill it, or take it away"),
+        (
+            {"train": "1", "test": "\ufeff \n\n"},
+            "{0}/test.txt lists no image: fill it, or take it away",
+        ),
+        ({"train": "1", "training": "1"}, "{0} has both train.txt and training.txt: keep one"),
+        ({"train": "1", "Val": "2", "val": "2"}, "{0} has both Val.txt and val.txt: keep one"),
+    ],
+)
+def test_lists_that_do_not_fit(tree, lists, message):
+    source = tree("images/1.jpg", "labels/1.png")
+    for name, text in lists.items():
+        write(source, f"{name}.txt", text)
+    with pytest.raises(UserError) as caught:
+        find_layout(source)
+    assert str(caught.value) == message.format(source)
+
+
+def test_lists_beside_folders_of_splits_are_passed_over(tree):
+    source = tree(
+        "train/images/a.jpg", "train/masks/a.png", "val/images/b.jpg", "val/masks/b.png",
+        "train.txt", "val.txt", "ImageSets/val.txt", "notes.txt",
+    )  # fmt: skip
+    names = [str(path.relative_to(source)) for path in find_layout(source).passed_over]
+    assert sorted(names) == ["ImageSets/val.txt", "train.txt", "val.txt"]
