@@ -51,7 +51,7 @@ assert not {"tensorflow", "tensorflow_datasets", "keras"} & set(sys.modules)
         (
             ["camvid", "--from", ""],
             2,
-            "error: the value of --from is empty, as of a variable that is not set: name what is "
+            "error: the value of --from is empty, as when a variable is not set: name what is "
             "meant\n",
         ),
         (["imagenet2012"], 2, "needs the folder of its archives: --from DIR\n"),
