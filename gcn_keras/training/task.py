@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from gcn_keras.evaluation.metrics import Counts
 from gcn_keras.inference.keras_model import load_any_model
 from gcn_keras.models.backbones import BACKBONES
-from gcn_keras.models.layer_names import is_in_backbone, is_in_head, normalises
+from gcn_keras.models.layer_names import is_in_backbone, normalises
 from gcn_keras.models.weights import set_weights
 from gcn_keras.recipes.recipe import Recipe
 from gcn_keras.training import provenance
@@ -243,8 +243,8 @@ def _copy_weights(
     fitting = [
         layer for name, layer in wanted.items() if _shapes(available.get(name)) == _shapes(layer)
     ]
-    of_backbone = [layer for layer in fitting if not is_in_head(layer.name)]
-    needed = sum(not is_in_head(name) for name in wanted)
+    of_backbone = [layer for layer in fitting if is_in_backbone(layer.name)]
+    needed = sum(map(is_in_backbone, wanted))
     more = sum(map(is_in_backbone, available.keys() - wanted.keys()))
     if len(of_backbone) < needed or more:
         found = f"{len(of_backbone)} of the {needed} layers of the backbone {backbone!r}"

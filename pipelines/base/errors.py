@@ -202,9 +202,7 @@ def _check_not_empty(words: Sequence[str], may_be_empty: Sequence[str]) -> None:
             option, sign, value = before, "=", word
         if sign and not value and option.replace("_", "-") not in may_be_empty:
             where = f"the value of {option}" if option.startswith("--") else "an argument"
-            raise UsageError(
-                f"{where} is empty, as when a variable is not set: name what is meant"
-            )
+            raise UsageError(f"{where} is empty, as when a variable is not set: name what is meant")
 
 
 def _open_closed_streams() -> None:

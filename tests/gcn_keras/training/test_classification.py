@@ -95,6 +95,24 @@ class TestClassifier:
         )
 
 
+def test_a_classifier_of_other_classes_gives_its_backbone(tmp_path, capsys):
+    pretrain = dataclasses.replace(RECIPES["imagenet-pretrain"], backbone=TINY)
+    path = tmp_path / "best.keras"
+    theirs = Classification.build(pretrain, num_classes=9)
+    theirs.save(path)
+    keras.utils.set_random_seed(7)
+    ours = Classification.build(dataclasses.replace(pretrain, weights=str(path)), num_classes=5)
+    same = {
+        layer.name: all(
+            map(np.array_equal, layer.get_weights(), theirs.get_layer(layer.name).get_weights())
+        )
+        for layer in ours.layers
+        if layer.weights
+    }
+    assert same == {name: name != "predictions" for name in same}
+    assert f"{len(same) - 1} of {len(same)} layers start from {path}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("backbone", [TINY, pytest.param("resnet50_gcn", marks=pytest.mark.slow)])
 def test_all_layers_of_the_backbone_are_taken_over_and_no_other(backbone, tmp_path, capsys):
     pretrain = dataclasses.replace(RECIPES["imagenet-pretrain"], backbone=backbone)
