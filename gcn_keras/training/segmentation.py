@@ -32,6 +32,7 @@ from gcn_keras.training.training_state import Progress
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.labels import IGNORE, median_frequency_weights
+from pipelines.base.numeric import evenly_spread
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import class_pixel_counts, whole_example
 from pipelines.stream.faults import mapped
@@ -170,7 +171,7 @@ class Segmentation(Task[SegmentationRecipe]):
 
     def watched(self, team: Team) -> Sequence[int]:
         count = self.dataset.splits[self.split] // team.workers  # the chief has at least so many
-        return _spread(count, self.recipe.tensorboard_samples).tolist()
+        return evenly_spread(count, self.recipe.tensorboard_samples)
 
     def shown(
         self, measure: ConfusionMatrix, examples: Sequence[validation.Example]
@@ -187,7 +188,7 @@ class Segmentation(Task[SegmentationRecipe]):
     def draw(self, run: RunFolder, best: keras.Model) -> None:
         """Draws images from the whole split, evenly spaced, so that they do not all look alike."""
         dataset = self.dataset
-        chosen = _spread(dataset.splits[self.split], SAMPLES)
+        chosen = evenly_spread(dataset.splits[self.split], SAMPLES)
 
         @tf.autograph.experimental.do_not_convert  # as in `mapped`
         def is_chosen(number, _):
@@ -205,11 +206,6 @@ class Segmentation(Task[SegmentationRecipe]):
             for example in examples.as_numpy_iterator()
         ]
         save_figure(self._figure(drawn), run.samples)
-
-
-def _spread(count: int, wanted: int) -> np.ndarray:
-    """At most `wanted` of the numbers below `count`, evenly spread: int64."""
-    return np.linspace(0, count - 1, min(wanted, count)).astype(np.int64)
 
 
 def _in_tiles(logits: Callable, tile: tuple[int, int]) -> Segment:

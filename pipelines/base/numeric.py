@@ -4,6 +4,8 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from pipelines.base.errors import ArgumentError
 
 
@@ -33,3 +35,8 @@ def are(kind: Callable[[Any], bool], values: Any, count: int) -> bool:
         return len(values) == count and all(map(kind, values))
     except TypeError:  # a single number
         return False
+
+
+def evenly_spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of the numbers below `count`, evenly spread, in their order."""
+    return np.linspace(0, count - 1, min(count, wanted), dtype=int).tolist()

@@ -2,9 +2,8 @@
 
 from itertools import chain
 
-import numpy as np
-
 from pipelines.base.files import check_may_be_read
+from pipelines.base.numeric import evenly_spread
 from pipelines.base.plurals import count_of
 from pipelines.base.progress import progress
 from pipelines.building.examples import futures
@@ -53,7 +52,7 @@ def examine(
     for name in names:
         report = SplitReport(name, dataset.splits[name], name in dataset.unlabelled_splits)
         result.splits[name] = report
-        chosen = _spread(report.expected, -(-samples // len(names)))
+        chosen = evenly_spread(report.expected, -(-samples // len(names)))
         records = chain.from_iterable(map(read_records, dataset.files[name]))
         tasks = ((name, record, number in chosen) for number, record in enumerate(records))
         done = (future.result() for future in futures(examine_one, tasks))
@@ -81,15 +80,10 @@ def some_samples(dataset: PreparedDataset, wanted: int = SAMPLES) -> list[Sample
     names = [name for name in dataset.splits if name not in dataset.unlabelled_splits]
     examine_record, samples = examiner(dataset), []
     for name in names:
-        chosen, first = _spread(dataset.splits[name], -(-wanted // len(names))), 0
+        chosen, first = evenly_spread(dataset.splits[name], -(-wanted // len(names))), 0
         for path, length in zip(dataset.files[name], dataset.lengths[name], strict=True):
             if inside := {number - first for number in chosen if 0 <= number - first < length}:
                 for record in read_some(path, inside):
                     samples.append(examine_record(record, name, True).sample)
             first += length
     return [sample for sample in samples if sample is not None]
-
-
-def _spread(count: int, wanted: int) -> set[int]:
-    """At most `wanted` of the numbers below `count`, evenly spread."""
-    return set(np.linspace(0, count - 1, min(count, wanted), dtype=int).tolist())
