@@ -22,6 +22,10 @@ LONGEST_NAME = 255  # bytes of a file's name, on most file systems
 _OF_FILE_MANAGERS = ("desktop.ini", "thumbs.db", "ehthumbs.db", "icon\r", "@eadir", "__macosx")
 # Names of what is being written, as `temporary_beside` gives them.
 _TEMPORARY = re.compile(r"\..+\.(?P<host>[^.]+)-(?P<pid>\d+)\.part(\.[^.]*)?")
+# What TFDS writes.
+_OF_PREPARED_SET = re.compile(
+    r"(dataset_info|features|metadata)\.json|.+\.labels\.txt|.+\.tfrecord-.+"
+)
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -210,7 +214,7 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
         made: a folder that the command makes.
 
     Raises:
-        UsageError: it is one of `taken`, or no file lies there.
+        UsageError: it is one of `taken`, or part of a prepared data set, or no file lies there.
         UserError: there is no such folder, or it cannot be written to.
     """
     if path is None:
@@ -219,6 +223,11 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
         raise UsageError(f"{option} {path} would be written over: name another file")
     if kind := _kind_of(path):
         raise UsageError(f"{option} {path} is {kind}: name a file")
+    if _OF_PREPARED_SET.fullmatch(path.name) and (path.parent / "dataset_info.json").is_file():
+        raise UsageError(
+            f"{option} {path} would be written over, and is part of a prepared data set: name "
+            "another file"
+        )
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
     check_folder(path.parent)

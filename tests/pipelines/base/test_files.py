@@ -120,6 +120,22 @@ def test_what_is_no_path(path, fault):
     assert str(caught.value) == f"path {fault}"
 
 
+def test_a_part_of_a_prepared_set_is_no_target(tmp_path):
+    """Of such a folder files may be made that are none of its own, as its contact sheet is."""
+    for name in ("dataset_info.json", "a-val.tfrecord-00000-of-00001", "contact_sheet.png"):
+        (tmp_path / name).write_text("{}")
+    for name in ("dataset_info.json", "a-val.tfrecord-00000-of-00001"):
+        with pytest.raises(UsageError) as caught:
+            check_target(tmp_path / name, "--json")
+        assert str(caught.value) == (
+            f"--json {tmp_path}/{name} would be written over, and is part of a prepared data set: "
+            "name another file"
+        )
+    (tmp_path / "scores.json").touch()
+    for name in ("contact_sheet.png", "scores.json"):
+        check_target(tmp_path / name, "--json")
+
+
 def test_no_folder_has_no_leftovers(tmp_path):
     remove_leftovers(tmp_path / "none")
     with pytest.raises(UserError, match="cannot be written: No such file"):
