@@ -87,7 +87,7 @@ def ablate(
         tuning: More options of fit for the runs that choose a learning rate, such as a shorter
             schedule: --tuning="--epochs 4".
     """
-    recipe = recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
+    given, recipe = recipe, recipe or ("voc-ablation" if table == "table6" else "shapes-ablation")
     if not 1 <= seeds <= TUNING_SEED:  # which is the first that no table counts
         raise UsageError(f"--seeds must be in 1…{TUNING_SEED}, got {seeds}")
     extra = split_options("options", options)
@@ -96,6 +96,11 @@ def ablate(
     chosen = paper_tables.table(table, base)
     kept = rows_of(chosen, rows)
     has_own = any(row.recipe for row in chosen.rows)
+    if has_own and given:
+        raise UsageError(
+            f"--recipe means nothing for {table}, whose rows have recipes of their own: leave it "
+            f"out, got {given}"
+        )
     runs = runs or Path("runs", table if has_own else f"{recipe}-tables")
     out = out or runs
     experiments = Experiments(

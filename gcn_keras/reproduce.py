@@ -11,7 +11,7 @@ from gcn_keras.experiments.runs import OPTIONS_OF_TEXTS, Experiments, join_optio
 from gcn_keras.experiments.table import run_table
 from gcn_keras.recipes import command_line
 from pipelines import datasets
-from pipelines.base.errors import run_command
+from pipelines.base.errors import UsageError, run_command
 
 # The table that holds the paper's figures, and its rows that lead to the result.
 _CHAINS = {
@@ -45,7 +45,10 @@ def reproduce(
     """
     name, rows = _CHAINS[experiment]
     out = out or Path("runs", f"reproduce-{experiment}")
-    extra = ("--data-dir", str(data_dir), *split_options("options", options))
+    more = split_options("options", options)
+    if "data_dir" in command_line.fields_of(more):
+        raise UsageError("--options cannot hold --data-dir, which is given by itself")
+    extra = ("--data-dir", str(data_dir), *more)
     measured = split_options("evaluation", evaluation)
     recipe = f"{experiment}-stage1"
     experiments = Experiments(recipe, out, out / "runs.csv", extra, measured)

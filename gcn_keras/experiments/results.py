@@ -5,6 +5,7 @@ They may travel without the folders of the runs.
 """
 
 import csv
+import io
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -116,9 +117,11 @@ def _lines(
         UserError: it is no such file, or contradicts itself.
     """
     try:
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
+        text = path.read_bytes().decode()
+        if not text.endswith("\n"):  # of a cut line, what is left of a number is another number
+            raise ValueError("its last line is cut off" if text else "it is empty")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows = list(reader)
         if tuple(reader.fieldnames or ()) != tuple(columns):
             names = ", ".join(reader.fieldnames or ())
             raise ValueError(f"its columns are {names}, not {', '.join(columns)}")

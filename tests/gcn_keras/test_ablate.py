@@ -111,6 +111,15 @@ def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, comm
     ]  # fmt: skip
 
 
+def test_a_recipe_for_rows_that_have_their_own(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        ablate.ablate("table7", recipe="camvid-ablation", runs=tmp_path)
+    assert str(caught.value) == (
+        "--recipe means nothing for table7, whose rows have recipes of their own: leave it out, "
+        "got camvid-ablation"
+    )
+
+
 def test_a_table_says_with_what_options_it_was_made(tmp_path, commands):
     """One of a few steps and images must not look like a result."""
     options = ("--epochs", "1", "--data-dir", str(tmp_path), "--learning-rate", "0.1")
@@ -622,6 +631,8 @@ def test_a_run_that_fails_says_why(tmp_path, commands):
         ),
         (f"{','.join(COLUMNS)}\na,0,c,,1,1,1,1,1,1,1,1\n", "line 2: mean_iou is '', no number"),
         (f"{','.join(COLUMNS)}\na,0,c,0.5\n", "line 2 is cut off"),
+        (f"{','.join(COLUMNS)}\na,0,c,1,1,1,1,1,1,1,1,1", "its last line is cut off"),
+        ("", "it is empty"),
         (f"{','.join(COLUMNS)}\na,x,c,1,1,1,1,1,1,1,1,1\n", "line 2: seed is 'x', no number"),
     ],
 )

@@ -31,6 +31,12 @@ def results(folder) -> dict[str, dict]:
         return {line["run"]: line for line in csv.DictReader(file)}
 
 
+def test_data_that_are_named_twice(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        reproduce.reproduce("voc", tmp_path / "a", options=f"--data-dir {tmp_path / 'b'}")
+    assert str(caught.value) == "--options cannot hold --data-dir, which is given by itself"
+
+
 @pytest.mark.slow
 def test_voc(tmp_path, capsys):
     pytest.importorskip("pydensecrf")
