@@ -26,7 +26,7 @@ from gcn_keras.inference.serving_client import Client
 from gcn_keras.inference.serving_transports import parse_address
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base import extras
-from pipelines.base.errors import UsageError, UserError
+from pipelines.base.errors import ArgumentError, UsageError, UserError
 from pipelines.base.files import check_target
 from pipelines.base.plurals import count_of
 from pipelines.base.progress import note_once
@@ -180,6 +180,8 @@ def check_exists(address: str | Path) -> None:
             models of this form is missing.
         UsageError: the address of a server, but of another form.
     """
+    if not isinstance(address, str | os.PathLike):
+        raise ArgumentError("address", f"must be a string or a Path, got {address!r}")
     path = Path(address)
     kind = path.suffix
     if is_server(str(address)):

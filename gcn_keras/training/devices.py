@@ -7,6 +7,7 @@ worker is the chief, and the only one that writes.
 
 import contextlib
 import json
+import operator
 import os
 import re
 import time
@@ -168,7 +169,8 @@ def _tasks_of_tf_config() -> list[str]:
     try:
         config = json.loads(text)
         jobs = {job: config["cluster"].get(job, []) for job in ("chief", "worker")}
-        kind, index = config["task"]["type"], int(config["task"]["index"])
+        kind, index = config["task"]["type"], config["task"]["index"]
+        index = int(index) if isinstance(index, str) else operator.index(index)
         addresses = [address for job in jobs.values() for address in job]
         if not (addresses and all(isinstance(job, list) for job in jobs.values()) and index >= 0):
             raise ValueError

@@ -141,8 +141,13 @@ class Task(abc.ABC, Generic[R]):
                 f"{recipe.train_split!r} has no label: {named}"
             )
         measured = occurring_classes(dataset, self.split, enough=2)
+        if not measured:
+            raise UserError(
+                f"split {self.split!r} of {dataset.name!r} has no label but void, and nothing can "
+                f"be measured on it: name another {argument('val_split')}"
+            )
         if len(measured) < 2:
-            found = ", ".join(names[label] for label in measured) or "none"
+            found = ", ".join(names[label] for label in measured)
             faults.append(
                 f"split {self.split!r} must have labels of several classes, or scores say nothing "
                 f"about a model; it has: {found}"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import math
 import os
 import socket
 import types
@@ -332,6 +333,8 @@ FIRST = {"type": "worker", "index": 0}
                 (WORKERS, {"type": "worker", "index": "x"}),
                 (WORKERS, {"type": "worker", "index": None}),
                 (WORKERS, {"type": "worker", "index": -1}),
+                (WORKERS, {"type": "worker", "index": 0.7}),
+                (WORKERS, {"type": "worker", "index": math.inf}),
             )
         ),
         json.dumps({"cluster": WORKERS}),

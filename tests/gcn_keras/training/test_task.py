@@ -19,7 +19,7 @@ from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.training_state import Progress
 from gcn_keras.training.validation import evaluate_in_team
 from pipelines import datasets
-from pipelines.base.errors import UserError, as_options
+from pipelines.base.errors import UserError, as_options, in_options
 
 NAMES = ("sky", "road", "dog")
 
@@ -65,14 +65,27 @@ def test_one_class_to_validate_on(dataset, capsys):
     ]
 
 
-def test_nothing_to_validate_on_and_many_classes(dataset, capsys, monkeypatch):
+def test_nothing_to_validate_on(dataset, monkeypatch):
     monkeypatch.setattr(task, "occurring_classes", lambda *given, **named: set())
+    with pytest.raises(UserError) as caught:
+        Segmentation(RECIPES["shapes"], dataset).warn()
+    assert in_options(caught.value.template) == (
+        "split 'val' of 'image_folder' has no label but void, and nothing can be measured on it: "
+        "name another --val-split"
+    )
+
+
+def test_many_classes_that_are_never_seen(dataset, capsys, monkeypatch):
+    def of_val(*given, **named):
+        return {0} if named else set()
+
+    monkeypatch.setattr(task, "occurring_classes", of_val)
     many = dataclasses.replace(dataset, class_names=tuple("abcdefghijkl"))
     assert warnings(many, capsys) == [
         "warning: training never sees 12 of 12 classes, of which split 'train' has no label: "
         "a, b, c, d, e, f, g, h, i, j, …",
         "warning: split 'val' must have labels of several classes, or scores say nothing about a "
-        "model; it has: none",
+        "model; it has: a",
     ]
     assert warnings(dataset, capsys)[0].endswith("has no label: sky, road, dog")
 
