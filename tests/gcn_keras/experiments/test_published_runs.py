@@ -65,7 +65,7 @@ def weights(tmp_path, monkeypatch):
             {
                 "table1": {"gcn7": 1},
                 "table2": {"gcn7": 1, "conv7": 1},
-                "table3": {"gcn7": 1, "stack7": 2, "stack11": 1},
+                "table3": {"gcn7": 1, "stack7": 2, "stack11": 2},
                 "table4": {"gcn7": 1, "stack7": 2, "stack7-16": 1},
             },
         ),
