@@ -214,8 +214,11 @@ def test_colours_beside_an_earlier_export_stay(models, tmp_path, capsys):
         found = open_segmenter(out / "out.tflite").legend.palette[:3].tolist()
         assert found == json.loads(written)["palette"]
     assert capsys.readouterr().err.count("note: ") == 1  # where they differ
-    for other in ("no legend", given.replace("red", "rot") % LEGEND.palette[:3].tolist()):
-        (out / "out.tflite").unlink()
-        own.write_text(other)
+    (out / "out.tflite").unlink()
+    own.write_text("no legend")
+    with pytest.raises(UserError, match="Expecting value.*; it would be written over: move it, or"):
         export(path, out, ("tflite",), size=(32, 32))
-        assert own.read_text() == LEGEND.json
+    assert own.read_text() == "no legend"
+    own.write_text(given.replace("red", "rot") % LEGEND.palette[:3].tolist())
+    export(path, out, ("tflite",), size=(32, 32))
+    assert own.read_text() == LEGEND.json
