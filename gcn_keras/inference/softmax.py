@@ -26,7 +26,7 @@ def ends_in_softmax(model: keras.Model) -> bool:
 
 
 def _is_softmax(tensor: keras.KerasTensor) -> bool:
-    operation = tensor._keras_history.operation  # of layers alone `output` would tell it, but once
+    operation = tensor._keras_history.operation  # nothing public tells what made a tensor
     if hasattr(operation, "operations"):  # a model
         return ends_in_softmax(operation)
     kind = type(operation).__name__
