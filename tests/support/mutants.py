@@ -404,6 +404,30 @@ MUTANTS = (
         "gcn_keras/models/test_weights.py::test_a_model_as_backbone_keeps_its_statistics",
     ),
     Mutant(
+        "gcn_keras/inference/keras_model.py", "if ends_in_softmax(model) else logits",
+        "if False else logits",
+        "gcn_keras/inference/test_softmax.py::test_its_probabilities_are_what_it_gives",
+    ),
+    Mutant(
+        "gcn_keras/inference/segmenters.py", "file_beside(model).name == path.name", "False",
+        "gcn_keras/export/test_refusals.py::TestRefuses::"
+        "test_figures_over_the_classes_of_a_model_beside_them",
+    ),
+    Mutant(
+        "gcn_keras/training/task.py", "if len(of_backbone) < needed or more:",
+        "if not of_backbone:",
+        "gcn_keras/training/test_run.py::TestStartingWeights::test_a_backbone_of_another_depth",
+    ),
+    Mutant(
+        "gcn_keras/experiments/results.py", "if not text.endswith(", "if not text and not (",
+        "gcn_keras/test_ablate.py::test_results_that_are_none",
+    ),
+    Mutant(
+        "pipelines/datasets/preparation.py", "    _take_back(folder)\n", "",
+        "pipelines/datasets/test_preparation.py::TestOverwriting::"
+        "test_a_kill_while_it_takes_its_place_loses_nothing",
+    ),
+    Mutant(
         "gcn_keras/inference/keras_model.py", "logits[: len(images)]", "logits",
         "gcn_keras/inference/test_keras_model.py::"
         "test_a_batch_comes_back_once_from_several_replicas",
