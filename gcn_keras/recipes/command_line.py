@@ -105,9 +105,9 @@ def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
 
 
 def configuring(arguments: Iterable[str]) -> list[str]:
-    """Options of `fit` without those that no result depends on: as where its data lie."""
-    groups = _by_option(arguments)
-    return [word for words in groups if _field(words[0]) not in NOT_CONFIGURATION for word in words]
+    """Options of `fit` without those that no result depends on, such as where its data lie."""
+    kept = (each for each in _by_option(arguments) if _field(each[0]) not in NOT_CONFIGURATION)
+    return [word for option in kept for word in option]
 
 
 def _by_option(arguments: Iterable[str]) -> list[list[str]]:

@@ -67,7 +67,8 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the run that lies here came to its end, figures and export included."""
+        """Whether the run that lies here came to its end, figures and export included, and still
+        has its best model."""
         is_whole = self.metrics.is_file() and self.best.is_file()
         if not is_whole or self.unfinished.exists() or self.is_extended:
             return False

@@ -172,7 +172,9 @@ def _split_both(
     """The folders of each split in both; "all" where there are none. And as in `_places`."""
     of_images, of_labels = (_splits(images), _splits(labels)) if images != labels else ({}, {})
     left_out = None
-    for split in (split for split in SPLITS if (split in of_images) != (split in of_labels)):
+    for split in SPLITS:
+        if (split in of_images) == (split in of_labels):
+            continue
         there, other = (images, labels) if split in of_images else (labels, images)
         is_left_out = split == "test" and there == images and "train" in of_images
         if not (is_left_out and test_is_optional):

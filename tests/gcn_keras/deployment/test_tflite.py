@@ -33,16 +33,6 @@ def images(count, height, width, low=0, high=256) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def channels():
-    """Stands for a network: a pixel's class is its largest channel."""
-    x = keras.Input((None, None, 3))
-    identity = keras.layers.Conv2D(3, 1, use_bias=False, name="identity")
-    model = keras.Model(x, identity(x))
-    identity.set_weights([np.eye(3).reshape(1, 1, 3, 3) / 255])
-    return model
-
-
-@pytest.fixture(scope="module")
 def network():
     """A small GCN whose batch norms and boundary refinements do something."""
     keras.utils.set_random_seed(0)
