@@ -60,7 +60,7 @@ EXPECTED = {
         np.arange(WIDTH) < 2, 255, label > 0
     ),
     "Black and white": lambda label: label > 0,
-    "Classes that are called otherwise": lambda label: np.where(label == 2, 255, label),
+    "Classes with other names": lambda label: np.where(label == 2, 255, label),
 }
 
 
