@@ -2,7 +2,7 @@
 # make fit     trains the embedded recipe; options in ARGS: make fit ARGS="--epochs 3"
 # make test    every test, the slow ones too, three at a time; options for pytest in ARGS
 #              replace that: make test ARGS="-k gcn -x"
-# make test-fast  those that take about a second at most
+# make test-fast  those that take less than about half a second each
 # make test-jax   the models' tests on JAX, with TensorFlow out of reach
 # make mutants  breaks the code in one place after another, and asks whether the tests notice
 # make lint    what .ci/run asks of the code's form: style, types, the order of the imports

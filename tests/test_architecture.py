@@ -243,6 +243,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(textwrap.dedent(text).lstrip())
 
 
+@pytest.mark.slow
 def test_the_order_holds() -> None:
     assert architecture.findings(REPOSITORY) == []
 
@@ -274,6 +275,7 @@ def test_findings_are_printed_and_end_with_status_1(capsys) -> None:
     assert architecture.report([]) == 0
 
 
+@pytest.mark.slow
 def test_the_map_shows_the_imports_as_they_are() -> None:
     drawn = draw_map.draw(architecture.Source(REPOSITORY))
     assert draw_map.FILE.read_text("utf-8") == drawn, "draw it again: make docs-map"

@@ -79,6 +79,7 @@ def commands(tmp_path, monkeypatch):
     return lambda: [json.loads(line) for line in calls.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_measured_and_not_trained_again(tmp_path, capsys, commands):
     runs, out = tmp_path / "runs", tmp_path / "docs"
     for name, scores in (("base", (0.2, 0.3)), ("gcn15", (0.5, 0.6))):
@@ -152,6 +153,7 @@ def test_a_table_in_a_locale_without_its_letters(tmp_path, commands):
     assert " ± 0.0" in expected.decode()
 
 
+@pytest.mark.slow
 def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands):
     """Table 5 has two rows in common with Table 1, and more columns."""
     finish(tmp_path / "runs" / "base-seed0", 0.2)
@@ -169,6 +171,7 @@ def test_results_serve_other_tables_without_the_runs(tmp_path, capsys, commands)
     ]
 
 
+@pytest.mark.slow
 def test_models_are_wanted_too(tmp_path, commands):
     finish(tmp_path / "runs" / "base-seed0", 0.2)
     rows = {"rows": ("base",), "seeds": 1, "out": tmp_path}
@@ -179,6 +182,7 @@ def test_models_are_wanted_too(tmp_path, commands):
         ablate.ablate("table1", runs=tmp_path / "nowhere", models=True, **rows)
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_not_taken(tmp_path, commands):
     finish(tmp_path / "runs" / "base-seed0", 0.2)
     finish(tmp_path / "longer" / "base-seed0", 0.3, extra=("--epochs", "9"))
@@ -336,6 +340,7 @@ def test_options_are_refused_before_the_first_run(tmp_path, given, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_kernels_of_other_rows_are_not_judged(tmp_path, commands):
     """On crops of 96, P5 is too small for the recipe's k of 15, but not for 3."""
     small = ("--crop", "96", "96")
@@ -427,6 +432,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, commands):
     assert not (tmp_path / "calls.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_the_table_shows_all_that_is_known(tmp_path, commands):
     """Rows and seeds that another command has added, too."""
     for name in ("base-seed0", "gcn15-seed0", "gcn15-seed1"):
@@ -440,6 +446,7 @@ def test_the_table_shows_all_that_is_known(tmp_path, commands):
     ]
 
 
+@pytest.mark.slow
 def test_a_score_that_is_no_number(tmp_path, commands):
     """Of a split that is void everywhere."""
     finish(tmp_path / "base-seed0", float("nan"))
@@ -449,6 +456,7 @@ def test_a_score_that_is_no_number(tmp_path, commands):
     assert len(commands()) == 1
 
 
+@pytest.mark.slow
 def test_learning_curves_travel_with_the_results(tmp_path, commands):
     """By how much the last quarter of the epochs raised the best score so far."""
     finish(tmp_path / "runs" / "base-seed0", 0.2, curve={1: 0.1, 2: "", 3: 0.15, 4: 0.2})
@@ -508,6 +516,7 @@ class TestLearningRates:
             "",
         ]
 
+    @pytest.mark.slow
     def test_a_rate_between_others(self, tmp_path, capsys, commands):
         for rate, score in (("0.001", 0.1), ("0.003", 0.3), ("0.01", 0.2)):
             finish(tmp_path / f"base-{rate}-seed1000", score, rate=rate)
@@ -529,6 +538,7 @@ class TestLearningRates:
         assert (tmp_path / "base-0.001-seed1000.evaluation.log").exists()
         assert len(list(tmp_path.glob("*.log"))) == 2
 
+    @pytest.mark.slow
     def test_the_seed_that_chose_does_not_count(self, tmp_path, commands):
         """Not even with the schedule of the others."""
         for rate, score in (("0.001", 0.2), ("0.01", float("nan"))):

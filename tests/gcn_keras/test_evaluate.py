@@ -93,6 +93,7 @@ def test_other_classes(model, data_dir, where, names, relation):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 32), (64, None), (None, None)])
 def test_a_model_of_a_fixed_size(data_dir, tmp_path, size, capsys):
     """Smaller images, of 6×8 here, are padded."""

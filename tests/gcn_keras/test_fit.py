@@ -49,6 +49,7 @@ def test_a_failed_export_says_how_to_do_it_alone(tmp_path, backend):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--out", "--data-dir", "--saved-model", "--cache"])
 def test_folders_that_cannot_be_made_are_refused_in_time(tmp_path, option):
     file = tmp_path / "file"

@@ -4,6 +4,7 @@ import importlib
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from miniatures import write_pairs
 
 from gcn_keras.evaluation import measure
@@ -13,6 +14,7 @@ from pipelines import doctor, prepare
 evaluate = importlib.import_module("gcn_keras.evaluate")
 
 
+@pytest.mark.slow
 def test_class_names_do_not_steer_the_terminal(tmp_path, monkeypatch, capsys):
     source, data, model = tmp_path / "source", tmp_path / "data", tmp_path / "model.keras"
     write_pairs(source, "abcdef", [0, 1, 2, 0, 1, 2])

@@ -35,6 +35,7 @@ def test_table():
     ]
 
 
+@pytest.mark.slow
 def test_a_configuration(capsys, tmp_path):
     summary(**TINY, size=(64, 96), json_file=tmp_path / "costs.json")
     lines = capsys.readouterr().out.splitlines()
@@ -53,6 +54,7 @@ def test_a_configuration(capsys, tmp_path):
     assert (up["output"], up["multiply_adds"]) == ([4, 6, 3], 864)
 
 
+@pytest.mark.slow
 def test_a_file_and_a_size_that_is_padded(capsys, tmp_path):
     path = tmp_path / "model.keras"
     gcn(3, "small", 3).save(path)
@@ -70,6 +72,7 @@ def test_options_that_change_the_network(capsys):
     assert "3×3 P5" in shown and "BR" not in shown
 
 
+@pytest.mark.slow
 def test_a_file_of_another_size(tmp_path):
     path = tmp_path / "model.keras"
     gcn(3, "small", 3, input_shape=(64, 64, 3)).save(path)
@@ -78,6 +81,7 @@ def test_a_file_of_another_size(tmp_path):
     assert str(caught.value) == f"{path} is for images of 64×64, not of 128×64: give --size 64 64"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(48, 64), (30, 64), (48, 33)])
 def test_a_fixed_size_is_what_images_are_padded_to(capsys, tmp_path, size):
     """As predictions do it, also where it is no multiple of 32, which no size could fit before."""

@@ -526,6 +526,7 @@ def test_what_is_no_file_is_told_before_a_record_is_read(
         assert str(caught.value) == f"{option} {path} is {kind}: name a file"
 
 
+@pytest.mark.slow
 def test_its_contact_sheet_is_no_image_of_the_folder_that_was_prepared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(3):

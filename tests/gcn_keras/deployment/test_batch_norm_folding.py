@@ -46,6 +46,7 @@ def image(*shape, seed=1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, 3)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone",
     [
@@ -257,6 +258,7 @@ def test_folding_twice_changes_nothing_more():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_is_deployed_in_float32(policy):
     keras.mixed_precision.set_global_policy(policy)

@@ -122,6 +122,7 @@ def test_a_legend_of_another_model():
     assert str(caught.value) == "the legend names 4 classes and the model knows 3"
 
 
+@pytest.mark.slow
 def test_a_model_of_no_file():
     with pytest.raises(ValueError, match="the model comes from no file"):
         graph_comparison.compare(deployable(), (32, 32))

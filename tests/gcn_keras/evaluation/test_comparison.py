@@ -88,6 +88,7 @@ def loaded(data_dir):
     return datasets.load("image_folder/three", data_dir)
 
 
+@pytest.mark.slow
 def test_by_hand(models, data_dir):
     """Of 138 pixels; under void nothing counts."""
     found = compare([models.halves, models.sky], loaded(data_dir), "val", DEFAULT)
@@ -133,6 +134,7 @@ def test_a_difference_that_rounds_to_nothing_has_no_minus(models, data_dir, monk
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_interval_is_of_the_images_as_they_are(models, data_dir):
     paths = [models.halves, models.sky, models.car]
     given = ComparisonOptions(resamples=300, seed=3)
@@ -148,6 +150,7 @@ def test_the_interval_is_of_the_images_as_they_are(models, data_dir):
     assert list(found.differences) == paired_bootstrap(counts, resamples=300, seed=3)
 
 
+@pytest.mark.slow
 def test_a_class_that_one_model_alone_predicts(models, data_dir):
     """The car is absent for one, and counts as missed for the other, as the metric has it."""
     found = compare([models.halves, models.car], loaded(data_dir), "val", DEFAULT)
@@ -166,6 +169,7 @@ class TestRuns:
         """Matches the models called sky and halves, in the order of their names."""
         return models.sky.replace("sky.keras", "[hs]*.keras")
 
+    @pytest.mark.slow
     def test_by_hand(self, models, data_dir, pattern):
         found = compare([models.car, pattern], loaded(data_dir), "val", DEFAULT)
         assert [run.path for run in found.runs[1]] == [models.halves, models.sky]
@@ -187,6 +191,7 @@ class TestRuns:
         assert found.table(NAMES).splitlines()[1] == f"B  {pattern}, mean of 2 runs"
         assert " interval over 3 images and the runs (paired" in found.sentences()
 
+    @pytest.mark.slow
     def test_runs_are_drawn(self, models, data_dir, pattern):
         [found] = compare([models.car, pattern], loaded(data_dir), "val", DEFAULT).differences
         paths = [models.car, models.halves, models.sky]
@@ -197,6 +202,7 @@ class TestRuns:
             counts.append(by_image.counts)
         assert [found] == paired_bootstrap([counts[0], counts[1:]])
 
+    @pytest.mark.slow
     def test_the_command(self, models, data_dir, pattern, capsys):
         comparison = ComparisonOptions((models.car, pattern))
         command.evaluate(None, "image_folder/three", data_dir, comparison=comparison)
@@ -227,6 +233,7 @@ def test_runs_that_chose_a_learning_rate(tmp_path, capsys):
     assert runs_of(chose) == [chose]
 
 
+@pytest.mark.slow
 def test_the_command(models, data_dir, tmp_path, capsys):
     options = EvaluationOptions(boundaries=True, boundary_width=2, trimap=(1,))
     comparison = ComparisonOptions((models.sky, models.halves, models.car), 200, 5)
@@ -247,6 +254,7 @@ def test_the_command(models, data_dir, tmp_path, capsys):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_model_alone_has_the_same_figures(models, data_dir, tmp_path, capsys):
     file, alone = tmp_path / "figures.json", tmp_path / "alone.json"
     options = EvaluationOptions(boundaries=True, inference=InferenceOptions(flip=True))
@@ -261,6 +269,7 @@ def test_a_model_alone_has_the_same_figures(models, data_dir, tmp_path, capsys):
         assert {key: of_one[key] for key in row} == row
 
 
+@pytest.mark.slow
 def test_tiles_and_scales(models, data_dir):
     views = InferenceOptions(scales=(1.0, 2.0), tile=(6, 8))
     options = EvaluationOptions(inference=views)
@@ -346,6 +355,7 @@ def test_models_to_measure():
     assert ComparisonOptions(("a", "b")).check(None, DEFAULT) == ("a", "b")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -96,6 +96,7 @@ def pictures(data_dir, dataset, split) -> dict[str, np.ndarray]:
 
 
 class TestFiles:
+    @pytest.mark.slow
     def test_voc(self, evaluate, data_dir, tmp_path, capsys):
         file, report = tmp_path / "voc.tgz", tmp_path / "report.json"
         options = {"split": "test", "submission": file, "json_file": report}

@@ -86,6 +86,7 @@ def test_every_line_of_pretrained_rows_is_found_again(weights, folder, rate, see
     assert len(results.read_text().splitlines()) == 1 + sum(lines.values())
 
 
+@pytest.mark.slow
 def test_every_line_of_tuned_rows_is_found_again(weights):
     """Those that chose a learning rate, and those that the table counts."""
     results = REPOSITORY / "docs" / "tables" / "shapes-converged" / "runs.csv"

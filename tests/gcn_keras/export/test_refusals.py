@@ -79,6 +79,7 @@ class TestRefuses:
         )
         assert names(tmp_path) == set()
 
+    @pytest.mark.slow
     def test_a_split_of_nothing_but_void(self, models, tmp_path):
         """No number of layers in float would bring int8 near a score that is none."""
         for split, value in (("train", 0), ("val", 255)):
@@ -94,6 +95,7 @@ class TestRefuses:
         )
         assert not out.exists()
 
+    @pytest.mark.slow
     def test_figures_over_the_classes_of_a_model_beside_them(self, models, tmp_path):
         """Or of a form that is written later: export writes none over what is no legend."""
         out, size = tmp_path / "three", (32, 32)

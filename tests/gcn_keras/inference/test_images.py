@@ -143,6 +143,7 @@ class TestLoadImageRefuses:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         assert "is a truncated or damaged image" in self.message(path)
 
+    @pytest.mark.slow
     def test_damage_in_a_tiff_files_directory_is_refused_in_a_sentence(self, tmp_path):
         path, refused = tmp_path / "a.tif", 0
         for data in damaged_tiffs(tiff(noise(4, 6))):

@@ -103,6 +103,8 @@ def test_only_arguments_of_keras_3_5(tmp_path, backbone):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_what_was_trained_in_mixed_precision_computes_in_float32(tmp_path, policy):
     keras.mixed_precision.set_global_policy(policy)

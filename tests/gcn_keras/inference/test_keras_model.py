@@ -128,6 +128,7 @@ def test_the_stride_is_that_of_the_coarsest_backbone():
     assert all(STRIDE % backbone.p5_stride == 0 for backbone in BACKBONES.values())
 
 
+@pytest.mark.slow
 def test_labels_are_the_models_on_the_padded_image():
     keras.utils.set_random_seed(0)
     model = gcn(5, "resnet_nearsighted", 3)

@@ -268,6 +268,7 @@ def test_views_of_a_network_by_hand(model, image):
     np.testing.assert_allclose(scores, expected / 4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_images_come_back_as_they_came(model, image):
     [alone] = scores = gcn_keras.probabilities(model, [image])
     assert isinstance(scores, list) and alone.shape == (13, 22, 3)
@@ -299,6 +300,7 @@ def test_invalid_views(model, image, views, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_floats_are_seen_as_they_are(model, image):
     """Alike at the image's own size; resized, they are not rounded to whole steps."""
     views = {"flip": True, "tile": (8, 8)}

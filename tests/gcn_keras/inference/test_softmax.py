@@ -79,6 +79,7 @@ def test_a_model_of_a_class_of_its_own():
     assert not ends_in_softmax(Own())
 
 
+@pytest.mark.slow
 def test_what_is_deployed_gives_its_logarithms():
     graphs = [
         Deployable(model, Legend.unnamed(3)).graph

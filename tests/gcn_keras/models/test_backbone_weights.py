@@ -114,6 +114,8 @@ def test_equal_networks_have_equal_names(name, tmp_path):
     np.testing.assert_array_equal(features(loaded, images), features(first, images))
 
 
+@jax
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", "mobilenet_v3_small", "efficientnet_v2_b1"])
 @pytest.mark.filterwarnings("error:.*input_shape")
 def test_a_failed_download_says_what_to_do(name, monkeypatch):
@@ -144,6 +146,8 @@ def test_a_failed_download_says_what_to_do(name, monkeypatch):
     )
 
 
+@jax
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(backbones.WITH_IMAGENET_WEIGHTS))
 def test_the_file_that_an_error_names_is_the_one_that_keras_fetches(name, monkeypatch):
     asked = []
@@ -193,6 +197,8 @@ def small_network(names=("P2", "P3", "P4", "P5"), strides=(4, 2, 2, 2), shape=(N
     return keras.Model(image, dict(zip(names, maps, strict=True)) if names else maps, name="mine")
 
 
+@jax
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("P2", "P3", "P4", "P5"), None])
 def test_any_model_as_backbone(names):
     network = small_network(names)
@@ -213,6 +219,8 @@ def within(network):
     return keras.Model(image, network(image), name="outer")
 
 
+@jax
+@pytest.mark.slow
 def test_batch_norms_within_a_model_of_models():
     network = within(within(small_network(names=None)))
     model = gcn(3, network, 3, freeze_batch_norm=True, batch_norm_momentum=0.5)
@@ -259,6 +267,8 @@ def merged(*shapes):
     return keras.Model(inputs, small_network(names=None)(mixed), name="mine")
 
 
+@jax
+@pytest.mark.slow
 def test_a_stem_of_stride_two():
     model = gcn(3, small_network(strides=(2, 2, 2, 2)), 3)
     assert features(model, pictures(32, 32, 1)).shape == (1, 32, 32, 3)

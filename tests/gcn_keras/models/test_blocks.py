@@ -75,6 +75,8 @@ class TestParameterCounts:
         assert count == RES5 * CLASSES * k * k
         assert round(count / 1000) == paper  # rounded: 3,483,648 is printed as 3484K
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "width, exact, paper",
         [(None, 75_884_544, 75885), (1024, 28_505_088, 28505), (210, 4_307_310, 4307)],

@@ -89,6 +89,8 @@ def test_blocks_of_figure_2():
     assert sum(block.parameters for block in found.values()) == model.count_params()
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone",
     [
@@ -185,6 +187,8 @@ def test_a_model_within_whose_layers_are_not_known():
         blocks(model, 8, 8)
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 def test_a_backbone_that_has_models_within():
     """Keras' stem of it is 4×4 from 3 to 96 channels, and 2×2 to twice as many between stages."""
     model = gcn(3, "convnext_tiny", 3)
@@ -213,6 +217,8 @@ def counts() -> dict[str, dict[str, int]]:
 class TestResNet50GCN:
     """Table 11."""
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_multiply_adds_are_the_papers(self, counts):
         """3,700 M for both, within 5 %. Which count the paper made it does not tell: ours is of
         all convolutions, those of the shortcuts included, without the classifier."""
@@ -235,6 +241,8 @@ class TestResNet50GCN:
         assert ours["res-5"] == first + 2 * other
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 def test_at_another_size():
     def total(model, height, width):
         return sum(block.multiply_adds for block in blocks(model, height, width))
@@ -246,6 +254,8 @@ def test_at_another_size():
     assert total(fixed, 64, 64) == small
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 def test_weights_of_p5s_block():
     """Without biases, and without the boundary refinement that follows the block."""
     model = gcn(3, "resnet14_tiny", kernel_size=5)

@@ -110,6 +110,8 @@ def test_statistics_of_several_replicas_are_left_to_keras():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 def test_models_of_this_project():
     model = gcn(5, "resnet14_tiny", kernel_size=3)
     norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]

@@ -265,6 +265,8 @@ def _inputs(layer):
 
 
 class TestOptions:
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_mixed_precision_keeps_float32_logits(self):
         previous = keras.mixed_precision.global_policy()
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
@@ -277,6 +279,8 @@ class TestOptions:
         assert model.output.dtype == "float32"
         assert logits(model, pictures(32, 64)).dtype == np.float32
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_frozen_batch_norms_do_not_move(self):
         for frozen in (True, False):
             model = gcn(3, "small", 3, freeze_batch_norm=frozen)
@@ -302,6 +306,8 @@ class TestOptions:
             }
             assert found == {expected}
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_names_and_input_shape(self):
         with without_values():
             model = gcn(3, TINY, 3, input_shape=(64, 96, 3), name="mine")
@@ -310,6 +316,8 @@ class TestOptions:
         assert model.output_shape == (None, 64, 96, 3)
         assert other.name == f"conv_{TINY}"
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_numbers_may_be_of_numpy(self):
         """As `labels.max() + 1` is; what is saved of them are Python's."""
         own, others = np.int64, np.int32
@@ -494,6 +502,8 @@ class TestBackbones:
         )
         subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_a_nearsighted_pixel_sees_35(self):
         x = keras.Input((128, 128, 3))
         model = keras.Model(x, backbones.build("resnet_nearsighted", x)["P5"])
@@ -523,6 +533,8 @@ def network() -> keras.Model:
 class TestResNet50GCN:
     """Figure 5 and Table 11."""
 
+    @pytest.mark.jax
+    @pytest.mark.slow
     def test_stem_res2_and_res3_are_those_of_resnet50(self, network):
         names = [layer.name for layer in network.layers]
         with without_values():

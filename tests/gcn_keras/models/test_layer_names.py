@@ -56,6 +56,8 @@ def test_the_name_of_an_operation(name, place):
     assert block_of_operation(name) == place
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backbone",
     ["resnet50_gcn", pytest.param("resnet18", marks=needs_tensorflow), "resnet14_tiny"],

@@ -87,6 +87,8 @@ def test_a_block_leaves_what_was_so_before():
     assert "convolution_op" in vars(model.layers[-1])
 
 
+@pytest.mark.jax
+@pytest.mark.slow
 def test_a_network_has_two_at_each_stage():
     """Those that read the backbone's maps; P2 of ResNet-18 has 64 channels."""
     assert convolve_along_lines(gcn(5, "resnet18", kernel_size=3)) == 6

@@ -55,6 +55,7 @@ class TestAccuracy:
 
 
 class TestClassifier:
+    @pytest.mark.slow
     def test_images_in_logits_out(self):
         model = classifier(1000, TINY)
         assert model.input_shape == (None, None, None, 3) and model.output_shape == (None, 1000)
@@ -64,6 +65,7 @@ class TestClassifier:
         assert logits.shape == (2, 1000) and logits.dtype == np.float32
         assert not np.array_equal(logits[0], logits[1])
 
+    @pytest.mark.slow
     def test_mixed_precision_keeps_float32_logits(self):
         previous = keras.mixed_precision.global_policy()
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
@@ -95,6 +97,7 @@ class TestClassifier:
         )
 
 
+@pytest.mark.slow
 def test_a_classifier_of_other_classes_gives_its_backbone(tmp_path, capsys):
     pretrain = dataclasses.replace(RECIPES["imagenet-pretrain"], backbone=TINY)
     path = tmp_path / "best.keras"
@@ -113,6 +116,7 @@ def test_a_classifier_of_other_classes_gives_its_backbone(tmp_path, capsys):
     assert f"{len(same) - 1} of {len(same)} layers start from {path}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [TINY, pytest.param("resnet50_gcn", marks=pytest.mark.slow)])
 def test_all_layers_of_the_backbone_are_taken_over_and_no_other(backbone, tmp_path, capsys):
     pretrain = dataclasses.replace(RECIPES["imagenet-pretrain"], backbone=backbone)
@@ -189,6 +193,7 @@ class TestEvaluate:
         assert np.sum(parts, axis=0).tolist() == [7, 3, 7]
         assert max(groups) <= replicas and len(checks) == len(groups)
 
+    @pytest.mark.slow
     def test_one_device_predicts_what_the_model_does(self, dataset):
         import tensorflow as tf
 

@@ -59,6 +59,7 @@ def test_it_is_that_of_the_first_step(data_dir, tmp_path, monkeypatch, fields):
     assert (others[0] != images).any()
 
 
+@pytest.mark.slow
 def test_it_is_drawn_without_a_model(data_dir, tmp_path, monkeypatch, capsys):
     """So no weights are read, and no run folder is looked at."""
     drawn = []

@@ -80,6 +80,7 @@ def test_callbacks_are_called_as_by_keras(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_keras_itself_calls_them_so():
     """But for the batches of a validation, of which a run has none."""
     x = keras.Input((1,))

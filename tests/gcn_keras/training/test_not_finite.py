@@ -56,6 +56,7 @@ def test_a_gradient_that_overflows_is_told_from_a_loss(tmp_path):
         loop()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_lost_is_not_skipped_for_ever(tmp_path):
     recipe = dataclasses.replace(RECIPE, on_nan="skip", epochs=1000)
     losses = {number: math.nan for number in range(4, 1000) if number != 50}

@@ -50,6 +50,7 @@ class TestLearningRate:
         rates = self.rates(schedule="cosine", warmup_steps=10)
         assert rates == pytest.approx(rising + falling, abs=1e-7)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("schedule", ["poly", "cosine"])
     def test_warm_up_takes_at_most_a_tenth_of_the_run(self, schedule):
         long = self.rates(schedule=schedule, warmup_steps=1000)
@@ -86,6 +87,7 @@ class TestWeightDecay:
         compile_model(model, recipe(schedule="constant", warmup_steps=0, **fields), 10)
         return model
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
     def test_only_kernels_decay(self, optimizer):
         model = self.compiled(optimizer=optimizer)
@@ -97,6 +99,7 @@ class TestWeightDecay:
             expected = factors[weight.name] * before[weight.path]
             np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
     def test_a_slow_backbone_decays_as_slowly(self, optimizer):
         model = self.compiled(optimizer=optimizer, backbone_learning_rate_factor=0.1)
@@ -106,6 +109,7 @@ class TestWeightDecay:
         np.testing.assert_allclose(first.numpy(), (1 - 0.02 * 0.05) * before[0], rtol=1e-5)
         np.testing.assert_allclose(last.numpy(), (1 - 0.2 * 0.05) * before[1], rtol=1e-5)
 
+    @pytest.mark.slow
     def test_of_sgd_goes_through_the_momentum(self):
         """Caffe: v = momentum·v - rate·wd·w, w = w + v."""
         model = self.compiled(optimizer="sgd", momentum=0.9)

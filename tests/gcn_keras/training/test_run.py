@@ -53,6 +53,7 @@ def source(tmp_path_factory):
 
 
 class TestStartingWeights:
+    @pytest.mark.slow
     def test_layers_that_fit_are_copied(self, source, capsys):
         """Another number of classes: the backbone comes along, the head starts anew."""
         given, path = source
@@ -73,12 +74,14 @@ class TestStartingWeights:
         copied = len(equal) - len(head)
         assert capsys.readouterr().out == f"{copied} of {len(equal)} layers start from {path}\n"
 
+    @pytest.mark.slow
     def test_same_classes_copy_everything(self, source):
         given, path = source
         model = Segmentation.build(recipe(weights=str(path)), num_classes=3)
         for ours, theirs in zip(model.get_weights(), given.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
+    @pytest.mark.slow
     def test_other_classes_of_the_same_number_leave_the_head(self, source, capsys):
         given, path = source
         keras.utils.set_random_seed(2)
@@ -102,6 +105,7 @@ class TestStartingWeights:
             "'small': backbone must name the one in the file"
         )
 
+    @pytest.mark.slow
     def test_a_model_with_the_head_alone_in_common(self, source):
         _, path = source
         fault = "has 0 of the .* layers of the backbone 'mobilenet_v3_small', and 8 more: backbone"
@@ -110,6 +114,7 @@ class TestStartingWeights:
                 recipe(weights=str(path), backbone="mobilenet_v3_small"), num_classes=3
             )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "backbone, found",
         [

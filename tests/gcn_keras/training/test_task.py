@@ -185,6 +185,7 @@ def test_an_image_that_is_too_large_is_named(dataset):
     )
 
 
+@pytest.mark.slow
 def test_the_best_model_is_measured_in_tiles(dataset, tmp_path, monkeypatch):
     x = keras.Input((None, None, 3), name="image")
     logits = keras.layers.Conv2D(3, 15, padding="same", name="logits")(x)

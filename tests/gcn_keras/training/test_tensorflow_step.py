@@ -42,11 +42,13 @@ def assert_left_out(accumulate: int, broken: bool, loss: PixelCrossentropy | Non
         assert not any(np.array_equal(a, b) for a, b in zip(state(step)[:6], before, strict=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_loss_that_is_not_finite(accumulate):
     assert_left_out(accumulate, True, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_gradient_that_is_not_finite(accumulate):
     assert_left_out(accumulate, False, BrokenGradient())
@@ -64,6 +66,7 @@ def assert_parts_are_one_batch():
         np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_one_after_another_are_one_batch():
     assert_parts_are_one_batch()
 
@@ -85,6 +88,7 @@ def assert_clipped(accumulate: int = 1, replicas: int = 1):
         np.testing.assert_allclose(b - after, gradient / 4, rtol=1e-4, atol=1e-5 * norm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_gradient_of_the_whole_batch_is_clipped(accumulate):
     assert_clipped(accumulate)
@@ -96,6 +100,7 @@ def test_the_gradient_of_all_replicas_is_clipped(accumulate):
     run_alone(Path(__file__), f"t.assert_clipped({accumulate}, 2)", devices=2)
 
 
+@pytest.mark.slow
 def test_a_gradient_whose_norm_is_not_finite():
     """Each of its numbers is."""
     step = make_step(gradient_clip=1.0, loss=Steep())
@@ -124,6 +129,7 @@ def assert_slow_backbone(optimizer: str, replicas: int = 1):
         np.testing.assert_allclose(slower, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_the_backbone_learns_at_its_own_rate(optimizer):
     assert_slow_backbone(optimizer)
@@ -135,6 +141,7 @@ def test_the_backbones_rate_on_two_replicas(optimizer):
     run_alone(Path(__file__), f"t.assert_slow_backbone({optimizer!r}, 2)", devices=2)
 
 
+@pytest.mark.slow
 def test_a_backbone_that_does_not_learn():
     """Its batch norms do not, either."""
     step = make_step(backbone_learning_rate_factor=0, weight_decay=0.1, ema=0.9)

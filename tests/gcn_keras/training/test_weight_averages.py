@@ -61,6 +61,7 @@ def test_statistics_of_models_within_the_model():
     assert moving_statistics(model) == [norm.moving_mean, norm.moving_variance]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_by_hand(optimizer, accumulate):
@@ -92,6 +93,7 @@ def test_the_momentum_ends_as_it_was_asked_for():
         assert float(optimizer.ema_momentum) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_without():
     plain, averaged = make_step(), make_step(ema=0.99)
     for seed in range(3):
@@ -108,6 +110,7 @@ def test_before_the_first_step():
         same(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_left_out_counts_for_nothing():
     step, other = make_step(ema=0.9), make_step(ema=0.9)
     for broken in (False, True, False):
@@ -118,6 +121,7 @@ def test_a_step_that_is_left_out_counts_for_nothing():
         same(ours, theirs)
 
 
+@pytest.mark.slow
 def test_under_float16():
     """Steps that overflow count for nothing; here all, until the scale has fallen."""
     keras.mixed_precision.set_global_policy("mixed_float16")
@@ -141,6 +145,7 @@ def test_under_float16():
         np.testing.assert_allclose(averages(step)[place], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_frozen_statistics_stay_what_they_are():
     """To the last bit, which a sum of 0.1 × and 0.9 × a number may lose."""
     step = make_step(freeze=True, ema=0.1)
@@ -250,6 +255,7 @@ def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path, stop_at, 
             same(ours, theirs)
 
 
+@pytest.mark.slow
 def test_after_a_validation_that_fails_training_has_its_weights(tmp_path):
     def validate(check_stop):
         raise MemoryError

@@ -110,6 +110,7 @@ def shown(stage: str) -> np.ndarray:
     return np.asarray(decode(re.search(r'src="([^"]+)"', stage)[1]))
 
 
+@pytest.mark.slow
 def test_a_visitor_gets_one_name_that_nobody_else_reads(address):
     with httpx.Client(base_url=address) as client:
         named = client.get("/").headers["set-cookie"]
@@ -248,6 +249,7 @@ def test_nothing_else_is_asked(visitor, secret, target):
         assert visitor.request(method, target).status_code == 404
 
 
+@pytest.mark.slow
 def test_only_its_own_names_are_answered(address):
     port = address.rpartition(":")[2]
     own = [
@@ -370,6 +372,7 @@ def test_sigterm_in_a_finalizer_ends_the_demo_too():
     assert not Path(ended.stdout.removesuffix("\n")).exists() and "goes on" not in ended.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_the_page_in_order():
     program = (
         "import contextlib, fastapi, signal, socket, threading, urllib.request\n"
@@ -391,6 +394,7 @@ def test_ctrl_c_twice_ends_the_page_in_order():
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ready\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number, status", [("SIGINT", -signal.SIGINT), ("SIGTERM", 0)])
 def test_a_signal_just_before_the_page_is_served_ends_it(number, status):
     program = (

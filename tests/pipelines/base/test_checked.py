@@ -47,6 +47,7 @@ def test_a_label_is_decoded_after_its_form_is_known():
     assert "Assert" in ancestors(decoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 def test_sizes_are_compared_before_a_window_is_cut(format):
     def cut(image, label):

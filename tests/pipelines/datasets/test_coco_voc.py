@@ -302,6 +302,7 @@ def stage1(tmp_path, data_dir, monkeypatch) -> datasets.PreparedDataset:
     return datasets.load("stage1", data_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffer_size", [None, 1])  # of the shuffle; 1 leaves the interleaving
 def test_stage1_mixes_both_sets(stage1, buffer_size, monkeypatch):
     assert stage1.splits == {"train": 24, "val": 1}

@@ -65,6 +65,7 @@ def source(data_dir):
     return data_dir
 
 
+@pytest.mark.slow
 def test_labels_start_at_the_first_label(source):
     prepared = datasets.prepare(
         "tfds:oxford_iiit_pet", None, source, None, TfdsOptions(None, None, 1)
@@ -82,6 +83,7 @@ def test_labels_start_at_the_first_label(source):
     assert images.shape == (2, 4, 4, 3) and set(np.unique(labels)) == {0, 1, 2, 255}
 
 
+@pytest.mark.slow
 def test_it_is_opened_without_options_and_without_its_source(source):
     options = TfdsOptions("image", "segmentation_mask", 1)
     datasets.prepare("tfds:oxford_iiit_pet", None, source, None, options)
@@ -89,6 +91,7 @@ def test_it_is_opened_without_options_and_without_its_source(source):
     assert datasets.load("tfds:oxford_iiit_pet", source).num_classes == 3
 
 
+@pytest.mark.slow
 def test_image_files_are_recorded_as_they_are(source):
     prepared = datasets.prepare("tfds:oxford_iiit_pet", None, source)
     original = tfds.builder("oxford_iiit_pet", data_dir=str(source / "tfds")).as_dataset(
@@ -99,6 +102,7 @@ def test_image_files_are_recorded_as_they_are(source):
     assert sorted(example["image"].numpy() for example in found) == wanted
 
 
+@pytest.mark.slow
 def test_from_takes_the_data_directory_of_tfds(source, tmp_path):
     datasets.prepare("tfds:oxford_iiit_pet", source / "tfds", tmp_path / "other")
     assert datasets.is_prepared("tfds:oxford_iiit_pet", tmp_path / "other")
@@ -131,6 +135,7 @@ def test_from_downloads_nothing(source, tmp_path, monkeypatch):
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_an_id_is_a_files_path_without_the_ending_of_an_image(data_dir):
     names = {
         "img_0.5x": "img_0.5x",
@@ -148,6 +153,7 @@ def test_an_id_is_a_files_path_without_the_ending_of_an_image(data_dir):
     assert sorted(e["image_id"].numpy().decode() for e in found) == sorted(names.values())
 
 
+@pytest.mark.slow
 def test_ids_that_repeat_get_a_number(data_dir):
     examples = pets([np.full((2, 3), number, np.uint8) for number in range(5)])
     names = ("a.jpg", "a.webp", "a-2.jpg", "a.png", "b.jpg")
@@ -198,6 +204,7 @@ def test_a_mask_of_another_size_than_its_image(data_dir):
     assert not datasets.is_prepared("tfds:oxford_iiit_pet", data_dir)
 
 
+@pytest.mark.slow
 def test_masks_of_0_and_255(data_dir, tmp_path):
     binary = np.array([[0, 255, 255]] * 2, np.uint8)
     examples = {"train": pets([binary] * 2), "test": pets([binary])}
@@ -252,6 +259,7 @@ def test_a_first_label_that_does_not_fit(data_dir, tmp_path, values, names, firs
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["oxford_iiit_pet", "scene_parse150"])
 def test_mock_data_of_tfds(name, data_dir):
     write_set(name, data_dir / "tfds", mocked(name))
@@ -267,6 +275,7 @@ def test_mock_data_of_tfds(name, data_dir):
     assert images.shape == (3, 32, 32, 3) and labels.shape == (3, 32, 32)
 
 
+@pytest.mark.slow
 def test_scene_parse150_has_gray_masks_in_three_channels(data_dir):
     """Files are passed through, so that its gray PNGs stay gray whatever the feature says."""
     examples = []

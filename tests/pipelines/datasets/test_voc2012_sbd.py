@@ -75,6 +75,7 @@ def pack(tmp_path, test: bool = True) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_splits(prepared):
     assert prepared.splits == SPLITS
     assert prepared.class_names == labels.VOC_CLASSES and prepared.num_classes == 21
@@ -328,6 +329,7 @@ def test_damaged_mat_files_are_labels_or_errors(item, do_compression):
     assert 100 < refused < 500
 
 
+@pytest.mark.slow
 def test_a_mat_file_that_unpacks_without_end(item):
     """64 KiB of the file are 64 MiB of zeros; not more than that is ever unpacked."""
     zeros = zlib.compress(bytes(mat_files.LARGEST + 1))

@@ -28,6 +28,7 @@ def test_names_are_no_mathematics(monkeypatch):
     assert figure.axes[0].get_title(loc="left") == r"train: $\z$"
 
 
+@pytest.mark.slow
 def test_a_photo_that_stands_upright_makes_its_own_row_higher(monkeypatch):
     figures = []
     monkeypatch.setattr(Figure, "__init__", _noting(Figure.__init__, figures))

@@ -150,6 +150,7 @@ def test_an_image_without_classes_gives_none():
     np.testing.assert_array_equal(mixed[1], first[1])
 
 
+@pytest.mark.slow
 def test_all_run_in_a_graph_on_static_shapes():
     @tf.function
     def every(image, label, draws):

@@ -1,6 +1,7 @@
 """Whatever is drawn: image and label map show the same place, and no label is invented."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +42,7 @@ def coordinates(height, width):
     return np.stack([4 * rows, 4 * columns, np.full_like(rows, 7)], axis=-1).astype(np.uint8)
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(augmentations())
 def test_image_and_labels_show_the_same_place(drawn):
@@ -61,6 +63,7 @@ def test_image_and_labels_show_the_same_place(drawn):
         assert (~padding).sum() == size[0] * size[1]
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(augmentations(), st.floats(0.0, 1.0), st.sets(st.integers(0, 255), min_size=1, max_size=9))
 def test_no_label_appears_that_was_not_there_except_void(drawn, jitter, values):
@@ -73,6 +76,7 @@ def test_no_label_appears_that_was_not_there_except_void(drawn, jitter, values):
     assert set(np.unique(shown)) <= {*np.unique(label).tolist(), 255}
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(augmentations(), st.floats(0.1, 1.0))
 def test_one_option_does_not_shift_the_draws_of_another(drawn, jitter):

@@ -227,6 +227,7 @@ class TestWindows:
         window = classification.central_window(tf.constant(size), crop)
         assert tuple(int(x) for x in window) == (*expected, *crop, 0, 0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("crop", [(32, 32), (32, 64)])
     def test_random_ones(self, crop):
         """Inside the image, of a share of its area, of about the crop's shape; all over it."""
@@ -284,6 +285,7 @@ class TestCrops:
         shown = crops.resize_image(crops.cut(pixels, window), 24, 24)
         assert np.array_equal(plain, crops.to_uint8(shown))
 
+    @pytest.mark.slow
     def test_half_of_them_are_mirrored(self):
         encoded = tf.constant(jpeg(3, BRIGHT))
         options = dict(crop=(24, 24), area=(0.2, 0.6))
@@ -345,11 +347,13 @@ class TestStream:
                 odd = int(name.decode()[6:-5]) % 2
                 assert label == (BRIGHT if odd else DARK) and (image.mean() > 128) == odd
 
+    @pytest.mark.slow
     def test_a_stream_goes_on_anywhere(self, dataset):
         whole = take(classification.training_batches(dataset, "train", **self.OPTIONS), 9)
         again = classification.training_batches(dataset, "train", start=6, **self.OPTIONS)
         assert same(take(again, 3), whole[6:])
 
+    @pytest.mark.slow
     def test_parts_of_a_batch(self, dataset):
         whole = take(classification.training_batches(dataset, "train", **self.OPTIONS), 3)
         parts = [
@@ -367,6 +371,7 @@ class TestStream:
         ]
         assert same(joined, whole)
 
+    @pytest.mark.slow
     def test_damaged_images_are_skipped(self, tmp_path):
         class Damaged(Imagenet2012):
             name = "damaged"
@@ -386,6 +391,7 @@ class TestStream:
         names = collections.Counter(name for *_, ids in take(stream, 2 * 19) for name in ids)
         assert names[b"train-3.JPEG"] == 0 and set(names.values()) == {8}
 
+    @pytest.mark.slow
     def test_evaluation(self, dataset):
         batches = take(classification.evaluation_batches(dataset, "validation", (32, 32), 3), 9)
         assert [len(labels) for _, labels in batches] == [3, 3, 1]

@@ -45,6 +45,7 @@ def test_windows_from_given_draws(draws, size, crop, scale, expected):
     assert drawn(draws, size, crop, scale) == expected
 
 
+@pytest.mark.slow
 def test_windows_stay_inside_source_and_crop():
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -126,6 +127,7 @@ def test_flip_mirrors_both_or_neither():
     assert np.array_equal(same, image) and np.array_equal(unchanged, label)
 
 
+@pytest.mark.slow
 def test_about_half_of_the_examples_are_flipped():
     image, label = encoded(coordinates(4, 5), "PNG"), encoded(np.zeros((4, 5), np.uint8), "PNG")
     flips = 0

@@ -60,12 +60,14 @@ def _left(damaged):
             yield {"label": decoding.decode_label(damaged.parse(record)["label"])}
 
 
+@pytest.mark.slow
 def test_a_stream_that_goes_on_after_skipped_examples(damaged):
     options = {"crop": (9, 9), "batch_size": 2, "seed": 5, "skip_errors": True}
     whole = take(training_batches(damaged, "train", **options), 9)
     assert same(take(training_batches(damaged, "train", start=5, **options), 4), whole[5:])
 
 
+@pytest.mark.slow
 def test_a_part_of_the_batches_tells_once_an_epoch_of_its_own_what_is_skipped(damaged, capfd):
     """Twelve examples are six for each of two processes."""
     options = {"crop": (9, 9), "batch_size": 2, "skip_errors": True, "batch_part": (1, 2)}
@@ -75,6 +77,7 @@ def test_a_part_of_the_batches_tells_once_an_epoch_of_its_own_what_is_skipped(da
     assert len(epochs) >= 4 and epochs == list(range(epochs[0], epochs[0] + len(epochs)))
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_the_records_is_an_error(source, data_dir):
     prepared = datasets.prepare("image_folder", source, data_dir)
     shard = Path(prepared.files["train"][0])
@@ -87,6 +90,7 @@ def test_a_flipped_bit_in_the_records_is_an_error(source, data_dir):
         take(training_batches(prepared, "train", crop=(4, 4), batch_size=3), 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number, message",
     [
@@ -111,6 +115,7 @@ def test_another_number_of_records_is_an_error(twelve, number, message):
         assert re.search(message, fault)
 
 
+@pytest.mark.slow
 def test_skipping_needs_files_and_something_that_can_be_used(damaged):
     options = {"crop": (5, 8), "batch_size": 1, "mode": "pad", "skip_errors": True}
     with pytest.raises(UserError) as caught:

@@ -25,6 +25,7 @@ def test_copies_of_files_of_the_same_name(tmp_path):
     assert [Path(copy).read_bytes() for copy in copies] == [b"one", b"two"]
 
 
+@pytest.mark.slow
 def test_memory_cache_reads_once_and_augments_anew(source, data_dir):
     prepared = datasets.prepare("image_folder", source, data_dir)
     options = {"crop": (9, 9), "batch_size": 3, "jitter": 0.5, "cache": "memory", "seed": 2}
@@ -39,6 +40,7 @@ def test_memory_cache_reads_once_and_augments_anew(source, data_dir):
     assert len({image.tobytes() for images, _ in expected for image in images}) == 12
 
 
+@pytest.mark.slow
 def test_folder_cache_gives_the_same_stream_without_the_files(twelve, tmp_path):
     shutil.copytree(Path(twelve.files["train"][0]).parents[3], tmp_path / "data")
     prepared = datasets.load("image_folder", tmp_path / "data")

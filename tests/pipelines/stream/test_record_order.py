@@ -33,6 +33,7 @@ def whole(twelve, tmp_path_factory, request):
     return options, take(training_batches(twelve, "train", **options), 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [1, 3, 7, 12])
 def test_a_stream_that_goes_on(twelve, whole, start):
     """From the middle of an epoch (2 in a batch), its end, and a later one; with the same draws."""
@@ -65,6 +66,7 @@ def test_the_order_of_a_seed_stays_what_it_was(twelve, seed, order):
     assert orders(twelve, 12, 2, seed=seed) == order
 
 
+@pytest.mark.slow
 def test_visits_of_files_draw_anew_each_time(twelve):
     """What is dealt out to workers: each visit of a file has an order and draws of its own."""
 
@@ -85,6 +87,7 @@ def test_visits_of_files_draw_anew_each_time(twelve):
     assert visits(start=7)[:24] == first[12:]
 
 
+@pytest.mark.slow
 def test_files_of_different_lengths(tmp_path):
     """Each is read with its own: nothing is missing, and nothing is taken for missing."""
     write_pairs(tmp_path / "source" / "train", "abcdefg", range(7))
@@ -108,6 +111,7 @@ def shared(twelve):
     return take(training_batches(twelve, "train", **SHARED), 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, pytest.param(6, marks=pytest.mark.slow)])
 def test_parts_of_batches_together_are_the_batches_of_one_process(twelve, shared, count):
     parts = [
@@ -143,6 +147,7 @@ def test_augmentations_follow_from_the_seed_wherever_a_stream_begins(twelve, mix
     assert {label for _, labels in whole for label in np.unique(labels)} <= {*range(12), 255}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", ["cutmix", "classmix"])
 def test_an_example_is_mixed_with_the_one_after_it(twelve, mix):
     plain = {"crop": (6, 8), "batch_size": 1, "flip": False}
@@ -158,6 +163,7 @@ def test_an_example_is_mixed_with_the_one_after_it(twelve, mix):
     assert 10 <= changed <= 29
 
 
+@pytest.mark.slow
 def test_one_augmentation_does_not_shift_the_draws_of_another(twelve):
     options = {"crop": (9, 9), "batch_size": 4, "seed": 5, "scale": (0.6, 1.5)}
     first, second = (
@@ -190,6 +196,7 @@ def test_invalid_parts_and_starts(twelve, monkeypatch, options, message):
         training_batches(twelve, "train", crop=(9, 9), batch_size=6, **options)
 
 
+@pytest.mark.slow
 def test_shards_are_interleaved_in_a_seeded_order(split_source, data_dir):
     write_pairs(split_source / "val", "gh", [0, 1])
     prepared = prepare_in_files(split_source, data_dir, 2)

@@ -17,6 +17,7 @@ from pipelines.stream.options import SegmentationOptions
 from pipelines.stream.segmentation import training_batches
 
 
+@pytest.mark.slow
 def test_batches_have_static_shapes_and_are_endless(ten):
     stream = training_batches(ten, "train", crop=(4, 5), batch_size=3)
     images, labels = stream.element_spec
@@ -32,6 +33,7 @@ def test_each_epoch_holds_every_example_once_in_another_order(ten):
     assert len({tuple(order) for order in orders}) == 4
 
 
+@pytest.mark.slow
 def test_same_seed_same_stream_whatever_the_threads_and_the_global_seed(ten):
     def stream(seed):
         return training_batches(
@@ -51,6 +53,7 @@ def test_same_seed_same_stream_whatever_the_threads_and_the_global_seed(ten):
     assert not same(take(stream(1), 8), expected)
 
 
+@pytest.mark.slow
 def test_example_n_of_the_stream_is_drawn_from_seed_and_n(ten):
     """Recomputes the stream with eager calls, one example after the other."""
     files = {}
@@ -68,6 +71,7 @@ def test_example_n_of_the_stream_is_drawn_from_seed_and_n(ten):
         assert np.array_equal(image[0], expected[0]) and np.array_equal(label[0], expected[1])
 
 
+@pytest.mark.slow
 def test_ids_come_with_their_images(twelve):
     stream = training_batches(twelve, "train", crop=(6, 8), batch_size=4, with_ids=True)
     for _, labels, ids in take(stream, 3):
@@ -75,6 +79,7 @@ def test_ids_come_with_their_images(twelve):
         assert names == ["abcdefghijkl"[n] for n in labels[:, 0, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [1, 2, 3])
 def test_parts_of_an_evaluation_together_are_the_whole(twelve, run):
     def ids(**options):
@@ -86,6 +91,7 @@ def test_parts_of_an_evaluation_together_are_the_whole(twelve, run):
     assert parts[1] == [name for i, name in enumerate(whole) if i // run % 3 == 1]
 
 
+@pytest.mark.slow
 def test_pad_names_the_image_that_is_too_large(ten):
     stream = training_batches(ten, "val", crop=(5, 6), batch_size=1, mode="pad")
     with pytest.raises(tf.errors.InvalidArgumentError, match="image x is 5 x 7 pixels"):
@@ -109,6 +115,7 @@ def test_evaluation_gives_whole_images_once_in_a_fixed_order(ten):
         assert (example["label"].numpy() == int(example["image_id"].numpy())).all()
 
 
+@pytest.mark.slow
 def test_void_survives(ten):
     (example,) = evaluation_examples(ten, "val")
     assert example["label"].shape == (5, 7) and (example["label"].numpy() == 255).all()
@@ -116,6 +123,7 @@ def test_void_survives(ten):
     assert (labels == 255).all()
 
 
+@pytest.mark.slow
 def test_the_classes_that_occur(split_source, data_dir):
     prepared = datasets.prepare("image_folder", split_source, data_dir)
     uncounted = dataclasses.replace(prepared, label_pixels={})
@@ -218,6 +226,7 @@ def test_invalid_options_of_the_source(ten, options, message):
         training_batches(ten, "train", **({"crop": (4, 4), "batch_size": 1} | options))
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_taken(ten):
     plain = {"crop": (4, 5), "batch_size": 2, "seed": 3, "scale": (0.5, 2.0), "flip": False}
     of_numpy = {name: np.array(value) for name, value in plain.items() if name in ("crop", "scale")}
@@ -229,6 +238,7 @@ def test_numbers_of_numpy_are_taken(ten):
 PADDED = {"crop": (8, 10), "batch_size": 10, "mode": "pad", "seed": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"hue": 0.5}, {"sharpness": 1.0}, {"rotate": 20.0, "hue": 0.5}]
 )
@@ -243,12 +253,14 @@ def test_padding_is_the_mean_pixel_whatever_the_colours(ten, options):
     assert (images[outside] == (124, 117, 104)).all()
 
 
+@pytest.mark.slow
 def test_a_crop_of_one_row_can_be_sharpened(ten):
     options = {"crop": (1, 8), "batch_size": 10, "sharpness": 1.0}
     ((images, _),) = take(training_batches(ten, "train", **options), 1)
     assert images.shape == (10, 1, 8, 3)
 
 
+@pytest.mark.slow
 def test_options_are_one_object_or_fields_or_both(ten):
     options = SegmentationOptions(crop=(4, 4), batch_size=2, scale=(0.5, 2.0), seed=3)
     expected = take(training_batches(ten, "train", options, jitter=0.2), 6)

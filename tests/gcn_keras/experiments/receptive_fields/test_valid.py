@@ -82,6 +82,7 @@ class TestValid:
         field = valid_receptive_field(convolution(7), IMAGE, AT, 0, patch=3, stride=1)
         assert ((field > 0) == window(32, 32, AT, 7 + 2 * 2)).all()
 
+    @pytest.mark.slow
     def test_batches_do_not_change_the_noise(self):
         options = {"patch": 7, "stride": 4, "draws": 2, "seed": 3}
         fields = [

@@ -30,6 +30,7 @@ class TestStandIn:
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
+    @pytest.mark.slow
     def test_rows_and_columns_of_bytes(self, server):
         images = [picture(2, 3), picture(4, 1)]
         encoded = [{"b64": base64.b64encode(png(image)).decode()} for image in images]
