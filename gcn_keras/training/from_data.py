@@ -18,17 +18,17 @@ from pipelines.base.plurals import count_of
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.evaluation import image_sizes
 
-MOST_IMAGES = 200  # whose sizes are looked at
+MOST_IMAGES = 200  # whose sizes are read
 LARGEST_CROP = 512  # the paper's
-SMALL_SHARE = 0.1  # of an image: a crop that shows less of it is worth a word
+SMALL_SHARE = 0.1  # of an image: crops that show less get a warning
 LARGEST_KERNEL = 15  # the paper's, for crops of 512
 LARGEST_BATCH = 8
 MOST_PIXELS = LARGEST_BATCH * 384**2  # at once, which is what a step's memory grows with
-LEAST_FOR_STATISTICS = 8  # crops of which batch norm learns something
+LEAST_FOR_STATISTICS = 8  # crops, the fewest that batch norm can learn from
 # A run sees so many crops times the square root of the number of images: each image 80 times where
 # there are 100, 25 times where there are 1,000. CamVid's 367 are seen 42 times.
 CROPS = 800
-MOST_EPOCHS = 20  # and so many validations
+MOST_EPOCHS = 20  # each is validated
 
 Following = tuple[dict[str, Any], str]
 
@@ -52,15 +52,17 @@ def resolve(
         UserError: no image can be used.
         DATA_ERRORS: an image is damaged.
     """
+    if not recipe.from_data:
+        return recipe, []
+    dataset.check_split(recipe.train_split)
     lines = []
     for fields, follow in _FOLLOWING.items():
         if {*fields} & {*recipe.from_data}:
             values, line = follow(recipe, dataset, replicas)
             recipe = dataclasses.replace(recipe, **values)
             lines.append(line)
-    if recipe.from_data:
-        recipe = dataclasses.replace(recipe, from_data=())
-        checks.check(recipe)
+    recipe = dataclasses.replace(recipe, from_data=())
+    checks.check(recipe)
     return recipe, lines
 
 
@@ -127,8 +129,8 @@ def _batch(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) 
 def _schedule(recipe: SegmentationRecipe, dataset: PreparedDataset, replicas: int) -> Following:
     """Epochs and their steps, or what is left open of them.
 
-    The passes over few images make fewer and longer epochs: each is validated and saved. How long
-    they are does not hang on how many are given: half of the epochs take half of the time.
+    The passes over few images make fewer and longer epochs: each is validated and saved. Their
+    length does not depend on their number: half of the epochs take half of the time.
     """
     images = dataset.splits[recipe.train_split]
     crops = CROPS * math.sqrt(images)

@@ -16,6 +16,8 @@ from gcn_keras.training.run import steps_per_epoch
 from gcn_keras.training.run_folder import RunFolder
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UsageError, UserError, in_options
+from pipelines.base.labels import palette
+from pipelines.datasets import PreparedDataset
 
 FINETUNE = dataclasses.replace(RECIPES["finetune"], dataset="image_folder/mine")
 
@@ -25,7 +27,9 @@ def resolve(monkeypatch):
     """From sizes, the number of images and given options to the recipe and the lines."""
 
     def resolved(sizes, images, options="", replicas=1):
-        dataset = SimpleNamespace(name="image_folder/mine", splits={"train": images})
+        dataset = PreparedDataset(
+            "image_folder/mine", ("a", "b"), palette(), {"train": images}, {}, {}, {}, dict
+        )
         monkeypatch.setattr(from_data, "image_sizes", lambda *given: np.array(sizes).reshape(-1, 2))
         recipe = parse(f"--recipe finetune --dataset image_folder/mine {options}".split())
         return from_data.resolve(recipe, dataset, replicas)
@@ -226,8 +230,9 @@ class TestParts:
             return caught.value.args[0]
 
         three = Team(SimpleNamespace(num_replicas_in_sync=3))
-        dataset = SimpleNamespace(
-            name="image_folder/mine", splits={"train": 8}, validation_split=lambda name: "val"
+        splits = {"train": 8, "val": 1}
+        dataset = PreparedDataset(
+            "image_folder/mine", ("a", "b"), palette(), splits, {}, {}, {}, dict
         )
         monkeypatch.setattr(run, "make_team", lambda recipe: three)
         monkeypatch.setattr(run.Segmentation, "load", lambda name, folder: dataset)
@@ -272,6 +277,13 @@ def test_no_image_to_follow(resolve):
 
 
 @pytest.mark.slow
+def test_a_split_that_is_not_there(resolve):
+    with pytest.raises(
+        UsageError, match="^'image_folder/mine' has no split 'nope'; it has: train$"
+    ):
+        resolve([], 100, "--crop 128 128 --train-split nope")
+
+
 def test_a_run_by_what_follows_goes_on_with_it(tmp_path, monkeypatch, capsys):
     """28 steps of four crops; the run's folder has the values, whatever the data say later."""
     for number in range(10):
