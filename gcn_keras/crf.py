@@ -57,7 +57,7 @@ def search(
         data_dir: Where prepared data sets live.
         split: Split to search on; by default val or validation.
         limit: Number of images, the first ones; None for all.
-        weight: Values to try, as of evaluate's --crf.weight; the following ones, too.
+        weight: Values to try for evaluate's --crf.weight; the next options likewise.
         sigma: Values to try.
         bilateral_weight: Values to try.
         bilateral_xy: Values to try.

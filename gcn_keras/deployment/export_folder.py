@@ -36,7 +36,7 @@ def check_classes_stay(
 ) -> None:
     """Refuses an export that gives another meaning to the labels of an earlier one.
 
-    A server goes over to the next version and an app takes the new file, and neither is told. A
+    Servers switch to the next version, and apps to the new file, without notice. A
     file that stays, ONNX beside TFLite, shares its legend with the one that is written. A version
     inside of another is never served.
 

@@ -72,7 +72,7 @@ def pad(
     """
     sizes, mean = [*shape, 3], np.rint(MEAN_RGB).astype(images.dtype.as_numpy_dtype)
     for axis, own in ((1, fixed[0]), (2, fixed[1])):
-        # Of no negative number: ONNX Runtime has another sign for the rest of those.
+        # Never of a negative number: ONNX Runtime gives its remainder the other sign.
         more = own - sizes[axis] if own else (STRIDE - sizes[axis] % STRIDE) % STRIDE
         if isinstance(more, int) and more == 0:
             continue

@@ -103,7 +103,7 @@ def paired_bootstrap(
             are exact. Or a list of such, of several runs.
         score: from sums over images, `[…, *shape]`, to scores `[…]`.
         resamples: how often N images, and runs, are drawn.
-        seed: of the draws, which hang on nothing else but N and the number of runs.
+        seed: of the draws, which depend only on N and the number of runs.
 
     Returns:
         One for each pair of models: (0, 1), (0, 2), …, (1, 2), …. Resamples on which a score is

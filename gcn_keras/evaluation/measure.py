@@ -24,8 +24,8 @@ from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset
 
-# Batches never cross the border of so many images, so that several workers, of which each takes
-# every n-th chunk, measure in the same batches as one.
+# Images in a chunk. No batch spans two chunks, so several workers, each taking every n-th chunk,
+# form the same batches as one.
 CHUNK = 16
 
 

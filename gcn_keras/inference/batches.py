@@ -6,8 +6,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-# They are of one size, at most so many, and have at most so many pixels, unless a single one has
-# more.
+# Limits of a batch, whose images have one size; a larger image goes alone.
 BATCH_IMAGES = 16
 BATCH_PIXELS = 2**20
 

@@ -11,7 +11,7 @@ from pipelines.base import extras
 from pipelines.base.errors import ArgumentError
 
 _LEAST = 1e-8  # of a probability, whose logarithm the CRF takes
-# pydensecrf computes in float32, and ends the process where a place over a reach exceeds integers.
+# pydensecrf crashes the process if a coordinate divided by a reach overflows an integer.
 _LEAST_REACH, _LARGEST_WEIGHT = 0.01, 1e6
 
 

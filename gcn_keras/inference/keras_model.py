@@ -216,7 +216,7 @@ def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Logits of images of any size, or up to that of a model whose input has a fixed one.
 
-    Of a model that ends in a softmax they are the logarithms of what it gives.
+    If the model ends in a softmax, they are the logarithms of its output.
 
     Args:
         model: from `gcn_keras.gcn`, or loaded from a `.keras` file.

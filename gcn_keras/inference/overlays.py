@@ -42,7 +42,7 @@ def indexed(labels: np.ndarray, palette: np.ndarray) -> Image.Image:
 
 
 def jpeg(image: np.ndarray) -> bytes:
-    """An image as a JPEG file, for the eye: a PNG takes ten times as long, thrice the bytes.
+    """Encodes an image as JPEG, for viewing: a PNG takes ten times as long, three times the bytes.
 
     Args:
         image: uint8 [H, W, 3], RGB.

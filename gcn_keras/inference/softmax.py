@@ -1,7 +1,7 @@
-"""Models whose output is a softmax already, as it is usual for classifiers in Keras.
+"""Models whose output is already a softmax, as is usual for classifiers in Keras.
 
-This project's models give logits. Their softmax would be taken of such an output a second time,
-which flattens it: 0.92 becomes 0.29. The logarithms of probabilities are logits of the same.
+This project's models give logits. Of such an output the softmax would be taken a second time,
+which flattens it: 0.92 becomes 0.29. Logarithms of probabilities are logits of the same.
 """
 
 from __future__ import annotations

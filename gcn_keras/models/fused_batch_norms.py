@@ -50,7 +50,7 @@ def _call(layer, inputs, training=None, mask=None):
     outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         inputs, gamma, beta, epsilon=layer.epsilon, is_training=True
     )
-    # Of n values TensorFlow keeps the variance that they suggest of others, Keras their own.
+    # TensorFlow returns the unbiased variance, Keras keeps the biased one.
     number = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), tf.float32)
     variance *= (number - 1) / number
     for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):

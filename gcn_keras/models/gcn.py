@@ -84,7 +84,7 @@ def gcn(
             f"{input_shape!r}"
         )
 
-    # NumPy's integers would go into the model's configuration, which is none of theirs.
+    # NumPy's integers must not get into the model's configuration.
     num_classes, stack_width = int(num_classes), stack_width and int(stack_width)
     sides = [side and int(side) for side in input_shape]
 

@@ -84,7 +84,7 @@ def is_in_backbone(layer_name: str) -> bool:
 
 
 def normalises(model: "keras.Model") -> bool:
-    """Whether a model has the layer by which each network of this project begins."""
+    """Whether a model has the `Normalization` layer with which this project's networks begin."""
     return any(layer.name == NORMALIZATION for layer in model.layers)
 
 

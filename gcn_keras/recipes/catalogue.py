@@ -135,7 +135,7 @@ _CAMVID = dataclasses.replace(
 _CAMVID_LONG = dataclasses.replace(
     _CAMVID,
     name="camvid-long",
-    weights="",  # are to be named
+    weights="",  # must be given
     crop=(352, 480),
     scale=(0.75, 1.75),
     epochs=16,
@@ -143,12 +143,12 @@ _CAMVID_LONG = dataclasses.replace(
     learning_rate=2e-3,
     validate_every=2,
 )
-# Any data set, from ImageNet weights: the habits of fine-tuning, tried on few sets of our own. The
-# values of what is in `from_data` follow in `training.from_data`; those here are of no account.
+# Any data set, from ImageNet weights: common practice of fine-tuning, tried on few data sets of our
+# own. `training.from_data` computes what `from_data` names; the values here are ignored.
 _FINETUNE = dataclasses.replace(
     _CAMVID_ABLATION,
     name="finetune",
-    dataset="",  # is to be named
+    dataset="",  # must be given
     backbone="resnet50",
     weights="imagenet",
     from_data=("crop", "kernel_size", "batch", "epochs", "steps_per_epoch", "freeze_batch_norm"),

@@ -49,7 +49,7 @@ class Recipe:
     backbone: Literal[backbones.NAMES] = "resnet50"
     """Network that gives the pyramid P2…P5."""
     weights: str | None = None
-    """First weights: `imagenet`, Keras' file of them (.h5), or a model trained here (.keras)."""
+    """Initial weights: `imagenet`, Keras' file of them (.h5), or a model trained here (.keras)."""
     batch_norm_momentum: float = 0.99
     """Momentum of batch norm's moving statistics; at 0.99 they lag a few hundred steps behind."""
 
@@ -63,7 +63,7 @@ class Recipe:
 
     # === Stream ===
     cache: str | None = None
-    """Place of copies: `memory` for encoded examples, or a folder for the record files."""
+    """Where to keep copies: `memory`, of encoded examples, or a folder, of the record files."""
     shuffle_mib: int = 64
     """Memory of the shuffle buffer in MiB; it holds encoded examples."""
     data_service: str | None = None
@@ -75,12 +75,12 @@ class Recipe:
     batch: int = 1
     """Crops a step."""
     epochs: int = 20
-    """Epochs, each of --steps-per-epoch steps; more than a run had continue it (--resume) where the
-    schedule is constant."""
+    """Epochs of --steps-per-epoch steps; with a constant schedule more of them extend a run
+    (--resume)."""
     steps_per_epoch: int | None = None
-    """Steps that count as an epoch; None: once through the training split."""
+    """Steps of an epoch; None: once through the training split."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """Optimizer; SGD decays weights through the loss, as Caffe does, AdamW apart from it."""
+    """Optimizer; SGD decays weights through the loss, as Caffe does, AdamW separately."""
     learning_rate: float = 2.6e-5
     """Peak learning rate, for the mean of the loss over the batch's valid pixels."""
     momentum: float = 0.99
@@ -88,53 +88,53 @@ class Recipe:
     weight_decay: float = 5e-4
     """Weight decay of kernels; biases and batch norms are not decayed."""
     schedule: Literal["constant", "poly", "cosine"] = "poly"
-    """Learning rate over the steps; poly has the power 0.9."""
+    """How the learning rate changes over the steps; poly has the power 0.9."""
     warmup_steps: int = 0
     """Steps of linear warm-up; at most a tenth of all steps."""
     ema: float = 0.0
-    """Momentum of the weights' moving average, such as 0.999, which is what is validated, saved and
-    exported; 0 takes the weights themselves."""
+    """Momentum of a moving average of the weights, such as 0.999, which is validated, saved and
+    exported in their place; 0: no average."""
     backbone_learning_rate_factor: float = 1.0
-    """Factor, 0…1, of the backbone's learning rate; 0 freezes it, its batch norms' statistics
-    included."""
+    """Factor, 0…1, of the backbone's learning rate; 0 freezes it, including the statistics of its
+    batch norms."""
     gradient_clip: float | None = None
-    """Largest norm of a step's gradient; longer ones are shortened to it."""
+    """Largest norm of a step's gradient; larger ones are scaled down to it."""
     mixed_precision: Literal["none", "bfloat16", "float16"] = "none"
-    """Type of the computations; variables and logits stay float32."""
+    """Data type of the computations; variables and logits stay float32."""
     jit_compile: bool = False
     """Whether steps are compiled with XLA; slower on most CPUs."""
     accumulate: int = 1
-    """Parts that a batch is worked through in, one after another, to need less memory."""
+    """Parts into which a batch is split, computed one after another to need less memory."""
     seed: int = 0
     """Seed of weights, order and augmentation."""
     deterministic: bool = False
-    """Whether sums keep their order, so that equal runs are equal to the last bit."""
+    """Whether sums keep their order, so that equal runs give equal results, to the last bit."""
 
     # === Devices ===
     strategy: Literal["auto", "one", "mirrored", "multiworker"] = "auto"
     """Devices: one; all of this machine; or those of several machines (TF_CONFIG, Slurm). auto
-    takes what is there, but one of them with JAX or `jit_compile`."""
+    takes all that are there, but only one with JAX or `jit_compile`."""
     backend: Literal["tensorflow", "jax"] = "tensorflow"
     """Backend of Keras."""
 
-    # === Surviving ===
+    # === Interruption ===
     resume: bool = False
-    """Whether to go on with the run in --out (else this recipe's last one), or begin it."""
+    """Whether to continue the run in --out (default: this recipe's last one), or begin it."""
     accept_changes: bool = False
-    """Whether --resume goes on although config.json or the records of the data set have changed
-    since; it never does with other class names."""
+    """Whether --resume continues although config.json or the records of the data set have changed;
+    it never does with other class names."""
     checkpoint_steps: int = 1000
-    """Steps between two checkpoints within an epoch; there is one after each epoch, too."""
+    """Steps between two checkpoints within an epoch; each epoch also ends with one."""
     keep_checkpoints: int = 2
-    """Number of checkpoints that are kept."""
+    """Number of checkpoints to keep."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What to do about a step whose loss is not finite, after its images were written down."""
+    """What to do about a step whose loss is not finite, after recording its images."""
 
     # === Results ===
     validate_every: int = 1
     """Epochs between two validations; the last epoch is always validated."""
     patience: int | None = None
-    """Validations in a row without a better score than the best that end the run; None: no end."""
+    """Validations in a row without a new best score after which the run ends; None: never."""
     out: str | None = None
     """Run folder; None: runs/RECIPE, or runs/RECIPE-2 … where that is taken."""
     callbacks: Annotated[str | None, tyro.conf.arg(metavar="MODULE:FUNCTION")] = None
@@ -162,13 +162,13 @@ class SegmentationRecipe(Recipe):
         Literal["crop", "kernel_size", "batch", "epochs", "steps_per_epoch", "freeze_batch_norm"],
         ...,
     ] = ()
-    """Options whose values follow from the data set instead, unless they are given."""
+    """Options whose values are derived from the data set, unless they are given."""
 
     # === Model (Figure 2) ===
     block: Literal["gcn", "conv1x1", "conv", "stack"] = "gcn"
-    """Block that makes a stage's score map: the paper's, or a rival of Tables 1 to 4."""
+    """Block that computes a stage's score map: the paper's, or a rival from Tables 1 to 4."""
     kernel_size: tuple[int, ...] = (15,)
-    """Odd k, or four of them: for P2, P3, P4 and P5."""
+    """k, an odd number, or four of them: for P2, P3, P4 and P5."""
     stack_width: int | None = None
     """Channels inside `stack` (m in Table 4); None keeps the stage's own."""
     boundary_refinement: bool = True
@@ -178,7 +178,7 @@ class SegmentationRecipe(Recipe):
 
     # === Crops ===
     mode: Literal["crop", "pad"] = "crop"
-    """Way to a crop: `crop` cuts from larger images, `pad` shows whole ones and refuses larger."""
+    """How crops are made: `crop` cuts larger images, `pad` pads whole ones and refuses larger."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Range of the random scaling before the crop."""
     flip_vertical: bool = False
@@ -190,15 +190,15 @@ class SegmentationRecipe(Recipe):
     sharpness: float = 0.0
     """Strength of blurring or sharpening, 0…1."""
     erase: float = 0.0
-    """Probability that a rectangle of a crop is covered and void."""
+    """Probability that a rectangle of a crop is blanked and void."""
     mix: Literal["none", "cutmix", "classmix"] = "none"
-    """Part of another image on each second one: a rectangle, or half of its classes."""
+    """What every second image takes from another: a rectangle, or half of its classes."""
 
     # === Loss ===
     loss: str = "cross-entropy"
     """Loss: cross-entropy, focal, dice or lovasz, or a sum of them: cross-entropy+dice."""
     ohem: float = 1.0
-    """Share of each image's pixels, the hardest, that cross-entropy and focal learn from."""
+    """Share of each image's pixels, the hardest, that cross-entropy and focal train on."""
     class_weights: Literal["none", "sqrt", "median-frequency"] | tuple[float, ...] = "none"
     """Weights of the classes in cross-entropy and focal: median frequency balancing, its square
     root, or a number for each class."""

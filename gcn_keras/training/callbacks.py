@@ -23,7 +23,7 @@ What is not as in `fit`:
 - With `ema` the model has the averaged weights in a validation, else those that are trained.
 - On JAX it has its weights at the beginnings and ends of epochs, and not at those of steps.
 
-Of no use are `ModelCheckpoint` and `BackupAndRestore` (a run has checkpoints), `TensorBoard` (it
+Not needed are `ModelCheckpoint` and `BackupAndRestore` (a run has checkpoints), `TensorBoard` (it
 has a log, see `gcn_keras.training.tensorboard`), `SwapEMAWeights` (see `ema`), and
 `EarlyStopping`'s `restore_best_weights` (best.keras is there). What sets the learning rate
 (`ReduceLROnPlateau`, `LearningRateScheduler`) needs `schedule` constant.

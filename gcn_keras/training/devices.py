@@ -83,11 +83,11 @@ class Team:
         return bool(self.sum_over_workers(np.array([value], np.int64))[0])
 
     def wait_for_all(self) -> None:
-        """Waits until all workers are here, so that none goes while others still read of it.
+        """Waits until all workers are here, so that none leaves while others still read from it.
 
-        A worker fetches its last piece of a sum from another one, which has its own long since.
+        A worker may still be fetching the last part of a sum from one that already has it.
         """
-        with contextlib.suppress(tf.errors.OpError):  # who was here, and has the sum, may be gone
+        with contextlib.suppress(tf.errors.OpError):  # a worker that has the sum may be gone
             self.sum_over_workers(np.zeros(1, np.int64))
 
     def check_same(self, number: int, message: str) -> None:

@@ -49,8 +49,8 @@ class PixelCrossentropy(keras.losses.SparseCategoricalCrossentropy):
             loss and that of the hardest pixels take none.
 
     Raises:
-        ValueError: an argument that cannot be, or class weights of another number than C; scores
-            of other than 2…255 classes.
+        ValueError: an invalid argument, not exactly C class weights, or scores of other than
+            2…255 classes.
     """
 
     def __init__(

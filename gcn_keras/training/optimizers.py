@@ -65,7 +65,7 @@ def compile_model(
             layer.trainable = False
     own = {id(variable) for layer in backbone for variable in layer.trainable_variables}
     slow = {i: v for i, v in enumerate(model.trainable_variables) if id(v) in own and factor < 1}
-    # Named here, for TensorFlow wants no name of a scope that begins as those of our classes do.
+    # Named explicitly: TensorFlow rejects scope names that begin like our classes' (`_`).
     common = {"name": recipe.optimizer, "use_ema": recipe.ema > 0, "ema_momentum": recipe.ema}
     if recipe.optimizer == "sgd":
         optimizer = _SGD(rate, momentum=recipe.momentum, **common)

@@ -120,7 +120,7 @@ def _git_commit() -> str | None:
 
 @functools.cache
 def _checksum(dataset: PreparedDataset, split: str) -> str | None:
-    """None where a file cannot be read; that is for the stream to tell."""
+    """None if a file cannot be read; the stream reports that."""
     digest = hashlib.sha256()
     try:
         for path in dataset.files[split]:

@@ -11,7 +11,7 @@ class Step:
         raise NotImplementedError
 
     def push(self) -> None:
-        """Sets weights and optimizer of the model, for whoever wants to read them."""
+        """Copies weights and optimizer state into the model, to be read there."""
 
     def pull(self) -> None:
-        """Takes weights and optimizer of the model, after something else has set them."""
+        """Copies them back after something else has changed the model."""

@@ -45,7 +45,7 @@ class Task(abc.ABC, Generic[R]):
         network: function from the recipe's fields of the same names to a model.
         stream: function from data set, split and options of the stream to `training_batches`.
         scores: of what is measured, by name; by the first one a model is the best.
-        missing: what there is none of, the score and what it is measured on, in words.
+        missing: the score and what it is measured on, in words, for when no epoch has one.
         split: that is measured on.
 
     Raises:

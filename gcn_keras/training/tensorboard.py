@@ -58,12 +58,12 @@ class RunLog(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Begins to count."""
+        """Resets the number of steps."""
         self.epoch, self.steps = epoch, 0
         self.first = self.last = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Counts."""
+        """Counts the step."""
         self.steps += 1
         self.last = time.monotonic()
 

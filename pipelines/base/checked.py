@@ -6,7 +6,7 @@ import tensorflow as tf
 def checked(value: tf.Tensor, condition: tf.Tensor, *message: object) -> tf.Tensor:
     """`value`, once it is known that `condition` holds.
 
-    An assertion alone runs beside what comes after it, which may fail first and in other words.
+    A bare assertion runs beside later operations, which may fail first with another message.
 
     Args:
         value: any tensor; what takes the result waits for the check.

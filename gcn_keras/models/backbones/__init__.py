@@ -2,7 +2,7 @@
 
 Every backbone takes a normalised image `[B, H, W, 3]` (a Keras tensor) and gives four maps, each
 at half the resolution of the one before. What is known of each without building it is in
-`BACKBONES`: Keras is not imported before `build` is called.
+`BACKBONES`: Keras is not imported before a network is built.
 
     resnet50, resnet101, resnet152   keras.applications; ImageNet weights
     resnet18, resnet34               keras-cv (an extra; needs TensorFlow)

@@ -93,7 +93,7 @@ _NETWORKS = {
 def build(backbone: Backbone, x: keras.KerasTensor, weights: str | Path | None = None) -> Pyramid:
     """See `backbones.build`."""
     network = _NETWORKS[backbone.name]
-    # First, as there may be none.
+    # Loaded first: this may fail.
     published = None if weights is None else _own_layers(_published(backbone, network, weights))
     model = network.construct(include_top=False, weights=None, input_tensor=x, **network.options)
     layers = _own_layers(model)
