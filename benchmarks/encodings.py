@@ -26,9 +26,9 @@ import tyro
 from checks import check
 from PIL import Image, ImageDraw, ImageOps
 
+from pipelines.base.encoding import pack_png
 from pipelines.base.errors import UserError, run_command
 from pipelines.base.files import write_json
-from pipelines.building.encoding import pack_png
 
 HEIGHT, WIDTH, WINDOW = 1024, 2048, 512
 SUFFIXES = (".png", ".jpg", ".jpeg")

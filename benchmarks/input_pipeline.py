@@ -29,9 +29,9 @@ from rival_streams import NEEDS, STREAMS, Job
 from turns import best_turns
 
 from pipelines import datasets
+from pipelines.base.encoding import encode_label
 from pipelines.base.errors import run_command
 from pipelines.base.files import write_json
-from pipelines.building.encoding import encode_label
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tyro
 
+from pipelines.base.encoding import encode_jpeg
 from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import check_folder
-from pipelines.building.encoding import encode_jpeg
 from pipelines.datasets.shapes import scenes
 
 SPLITS = {"train": (1000, 12_000), "validation": (2000, 600)}  # seed, scenes

@@ -17,9 +17,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from pipelines.base import addresses
+from pipelines.base.addresses import check_address, free_port, is_loopback
 from pipelines.base.errors import ArgumentError, UserError, argument, run_command
 from pipelines.base.files import check_folder
+from pipelines.base.loopback import restrict
+from pipelines.stream.data_service import wait_until_listening
 
 
 def dispatcher(
@@ -61,13 +63,13 @@ def worker(
         host: 127.0.0.1 for this machine alone; otherwise its name or address as training sees it,
             and the port is open as that of a dispatcher is.
     """
-    dispatcher_host, _ = addresses.check_address(dispatcher, "dispatcher")
+    dispatcher_host, _ = check_address(dispatcher, "dispatcher")
     port = _own_port(host, port)
-    if addresses.is_loopback(host) and not addresses.is_loopback(dispatcher_host):
+    if is_loopback(host) and not is_loopback(dispatcher_host):
         reason = f"must be this machine as {dispatcher_host} and training see it, got {host}"
         raise ArgumentError("host", reason)
     stopped = _stop_signals()
-    if not addresses.wait_until_listening(dispatcher, stopped):
+    if not wait_until_listening(dispatcher, stopped):
         return
     config = _service().WorkerConfig(
         dispatcher_address=dispatcher,
@@ -80,8 +82,8 @@ def worker(
 
 def _own_port(host: str, port: int) -> int:
     """The port, or a free one for 0; ArgumentError where host and port are no address."""
-    port = addresses.free_port(port)
-    addresses.check_address(f"{host}:{port}", f"{argument('host')} and {argument('port')}")
+    port = free_port(port)
+    check_address(f"{host}:{port}", f"{argument('host')} and {argument('port')}")
     return port
 
 
@@ -103,7 +105,7 @@ def _serve(start: Callable[[Any], Any], config: Any, host: str, stopped: Event) 
         server = start(config)
     except RuntimeError as error:  # of the port, or of a dispatcher's folder; none of tf.errors
         raise UserError(f"cannot start on port {config.port}: {error}") from error
-    addresses.restrict(config.port, host)
+    restrict(config.port, host)
     print(f"listening on {config.port}", flush=True)
     while not stopped.wait(timeout=1):
         pass  # piece by piece: of a signal that comes just before a wait Python hears after it

@@ -17,9 +17,9 @@ from PIL import Image
 
 from gcn_keras.evaluation.metrics import NoSuchClass
 from pipelines.base import labels
+from pipelines.base.encoding import encode_label
 from pipelines.base.errors import ArgumentError, UsageError, argument
 from pipelines.base.files import check_target, replacing
-from pipelines.building.encoding import encode_label
 
 if TYPE_CHECKING:
     from pipelines.datasets import PreparedDataset

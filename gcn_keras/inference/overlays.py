@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipelines.base.encoding import encode_jpeg
 from pipelines.base.errors import UserError
 from pipelines.base.files import replacing
 from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import is_number
-from pipelines.building.encoding import encode_jpeg
 
 _LONGEST_JPEG = 65_500  # pixels of a side, as libjpeg takes them
 

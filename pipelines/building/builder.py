@@ -16,7 +16,7 @@ from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE, label_fault
 from pipelines.base.plurals import count_of
 from pipelines.base.progress import note
-from pipelines.building import encoding, examples
+from pipelines.building import examples, features
 
 
 class CanonicalWriter(ExampleWriter):
@@ -37,7 +37,7 @@ def _canonical(record: bytes) -> bytes:
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
-    """A TFDS builder of `encoding.features`; a subclass sets VERSION and what is known of its set.
+    """A TFDS builder of `example_features`; a subclass sets VERSION and what is known of its set.
 
     Attributes:
         METADATA: what is recorded beside the examples; `class_names` may follow later.
@@ -64,7 +64,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         return self.dataset_info_from_configs(
-            features=encoding.features(),
+            features=features.example_features(),
             metadata=tfds.core.MetadataDict(self.METADATA),
             homepage=self.HOMEPAGE,
         )

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipelines.base import encoding
 from pipelines.base.errors import UserError
-from pipelines.building import encoding, image_label, opening
+from pipelines.building import image_label, opening
 
 _AS_THEY_ARE, _CONVERTED = ("JPEG", "PNG"), ("WEBP", "TIFF", "BMP")
 

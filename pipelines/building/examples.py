@@ -31,7 +31,7 @@ def examples(
     Args:
         list_items: returns the items, a UserError in place of a faulty one, when the first example
             is wanted; under Beam on a worker, since runners limit a pipeline's description.
-        make_example: takes an item, returns the key and the example as `encoding.features` wants
+        make_example: takes an item, returns the key and the example as `example_features` wants
             it, and depends on nothing but its item. Called from many threads; under Beam both
             functions and the items are pickled, and all workers must see the same files.
         description: for the progress bar, "coco_voc train".

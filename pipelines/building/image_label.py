@@ -10,7 +10,7 @@ from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.base.plurals import plural
-from pipelines.building import encoding, opening
+from pipelines.building import features, opening
 from pipelines.building.folders import Pair
 
 # PNG header: colour types.
@@ -129,7 +129,7 @@ def make_example(
         record: `as_it_is`, or what makes of an image file the bytes that are recorded.
 
     Returns:
-        The key and the example as `encoding.features` wants it.
+        The key and the example as `features.example_features` wants it.
 
     Raises:
         UserError: one of the files cannot be used; the message names it and says why.
@@ -140,7 +140,7 @@ def make_example(
     else:
         label = read(pair.label, read_regular(pair.label))
         check_sizes(pair.label, label, pair.image, size)
-    return pair.image_id, encoding.example(pair.image_id, image, label)
+    return pair.image_id, features.example(pair.image_id, image, label)
 
 
 def check_values(path: Path | str, label: np.ndarray, class_names: tuple[str, ...]) -> None:

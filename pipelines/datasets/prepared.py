@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.base import labels
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import check_may_be_read
-from pipelines.building import encoding
+from pipelines.building.features import example_features
 from pipelines.datasets.names import prepared_folder
 
 
@@ -120,7 +120,7 @@ def open_prepared(name: str, data_dir: str | Path) -> PreparedDataset:
         features, listed = info.features, info.metadata["class_names"]
         if missing := {"image", "label", "image_id"} - features.keys():
             raise KeyError(f"no feature {', '.join(sorted(missing))}")
-        if features.get_serialized_info() != encoding.features().get_serialized_info():
+        if features.get_serialized_info() != example_features().get_serialized_info():
             raise TypeError(f"features are {features.get_serialized_info()}")
         if not isinstance(listed, list) or not all(isinstance(c, str) and c for c in listed):
             raise TypeError(f"class_names is {listed}")

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError
 from pipelines.datasets import PreparedDataset
+from pipelines.stream import data_service
 from pipelines.stream.faults import mapped, mapped_intact
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.record_order import (
@@ -61,7 +61,7 @@ def checked_options(
     options = kind(**fields) if options is None else replace(options, **fields)
     options.check()
     if options.data_service:
-        addresses.wait_for_worker(options.data_service)
+        data_service.wait_for_worker(options.data_service)
     return options
 
 
@@ -111,5 +111,5 @@ def batches_of(
         batches = batches.skip(options.start)
     batches = batches.prefetch(PREFETCHED_BATCHES)
     if options.data_service:
-        addresses.watch_workers(options.data_service, weakref.ref(batches))
+        data_service.watch_workers(options.data_service, weakref.ref(batches))
     return batches

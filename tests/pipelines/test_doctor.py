@@ -15,9 +15,9 @@ from miniatures import REPOSITORY, encoded, noise, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets, doctor
+from pipelines.base import encoding
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.labels import median_frequency_weights
-from pipelines.building import encoding
 from pipelines.datasets.image_folder.options import FolderOptions
 from pipelines.examination import examine, findings, judgement, report
 from pipelines.examination.damaged_records import read_records

@@ -282,7 +282,7 @@ MUTANTS = (
         "gcn_keras/inference/test_tiles.py",
     ),
     Mutant(
-        "pipelines/building/encoding.py", "subsampling=0", "subsampling=2",
+        "pipelines/base/encoding.py", "subsampling=0", "subsampling=2",
         "gcn_keras/inference/test_overlays.py::TestJpeg",
     ),
     Mutant(
@@ -546,9 +546,9 @@ MUTANTS = (
         "test_a_group_is_taken_where_that_leads_nearer_to_the_share",
     ),
     Mutant(
-        "pipelines/base/addresses.py", "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))",
+        "pipelines/base/loopback.py", "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0))",
         "(6, 0, 0, 0xFFFFFFFF), (6, 0, 0, 0xFFFFFFFF))",
-        "pipelines/test_service.py::TestRestriction",
+        "pipelines/base/test_loopback.py",
     ),
     Mutant(
         "pipelines/base/decoding.py", 'kind == b"\\x08\\x00"', "kind == kind",

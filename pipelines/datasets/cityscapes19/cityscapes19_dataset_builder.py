@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.base import labels
+from pipelines.base import encoding, labels
 from pipelines.base.errors import UserError
 from pipelines.base.files import is_hidden, read_regular
 from pipelines.base.progress import note, note_passed_over
-from pipelines.building import encoding, image_label
+from pipelines.building import features, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.folders import Pair, but, near_misses
@@ -173,7 +173,7 @@ def make_example(item: Pair) -> tuple[str, dict]:
         label = train_ids(ids)
         image_label.check_sizes(item.label, label, item.image, (height, width))
     image_id = _image_id(item.image)
-    return image_id, encoding.example(image_id, encoding.encode_jpeg(image), label)
+    return image_id, features.example(image_id, encoding.encode_jpeg(image), label)
 
 
 def train_ids(label_ids: np.ndarray) -> np.ndarray:

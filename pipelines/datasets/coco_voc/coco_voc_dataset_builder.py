@@ -13,7 +13,7 @@ from pipelines.base.damage import DAMAGE, reason_of
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
 from pipelines.base.progress import note
-from pipelines.building import encoding, image_label
+from pipelines.building import features, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.regions import coco_region
@@ -220,7 +220,7 @@ def make_example(item: Item) -> tuple[str, dict]:
             f"{item.path} is {width}x{height} pixels, but {item.annotations} says "
             f"{item.width}x{item.height}"
         )
-    return item.path.stem, encoding.example(item.path.stem, image, paint(item))
+    return item.path.stem, features.example(item.path.stem, image, paint(item))
 
 
 def paint(item: Item) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.base.errors import UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.plurals import count_of
-from pipelines.building import conversion, encoding, folders, image_label, layouts, opening
+from pipelines.building import conversion, features, folders, image_label, layouts, opening
 from pipelines.building.examples import all_faults
 from pipelines.datasets.image_folder import annotations, splitting
 from pipelines.datasets.image_folder.annotated_image import AnnotatedImage, Damaged, background_of
@@ -219,7 +219,7 @@ def _of_annotations(
     def make(item: AnnotatedItem, own: Counter[str]) -> tuple[str, dict]:
         image, size = item.record(own)
         label = item.annotated.paint(size, classes, options.paint_order)
-        return item.image_id, encoding.example(item.image_id, image, label)
+        return item.image_id, features.example(item.image_id, image, label)
 
     make_example, counts = _counted(make)
     count = len({image.file for image in images})

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.building import encoding
+from pipelines.base import encoding
+from pipelines.building import features
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.shapes import scenes
@@ -44,4 +45,4 @@ def render_example(split: str, number: int, index: int) -> tuple[str, dict]:
     rng = np.random.default_rng((SEED, number, index))
     image, label = scenes.render_scene(rng, size=SIZE)
     image_id = f"{split}_{index:05d}"
-    return image_id, encoding.example(image_id, encoding.encode_jpeg(image), label)
+    return image_id, features.example(image_id, encoding.encode_jpeg(image), label)

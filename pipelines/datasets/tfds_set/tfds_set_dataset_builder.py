@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.labels import IGNORE
 from pipelines.base.progress import progress
-from pipelines.building import encoding, image_label
+from pipelines.building import features, image_label
 from pipelines.building.archives import source_folder
 from pipelines.building.builder import SegmentationBuilder
 from pipelines.building.examples import all_faults
@@ -221,4 +221,4 @@ def make_example(item: Item, first_label: int, num_classes: int) -> tuple[str, d
     label = np.full_like(values, IGNORE)
     valid = (values >= first_label) & (values != IGNORE)
     label[valid] = values[valid] - first_label
-    return item.name, encoding.example(item.name, item.image, label)
+    return item.name, features.example(item.name, item.image, label)

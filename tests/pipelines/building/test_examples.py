@@ -7,8 +7,8 @@ import pytest
 
 from pipelines import datasets
 from pipelines.base.errors import UsageError, UserError, argument, as_options
-from pipelines.building import encoding
 from pipelines.building import examples as building
+from pipelines.building import features
 
 
 def test_examples_come_in_the_items_order_from_a_few_threads():
@@ -91,7 +91,7 @@ def test_a_rare_fault_is_shown_and_what_to_do_is_said_once():
 
 def test_a_name_that_is_no_text():
     with pytest.raises(UserError, match=r"^'\\udcff' is no name in UTF-8: rename the file$"):
-        encoding.example("\udcff", b"", np.zeros((2, 2), np.uint8))
+        features.example("\udcff", b"", np.zeros((2, 2), np.uint8))
 
 
 def test_faulty_items_are_skipped_named_and_counted(capsys):

@@ -12,10 +12,10 @@ from miniatures import REPOSITORY, noise, save, write_pairs
 from PIL import Image
 
 from pipelines import datasets
-from pipelines.base import labels
+from pipelines.base import encoding, labels
 from pipelines.base.errors import UsageError, UserError, as_options
 from pipelines.base.files import writing_in
-from pipelines.building import encoding, image_label
+from pipelines.building import image_label
 from pipelines.stream.evaluation import evaluation_examples
 from pipelines.stream.record_order import open_records
 

@@ -191,7 +191,7 @@ def test_one_augmentation_does_not_shift_the_draws_of_another(twelve):
     ],
 )
 def test_invalid_parts_and_starts(twelve, monkeypatch, options, message):
-    monkeypatch.setattr("pipelines.base.addresses.check_listening", lambda address: None)
+    monkeypatch.setattr("pipelines.stream.data_service.check_listening", lambda address: None)
     with pytest.raises(UsageError, match=message):
         training_batches(twelve, "train", crop=(9, 9), batch_size=6, **options)
 
