@@ -91,10 +91,14 @@ def image_id(path: Path, folder: Path) -> str:
 def common_image_id(path: Path, source: Path) -> str:
     """As `image_id`, without the folders on the way that are known by their names."""
     parts = image_id(path, source).split("/")
-    known = {*IMAGES, *(name for names in SPLITS.values() for name in names)}
-    while len(parts) > 1 and parts[0].lower() in known:
+    while len(parts) > 1 and is_known_folder(parts[0]):
         del parts[0]
     return "/".join(parts)
+
+
+def is_known_folder(name: str) -> bool:
+    """Whether folders of images, or of splits, are called so."""
+    return name.lower() in {*IMAGES, *(each for names in SPLITS.values() for each in names)}
 
 
 def find_files(

@@ -23,6 +23,7 @@ from pipelines.building.folders import (
     compounds,
     find_files,
     image_id,
+    is_known_folder,
     is_split,
     sub_folders,
 )
@@ -59,8 +60,7 @@ def only_folder(source: Path) -> Path:
         for path in source.iterdir()
         if not (is_hidden(path.name) or path.name.lower().startswith(_FOR_PEOPLE))
     ]
-    known = {*IMAGES, *LABELS, *(name for names in SPLITS.values() for name in names)}
-    if len(entries) != 1 or entries[0].name.lower() in known:
+    if len(entries) != 1 or is_known_folder(entries[0].name) or entries[0].name.lower() in LABELS:
         return source
     is_folder = entries[0].is_dir() and not entries[0].is_symlink()
     return only_folder(entries[0]) if is_folder else source

@@ -201,13 +201,13 @@ def _rank(path: Path) -> int:
 def _labels_of(twins: list[list[Path]]) -> set[Path]:
     """Of two files with one name, in the order of `_AS_LABELS`, those that hold labels.
 
-    Of a.jpg and a.png that is the one without loss. Where both are, some with these endings tell:
-    labels have fewer colours in most of them.
+    Some with these endings tell: labels have fewer colours in most of them. Where none can be read
+    they are a.png beside a.jpg.
     """
     votes: dict[tuple[str, ...], list[int]] = {}
     for both in twins:
         cast = votes.setdefault(_endings(both), [])
-        if len(cast) < _VOTES and _rank(both[1]) < len(_AS_LABELS):
+        if len(cast) < _VOTES:
             counts = [_colours(path) for path in both]
             if 0 < min(counts) < max(counts):
                 cast.append(counts.index(min(counts)))

@@ -1,12 +1,19 @@
 """Splits by lists of names: train.txt and val.txt, as VOC, CVAT and others write them."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from pipelines.base.errors import UserError
 from pipelines.base.files import read_regular
-from pipelines.building.folders import IMAGE_SUFFIXES, SPLITS, Pair, composed
+from pipelines.building.folders import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    SPLITS,
+    Pair,
+    composed,
+    is_known_folder,
+)
 from pipelines.building.pairs import Files, pair_of, without_label
 
 Item = TypeVar("Item")
@@ -70,11 +77,11 @@ def as_listed(
             return files.twice[name]
         return pair_of(files, name) if name in files.labels else without_label(files, name)
 
-    return items_by_lists(files.images.keys(), lists, pair)
+    return items_by_lists(files.images, lists, pair)
 
 
 def items_by_lists(
-    ids: Collection[str],
+    images: Mapping[str, Path],
     lists: dict[str, Path],
     item_of: Callable[[str], Item | UserError],
     faults: Iterable[UserError] = (),
@@ -82,14 +89,14 @@ def items_by_lists(
     """The splits that lists of names make, and words about them.
 
     Args:
-        ids: of all images.
+        images: the file of each image, by its id.
         lists: the file of each split.
         item_of: makes an item, or a fault, of an id.
         faults: of no image in particular; they go to the first split.
 
     Raises:
-        UserError: a list is no text, is empty, names what is not there, or an image of another
-            list.
+        UserError: a list is no text, is empty, names what is not there, an image of another list,
+            or an image with a mask that is not its own.
     """
     found: dict[str, list[Item | UserError]] = {}
     owner: dict[str, Path] = {}
@@ -103,29 +110,51 @@ def items_by_lists(
             raise UserError(f"{path} lists no image: fill it, or take it away")
         items: list[Item | UserError] = list(faults) if not found else []
         for number, line in listed:
-            name = _listed_id(line, ids)
+            name, mask = _listed(line, images)
             if name is None:
                 raise UserError(f"{path} line {number} names no image here: {line!r}")
             if name in owner:
                 raise UserError(f"{path} lists {name!r}, as {owner[name]} does already")
             owner[name] = path
-            items.append(item_of(name))
+            item = item_of(name)
+            if mask and isinstance(item, Pair) and item.label and mask.name != item.label.name:
+                raise UserError(
+                    f"{path} line {number} pairs {name!r} with {mask}, and its mask here is "
+                    f"{item.label}: correct the line, or list images alone"
+                )
+            items.append(item)
         found[split] = items
     names = " and ".join(path.name for path in lists.values())
-    rest = len(set(ids) - owner.keys())
+    rest = len(images.keys() - owner.keys())
     words = f", as {names} list them" if len(lists) > 1 else f", as {names} lists them"
     if rest:
         words += f"; images in no list are left out: {rest:,}"
     return found, words
 
 
-def _listed_id(line: str, ids: Collection[str]) -> str | None:
-    """The image that a line names: by its id, or a path that ends with it."""
-    for text in (line, line.split()[0]):
-        path = Path(text.replace("\\", "/").lstrip("/"))
-        is_file = path.suffix.lower() in IMAGE_SUFFIXES
-        parts = composed(str(path.with_suffix("") if is_file else path)).split("/")
-        for start in range(len(parts)):
-            if (shorter := "/".join(parts[start:])) in ids:
-                return shorter
+def _listed(line: str, images: Mapping[str, Path]) -> tuple[str | None, Path | None]:
+    """The id of the image that a line names, and the mask that may follow in a second column."""
+    if name := _listed_id(line, images):
+        return name, None
+    first, *others = line.replace("\\", "/").split()
+    mask = Path(others[0]) if len(others) == 1 else Path()
+    if mask.suffix.lower() not in LABEL_SUFFIXES:
+        return None, None
+    return _listed_id(first, images), mask
+
+
+def _listed_id(text: str, images: Mapping[str, Path]) -> str | None:
+    """The id of the image that is named so, or by a path that ends with it.
+
+    The folder before the id must be the image's own, or be called as folders of images are:
+    `night/0001` is not `day/0001`, nor 0001 without a folder.
+    """
+    path = Path(text.replace("\\", "/").lstrip("/"))
+    is_file = path.suffix.lower() in IMAGE_SUFFIXES
+    parts = composed(str(path.with_suffix("") if is_file else path)).split("/")
+    for start in range(len(parts)):
+        if (name := "/".join(parts[start:])) in images:
+            folders = composed(images[name].as_posix()).split("/")[: start - len(parts)]
+            own = start == 0 or folders[-1:] == [parts[start - 1]]
+            return name if own or is_known_folder(parts[start - 1]) else None
     return None

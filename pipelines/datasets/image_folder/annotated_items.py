@@ -213,5 +213,5 @@ def _as_listed(
         place = places[name]
         return items.get(place) or UserError(f"{place} has no label: no annotation file lists it")
 
-    found, words = items_by_lists(places.keys(), lists, item_of, faults)
+    found, words = items_by_lists(places, lists, item_of, faults)
     return found, words, {*places.values(), *items, *lists.values()}

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.base.errors import UserError, argument
+from pipelines.base.files import read_regular
 from pipelines.base.labels import IGNORE, describe_classes
 from pipelines.base.plurals import count_of, plural
 from pipelines.base.samples import bits_of_samples, is_deep, is_gray
@@ -104,7 +105,7 @@ class MaskReader:
                 return
             with contextlib.suppress(UserError):  # said when the mask is read
                 image = opening.open_file(path)
-                seen.setdefault(self._holds_colours(image), path)
+                seen.setdefault(self.holds_colours(image), path)
         for by_colour in wanted - seen.keys() if seen else ():
             names, other = given[by_colour], seen[not by_colour]
             verb, them = ("are", "them") if " and " in names else ("is", "it")
@@ -114,7 +115,7 @@ class MaskReader:
                 f"{other}: leave {them} out"
             )
 
-    def _holds_colours(self, image: Image.Image) -> bool:
+    def holds_colours(self, image: Image.Image) -> bool:
         """Whether a mask is read by its colours: if it is black and white all are, and otherwise
         what is not gray, where classes have colours."""
         is_coloured = opening.is_jpeg(image) or not (is_gray(image) or is_deep(image))
@@ -158,7 +159,7 @@ class MaskReader:
                 f"{colours}use {argument('nearest_colour')}"
             )
         opening.check_one_frame(path, image, "a mask")
-        holds_colours = self._holds_colours(image)
+        holds_colours = self.holds_colours(image)
         grays = {} if holds_colours else self.grays_for_indices(path, image)
         deep, gray = is_deep(image), is_gray(image)
         with opening.naming_damage(path):
@@ -228,7 +229,7 @@ class MaskReader:
     def _check_gray(self, path: Path, pixels: np.ndarray) -> None:
         """Refuses gray values that are colours of classes, and as labels would mean others."""
         found = np.unique(pixels)
-        by_colour = [self.colours.get(_ONE * int(value), _NONE) for value in found]
+        by_colour = self._by_gray(found)
         if _NONE not in by_colour and by_colour != self.values[found].tolist():
             is_binary = self.colours.keys() == {0, _WHITE}
             take = f"give {argument('binary')}" if is_binary else "save it as RGB"
@@ -237,6 +238,19 @@ class MaskReader:
                 f"classes, too: {take} if it shows colours; if it holds labels, give these "
                 "classes colours that are not gray"
             )
+
+    def _by_gray(self, values: np.ndarray) -> list[int]:
+        """The label of each value as a colour, a gray."""
+        return [self.colours.get(_ONE * int(value), _NONE) for value in values]
+
+    def means_its_colours(self, path: Path) -> bool:
+        """Whether a gray mask has the same labels by its values and by their colours.
+
+        Raises:
+            UserError: as in `read`.
+        """
+        found = np.unique(self._decode(path, read_regular(path)))
+        return self._by_gray(found) == self.values[found].tolist()
 
     def _equal_channels(self, path: Path, pixels: np.ndarray) -> np.ndarray:
         if (pixels != pixels[..., :1]).any():

@@ -29,7 +29,12 @@ from pipelines.datasets.image_folder.class_files import (
 from pipelines.datasets.image_folder.classes import Classes, plain
 from pipelines.datasets.image_folder.masks import MaskReader
 from pipelines.datasets.image_folder.options import FolderOptions
-from pipelines.datasets.image_folder.survey import describe_masks, palette_faults, show_colours
+from pipelines.datasets.image_folder.survey import (
+    describe_masks,
+    gray_faults,
+    palette_faults,
+    show_colours,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ def _of_masks(folder: Path, options: FolderOptions) -> Source:
         raise UserError(f"{path} gives no colours: {describe_masks(masks, folder)}")
     reader = MaskReader.of(classes, options)
     reader.check_options(masks, options)
-    faults = palette_faults(masks, reader) if by_value else {}
+    faults = (palette_faults if by_value else gray_faults)(masks, reader)
 
     def make(pair: folders.Pair, own: Counter[str]) -> tuple[str, dict]:
         def read(path, data):
@@ -228,6 +233,9 @@ def _of_annotations(
     usable = [item for items in found.values() for item in items if isinstance(item, AnnotatedItem)]
     if inside := sum(item.path is None for item in usable):
         words += f", {inside:,} of them inside these files"
+    if bare := sum(not item.annotated.shapes for item in usable):
+        is_void = background_of(classes.names) == IGNORE
+        words += f", {bare:,} of them without a region: all {'void' if is_void else 'background'}"
     elsewhere = [(item.path, item.annotated) for item in usable if item.path and item.is_elsewhere]
     if elsewhere:
         file, image = elsewhere[0]

@@ -1,5 +1,6 @@
 """What masks hold, for a sentence that says how they are to be read."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -112,6 +113,26 @@ def palette_faults(masks: Sequence[Path], reader: MaskReader | None = None) -> d
         else:
             first = {index: (palette[index], path) for index in used} | first
             owners = {palette[index]: (index, path) for index in reversed(used)} | owners
+    return faults
+
+
+def gray_faults(masks: Sequence[Path], reader: MaskReader) -> dict[Path, str]:
+    """What is wrong with gray masks among others that are read by their colours.
+
+    Their values are labels, and may be meant as colours: black for no class, too.
+    """
+    kinds: dict[bool, list[Path]] = {True: [], False: []}
+    for path in masks:
+        with contextlib.suppress(UserError):  # said when the mask is read
+            kinds[reader.holds_colours(opening.open_file(path))].append(path)
+    faults = {}
+    for path in kinds[False] if kinds[True] else ():
+        with contextlib.suppress(UserError):
+            if not reader.means_its_colours(path):
+                faults[path] = (
+                    f"{path} is gray, and others, such as {kinds[True][0]}, hold colours: save it "
+                    "as RGB, in the colours of its classes; or save all of them in gray"
+                )
     return faults
 
 

@@ -43,8 +43,12 @@ def test_voc_with_its_lists(tree):
 
 
 @pytest.mark.parametrize(
-    "line", ["x/1", "x/1.jpg", "images/x/1.jpg", "/data/images/x/1.jpg labels/x/1.png", "x\\1.jpg"]
-)
+    "line",
+    [
+        "x/1", "x/1.jpg", "images/x/1.jpg", "x\\1.jpg", "../train/x/1.jpg",
+        "/data/images/x/1.jpg labels/x/1.png", "x\\1.jpg D:\\labels\\1.png",
+    ],
+)  # fmt: skip
 def test_lines_of_a_list(tree, line):
     source = tree("images/x/1.jpg", "labels/x/1.png", "images/2.jpg", "labels/2.png")
     write(source, "train.txt", f"{line}\n")
@@ -55,6 +59,14 @@ def test_lines_of_a_list(tree, line):
     ("lists", "message"),
     [
         ({"train": "1\n9.jpg\n"}, "{0}/train.txt line 2 names no image here: '9.jpg'"),
+        ({"train": "1 (2)"}, "{0}/train.txt line 1 names no image here: '1 (2)'"),
+        ({"train": "1 -1"}, "{0}/train.txt line 1 names no image here: '1 -1'"),
+        ({"train": "night/1"}, "{0}/train.txt line 1 names no image here: 'night/1'"),
+        (
+            {"train": "images/1.jpg labels/2.png"},
+            "{0}/train.txt line 1 pairs '1' with labels/2.png, and its mask here is "
+            "{0}/labels/1.png: correct the line, or list images alone",
+        ),
         ({"train": "1", "val": "1"}, "{0}/val.txt lists '1', as {0}/train.txt does already"),
         ({"train": ""}, "{0}/train.txt lists no image: fill it, or take it away"),
         (

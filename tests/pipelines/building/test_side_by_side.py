@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layout_trees import found, pairs_of, write
+from miniatures import noise
 from PIL import Image
 
 from pipelines.base.errors import UserError, in_options
@@ -49,6 +50,15 @@ def test_side_by_side_by_their_colours(tmp_path, image, label, kind):
     assert found(tmp_path) == {
         "all": [(name, f"{name}.{image}", f"{name}.{label}") for name in "abc"]
     }
+
+
+def test_masks_of_jpeg_beside_photographs_of_png(tmp_path):
+    for name in "ab":
+        Image.fromarray(noise(32, 32)).save(tmp_path / f"{name}.png")
+        Image.fromarray(np.kron([[0, 255]], np.ones((32, 16))).astype(np.uint8)).save(
+            tmp_path / f"{name}.jpg"
+        )
+    assert found(tmp_path) == {"all": [(name, f"{name}.png", f"{name}.jpg") for name in "ab"]}
 
 
 def test_most_pairs_tell_which_of_them_are_masks(tmp_path):

@@ -21,6 +21,22 @@ def test_coco_run_lengths(copy, expected, regions):
     assert records(copy) == expected
 
 
+def test_images_without_a_region_are_counted(copy):
+    """As where somebody has not come to them yet."""
+    coco(copy, compressed)
+    (file,) = copy.rglob("*.json")
+    content = json.loads(file.read_text())
+    first, second, *_ = [image["id"] for image in content["images"]]
+    content["annotations"] = [
+        each for each in content["annotations"] if each["image_id"] not in (first, second)
+    ]
+    file.write_text(json.dumps(content))
+    words = "1 annotation file of 5 images, 2 of them without a region: all "
+    assert open_source(copy, FolderOptions()).words.startswith(f"{words}background")
+    (copy / "classes.txt").write_text("\n".join(NAMES[1:]))
+    assert open_source(copy, FolderOptions()).words.startswith(f"{words}void")
+
+
 def test_coco_without_classes_txt(copy, expected):
     coco(copy, compressed)
     (copy / "classes.txt").unlink()

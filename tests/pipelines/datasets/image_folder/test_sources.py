@@ -243,14 +243,39 @@ def test_a_photograph_among_the_masks_is_a_fault_of_its_own(copy):
         shutil.copytree(copy, copy.with_name(name))
         path = copy.with_name(name) / "labels" / f"{name}.png"
         Image.open(path.parents[1] / "images" / f"{name}.jpg").save(path)
-        source = open_source(copy.with_name(name), FolderOptions())
-        faults = []
-        for item in (item for items in source.splits.values() for item in items):
-            try:
-                source.make_example(item)
-            except UserError as fault:
-                faults.append(str(fault))
+        faults = faults_of(copy.with_name(name))
         assert len(faults) == 1 and faults[0].startswith(f"{path} is an image with ")
+
+
+@pytest.mark.parametrize("kind", ["L", "1"])
+def test_a_gray_mask_among_coloured_ones(copy, kind):
+    """Its zeros are the first class by their values, and as a colour black, which no class has."""
+    for path in (copy / "labels").iterdir():
+        in_colours(np.array(Image.open(path))).save(path)
+    colours = [" ".join(map(str, colour)) for colour in COLOURS]
+    lines = [f"{name} {colour}" for name, colour in zip(NAMES, colours, strict=True)]
+    (copy / "classes.txt").write_text("\n".join(lines))
+    gray = copy / "labels" / "s1.png"
+    Image.new(kind, (SIDE, SIDE)).save(gray)
+    assert faults_of(copy, void=("#e0e0c0",)) == [
+        f"{gray} is gray, and others, such as {copy}/labels/s0.png, hold colours: save it as RGB, "
+        "in the colours of its classes; or save all of them in gray"
+    ]
+    lines[0] = f"{NAMES[0]} {colours[0]} 0 0 0"
+    (copy / "classes.txt").write_text("\n".join(lines))
+    assert faults_of(copy, void=("#e0e0c0",)) == []  # either way it is the first class
+
+
+def faults_of(folder, **options) -> list[str]:
+    """What is wrong with the examples of a folder."""
+    source = open_source(folder, FolderOptions(**options))
+    faults = []
+    for item in (item for items in source.splits.values() for item in items):
+        try:
+            source.make_example(item)
+        except UserError as fault:
+            faults.append(str(fault))
+    return faults
 
 
 def test_masks_of_which_none_has_an_images_name(copy):
