@@ -19,7 +19,6 @@ from gcn_keras.inference.multi_scale import ONE_VIEW, MultiScale
 from gcn_keras.inference.options import InferenceOptions
 from gcn_keras.inference.segmenters import (
     check_exists,
-    check_figures_file,
     check_gives_logits,
     check_same_classes,
     files_of,
@@ -28,7 +27,7 @@ from gcn_keras.inference.segmenters import (
 )
 from pipelines import datasets
 from pipelines.base.errors import ArgumentError, UsageError, UserError, run_command
-from pipelines.base.files import write_json
+from pipelines.base.files import check_figures_file, write_json
 
 
 def search(
@@ -81,7 +80,7 @@ def search(
     require()
     check_gives_logits(model)
     check_exists(model)
-    check_figures_file(json_file, "--json", *files_of(model))
+    check_figures_file(json_file, {"options", "parameters"}, *files_of(model))
     import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)

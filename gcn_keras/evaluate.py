@@ -10,10 +10,10 @@ from gcn_keras.evaluation.comparison import ALONE, ComparisonOptions, compare, r
 from gcn_keras.evaluation.measure import measure, number_of_images, what_is_measured
 from gcn_keras.evaluation.options import DEFAULT, EvaluationOptions
 from gcn_keras.evaluation.submission import layout_of
-from gcn_keras.inference.segmenters import check_exists, check_figures_file, files_of
+from gcn_keras.inference.segmenters import check_exists, files_of
 from pipelines import datasets
 from pipelines.base.errors import printable, run_command
-from pipelines.base.files import write_json
+from pipelines.base.files import check_figures_file, write_json
 from pipelines.base.plurals import count_of
 
 
@@ -45,7 +45,7 @@ def evaluate(
             options.check_for(path)
             check_exists(path)
             taken += files_of(path)
-    check_figures_file(json_file, "--json", *taken)
+    check_figures_file(json_file, {"dataset", "split", "images"}, *taken)
     prepared = datasets.load(dataset, data_dir)
     split = prepared.validation_split(options.split)
     images = number_of_images(prepared, split, options.limit)

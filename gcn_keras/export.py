@@ -10,10 +10,10 @@ from gcn_keras.deployment.export_folder import path_of
 from gcn_keras.deployment.options import DEFAULT, ExportOptions
 from gcn_keras.inference.keras_model import check_keras_file
 from gcn_keras.inference.legend import file_beside
-from gcn_keras.inference.segmenters import check_figures_file, files_of
+from gcn_keras.inference.segmenters import files_of
 from pipelines import datasets
 from pipelines.base.errors import as_options, run_command
-from pipelines.base.files import check_folder, write_json
+from pipelines.base.files import check_figures_file, check_folder, write_json
 
 
 def export(
@@ -47,7 +47,7 @@ def export(
     check_folder(out)
     written = [path_of(kind, out) for kind in options.formats if kind != "savedmodel"]
     written += [file_beside(path) for path in written]
-    check_figures_file(json_file, "--json", *files_of(model), *written, made=out)
+    check_figures_file(json_file, {"model", "graph"}, *files_of(model), *written, made=out)
     if dataset:
         datasets.check_prepared(dataset, data_dir)
     prepared = datasets.load(dataset, data_dir) if dataset else None

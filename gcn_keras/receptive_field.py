@@ -16,9 +16,9 @@ from gcn_keras.inference.image_files import find_images
 from gcn_keras.inference.images import load_image
 from gcn_keras.inference.keras_model import check_keras_file, load_model
 from gcn_keras.inference.legend import Legend, legend_of_model
-from gcn_keras.inference.segmenters import check_figures_file, files_of
+from gcn_keras.inference.segmenters import files_of
 from pipelines.base.errors import UsageError, run_command
-from pipelines.base.files import check_folder, make_folder, write_json
+from pipelines.base.files import check_figures_file, check_folder, make_folder, write_json
 
 
 def receptive_field(
@@ -72,7 +72,7 @@ def receptive_field(
 
     paths = [path for path, _, _ in points]
     taken = (*files_of(model), *paths, *drawings(paths, out))
-    check_figures_file(json_file, "--json", *taken, made=out)
+    check_figures_file(json_file, {"model", "points"}, *taken, made=out)
     check_folder(out)
     network = load_model(model)
     num_classes = network.output.shape[-1]

@@ -7,11 +7,11 @@ import tyro
 
 from gcn_keras.inference.keras_model import check_keras_file, load_any_model
 from gcn_keras.inference.padding import padded_size
-from gcn_keras.inference.segmenters import check_figures_file, files_of
+from gcn_keras.inference.segmenters import files_of
 from gcn_keras.models import backbones
 from gcn_keras.recipes.checks import check_block
 from pipelines.base.errors import ArgumentError, UserError, argument, as_options, run_command
-from pipelines.base.files import write_json
+from pipelines.base.files import check_figures_file, write_json
 from pipelines.base.labels import IGNORE
 
 
@@ -50,7 +50,7 @@ def summary(
     given = {name: value for name, value in options.items() if value is not None}
     with as_options():
         _check(model, given, size)
-    check_figures_file(json_file, "--json", *(files_of(model) if model else ()))
+    check_figures_file(json_file, {"model", "multiply_adds"}, *(files_of(model) if model else ()))
     from gcn_keras.models import costs
     from gcn_keras.models.gcn import gcn
 

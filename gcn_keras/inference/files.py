@@ -13,7 +13,7 @@ from gcn_keras.inference.batches import same_sized
 from gcn_keras.inference.image_files import IMAGE_RESULTS, VIDEO_RESULTS, is_result
 from gcn_keras.inference.images import load_image
 from gcn_keras.inference.memory import naming_large_image
-from gcn_keras.inference.overlays import jpeg, overlay, save_label_map
+from gcn_keras.inference.overlays import OVERLAY_MARK, jpeg, overlay, save_label_map
 from gcn_keras.inference.segmenters import Segment
 from gcn_keras.inference.threads import done_behind, read_ahead
 from gcn_keras.inference.video import is_label_map, segment_video
@@ -100,7 +100,7 @@ def check_files_stay(
     frame_labels: bool = False,
     folders: Sequence[Path] = (),
 ) -> None:
-    """Refuses to write a result over what is to be read, or label maps over what no run has made.
+    """Refuses to write a result over what is to be read, or over what no run has made.
 
     Args:
         images, videos: what is to be read.
@@ -110,14 +110,16 @@ def check_files_stay(
 
     Raises:
         UsageError: an image or a video is called as a result of another one; a label map lies
-            there without its overlay, which a run would have written first.
+            there without its overlay, which a run would have written first, or an overlay that
+            no run has written.
     """
     inputs = {os.path.realpath(path): path for path in (*images, *videos)}
     of_images = result_names(images, IMAGE_RESULTS[1], folders=folders)
     of_videos = result_names(videos, VIDEO_RESULTS[1])
     maps, overlays = ([out / f"{name}{end}" for name in of_images] for end in IMAGE_RESULTS)
-    overlays += [out / f"{name}{VIDEO_RESULTS[1]}" for name in of_videos]
     lost = [path for path in maps if path.is_file() and not is_result(path)]
+    lost += [path for path in overlays if path.is_file() and not _is_overlay(path)]
+    overlays += [out / f"{name}{VIDEO_RESULTS[1]}" for name in of_videos]
     written = [os.path.realpath(path) for path in (*maps, *overlays)]
     if frame_labels:  # of however many frames
         folders_of_maps = [out / f"{name}{VIDEO_RESULTS[0]}" for name in of_videos]
@@ -130,6 +132,14 @@ def check_files_stay(
         raise UsageError(
             f"{path} would be written over by a result of that name: give another {argument('out')}"
         )
+
+
+def _is_overlay(path: Path) -> bool:
+    """Whether a run has written an overlay; one that was killed leaves it alone."""
+    if is_result(path):
+        return True
+    with open(path, "rb") as file:
+        return OVERLAY_MARK in file.read(1024)
 
 
 def _read(path: Path, name: str) -> _Read:

@@ -13,6 +13,7 @@ from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import is_number
 
 _LONGEST_JPEG = 65_500  # pixels of a side, as libjpeg takes them
+OVERLAY_MARK = b"python -m gcn_keras.predict"  # a comment in the file, by which it is known
 
 
 def save_label_map(labels: np.ndarray, path: str | Path, palette: np.ndarray) -> None:
@@ -57,7 +58,7 @@ def jpeg(image: np.ndarray) -> bytes:
             f"an overlay is a JPEG, of at most {_LONGEST_JPEG:,} pixels a side, and this one is "
             f"{image.shape[1]}x{image.shape[0]}: cut the image into parts"
         )
-    return encode_jpeg(image)
+    return encode_jpeg(image, OVERLAY_MARK)
 
 
 def overlay(

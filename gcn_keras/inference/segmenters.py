@@ -26,8 +26,7 @@ from gcn_keras.inference.serving_client import Client
 from gcn_keras.inference.serving_transports import parse_address
 from gcn_keras.inference.tflite_model import TFLiteSegmenter
 from pipelines.base import extras
-from pipelines.base.errors import ArgumentError, UsageError, UserError
-from pipelines.base.files import check_target
+from pipelines.base.errors import ArgumentError, UserError
 from pipelines.base.plurals import count_of
 from pipelines.base.progress import note_once
 
@@ -287,25 +286,6 @@ def newest_version(path: Path) -> Path:
             f"{path / '1'}{hint}"
         )
     return versions[-1]
-
-
-def check_figures_file(
-    path: Path | None, option: str, *taken: Path, made: Path | None = None
-) -> None:
-    """Refuses a file for figures as `check_target` does; and where a model's legend lies.
-
-    Raises:
-        UsageError, UserError: as in `check_target`; it holds the classes of a model beside it.
-    """
-    check_target(path, option, *taken, made=made)
-    if path is None or not path.is_file():
-        return
-    for model in sorted(path.parent.iterdir()):
-        if model.suffix in _FILES and file_beside(model).name == path.name:
-            raise UsageError(
-                f"{option} {path} would be written over, and holds the classes of {model}: name "
-                "another file"
-            )
 
 
 def versions_of(path: Path) -> list[Path]:

@@ -37,8 +37,12 @@ def pack_png(rows: np.ndarray, level: int) -> bytes:
     )
 
 
-def encode_jpeg(image: np.ndarray) -> bytes:
-    """Encodes an image, uint8 `[H, W, 3]`, as a baseline JPEG without chroma subsampling."""
+def encode_jpeg(image: np.ndarray, comment: bytes = b"") -> bytes:
+    """Encodes an image, uint8 `[H, W, 3]`, as a baseline JPEG without chroma subsampling.
+
+    A comment is written before the pixels.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
+    options: dict = {"comment": comment} if comment else {}
+    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0, **options)
     return buffer.getvalue()

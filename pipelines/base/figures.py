@@ -19,11 +19,11 @@ from pipelines.base.progress import note
 _told: set[str] = set()  # letters of which it was said that no font has them
 
 
-def write_png(figure: Figure, file: str | Path | IO[bytes]) -> None:
-    """Writes a figure as a PNG, its texts literally, see `make_literal`."""
+def write_png(figure: Figure, file: str | Path | IO[bytes], software: str | None = None) -> None:
+    """Writes a figure as a PNG, its texts literally, see `make_literal`; and what has made it."""
     make_literal(figure)
     with _without_warnings(), matplotlib.rc_context({"text.usetex": False}):
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", metadata=software and {"Software": software})
 
 
 def widest(texts: Iterable[str], pixels: float) -> float:

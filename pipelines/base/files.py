@@ -11,7 +11,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,34 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
     if not path.parent.is_dir() and (made is None or path.parent.resolve() != made.resolve()):
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
     check_folder(path.parent)
+
+
+def check_figures_file(
+    path: Path | None, keys: Set[str], *taken: Path, made: Path | None = None
+) -> None:
+    """Refuses a file for --json as `check_target` does; and one of something else than figures.
+
+    Args:
+        path, taken, made: as in `check_target`.
+        keys: names that the command's figures have, of a list the first of them.
+
+    Raises:
+        UsageError, UserError: as in `check_target`; a file lies there that has other content.
+    """
+    option = "--json"
+    check_target(path, option, *taken, made=made)
+    if path is None or not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:  # no JSON, or no text
+        content = None
+    first = content[0] if isinstance(content, list) and content else content
+    if not isinstance(first, dict) or not keys <= first.keys():
+        raise UsageError(
+            f"{option} {path} would be written over, and holds no figures of this command: name "
+            "another file"
+        )
 
 
 @contextlib.contextmanager

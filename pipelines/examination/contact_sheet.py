@@ -12,6 +12,7 @@ from pipelines.base.figures import write_png
 from pipelines.base.labels import IGNORE
 from pipelines.base.overlay import VOID_SWATCH, over_gray
 from pipelines.examination.findings import Sample
+from pipelines.examination.report import WRITTEN_BY
 
 COLUMNS = 4
 DPI = 100
@@ -61,7 +62,7 @@ def contact_sheet(
         handles=handles, loc="outside lower left", ncols=legend_columns, frameon=False, fontsize=9
     )
     buffer = io.BytesIO()
-    write_png(figure, buffer)
+    write_png(figure, buffer, WRITTEN_BY)
     return buffer.getvalue()
 
 

@@ -9,6 +9,9 @@ from pipelines.base.labels import median_frequency_weights
 from pipelines.base.plurals import count_of
 from pipelines.examination.findings import KINDS, Examination
 
+# In each file, so that doctor knows those that it may replace.
+WRITTEN_BY = "python -m pipelines.doctor"
+
 _COMMON_SIZES = 5  # shown for each split
 
 
@@ -143,13 +146,14 @@ def html_report(result: Examination, png: bytes, show: int) -> str:
     parts.append(
         f'<h2>Examples</h2>\n<img alt="photos and their masks" src="data:image/png;base64,{image}">'
     )
-    return _PAGE.format(title=title, body="\n".join(parts))
+    return _PAGE.format(title=title, generator=WRITTEN_BY, body="\n".join(parts))
 
 
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="{generator}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import forks
 import numpy as np
 import pytest
+from miniatures import noise
 from PIL import Image
 from places import REPOSITORY
 
@@ -23,6 +24,8 @@ from gcn_keras.inference.files import (
 )
 from gcn_keras.inference.image_files import find_images
 from gcn_keras.inference.legend import Legend
+from gcn_keras.inference.overlays import jpeg
+from pipelines.base.encoding import encode_jpeg
 from pipelines.base.errors import UsageError, UserError, in_options
 from pipelines.base.labels import CAMVID_CLASSES, palette, voc_colour_map
 
@@ -328,8 +331,16 @@ def test_a_label_map_that_no_run_has_made_stays(tmp_path):
     check_files_stay([photo], [], out)
     (tmp_path / "photo_overlay.jpg").touch()
     check_files_stay([photo], [], tmp_path)
-    (tmp_path / "photo_labels.png").unlink()
-    check_files_stay([photo], [], tmp_path)  # as a run that was killed leaves it
+
+
+def test_an_overlay_that_no_run_has_made_stays(tmp_path):
+    photo = save(tmp_path / "photo.png", 5, 90)
+    drawn = tmp_path / "photo_overlay.jpg"
+    drawn.write_bytes(encode_jpeg(noise(5, 90)))
+    with pytest.raises(UsageError, match="/photo_overlay.jpg would be written over by a result"):
+        check_files_stay([photo], [], tmp_path)
+    drawn.write_bytes(jpeg(noise(5, 90)))  # as a run that was killed leaves it
+    check_files_stay([photo], [], tmp_path)
 
 
 def test_frames_that_no_run_has_made_stay(tmp_path):

@@ -500,6 +500,20 @@ def test_what_may_not_be_read_is_not_called_damaged(prepared, data_dir, file):
     assert done.stderr.splitlines()[-1] == f"error: {path} cannot be read: Permission denied"
 
 
+@pytest.mark.parametrize("option, argument", [("--html", "page"), ("--sheet", "sheet")])
+def test_files_of_another_origin_stay(prepared, data_dir, tmp_path, option, argument):
+    file = tmp_path / "file"
+    doctor.doctor("image_folder/small", data_dir, **{argument: file})
+    doctor.doctor("image_folder/small", data_dir, **{argument: file})  # over its own
+    file.write_text("<html>precious</html>")
+    with pytest.raises(UsageError) as caught:
+        doctor.doctor("image_folder/small", data_dir, **{argument: file})
+    assert str(caught.value) == (
+        f"{option} {file} would be written over, and is of another origin: name another file"
+    )
+    assert file.read_text() == "<html>precious</html>"
+
+
 def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):
     file = tmp_path / "a.png"
     with pytest.raises(UsageError) as caught:

@@ -104,8 +104,8 @@ class TestRefuses:
         with pytest.raises(UsageError) as caught:
             export(models / "three.keras", out, json_file=out / "three.json")
         assert str(caught.value) == (
-            f"--json {out}/three.json would be written over, and holds the classes of "
-            f"{out}/three.tflite: name another file"
+            f"--json {out}/three.json would be written over, and holds no figures of this command: "
+            "name another file"
         )
         assert (out / "three.json").read_bytes() == legend and names(out) == {
             "three.json",

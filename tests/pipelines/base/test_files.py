@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.base.errors import UsageError, UserError
 from pipelines.base.files import (
+    check_figures_file,
     check_folder,
     check_target,
     checked_path,
@@ -217,6 +218,31 @@ def test_a_file_that_the_command_needs(tmp_path):
         assert str(caught.value) == f"--json {file} would be written over: name another file"
     check_target(tmp_path / "figures.json", "--json", model)
     check_target(None, "--json", model)
+
+
+@pytest.mark.parametrize(
+    "content", ["road\ncar\n", b"\x89PNG\xff", '{"model": "a"}', "[]", "[3]", "7"]
+)
+def test_figures_over_what_are_none(tmp_path, content):
+    """Such as a run's configuration, names of classes, annotations or a photograph."""
+    file = tmp_path / "file.json"
+    file.write_text(content, "latin-1")
+    with pytest.raises(UsageError) as caught:
+        check_figures_file(file, {"model", "size"})
+    assert str(caught.value) == (
+        f"--json {file} would be written over, and holds no figures of this command: name another "
+        "file"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"size": 3, "model": "a", "x": 1}', '[{"model": 1, "size": 2}]']
+)
+def test_figures_over_earlier_ones(tmp_path, content):
+    file = tmp_path / "file.json"
+    check_figures_file(file, {"model", "size"})
+    file.write_text(content)
+    check_figures_file(file, {"model", "size"})
 
 
 def test_a_folder_that_the_command_makes(tmp_path):

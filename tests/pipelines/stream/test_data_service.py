@@ -44,11 +44,11 @@ def dispatcher_of():
 
 
 class TestWorkers:
-    def test_those_that_answer_are_found(self, dispatcher_of, open_port):
-        with socket.socket() as closed:
+    def test_those_that_answer_are_found(self, dispatcher_of):
+        with socket.socket() as closed, socket.create_server(("localhost", 0)) as server:
             closed.bind(("localhost", 0))
             silent = f"localhost:{closed.getsockname()[1]}"
-            here = f"localhost:{open_port}"
+            here = f"localhost:{server.getsockname()[1]}"
             assert data_service.reachable_workers(dispatcher_of()) == []
             assert data_service.reachable_workers(dispatcher_of(silent)) == []
             assert data_service.reachable_workers(dispatcher_of(silent, here, here)) == [here, here]
