@@ -1,5 +1,6 @@
 """Exports a trained model: `python -m gcn_keras.export MODEL --out saved_models/NAME`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -59,6 +60,7 @@ def export(
 
 def main() -> None:
     """Entry point of the command."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # which makes all forms, whatever trained the model
     tyro.cli(export, prog="python -m gcn_keras.export")
 
 

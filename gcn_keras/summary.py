@@ -9,6 +9,7 @@ from gcn_keras.inference.keras_model import check_keras_file, load_any_model
 from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.segmenters import files_of
 from gcn_keras.models import backbones
+from gcn_keras.models.block_names import Block
 from gcn_keras.recipes.checks import check_block
 from pipelines.base.errors import ArgumentError, UserError, argument, as_options, run_command
 from pipelines.base.files import check_figures_file, write_json
@@ -18,7 +19,7 @@ from pipelines.base.labels import IGNORE
 def summary(
     model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="MODEL")] = None,
     backbone: Literal[backbones.NAMES] | None = None,
-    block: Literal["gcn", "conv1x1", "conv", "stack"] | None = None,
+    block: Block | None = None,
     kernel_size: tuple[int, ...] | None = None,
     num_classes: Annotated[int | None, tyro.conf.arg(aliases=("--classes",))] = None,
     boundary_refinement: bool | None = None,

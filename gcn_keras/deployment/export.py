@@ -11,6 +11,7 @@ from gcn_keras.deployment.deployable import Deployable, tried_size
 from gcn_keras.deployment.export_folder import check_classes_stay, path_of, write_beside
 from gcn_keras.deployment.graph_comparison import compare, graph_table
 from gcn_keras.deployment.options import DEFAULT, ExportOptions
+from gcn_keras.inference.keras_model import check_on_tensorflow
 from gcn_keras.inference.legend import file_beside
 from gcn_keras.inference.padding import padded_size
 from pipelines.base.bfloat16 import note_emulation
@@ -62,6 +63,7 @@ def export_model(
     from gcn_keras.deployment.form_report import markdown, report
 
     options.check(has_dataset=dataset is not None)
+    check_on_tensorflow("exported forms are made by")
     deployable = Deployable.load(model, dataset, options.precision)
     if options.precision == "bfloat16":
         note_emulation()

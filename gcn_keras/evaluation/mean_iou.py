@@ -29,6 +29,7 @@ class MeanIoU(keras.metrics.Metric):
 
     def __init__(self, num_classes: int, name: str = "mean_iou"):
         super().__init__(name=name)
+        self._direction = "up"  # for EarlyStopping and the like, as in Keras' own metrics
         self.num_classes = num_classes = check_num_classes(num_classes)
         # "int" is int64 under TensorFlow and int32 under JAX.
         shape = (num_classes, num_classes + 1)  # the last column is for what has no prediction

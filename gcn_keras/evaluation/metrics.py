@@ -147,15 +147,15 @@ class ConfusionMatrix(Counts):
         return float(np.mean(np.diag(self.counts)[seen] / labels[seen])) if seen.any() else np.nan
 
     def summary(self, class_names: Sequence[str]) -> dict:
-        """All measures as JSON-ready values; the IoU of an absent class is None.
+        """All measures as JSON-ready values; None for NaN, as the IoU of an absent class.
 
         Raises:
             ValueError: not one name a class, or one twice.
         """
         self._check_names(class_names)
         return {
-            "mean_iou": self.mean_iou,
-            "pixel_accuracy": self.pixel_accuracy,
+            "mean_iou": or_none(self.mean_iou),
+            "pixel_accuracy": or_none(self.pixel_accuracy),
             "iou": by_class(self.iou, class_names),
         }
 

@@ -89,6 +89,11 @@ def naming_failed_model(model: object, height: int, width: int) -> Iterator[None
 def _reason(error: Exception) -> str:
     """What a layer says, by its name: Keras and AutoGraph put frames and arguments around it."""
     if found := re.search(_OF_LAYER, str(error), re.DOTALL):
+        if "symbolic `tf.Tensor`" in found[2]:  # a size that a graph has yet to learn
+            return (
+                f"{found[1]} needs to know sizes beforehand: build the model on a keras.Input with "
+                "a height and a width"
+            )
         return f"{found[1]} says {' '.join(found[2].split())[:300]}"
     return reason_of(error)
 

@@ -54,13 +54,18 @@ def save_model(
             `model.palette`, else for the colours of VOC.
 
     Raises:
-        ValueError: another ending; a model of another kind, or one without inputs yet; names that
-            are not one for each class, a palette of another form, or one without names.
+        ValueError: another ending; a model of another kind, of several outputs, or without inputs
+            yet; names that are not one for each class, a palette of another form, or one without
+            names.
         UserError: the file cannot be written.
     """
     if checked_path(path).suffix != ".keras":
         raise ValueError(f"path must end in .keras, received {str(path)!r}")
     graph = _graph(model)
+    if len(graph.outputs) > 1:
+        raise ValueError(
+            f"model must have one output, received {model.name!r}, which has {len(graph.outputs)}"
+        )
     legend = _legend(model, graph.outputs[0].shape[-1], class_names, palette)
     with replacing(path) as temporary:
         graph.save(temporary)

@@ -213,6 +213,16 @@ def _as_given(images, of_batch: Callable[[np.ndarray], np.ndarray]):
     return of_batch(images) if images.ndim == 4 else of_batch(images[None])[0]
 
 
+def check_on_tensorflow(what: str) -> None:
+    """Refuses another backend of Keras, with a UserError that says what needs TensorFlow."""
+    import keras
+
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise UserError(
+            f"{what} TensorFlow, and Keras computes with {backend}: set KERAS_BACKEND=tensorflow"
+        )
+
+
 def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Logits of images of any size, or up to that of a model whose input has a fixed one.
 
@@ -231,10 +241,10 @@ def predict_logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
             score map of the image's size for each class, or not 2…255 classes.
     """
     if not hasattr(model, "predict_on_batch") or isinstance(model, type):
-        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        is_class = isinstance(model, type)
+        found = f"the class {model.__name__}" if is_class else f"a {type(model).__name__}"
         raise ValueError(
-            f"model must be a Keras model, received a {found}: read a file with "
-            "gcn_keras.load_model"
+            f"model must be a Keras model, received {found}: read a file with gcn_keras.load_model"
         )
     height, width = images.shape[1:3]
     inputs = getattr(model, "inputs", None) or []  # of a class of its own nobody knows them

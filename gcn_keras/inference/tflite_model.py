@@ -24,6 +24,7 @@ from pipelines.base import extras
 from pipelines.base.environment import cores
 from pipelines.base.errors import UserError
 from pipelines.base.files import check_utf8
+from pipelines.base.progress import note_once
 
 _QUIETING = threading.RLock()
 _OVERLAP = 4  # neighbouring tiles share at least a quarter of their side
@@ -46,7 +47,7 @@ class TFLiteSegmenter:
     logits = None  # the file gives labels alone
 
     def __init__(self, path: str | Path):
-        path = Path(path)
+        self._path = path = Path(path)
         self._interpreter = _interpreter(path)
         self._input, self._output = _input_and_output(self._interpreter, path)
         self.legend = legend_of(path, None, _metadata(path))
@@ -65,6 +66,11 @@ class TFLiteSegmenter:
 
     def _segment_one(self, image: np.ndarray) -> np.ndarray:
         (height, width), (tile_height, tile_width) = image.shape[:2], self.size
+        if height < tile_height or width < tile_width:
+            note_once(
+                f"note: {self._path} takes images of {tile_height}x{tile_width}; smaller ones are "
+                "padded, and labelled worse: export a file of their size"
+            )
         padded = pad_with_mean(image, max(height, tile_height), max(width, tile_width))
         labels = np.empty(padded.shape[:2], np.uint8)
         rows = nearest_tiles(padded.shape[0], tile_height, tile_height // _OVERLAP)

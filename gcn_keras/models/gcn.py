@@ -12,12 +12,12 @@ import numpy as np
 from gcn_keras.models import backbones, blocks
 from gcn_keras.models.backbones import from_keras_model
 from gcn_keras.models.batch_norms import set_batch_norms
+from gcn_keras.models.block_names import BLOCKS
 from pipelines.base.errors import check_flags
 from pipelines.base.labels import IGNORE
 from pipelines.base.numeric import is_integer
 
 LEVELS = ("P2", "P3", "P4", "P5")
-BLOCKS = ("gcn", "conv1x1", "conv", "stack")
 
 
 def gcn(
@@ -168,9 +168,12 @@ def bilinear_kernel(channels: int) -> np.ndarray:
 def _score_map(x, block, num_classes, kernel_size, name, stack_width):
     if block == "stack":
         return blocks.convolution_stack(x, num_classes, kernel_size, name, stack_width)
-    if block == "gcn":
-        return blocks.global_convolution(x, num_classes, kernel_size, name)
-    return blocks.plain_convolution(x, num_classes, 1 if block == "conv1x1" else kernel_size, name)
+    make, k = {
+        "gcn": (blocks.global_convolution, kernel_size),
+        "conv": (blocks.plain_convolution, kernel_size),
+        "conv1x1": (blocks.plain_convolution, 1),
+    }[block]
+    return make(x, num_classes, k, name)
 
 
 def _refine(score, boundary_refinement, name):

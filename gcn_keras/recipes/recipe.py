@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from gcn_keras.models import backbones
+from gcn_keras.models.block_names import Block
 from pipelines import datasets
 from pipelines.stream.options import ClassificationOptions, SegmentationOptions, StreamOptions
 
@@ -165,7 +166,7 @@ class SegmentationRecipe(Recipe):
     """Options whose values are derived from the data set, unless they are given."""
 
     # === Model (Figure 2) ===
-    block: Literal["gcn", "conv1x1", "conv", "stack"] = "gcn"
+    block: Block = "gcn"
     """Block that computes a stage's score map: the paper's, or a rival from Tables 1 to 4."""
     kernel_size: tuple[int, ...] = (15,)
     """k, an odd number, or four of them: for P2, P3, P4 and P5."""

@@ -162,10 +162,6 @@ class _OfImages(keras.losses.Loss):
     def get_config(self) -> dict:
         return {"name": self.name}
 
-    @classmethod
-    def from_config(cls, config: dict) -> "_OfImages":
-        return cls(config["name"])  # files of earlier versions hold a reduction, too
-
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         return _quotient(self, type(self).__name__, y_true, y_pred, sample_weight)
 

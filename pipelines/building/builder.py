@@ -45,7 +45,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder):
         TAKES_BINARY: whether its options know black and white masks.
         index_masks: whether label files hold the classes' own values, so that masks of 0 and 255
             could be taken for them; `generators` records it.
-        first_label: the value of class 0 in the masks; lower ones become void.
+        first_label: the value of class 0 in the masks, for messages; `make_example` has to shift
+            them.
         beam: whether to prepare with Apache Beam; set by `prepare`.
         skipped: as in `examples.examples`; set by `prepare`.
         accept_findings: whether to keep labels that `fault_of` finds fault with; set by

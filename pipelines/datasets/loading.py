@@ -25,7 +25,7 @@ def load(name: str, data_dir: str | Path = DEFAULT_DATA_DIR) -> PreparedDataset:
 
     Args:
         name: as `prepare` was given it: "camvid", "image_folder/mine", "tfds:oxford_iiit_pet"; or
-            a mixture of prepared ones, such as "voc2012_sbd_coco".
+            a mixture of prepared ones, such as "stage1".
         data_dir: the folder of prepared data sets.
 
     Returns:

@@ -409,9 +409,17 @@ MUTANTS = (
         "gcn_keras/inference/test_softmax.py::test_its_probabilities_are_what_it_gives",
     ),
     Mutant(
-        "gcn_keras/inference/segmenters.py", "file_beside(model).name == path.name", "False",
-        "gcn_keras/export/test_refusals.py::TestRefuses::"
-        "test_figures_over_the_classes_of_a_model_beside_them",
+        "pipelines/base/files.py", "not keys <= first.keys()", "not keys & first.keys()",
+        "pipelines/base/test_files.py::test_figures_over_what_are_none",
+    ),
+    Mutant(
+        "pipelines/building/split_lists.py", "return name if own or", "return name if True or",
+        "pipelines/building/test_lists.py::test_lists_that_do_not_fit",
+    ),
+    Mutant(
+        "pipelines/datasets/image_folder/survey.py", "if not reader.means_its_colours(path)",
+        "if False",
+        "pipelines/datasets/image_folder/test_sources.py::test_a_gray_mask_among_coloured_ones",
     ),
     Mutant(
         "gcn_keras/training/task.py", "if len(of_backbone) < needed or more:",

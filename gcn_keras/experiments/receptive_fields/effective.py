@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcn_keras.experiments.receptive_fields.score import padded_sides, scored_class
+from gcn_keras.inference.keras_model import check_on_tensorflow
 from gcn_keras.inference.padding import pad_with_mean
-from pipelines.base.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -30,13 +30,7 @@ def effective_receptive_field(
         ValueError, UserError: as in `score.scored_class`.
         UserError: Keras computes with something else than TensorFlow.
     """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            f"the effective receptive field takes TensorFlow's gradients, and Keras computes with "
-            f"{keras.backend.backend()}: set KERAS_BACKEND=tensorflow"
-        )
+    check_on_tensorflow("the effective receptive field takes gradients of")
     import tensorflow as tf
 
     class_index = scored_class(model, image, at, class_index)

@@ -127,6 +127,16 @@ def test_the_fewest_and_the_most_classes(classes):
     assert measured(labels, predictions, classes) == pytest.approx(expected)
 
 
+def test_keras_callbacks_know_that_more_is_better():
+    x = keras.Input((2, 2, 1))
+    model = keras.Model(x, keras.layers.Conv2D(2, 1)(x))
+    model.compile("sgd", "mse", metrics=[MeanIoU(2)])
+    stop = keras.callbacks.EarlyStopping("mean_iou", patience=5)
+    images, labels = np.zeros((2, 1, 2, 2, 1)), np.zeros((1, 2, 2, 1))
+    model.fit(images[0], labels, verbose=0, callbacks=[stop])
+    assert stop.monitor_op(0.6, 0.5) and not stop.monitor_op(0.4, 0.5)
+
+
 def test_config_brings_the_metric_back():
     config = keras.saving.serialize_keras_object(MeanIoU(num_classes=4, name="mine"))
     assert config["registered_name"] == "gcn_keras>MeanIoU"

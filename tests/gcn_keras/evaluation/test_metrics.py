@@ -158,6 +158,12 @@ def test_without_a_valid_pixel_there_is_no_figure():
         assert found.absent == [0, 1, 2]
 
 
+def test_summary_without_a_valid_pixel():
+    """NaN is no JSON."""
+    none = {"mean_iou": None, "pixel_accuracy": None, "iou": dict.fromkeys(NAMES)}
+    assert ConfusionMatrix(len(NAMES)).summary(NAMES) == none
+
+
 def test_summary_is_plain_json():
     summary = matrix((LABELS, PREDICTIONS)).summary(NAMES)
     assert summary == {

@@ -1,7 +1,9 @@
 """What options change in an export, and parts of one."""
 
 import errno
+import importlib
 import json
+import os
 from pathlib import Path
 
 import keras
@@ -11,6 +13,7 @@ from exports import CLASSES, export, names, stand_in
 from PIL import Image
 
 from gcn_keras.deployment import form_report, int8_budget
+from gcn_keras.deployment.export import export_model
 from gcn_keras.deployment.int8_budget import representative_images
 from gcn_keras.inference.segmenters import open_segmenter
 from pipelines import datasets
@@ -176,3 +179,19 @@ def _is_window(window, source) -> bool:
         else np.empty((0,))
     )
     return bool(windows.size) and bool((windows == window).all(axis=(-3, -2, -1)).any())
+
+
+def test_another_backend_of_keras(tmp_path, monkeypatch):
+    """The command takes TensorFlow, whatever is asked for; a library's caller is told."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr("sys.argv", ["export", "--help"])
+    with pytest.raises(SystemExit):
+        importlib.import_module("gcn_keras.export").main()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(UserError) as caught:
+        export_model(tmp_path / "model.keras", tmp_path / "out")
+    assert str(caught.value) == (
+        "exported forms are made by TensorFlow, and Keras computes with jax: set "
+        "KERAS_BACKEND=tensorflow"
+    )

@@ -46,6 +46,18 @@ def test_a_layer_in_a_graph():
     )
 
 
+def test_a_layer_that_asks_for_sizes_in_a_graph():
+    """In Keras itself it takes images of any size, and is not exported either."""
+    x = keras.Input((None, None, 3))
+    y = keras.layers.UpSampling2D(2, interpolation="bilinear")(keras.layers.Conv2D(2, 1, 2)(x))
+    with pytest.raises(UserError) as caught, naming_failed_model("sea.keras", 32, 64):
+        Deployable(keras.Model(x, y), Legend.unnamed(2)).graph  # noqa: B018
+    assert str(caught.value) == (
+        "sea.keras fails on an image of 32x64: UpSampling2D.call needs to know sizes beforehand: "
+        "build the model on a keras.Input with a height and a width"
+    )
+
+
 def test_what_comes_from_no_layer():
     with pytest.raises(UserError) as caught, naming_failed_model("sea.keras", 1, 2):
         raise tf.errors.InvalidArgumentError(None, None, "no\n water")

@@ -284,6 +284,18 @@ class Subclassed(keras.Model):
         return x
 
 
+def test_a_model_of_several_outputs(tmp_path):
+    """Whose classes would be those of the first, and which `load_model` does not take."""
+    x = keras.Input((None, None, 3))
+    y = keras.layers.Conv2D(2, 1)(x)
+    model = keras.Model(x, {"scores": y, "more": keras.layers.Conv2D(3, 1)(y)}, name="mine")
+    with pytest.raises(
+        ValueError, match="^model must have one output, received 'mine', which has 2$"
+    ):
+        save_model(model, tmp_path / "a.keras")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "model", [Subclassed(name="mine"), keras.Sequential([keras.layers.Dense(2)], name="mine")]
 )

@@ -292,13 +292,18 @@ def test_several_inputs():
         segment(keras.Model([x, y], x + y, name="mine"), picture(5, 6))
 
 
-@pytest.mark.parametrize("given", ["model.keras", None, len])
-def test_what_is_no_model(given):
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        ("model.keras", "a str"), (None, "a NoneType"), (len, "a builtin_function_or_method"),
+        (keras.Model, "the class Model"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model(given, received):
     with pytest.raises(ValueError) as caught:
         segment(given, picture(5, 6))
     assert str(caught.value) == (
-        f"model must be a Keras model, received a {type(given).__name__}: read a file with "
-        "gcn_keras.load_model"
+        f"model must be a Keras model, received {received}: read a file with gcn_keras.load_model"
     )
 
 

@@ -58,6 +58,20 @@ def test_any_size_comes_back(path, shape):
     np.testing.assert_array_equal(labels, images.argmax(axis=-1))
 
 
+@pytest.mark.parametrize("shape", [(2, 32, 47), (2, 31, 100)], ids=str)
+def test_of_smaller_images_it_is_said_once_that_they_are_padded(path, shape, capsys):
+    segmenter = TFLiteSegmenter(path)
+    segmenter.segment(picture(1, 32, 48))
+    segmenter.segment(picture(1, 40, 50))
+    assert capsys.readouterr().err == ""
+    segmenter.segment(picture(*shape))
+    segmenter.segment(picture(*shape))
+    assert capsys.readouterr().err == (
+        f"note: {path} takes images of 32x48; smaller ones are padded, and labelled worse: export "
+        "a file of their size\n"
+    )
+
+
 def test_on_all_cores(path, monkeypatch):
     given = []
 

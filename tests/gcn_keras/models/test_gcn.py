@@ -22,6 +22,7 @@ from gcn_keras import gcn
 from gcn_keras.models import backbones, blocks
 from gcn_keras.models.classifier import classifier
 from gcn_keras.models.gcn import bilinear_kernel, upsampling_deconvolution
+from gcn_keras.models.layer_names import is_in_backbone
 from pipelines.base.errors import ArgumentError
 
 CLASSES = 5
@@ -486,8 +487,14 @@ class TestBackbones:
     )
     def test_strides_and_channels_are_those_declared(self, name):
         with without_values():
-            pyramid = backbones.build(name, keras.Input((64, 128, 3)))
+            image = keras.Input((64, 128, 3))
+            pyramid = backbones.build(name, image)
         assert list(pyramid) == ["P2", "P3", "P4", "P5"]
+        # By their names `fit` takes layers for the backbone's, to start, to slow or to freeze them.
+        layers = keras.Model(image, list(pyramid.values())).layers
+        assert [
+            each.name for each in layers if each.weights and not is_in_backbone(each.name)
+        ] == []
         declared = backbones.BACKBONES[name]
         p2 = declared.p2_stride
         sizes = [tuple(x.shape[1:3]) for x in pyramid.values()]

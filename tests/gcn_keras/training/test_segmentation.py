@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from gcn_keras.inference.legend import Legend
 from gcn_keras.recipes.catalogue import RECIPES
+from gcn_keras.recipes.recipe import LOSSES
 from gcn_keras.training.segmentation import Segmentation
 from pipelines.base.errors import UserError
 from pipelines.base.labels import palette
@@ -57,6 +58,16 @@ def test_the_head_is_of_the_same_classes(weights):
     assert takes_head(weights, *NAMES)
     assert not takes_head(weights, "sky", "road", "tree")
     assert not takes_head(weights, "cat", "dog")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_that_a_recipe_may_name_is_made(name):
+    val = {"validation_split": lambda split: "val", "num_classes": 2}
+    data_set = SimpleNamespace(name="street", class_names=("a", "b"), **val)
+    recipe = dataclasses.replace(RECIPES["shapes"], loss=name, class_weights=(1.0, 2.0))
+    made = Segmentation(recipe, data_set).loss()
+    config = type(made).from_config(made.get_config()).get_config()
+    assert isinstance(made, keras.losses.Loss) and config == made.get_config()
 
 
 def test_pixels_without_a_score_are_no_class():

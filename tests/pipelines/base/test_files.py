@@ -220,9 +220,7 @@ def test_a_file_that_the_command_needs(tmp_path):
     check_target(None, "--json", model)
 
 
-@pytest.mark.parametrize(
-    "content", ["road\ncar\n", b"\x89PNG\xff", '{"model": "a"}', "[]", "[3]", "7"]
-)
+@pytest.mark.parametrize("content", ["road\ncar\n", "\x89PNG", '{"model": "a"}', "[]", "[3]", "7"])
 def test_figures_over_what_are_none(tmp_path, content):
     """Such as a run's configuration, names of classes, annotations or a photograph."""
     file = tmp_path / "file.json"

@@ -74,6 +74,6 @@ def test_another_backend(monkeypatch):
     with pytest.raises(UserError) as caught:
         effective_receptive_field(convolution(1), IMAGE, AT, 0)
     assert str(caught.value) == (
-        "the effective receptive field takes TensorFlow's gradients, and Keras computes with "
+        "the effective receptive field takes gradients of TensorFlow, and Keras computes with "
         "jax: set KERAS_BACKEND=tensorflow"
     )
