@@ -18,6 +18,7 @@ import tyro
 from pipelines.base.encoding import encode_jpeg
 from pipelines.base.errors import UsageError, run_command
 from pipelines.base.files import check_folder
+from pipelines.base.labels import IGNORE
 from pipelines.datasets.shapes import scenes
 
 SPLITS = {"train": (1000, 12_000), "validation": (2000, 600)}  # seed, scenes
@@ -52,7 +53,7 @@ class ShapesClasses(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             while len(classes) != 1:
                 number += 1
                 image, labels = scenes.render_scene(np.random.default_rng([seed, number]))
-                classes = set(np.unique(labels).tolist()) - {0, scenes.VOID}
+                classes = set(np.unique(labels).tolist()) - {0, IGNORE}
             file = io.BytesIO(encode_jpeg(image))
             named = {"label": classes.pop() - 1, "file_name": f"{seed}-{number}"}
             yield str(number), {"image": file, **named}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gcn_keras.inference.multi_scale import shown
+from gcn_keras.inference.multi_scale import as_typed
 from pipelines.base import extras
 from pipelines.base.errors import ArgumentError
 
@@ -47,7 +47,7 @@ class Parameters:
                 valid = _LEAST_REACH <= value < math.inf
                 wanted = f"a number of at least {_LEAST_REACH}"
             if not valid:
-                raise ArgumentError(prefix + name, f"must be {wanted}, got {shown(value)}")
+                raise ArgumentError(prefix + name, f"must be {wanted}, got {as_typed(value)}")
 
 
 DEEPLAB = Parameters()

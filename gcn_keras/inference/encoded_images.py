@@ -12,8 +12,8 @@ from gcn_keras.inference.images import load_image
 from pipelines.base.damage import DAMAGE
 
 
-class GarbageError(Exception):
-    """An answer that is none."""
+class InvalidAnswerError(Exception):
+    """The server's answer is malformed."""
 
 
 class EncodedImage(NamedTuple):
@@ -62,19 +62,19 @@ def decode_labels(answer: bytes, height: int, width: int) -> np.ndarray:
     """The label map in an answer, uint8 `[height, width]`.
 
     Raises:
-        GarbageError: it is no PNG of 8-bit indices, or has another size.
+        InvalidAnswerError: it is no PNG of 8-bit indices, or has another size.
     """
     try:
         with Image.open(io.BytesIO(answer), formats=["PNG"]) as image:
             if image.size != (width, height):
-                raise GarbageError(
+                raise InvalidAnswerError(
                     f"a label map of {image.width}x{image.height} for an image of {width}x{height}"
                 )
             mode, labels = image.mode, np.array(image)
         with Image.open(io.BytesIO(answer), formats=["PNG"]) as image:
             image.verify()  # checksums, which decoding does not look at
     except (*DAMAGE, Image.DecompressionBombError) as error:
-        raise GarbageError(f"a damaged PNG, or none: {error}") from error
+        raise InvalidAnswerError(f"a damaged PNG, or none: {error}") from error
     if mode not in ("L", "P"):
-        raise GarbageError(f"a PNG of mode {mode}, not of 8-bit indices")
+        raise InvalidAnswerError(f"a PNG of mode {mode}, not of 8-bit indices")
     return labels

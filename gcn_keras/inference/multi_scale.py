@@ -38,7 +38,7 @@ class MultiScale:
         check_flags(**flags_of(self))
         tile, overlap, largest = self.tile, self.overlap, LARGEST_SCALE
         if not self.scales or not all(0 < scale <= largest for scale in self.scales):
-            given = shown(*self.scales) or "none"
+            given = as_typed(*self.scales) or "none"
             raise ArgumentError("scales", f"must be above 0 and at most {largest}, got {given}")
         if tile is None and overlap:
             raise ArgumentError(
@@ -46,16 +46,18 @@ class MultiScale:
                 f"needs {argument('tile')} H W, got {argument('overlap')} {overlap} alone",
             )
         if tile and min(tile) < 1:
-            raise ArgumentError("tile", f"must be at least 1 pixel, got {shown(*tile)}")
+            raise ArgumentError("tile", f"must be at least 1 pixel, got {as_typed(*tile)}")
         if tile and not 0 <= overlap < min(tile):
-            reason = f"must be at least 0 and below the tile's sides {shown(*tile)}, got {overlap}"
+            reason = (
+                f"must be at least 0 and below the tile's sides {as_typed(*tile)}, got {overlap}"
+            )
             raise ArgumentError("overlap", reason)
 
 
 ONE_VIEW = MultiScale()
 
 
-def shown(*values: float) -> str:
+def as_typed(*values: float) -> str:
     """Numbers as a command takes them, exactly: 1 for 1.0."""
     return " ".join(str(value).removesuffix(".0") for value in values)
 

@@ -11,7 +11,7 @@ import tyro
 from gcn_keras.inference import dense_crf as crf
 from gcn_keras.inference import multi_scale
 from gcn_keras.inference.label_maps import label_map
-from gcn_keras.inference.multi_scale import shown
+from gcn_keras.inference.multi_scale import as_typed
 from gcn_keras.inference.segmenters import Segment, Segmenter, check_gives_logits, logits_of
 from pipelines.base.errors import ArgumentError, argument
 
@@ -50,7 +50,7 @@ class InferenceOptions(multi_scale.MultiScale):
             given = dataclasses.asdict(self.crf_parameters).items()
             name, value = next(pair for pair in given if pair not in default)
             raise ArgumentError(
-                f"crf.{name}", f"{shown(value)} is about the dense CRF: add {argument('crf')}"
+                f"crf.{name}", f"{as_typed(value)} is about the dense CRF: add {argument('crf')}"
             )
         if not self.is_default:
             check_gives_logits(model)
@@ -59,18 +59,18 @@ class InferenceOptions(multi_scale.MultiScale):
         """The options of `evaluate` and `predict` that give these; "" for the default."""
         words = []
         if self.scales != multi_scale.ONE_VIEW.scales:
-            words.append(f"--scales {shown(*self.scales)}")
+            words.append(f"--scales {as_typed(*self.scales)}")
         if self.flip:
             words.append("--flip")
         if self.tile:
-            words.append(f"--tile {shown(*self.tile)}")
+            words.append(f"--tile {as_typed(*self.tile)}")
         if self.overlap:
             words.append(f"--overlap {self.overlap}")
         if self.dense_crf:
             words.append("--crf")
             parameters = dataclasses.asdict(self.crf_parameters).items()
             words += [
-                f"--crf.{name.replace('_', '-')} {shown(value)}" for name, value in parameters
+                f"--crf.{name.replace('_', '-')} {as_typed(value)}" for name, value in parameters
             ]
         return " ".join(words)
 

@@ -18,7 +18,12 @@ from typing import overload
 
 import numpy as np
 
-from gcn_keras.inference.encoded_images import EncodedImage, GarbageError, decode_labels, encode
+from gcn_keras.inference.encoded_images import (
+    EncodedImage,
+    InvalidAnswerError,
+    decode_labels,
+    encode,
+)
 from gcn_keras.inference.legend import Legend
 from gcn_keras.inference.padding import padded_size
 from gcn_keras.inference.serving_transports import (
@@ -99,7 +104,7 @@ class Client:
             except NoSignatureError:
                 return None
             if len(answers) != 1:
-                raise GarbageError(count_of(len(answers), "legend"))
+                raise InvalidAnswerError(count_of(len(answers), "legend"))
         return Legend.parse(answers[0], f"the legend of {self.address}")
 
     @overload
@@ -137,7 +142,7 @@ class Client:
                 answers = self._ask([encoded.data for encoded in request], LABELS)
                 if len(answers) != len(request):
                     maps = count_of(len(answers), "label map")
-                    raise GarbageError(f"{maps} for {count_of(len(request), 'image')}")
+                    raise InvalidAnswerError(f"{maps} for {count_of(len(request), 'image')}")
                 labels += [self._decode(*pair) for pair in zip(answers, request, strict=True)]
         return labels
 
@@ -145,7 +150,7 @@ class Client:
     def _checked(self) -> Iterator[None]:
         try:
             yield
-        except GarbageError as error:
+        except InvalidAnswerError as error:
             raise UserError(
                 f"{self.address} did not answer as a model that gcn_keras.export wrote: {error}"
             ) from error
@@ -176,7 +181,7 @@ class Client:
     def _decode(self, answer: bytes, encoded: EncodedImage) -> np.ndarray:
         labels = decode_labels(answer, encoded.height, encoded.width)
         if self._given and labels.max() >= len(self._given.class_names):
-            raise GarbageError(
+            raise InvalidAnswerError(
                 f"label {labels.max()}, where the legend names "
                 f"{count_of(len(self._given.class_names), 'class')}"
             )

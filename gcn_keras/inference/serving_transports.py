@@ -12,7 +12,7 @@ from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPSConne
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from gcn_keras.inference.encoded_images import GarbageError
+from gcn_keras.inference.encoded_images import InvalidAnswerError
 from gcn_keras.inference.failures import check_not_beyond_limit
 from pipelines.base import extras
 from pipelines.base.errors import UsageError, UserError, printable
@@ -91,7 +91,7 @@ class Rest:
             NoSignatureError: the model does not give that.
             UnavailableError: the connection was refused, or the server says 503.
             TimeoutError: the time is up.
-            GarbageError: the answer is none.
+            InvalidAnswerError: the answer is none.
             UserError: everything else.
         """
         encoded = [{"b64": base64.b64encode(encoded).decode()} for encoded in encoded_images]
@@ -100,7 +100,7 @@ class Rest:
         if status != 200:
             raise _failure(self._address, status, _error_message(content), output)
         if len(content) > ANSWER_BYTES:
-            raise GarbageError(f"more than {ANSWER_BYTES} bytes")
+            raise InvalidAnswerError(f"more than {ANSWER_BYTES} bytes")
         try:
             outputs = json.loads(content)["outputs"]
             # Where there is one output alone, TensorFlow Serving leaves out its name.
@@ -108,7 +108,9 @@ class Rest:
             return [base64.b64decode(value["b64"], validate=True) for value in values]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             start = _shortened(content[:200].decode("utf-8", "replace"))
-            raise GarbageError(f'no JSON with {{"b64": …}} under "outputs", but {start}') from error
+            raise InvalidAnswerError(
+                f'no JSON with {{"b64": …}} under "outputs", but {start}'
+            ) from error
 
     def _exchange(self, body: bytes, seconds: float) -> tuple[int, bytes]:
         end = time.monotonic() + seconds
@@ -206,7 +208,7 @@ class Grpc:
             raise _failure(self._address, error.code().name, error.details(), output) from error
         names = sorted(response.outputs)
         if output not in names or response.outputs[output].dtype != types_pb2.DT_STRING:
-            raise GarbageError(f"outputs {names}, not strings named {output!r}")
+            raise InvalidAnswerError(f"outputs {names}, not strings named {output!r}")
         return list(response.outputs[output].string_val)
 
 

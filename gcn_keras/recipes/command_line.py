@@ -11,7 +11,7 @@ import tyro
 
 from gcn_keras.recipes import checks
 from gcn_keras.recipes.catalogue import RECIPES
-from gcn_keras.recipes.recipe import NOT_CONFIGURATION, TASKS, Recipe, SegmentationRecipe
+from gcn_keras.recipes.recipe import NOT_CONFIGURATION, RECIPE_TYPES, Recipe, SegmentationRecipe
 from pipelines.base.errors import UsageError, as_options
 
 
@@ -87,7 +87,9 @@ def _named(arguments: list[str], base: Recipe | None) -> Recipe:
 
 def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
     """Refuses options of another task, unless they say what is so anyway: --no-export."""
-    foreign = {f.name for kind in TASKS for f in dataclasses.fields(kind)} - vars(recipe).keys()
+    foreign = {f.name for kind in RECIPE_TYPES for f in dataclasses.fields(kind)} - vars(
+        recipe
+    ).keys()
     kept = []
     for words in _by_option(arguments):
         field = _field(words[0])

@@ -229,7 +229,7 @@ class ClassificationRecipe(Recipe):
     """Share of the target that is spread over all classes."""
 
 
-TASKS = (SegmentationRecipe, ClassificationRecipe)
+RECIPE_TYPES = (SegmentationRecipe, ClassificationRecipe)
 # Where results go, which devices work, and what is done in an emergency do not change what a run
 # computes.
 NOT_CONFIGURATION = (
@@ -245,7 +245,7 @@ def configuration(recipe: Recipe) -> dict:
     It has the options of every task, those of others at their defaults: files and digests are from
     a time when there was one dataclass for all.
     """
-    fields = {f.name: f.default for kind in TASKS for f in dataclasses.fields(kind)}
+    fields = {f.name: f.default for kind in RECIPE_TYPES for f in dataclasses.fields(kind)}
     fields |= {**dataclasses.asdict(recipe), "task": recipe.task}
     kept = {key: value for key, value in fields.items() if key not in NOT_CONFIGURATION}
     return json.loads(json.dumps(kept))  # tuples become lists, as they are read back

@@ -9,9 +9,8 @@ The second command starts from the first one's backbone, whose layers have the s
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 
-from gcn_keras.evaluation.metrics import Counts
+from gcn_keras.evaluation.metrics import Accuracy
 from gcn_keras.models.classifier import classifier
 from gcn_keras.recipes.recipe import ClassificationRecipe
 from gcn_keras.training import validation
@@ -22,45 +21,6 @@ from gcn_keras.training.task import Task
 from gcn_keras.training.training_state import Progress
 from pipelines.datasets import classification as classification_sets
 from pipelines.stream import classification
-
-
-class Accuracy(Counts):
-    """How often the right class is the first, and among the first five.
-
-    Args:
-        counts: int64 `[3]`: images, those that were right, those that were right in five; None
-            for zeros.
-    """
-
-    def __init__(self, counts: np.ndarray | None = None):
-        super().__init__(np.zeros(3, np.int64) if counts is None else counts)
-
-    def update(self, labels: np.ndarray, predictions: np.ndarray) -> None:
-        """Adds images.
-
-        Args:
-            labels: integers `[B]`.
-            predictions: logits, float `[B, C]`. Of equal ones all others count as larger, so that a
-                model which does not tell classes apart is never right; NaN is never right.
-        """
-        own = np.take_along_axis(predictions, labels[:, None], axis=1)
-        # Counted from 1; 0 where the label's own logit is NaN.
-        place = (predictions >= own).sum(axis=1)
-        right, right_in_five = ((place >= 1) & (place <= best) for best in (1, 5))
-        self.counts += [len(labels), int(right.sum()), int(right_in_five.sum())]
-
-    @property
-    def top1_accuracy(self) -> float:
-        """Share in 0…1; NaN without an image."""
-        return self._share(1)
-
-    @property
-    def top5_accuracy(self) -> float:
-        """Share in 0…1; NaN without an image."""
-        return self._share(2)
-
-    def _share(self, index: int) -> float:
-        return float(self.counts[index] / self.counts[0]) if self.counts[0] else float("nan")
 
 
 class Classification(Task[ClassificationRecipe]):

@@ -13,7 +13,7 @@ from gcn_keras.recipes import checks, command_line
 from gcn_keras.recipes.catalogue import RECIPES
 from gcn_keras.recipes.recipe import (
     NOT_CONFIGURATION,
-    TASKS,
+    RECIPE_TYPES,
     Recipe,
     SegmentationRecipe,
     configuration,
@@ -246,7 +246,7 @@ def recipe_to_resume(recipe: Recipe) -> Recipe | None:
 
 def _is_of_a_run(content: dict) -> bool:
     """Whether a configuration is one that this version of the package may have written."""
-    known = {"task", *(field.name for kind in TASKS for field in dataclasses.fields(kind))}
+    known = {"task", *(field.name for kind in RECIPE_TYPES for field in dataclasses.fields(kind))}
     is_known = "dataset" in content and content.keys() <= known
     return is_known and content.get("name") in list(RECIPES)
 

@@ -111,7 +111,7 @@ def in_options(template: str, **flags: str) -> str:
 _FLAGS: ContextVar[dict[str, str] | None] = ContextVar("flags", default=None)
 
 
-def told(error: UserError) -> str:
+def command_message(error: UserError) -> str:
     """The message of an error that ends nothing, in the words of the command that runs, if any."""
     flags = _FLAGS.get()
     return str(error) if flags is None else in_options(error.template, **flags)

@@ -29,7 +29,7 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
         raise ArgumentError(name, f"must be at least {least}, got {value}")
 
 
-def are(kind: Callable[[Any], bool], values: Any, count: int) -> bool:
+def all_are(kind: Callable[[Any], bool], values: Any, count: int) -> bool:
     """Whether `values` are so many numbers of a kind."""
     try:
         return len(values) == count and all(map(kind, values))

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pipelines.base.environment import cores
-from pipelines.base.errors import UsageError, UserError, argument, told
+from pipelines.base.errors import UsageError, UserError, argument, command_message
 from pipelines.base.progress import note, progress
 
 # Examples in the making for each thread: enough to keep all busy, few enough for the memory.
@@ -119,7 +119,7 @@ def _with_threads(
         if isinstance(made, UserError):
             faults.append(made)
             if skipped is not None:
-                note(f"{description}: skipped: {told(made)}")
+                note(f"{description}: skipped: {command_message(made)}")
         elif skipped is not None or not faults:
             has_made_one = True
             yield made

@@ -185,7 +185,7 @@ def compounds(splits: Iterable[str], kinds: Iterable[str]) -> set[str]:
     }
 
 
-def seen(folder: Path, wanted: str = "images") -> str:
+def describe_contents(folder: Path, wanted: str = "images") -> str:
     """What lies in a folder, and what to do with it, for a message.
 
     That is: "has no images, but 3 .heic, 1 .txt: save them as PNG".
@@ -200,7 +200,7 @@ def seen(folder: Path, wanted: str = "images") -> str:
     return f"has no {wanted}, but {_counts(endings)}{advice(endings)}"
 
 
-def held(folder: Path) -> str:
+def file_counts(folder: Path) -> str:
     """The files in a folder, for a message: "10 .jpg, 1 .json"."""
     return _counts(_endings(folder))
 
@@ -221,7 +221,7 @@ def advice(endings: Counter[str]) -> str:
     return f": {text}" if text else ""
 
 
-def below(path: Path, source: Path) -> str:
+def shown_below(path: Path, source: Path) -> str:
     """A folder's path below another one, if it is there, for people: "images/train/"."""
     if path == source:
         return f"{source.resolve().name}/"
@@ -254,7 +254,7 @@ def near_misses() -> Callable[..., Path | None]:
     return find
 
 
-def but(near: Path | None) -> str:
+def near_hint(near: Path | None) -> str:
     """The end of a sentence that calls a file missing."""
     return f", but {near.name} is there" if near else ""
 

@@ -19,12 +19,12 @@ from pipelines.building.folders import (
     Naming,
     Pair,
     advice,
-    below,
     compounds,
     find_files,
     image_id,
     is_known_folder,
     is_split,
+    shown_below,
     sub_folders,
 )
 from pipelines.building.pairs import find_pairs, gather
@@ -102,9 +102,9 @@ def find_layout(source: Path, naming: Naming = PLAIN, test_is_optional: bool = F
     searched = {folder for place in places.values() for folder in place}
     passed_over += _outside(source, searched | ({left_out} if left_out else set()))
     images, labels = next(iter(places.values()))
-    words = f"{below(images, source)} and {below(labels, source)}"
+    words = f"{shown_below(images, source)} and {shown_below(labels, source)}"
     if images == labels:
-        words = f"label files beside the images in {below(images, source)}"
+        words = f"label files beside the images in {shown_below(images, source)}"
     words += listed
     if left_out:
         words += "; test is left out, where no image has a mask"

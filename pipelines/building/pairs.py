@@ -14,15 +14,20 @@ from pipelines.building.folders import (
     PLAIN,
     Naming,
     Pair,
-    but,
     composed,
+    describe_contents,
+    file_counts,
     find_files,
-    held,
     image_id,
+    near_hint,
     near_misses,
-    seen,
 )
-from pipelines.building.proposals import beside_each_other, called, names_of_both, suffix_of_masks
+from pipelines.building.proposals import (
+    beside_each_other,
+    names_of_both,
+    suffix_advice,
+    suffix_of_masks,
+)
 
 EXPECTED = (
     "images/ and labels/ (or masks/, annotations/), train/ and val/ with these in each, "
@@ -103,9 +108,9 @@ def gather(images: Path, labels: Path, naming: Naming = PLAIN) -> Files:
         label_files, previews = _without_previews(label_files)
         passed_over += [*others, *previews]
     if not image_files:
-        raise UserError(f"{images} {seen(images)}; expected {EXPECTED}")
+        raise UserError(f"{images} {describe_contents(images)}; expected {EXPECTED}")
     if not label_files:
-        raise UserError(f"{labels} {seen(labels, 'masks')}")
+        raise UserError(f"{labels} {describe_contents(labels, 'masks')}")
     twice: dict[str, UserError] = {}
     around_image = naming.image_prefix, naming.image_suffix
     around_label = naming.label_prefix, naming.label_suffix
@@ -186,9 +191,9 @@ def _side_by_side(folder: Path, files: list[Path], naming: Naming) -> tuple[list
     if files and not labels:
         hint = beside_each_other([image_id(path, folder) for path in files])
         if prefix or suffix:
-            named = f"{prefix}NAME{suffix}"
-            hint = f"none of {held(folder)} is called {named}; add them, or take the folder away"
-        hint = hint or f"it holds {held(folder)}; expected {EXPECTED}"
+            named = f"{prefix}NAME{suffix}; add them, or take the folder away"
+            hint = f"none of {file_counts(folder)} is called {named}"
+        hint = hint or f"it holds {file_counts(folder)}; expected {EXPECTED}"
         raise UserError(f"{folder} has no masks beside its images: {hint}")
     return [path for path in files if path not in labels], sorted(labels)
 
@@ -240,7 +245,7 @@ def _refuse_other_names(
     if naming != Naming(image_folder=naming.image_folder, label_folder=naming.label_folder):
         return
     tail = suffix_of_masks(by_id, labels_by_id)
-    if hint := called(tail) if tail else names_of_both(by_id, labels_by_id):
+    if hint := suffix_advice(tail) if tail else names_of_both(by_id, labels_by_id):
         raise UserError(f"no label file in {labels} has an image's name: {hint}")
 
 
@@ -264,7 +269,7 @@ def _lonely(files: Files) -> tuple[list[UserError], set[Path | None]]:
             found.append(
                 UserError(
                     f"{files.labels[name]} has no image: {files.image_of(name)} or .png is "
-                    f"missing{but(near)}"
+                    f"missing{near_hint(near)}"
                 )
             )
     return found, named
@@ -277,6 +282,6 @@ def without_label(files: Files, name: str, near: Path | None = None) -> UserErro
     if are_called_alike and path.suffix.lower() in _AS_LABELS:  # it may as well be a mask
         return UserError(
             f"{path} has no partner: an image or a mask called {label.stem} is missing beside it"
-            f"{but(near)}"
+            f"{near_hint(near)}"
         )
-    return UserError(f"{path} has no label: {label} is missing{but(near)}")
+    return UserError(f"{path} has no label: {label} is missing{near_hint(near)}")

@@ -35,7 +35,7 @@ def suffix_of_masks(images: Collection[str], labels: Collection[str]) -> str:
     return tail if count > least else ""
 
 
-def called(tail: str) -> str:
+def suffix_advice(tail: str) -> str:
     """The option for masks with a suffix."""
     return f"masks are called NAME{tail}, so give {argument('label_suffix')}={tail}"
 
@@ -46,7 +46,7 @@ def beside_each_other(names: Collection[str]) -> str:
     images = [name for name in names if name not in labels]
     tail = suffix_of_masks(names, names)
     if tail and (not images or any(name + tail in names for name in images)):
-        return called(tail)  # and NAME is that of an image, not of another mask
+        return suffix_advice(tail)  # and NAME is that of an image, not of another mask
     return names_of_both(images, labels)
 
 

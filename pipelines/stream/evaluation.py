@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pipelines.base import decoding
 from pipelines.base.errors import ArgumentError
-from pipelines.base.numeric import are, is_integer
+from pipelines.base.numeric import all_are, is_integer
 from pipelines.datasets import PreparedDataset
 from pipelines.stream.batches import PREFETCHED_BATCHES, check_split
 from pipelines.stream.faults import mapped
@@ -44,7 +44,7 @@ def evaluation_examples(
         raise ArgumentError(
             "limit", f"must be an integer of at least 0, or None for all, got {limit!r}"
         )
-    index, count, run = part if are(is_integer, part, 3) else (0, 0, 0)
+    index, count, run = part if all_are(is_integer, part, 3) else (0, 0, 0)
     if not 0 <= index < count or run < 1:
         raise ArgumentError(
             "part",

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipelines.base import addresses
 from pipelines.base.errors import ArgumentError, argument, check_flags, flags_of
-from pipelines.base.numeric import are, check_integer, is_integer, is_number
+from pipelines.base.numeric import all_are, check_integer, is_integer, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class StreamOptions:
             ArgumentError: one of them is invalid.
         """
         check_flags(**flags_of(self))
-        if not are(is_integer, self.crop, 2):
+        if not all_are(is_integer, self.crop, 2):
             raise ArgumentError(
                 "crop", f"must be two integers, height and width, got {self.crop!r}"
             )
@@ -78,7 +78,7 @@ class StreamOptions:
         if self.cache is not None and (not is_path or Path(self.cache).is_file()):
             shown = str(self.cache) if is_path else self.cache
             raise ArgumentError("cache", f"must be 'memory' or a folder, got {shown!r}")
-        index, count = self.batch_part if are(is_integer, self.batch_part, 2) else (0, 0)
+        index, count = self.batch_part if all_are(is_integer, self.batch_part, 2) else (0, 0)
         if not 0 <= index < count:
             raise ArgumentError(
                 "batch_part",
@@ -142,7 +142,10 @@ class SegmentationOptions(StreamOptions):
         super().check()
         if self.mode not in ("crop", "pad"):
             raise ArgumentError("mode", f"must be 'crop' or 'pad', got {self.mode!r}")
-        if not are(is_number, self.scale, 2) or not 0 < self.scale[0] <= self.scale[1] < math.inf:
+        if (
+            not all_are(is_number, self.scale, 2)
+            or not 0 < self.scale[0] <= self.scale[1] < math.inf
+        ):
             raise ArgumentError(
                 "scale",
                 "must be smallest and largest factor, both positive and finite, got "
@@ -180,7 +183,7 @@ class ClassificationOptions(StreamOptions):
     def check(self) -> None:
         """Checks the values, as `StreamOptions.check` does."""
         super().check()
-        if not are(is_number, self.area, 2) or not 0 < self.area[0] <= self.area[1] <= 1:
+        if not all_are(is_number, self.area, 2) or not 0 < self.area[0] <= self.area[1] <= 1:
             raise ArgumentError(
                 "area",
                 f"must be smallest and largest share, above 0 and up to 1, got {self.area!r}",

@@ -14,7 +14,7 @@ from pipelines.base.progress import note, note_passed_over
 from pipelines.building import features, image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
-from pipelines.building.folders import Pair, but, near_misses
+from pipelines.building.folders import Pair, near_hint, near_misses
 from pipelines.datasets.names import VERSIONS
 
 PAGE = "https://www.cityscapes-dataset.com/downloads/"
@@ -146,7 +146,7 @@ def list_items(name: str, folders: dict[str, Path]) -> list[Pair | UserError]:
         if label.exists():
             items.append(Pair(image, label))
         else:
-            near = but(near_miss(label))
+            near = near_hint(near_miss(label))
             items.append(UserError(f"{image} has no label: {label} is missing{near}"))
     return items
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from pipelines.base.errors import UserError
-from pipelines.building.folders import but, composed
+from pipelines.building.folders import composed, near_hint
 from pipelines.datasets.image_folder.annotated_image import Damaged
 from pipelines.datasets.image_folder.annotated_splits import split_of, split_of_folders
 
@@ -62,7 +62,7 @@ class ImageIndex:
             )
         near = None if same else self.in_any_case.get(name.stem.casefold())
         raise UserError(
-            f"there is no {image} below {self.folder}, which {annotations} names{but(near)}"
+            f"there is no {image} below {self.folder}, which {annotations} names{near_hint(near)}"
         )
 
     def find_damaged(self, image: Damaged) -> Path | None:

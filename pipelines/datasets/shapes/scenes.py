@@ -7,8 +7,9 @@ a model whose valid receptive field reaches the outline.
 
 import numpy as np
 
+from pipelines.base.labels import IGNORE
+
 CLASS_NAMES = ("background", "disc", "square", "triangle", "star", "cross", "ring")
-VOID = 255
 
 # Sizes as fractions of the image's side. The diameter is that of the circle around the object;
 # its density grows linearly with it, because the question is about large objects.
@@ -45,7 +46,7 @@ def render_scene(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray,
         cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # one pixel of anti-aliasing
         image = cover * _texture(rng, x, y, colour, size) + (1.0 - cover) * image
         labels[distance < 0] = label
-        labels[np.abs(distance) < VOID_HALF_WIDTH] = VOID
+        labels[np.abs(distance) < VOID_HALF_WIDTH] = IGNORE
 
     image += rng.normal(0.0, rng.uniform(1.0, 6.0), image.shape)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), labels

@@ -12,7 +12,7 @@ from pipelines.base.progress import note
 from pipelines.building import image_label
 from pipelines.building.archives import Archive, locate
 from pipelines.building.builder import SegmentationBuilder
-from pipelines.building.folders import Pair, but, near_misses
+from pipelines.building.folders import Pair, near_hint, near_misses
 from pipelines.datasets.names import VERSIONS
 from pipelines.datasets.voc2012_sbd.mat_files import read_mat
 
@@ -138,7 +138,7 @@ def _find(ids: list[str], places: list[tuple[Path, str]]) -> list[Path | UserErr
         else:
             near = next(filter(None, map(near_miss, paths)), None)
             wanted = " or ".join(map(str, paths))
-            found.append(UserError(f"there is no {wanted}, which a list names{but(near)}"))
+            found.append(UserError(f"there is no {wanted}, which a list names{near_hint(near)}"))
     return found
 
 

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 from miniatures import encoded, noise
 
-from gcn_keras.inference.encoded_images import GarbageError, decode_labels
+from gcn_keras.inference.encoded_images import InvalidAnswerError, decode_labels
 
 
 def test_no_flipped_bit_changes_a_label_map():
@@ -16,5 +16,5 @@ def test_no_flipped_bit_changes_a_label_map():
     for bit in range(8 * len(answer)):
         changed = bytearray(answer)
         changed[bit // 8] ^= 1 << bit % 8
-        with contextlib.suppress(GarbageError):
+        with contextlib.suppress(InvalidAnswerError):
             assert np.array_equal(decode_labels(bytes(changed), 6, 8), sound), bit

@@ -135,10 +135,10 @@ def test_a_classifier_is_never_exported():
         assert parse(["--recipe", "imagenet-pretrain", *said]) == RECIPES["imagenet-pretrain"]
 
 
-@pytest.mark.parametrize("kind", recipe.TASKS)
+@pytest.mark.parametrize("kind", recipe.RECIPE_TYPES)
 def test_no_option_has_two_meanings(kind):
     """Options of one task are no options of another, and all have a default and a help text."""
-    (other,) = set(recipe.TASKS) - {kind}
+    (other,) = set(recipe.RECIPE_TYPES) - {kind}
     own = {field.name for field in dataclasses.fields(kind)}
     shared = {field.name for field in dataclasses.fields(recipe.Recipe)}
     assert own & {field.name for field in dataclasses.fields(other)} == shared

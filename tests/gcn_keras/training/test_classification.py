@@ -18,10 +18,11 @@ from places import REPOSITORY
 from small_runs import SMALL, ForkedFit, fit_options, prepare_halves, run
 
 from gcn_keras import RECIPES
+from gcn_keras.evaluation.metrics import Accuracy
 from gcn_keras.inference.keras_model import load_model
 from gcn_keras.models.classifier import classifier
 from gcn_keras.training import checkpoints
-from gcn_keras.training.classification import Accuracy, Classification
+from gcn_keras.training.classification import Classification
 from gcn_keras.training.devices import Team
 from gcn_keras.training.segmentation import Segmentation
 from gcn_keras.training.validation import evaluate_in_team
