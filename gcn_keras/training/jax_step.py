@@ -27,7 +27,7 @@ class JaxStep(Step):
         self.scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         places = {id(v): place for place, v in enumerate(model.non_trainable_variables)}
         self.only_averaged = [places[id(variable)] for variable in build_optimizer(model)]
-        self._step = jax.jit(self._whole_step, donate_argnums=0)
+        self._compiled_step = jax.jit(self._step, donate_argnums=0)
         self.pull()
 
     def pull(self) -> None:
@@ -49,10 +49,10 @@ class JaxStep(Step):
         """Takes one step; arguments and result are those of `TensorFlowStep`."""
         # Tensors of TensorFlow are nothing that JAX takes.
         images, labels = np.asarray(images), np.asarray(labels)
-        self.state, (loss, taken) = self._step(self.state, images, labels)
+        self.state, (loss, taken) = self._compiled_step(self.state, images, labels)
         return jnp.stack([loss, taken, jnp.float32(stop)])
 
-    def _whole_step(self, state, images, labels):
+    def _step(self, state, images, labels):
         trainable, others, optimizer = state
         total = jnp.maximum(self.loss.total_weight(labels), keras.config.epsilon())
         parts = [
@@ -77,12 +77,14 @@ class JaxStep(Step):
         taken = jnp.isfinite(loss)
         if not self.scales:
             taken &= jnp.isfinite(sum(jnp.sum(jnp.abs(gradient)) for gradient in gradients))
-        new_trainable, new_optimizer = self._applied(gradients, trainable, new_others, optimizer)
+        new_trainable, new_optimizer = self._apply_gradients(
+            gradients, trainable, new_others, optimizer
+        )
         new_state = (new_trainable, list(new_others), new_optimizer)
         state = jax.tree.map(lambda new, old: jnp.where(taken, new, old), new_state, state)
         return state, (loss, taken.astype(jnp.float32))
 
-    def _applied(self, gradients, trainable, others, optimizer):
+    def _apply_gradients(self, gradients, trainable, others, optimizer):
         averaged = [others[place] for place in self.only_averaged]
         with warnings.catch_warnings():  # of what has no gradient
             warnings.filterwarnings("ignore", "Gradients do not exist for variables")

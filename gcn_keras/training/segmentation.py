@@ -105,9 +105,8 @@ class Segmentation(Task[SegmentationRecipe]):
         weights = median_frequency_weights(counts)
         return np.sqrt(weights) if recipe.class_weights == "sqrt" else weights
 
-    @functools.cached_property
-    def _faults(self) -> list[str]:
-        faults = super()._faults
+    def _find_faults(self) -> list[str]:
+        faults = super()._find_faults()
         if self.recipe.freeze_batch_norm and self.recipe.weights is None:
             faults.append(
                 "batch norms are frozen and normalise nothing: their statistics come with the "

@@ -126,6 +126,9 @@ class Task(abc.ABC, Generic[R]):
 
     @functools.cached_property
     def _faults(self) -> list[str]:
+        return self._find_faults()
+
+    def _find_faults(self) -> list[str]:
         recipe, dataset, faults = self.recipe, self.dataset, []
         trained = f"split {recipe.train_split!r}, which it trains on"
         if self.split == recipe.train_split:

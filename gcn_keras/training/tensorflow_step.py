@@ -57,13 +57,14 @@ class TensorFlowStep(Step):
         # No branch in here depends on a tensor but by tf.cond: rewriting Python, which takes
         # seconds, would change nothing.
         function = partial(tf.function, autograph=False)
-        self._step, self._begin = function(self._whole_step), function(self._begun)
-        self._add, self._finish = function(self._added), function(self._finished)
+        self._compiled_step = function(self._step)
+        self._compiled_begin, self._compiled_add = function(self._begin), function(self._add)
+        self._compiled_finish = function(self._finish)
         # Replicas exchange values in the middle, which they cannot from a function of their own.
-        self._gradients, self._apply = self._gradients_of, self._applied
+        self._gradients, self._apply = self._gradients_of_part, self._apply_gradients
         if jit_compile:
-            self._gradients = function(self._gradients_of, jit_compile=True)
-            self._apply = function(self._applied, jit_compile=True)
+            self._gradients = function(self._gradients, jit_compile=True)
+            self._apply = function(self._apply, jit_compile=True)
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor, stop: bool = False) -> tf.Tensor:
         """Takes one step with this worker's part of a batch.
@@ -88,18 +89,18 @@ class TensorFlowStep(Step):
             for i in range(self.accumulate)
         ]
         if self.accumulate == 1:
-            return self._step(*parts[0], stop)
-        total, before = self._begin([labels for _, labels in parts])
-        loss, gradients = self._add(*parts[0], total, None)
+            return self._compiled_step(*parts[0], stop)
+        total, before = self._compiled_begin([labels for _, labels in parts])
+        loss, gradients = self._compiled_add(*parts[0], total, None)
         for part in parts[1:]:
-            more, gradients = self._add(*part, total, gradients)
+            more, gradients = self._compiled_add(*part, total, gradients)
             loss += more
-        return self._finish(loss, gradients, before, stop)
+        return self._compiled_finish(loss, gradients, before, stop)
 
-    def _whole_step(self, images, labels, stop):
-        total, before = self._begun([labels])
-        loss, gradients = self._added(images, labels, total, None)
-        return self._finished(loss, gradients, before, stop)
+    def _step(self, images, labels, stop):
+        total, before = self._begin([labels])
+        loss, gradients = self._add(images, labels, total, None)
+        return self._finish(loss, gradients, before, stop)
 
     def _run(self, function, *arguments):
         return self.team.strategy.run(function, arguments)
@@ -107,21 +108,21 @@ class TensorFlowStep(Step):
     def _sum(self, value):
         return self.team.strategy.reduce("sum", value, axis=None)
 
-    def _begun(self, labels):
+    def _begin(self, labels):
         """What must be known before: the weight of the whole batch; batch norm's statistics."""
         total = tf.add_n([self._sum(self._run(self.loss.total_weight, part)) for part in labels])
         # A batch without a valid pixel has loss 0, not 0 / 0.
         total = tf.maximum(total, keras.config.epsilon())
         return total, self._run(lambda: [tf.identity(v.value) for v in self.statistics])
 
-    def _added(self, images, labels, total, gradients):
+    def _add(self, images, labels, total, gradients):
         """The batch's loss as far as it is due to these images, and gradients added to others."""
         loss, more = self._run(self._gradients, images, labels, total)
         if gradients is not None:
             more = self._run(_add_lists, gradients, more)
         return self._sum(loss), more
 
-    def _gradients_of(self, images, labels, total):
+    def _gradients_of_part(self, images, labels, total):
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             loss = tf.reduce_sum(self.loss.weighted_sum(labels, logits) / total)
@@ -130,7 +131,7 @@ class TensorFlowStep(Step):
             scaled = self.optimizer.scale_loss(loss)
         return loss, tape.gradient(scaled, self.model.trainable_weights)
 
-    def _finished(self, loss, gradients, before, stop):
+    def _finish(self, loss, gradients, before, stop):
         if self.gradient_clip is not None:
             gradients = self._run(self._clipped, gradients)
         broken = self._sum(self._run(_is_not_finite, gradients)) > 0
@@ -154,7 +155,7 @@ class TensorFlowStep(Step):
             whole = tf.distribute.get_replica_context().all_reduce("sum", gradients)
         return clip(gradients, self.optimizer.scale_loss(tf.constant(self.gradient_clip)), whole)
 
-    def _applied(self, gradients, poison):
+    def _apply_gradients(self, gradients, poison):
         if self.scales and self.team.replicas > 1:
             gradients = [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
         # The optimizer adds up the replicas' gradients.
