@@ -71,7 +71,9 @@ def _check_ids(kind: str, entries: list[dict]) -> None:
     numbers = [entry["id"] for entry in entries]
     for number in numbers:
         if not isinstance(number, int):
-            raise ValueError(f"{kind}: the id {number!r} is no whole number")
+            raise ValueError(
+                f"{kind}: the id {number!r} is no whole number, which COCO writes without quotes"
+            )
     if len(set(numbers)) < len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
         raise ValueError(f"{kind}: the id {twice} is there {numbers.count(twice)} times")

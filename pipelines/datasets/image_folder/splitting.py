@@ -47,7 +47,7 @@ def hold_out(
             what, by = "group", f" of images by {argument('group')} {options.group}"
         raise UserError(
             f"there {'is' if len(groups) == 1 else 'are'} only {count_of(len(groups), what)}{by}: "
-            f"at least {least} are needed, one for val"
+            f"at least {least} are needed, one for {'each fold' if options.folds else 'val'}"
         )
     names = sorted(
         groups, key=lambda name: hashlib.sha256(name.encode(errors="surrogateescape")).digest()

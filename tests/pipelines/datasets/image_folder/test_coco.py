@@ -166,7 +166,8 @@ def broken(copy, change) -> str:
         ),
         (
             lambda content: content["categories"].append({"id": "9", "name": "cat"}),
-            "FILE is a damaged annotation file (categories: the id '9' is no whole number)",
+            "FILE is a damaged annotation file (categories: the id '9' is no whole number, which "
+            "COCO writes without quotes)",
         ),
         (
             lambda content: content["categories"].append({"id": 9, "name": NAMES[1]}),

@@ -77,7 +77,7 @@ def test_folds_of_groups_are_balanced():
         (
             ["a", "b"],
             {"folds": 3, "fold": 1},
-            "there are only 2 images: at least 3 are needed, one for val",
+            "there are only 2 images: at least 3 are needed, one for each fold",
         ),
         (
             ["a1", "a2"],
@@ -87,7 +87,8 @@ def test_folds_of_groups_are_balanced():
         (
             ["a1", "b1"],
             {"group": ".", "folds": 3, "fold": 1},
-            "there are only 2 groups of images by group .: at least 3 are needed, one for val",
+            "there are only 2 groups of images by group .: at least 3 are needed, one for each "
+            "fold",
         ),
         (["a1", "b1"], {"group": "a"}, "group 'a' does not match the image id 'b1'"),
     ],
