@@ -19,7 +19,7 @@ from gcn_keras.recipes.recipe import (
     configuration,
 )
 from gcn_keras.training import checkpoints
-from pipelines.base.damage import DAMAGE, reason_of
+from pipelines.base.damage import DAMAGE, is_sound_archive, reason_of
 from pipelines.base.errors import ArgumentError, UsageError, UserError, argument
 from pipelines.base.files import (
     is_temporary,
@@ -68,8 +68,8 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run that lies here came to its end, figures and export included, and still
-        has its best model."""
-        is_whole = self.metrics.is_file() and self.best.is_file()
+        has its best model, undamaged."""
+        is_whole = self.metrics.is_file() and is_sound_archive(self.best)
         if not is_whole or self.unfinished.exists() or self.is_extended:
             return False
         # A copy may lack the hidden file; and of which run the metrics are, not all say.

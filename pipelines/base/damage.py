@@ -24,6 +24,15 @@ def check_archive(path: Path) -> None:
             raise zipfile.BadZipFile(f"its entry {damaged} has another CRC-32 than was written")
 
 
+def is_sound_archive(path: Path) -> bool:
+    """Whether there is a ZIP archive that can be read through."""
+    try:
+        check_archive(path)
+    except DAMAGE:
+        return False
+    return True
+
+
 def reason_of(error: BaseException) -> str:
     """What an error of `DAMAGE` says, in one line; of the system's, without number and path."""
     text = getattr(error, "strerror", None) or str(error)

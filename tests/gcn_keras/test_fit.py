@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from miniatures import empty_archive
 from small_runs import fit_options, prepare_halves
 
 from gcn_keras import RECIPES, fit
@@ -98,7 +99,7 @@ def test_damaged_metrics_are_named(tmp_path, monkeypatch, content, value):
     recipe = dataclasses.replace(RECIPES["shapes"], out=str(tmp_path / "run"))
     run = RunFolder(recipe.out)
     begin_run(run, recipe)
-    run.best.touch()
+    empty_archive(run.best)
     run.metrics.write_text(content)
     options = ["--out", recipe.out, "--data-dir", str(tmp_path / "data")]
     monkeypatch.setattr(sys, "argv", ["fit", *options])
@@ -116,7 +117,7 @@ def test_a_run_stopped_in_its_export_exports_when_it_goes_on(tmp_path, monkeypat
     def train(recipe, run, check):
         begin_run(run, recipe)
         run.unfinished.touch()
-        run.best.touch()
+        empty_archive(run.best)
         write_json(run.metrics, metrics)
         run.release()
         return metrics
@@ -208,7 +209,7 @@ def test_resuming_needs_nothing_that_the_run_knows(tmp_path, monkeypatch, capsys
     recipe = dataclasses.replace(RECIPES[name], **known)
     run = RunFolder(Path("runs", name))
     begin_run(run, recipe)
-    run.best.touch()
+    empty_archive(run.best)
     write_json(run.metrics, {"mean_iou": 0.5})
     run.release()
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")

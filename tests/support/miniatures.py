@@ -3,6 +3,7 @@
 import io
 import struct
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -72,6 +73,11 @@ def damaged_tiffs(whole: bytes):
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def empty_archive(path: Path) -> None:
+    """Writes a ZIP file without entries, which stands for that of a model."""
+    zipfile.ZipFile(path, "w").close()
 
 
 def coordinates(height: int, width: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from miniatures import empty_archive
 
 from gcn_keras import RECIPES
 from gcn_keras.recipes import command_line
@@ -92,7 +93,7 @@ def test_a_folder_is_taken_up_by_the_same_configuration_only(tmp_path):
         f"--out {run.path} holds a run with kernel_size = [7], and this one has [3, 5, 5, 7]: "
         f"name another folder"
     )
-    run.best.touch()
+    empty_archive(run.best)
     write_json(run.metrics, {"mean_iou": 0.5})
     assert find_run(recipe).finished
     # A run from before there was an option has the option's default.
@@ -347,7 +348,7 @@ def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"))
     run = open_run(recipe)
     run.release()
-    run.best.touch()
+    empty_archive(run.best)
     write_json(run.metrics, {"mean_iou": 0.5})
     run.unfinished.touch()
     with pytest.raises(ArgumentError, match="a run that is not finished: resume goes on"):
@@ -356,6 +357,8 @@ def test_a_run_is_finished_when_its_figures_and_export_are_there(tmp_path):
     assert not find_run(resumed).finished
     run.unfinished.unlink()
     assert find_run(resumed).finished
+    run.best.write_bytes(run.best.read_bytes()[:-1])  # damaged
+    assert not find_run(resumed).finished
     run.best.unlink()
     assert not find_run(resumed).finished
 
@@ -365,7 +368,7 @@ def test_metrics_of_fewer_epochs_make_no_finished_run(tmp_path):
     recipe = dataclasses.replace(SHAPES, out=str(tmp_path / "run"), schedule="constant")
     recipe = dataclasses.replace(recipe, warmup_steps=0, epochs=1, resume=True)
     run = begun_run(recipe)
-    run.best.touch()
+    empty_archive(run.best)
     write_json(run.metrics, {"mean_iou": 0.5, "configuration": read_json(run.config)})
     assert find_run(recipe).finished
     run.release()
@@ -382,7 +385,7 @@ def test_more_epochs_of_a_constant_learning_rate(tmp_path):
     recipe = dataclasses.replace(recipe, epochs=3)
     run = open_run(recipe)
     run.release()
-    run.best.touch()
+    empty_archive(run.best)
     write_json(run.metrics, {"mean_iou": 0.5})
     more = dataclasses.replace(recipe, resume=True, epochs=5)
     run = find_run(more)
@@ -440,7 +443,7 @@ def test_more_epochs_of_a_schedule_need_the_command_that_is_given(tmp_path, best
     run = begun_run(recipe)
     run.release()
     if best:
-        run.best.touch()
+        empty_archive(run.best)
     with pytest.raises(ArgumentError) as caught:
         find_run(dataclasses.replace(recipe, resume=True, accept_changes=True, epochs=99))
     said, _, command = str(caught.value).partition(": python -m gcn_keras.fit ")
