@@ -236,14 +236,14 @@ def _annotations(folder: Path) -> dict[str, Subject]:
 
 
 def _masks_and_images(folder: Path) -> dict[str, Subject]:
-    from gcn_keras.inference.encoded_images import GarbageError, decode_labels
+    from gcn_keras.inference.encoded_images import InvalidAnswerError, decode_labels
     from gcn_keras.inference.images import load_image
     from pipelines.building.image_label import read_image, read_label
 
     def answer(file):
         try:
             return decode_labels(file.read_bytes(), *SIZE)
-        except GarbageError as error:
+        except InvalidAnswerError as error:
             raise UserError(str(error)) from error
 
     def both(file):

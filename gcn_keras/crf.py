@@ -80,7 +80,7 @@ def search(
     require()
     check_gives_logits(model)
     check_exists(model)
-    check_figures_file(json_file, {"options", "parameters"}, *files_of(model))
+    check_figures_file(json_file, {"options", "parameters"}, *files_of(model), are_listed=True)
     import tensorflow as tf
 
     prepared = datasets.load(dataset, data_dir)

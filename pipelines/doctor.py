@@ -12,7 +12,7 @@ from pipelines.base.errors import UsageError, printable, run_command
 from pipelines.base.files import check_target, make_folder, replacing
 from pipelines.datasets import classification
 from pipelines.examination.findings import COUNTS, RECORDS
-from pipelines.examination.report import WRITTEN_BY, html_report, text_report
+from pipelines.examination.report import MARKS, html_report, text_report
 
 
 def doctor(
@@ -48,7 +48,7 @@ def doctor(
         raise UsageError(f"--html and --sheet are both {page}: give two files")
     for option, file in (("--sheet", sheet), ("--html", page)):
         check_target(file, option, made=file and file.parent)
-        if file and file.is_file() and WRITTEN_BY.encode() not in file.read_bytes():
+        if file and file.is_file() and MARKS[option] not in (file.read_bytes() or MARKS[option]):
             raise UsageError(
                 f"{option} {file} would be written over, and is of another origin: name another "
                 "file"

@@ -110,8 +110,8 @@ def check_files_stay(
 
     Raises:
         UsageError: an image or a video is called as a result of another one; a label map lies
-            there without its overlay, which a run would have written first, or an overlay that
-            no run has written.
+            there without its overlay, which a run would have written first, or the overlay of an
+            image that no run has written.
     """
     inputs = {os.path.realpath(path): path for path in (*images, *videos)}
     of_images = result_names(images, IMAGE_RESULTS[1], folders=folders)

@@ -234,13 +234,18 @@ def check_target(path: Path | None, option: str, *taken: Path, made: Path | None
 
 
 def check_figures_file(
-    path: Path | None, keys: Set[str], *taken: Path, made: Path | None = None
+    path: Path | None,
+    keys: Set[str],
+    *taken: Path,
+    made: Path | None = None,
+    are_listed: bool = False,
 ) -> None:
     """Refuses a file for --json as `check_target` does; and one of something else than figures.
 
     Args:
         path, taken, made: as in `check_target`.
-        keys: names that the command's figures have, of a list the first of them.
+        keys: names that the command's figures have.
+        are_listed: whether these are a list, of which that holds for the first.
 
     Raises:
         UsageError, UserError: as in `check_target`; a file lies there that has other content.
@@ -253,8 +258,9 @@ def check_figures_file(
         content = json.loads(path.read_bytes())
     except ValueError:  # no JSON, or no text
         content = None
-    first = content[0] if isinstance(content, list) and content else content
-    if not isinstance(first, dict) or not keys <= first.keys():
+    if are_listed and isinstance(content, list) and content:
+        content = content[0]
+    if not isinstance(content, dict) or not keys <= content.keys():
         raise UsageError(
             f"{option} {path} would be written over, and holds no figures of this command: name "
             "another file"

@@ -38,6 +38,8 @@ EXPECTED = (
 _AS_LABELS = (".png", ".gif", ".tif", ".tiff", ".bmp")
 # Pairs of files that are opened to tell which of them are the labels.
 _VOTES = 9
+# Colours that are most of a label file compressed as JPEG, and little of a photograph.
+_FEW = 32
 
 
 class Files(NamedTuple):
@@ -206,36 +208,46 @@ def _rank(path: Path) -> int:
 def _labels_of(twins: list[list[Path]]) -> set[Path]:
     """Of two files with one name, in the order of `_AS_LABELS`, those that hold labels.
 
-    Some with these endings tell: labels have fewer colours in most of them. Where none can be read
-    they are a.png beside a.jpg.
+    Of a.jpg and a.png that is the one without loss, unless a.jpg alone is made of few colours.
+    Where both are without loss, labels have fewer colours. Some with these endings tell.
     """
     votes: dict[tuple[str, ...], list[int]] = {}
     for both in twins:
         cast = votes.setdefault(_endings(both), [])
         if len(cast) < _VOTES:
-            counts = [_colours(path) for path in both]
-            if 0 < min(counts) < max(counts):
-                cast.append(counts.index(min(counts)))
+            cast += _vote(*both)
     second = {endings for endings, cast in votes.items() if 2 * sum(cast) > len(cast)}
     return {both[_endings(both) in second] for both in twins}
+
+
+def _vote(first: Path, second: Path) -> list[bool]:
+    """Whether the second one holds labels; nothing where the two tell nothing."""
+    counts = [_colours(path) for path in (first, second)]
+    if not all(map(len, counts)):  # one cannot be read
+        return []
+    if _rank(second) == len(_AS_LABELS):  # JPEG, whose labels have many colours beside their own
+        flat = [each[:_FEW].sum() > each.sum() / 2 for each in counts]
+        return [flat == [False, True]]
+    return [len(counts[1]) < len(counts[0])] if len(counts[0]) != len(counts[1]) else []
 
 
 def _endings(paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(path.suffix.lower() for path in paths)
 
 
-def _colours(path: Path) -> int:
-    """The number of an image's colours; 0 where it cannot be read."""
+def _colours(path: Path) -> np.ndarray:
+    """How many pixels have each of an image's colours, the most first; none where it cannot be
+    read."""
     try:
         image = opening.open_file(path)
         with opening.naming_damage(path):
             pixels = np.array(image)
     except UserError:
-        return 0  # said when the file is used
+        return np.empty(0, int)  # said when the file is used
     if pixels.ndim == 3:
         weights = np.array([1, 1 << 8, 1 << 16])[: pixels.shape[2]]
         pixels = pixels[..., : len(weights)].astype(np.int64) @ weights
-    return len(np.unique(pixels))
+    return np.sort(np.unique(pixels, return_counts=True)[1])[::-1]
 
 
 def _refuse_other_names(

@@ -1,5 +1,6 @@
 """Splits by lists of names: train.txt and val.txt, as VOC, CVAT and others write them."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,8 @@ from pipelines.building.folders import (
 from pipelines.building.pairs import Files, pair_of, without_label
 
 Item = TypeVar("Item")
+# To the name of a folder, which may be linked.
+_WAYS = (os.path.abspath, os.path.realpath)
 
 
 def find_lists(source: Path) -> dict[str, Path]:
@@ -117,7 +120,7 @@ def items_by_lists(
                 raise UserError(f"{path} lists {name!r}, as {owner[name]} does already")
             owner[name] = path
             item = item_of(name)
-            if mask and isinstance(item, Pair) and item.label and mask.name != item.label.name:
+            if mask and isinstance(item, Pair) and item.label and not _is_same(mask, item):
                 raise UserError(
                     f"{path} line {number} pairs {name!r} with {mask}, and its mask here is "
                     f"{item.label}: correct the line, or list images alone"
@@ -134,13 +137,21 @@ def items_by_lists(
 
 def _listed(line: str, images: Mapping[str, Path]) -> tuple[str | None, Path | None]:
     """The id of the image that a line names, and the mask that may follow in a second column."""
-    if name := _listed_id(line, images):
-        return name, None
     first, *others = line.replace("\\", "/").split()
-    mask = Path(others[0]) if len(others) == 1 else Path()
-    if mask.suffix.lower() not in LABEL_SUFFIXES:
-        return None, None
-    return _listed_id(first, images), mask
+    mask = Path(composed(others[0])) if len(others) == 1 else Path()
+    has_two = mask.suffix.lower() in LABEL_SUFFIXES
+    is_sure = has_two and Path(first).suffix.lower() in IMAGE_SUFFIXES
+    if not is_sure or composed(line) in images:
+        if name := _listed_id(line, images):
+            return name, None
+    return (_listed_id(first, images), mask) if has_two else (None, None)
+
+
+def _is_same(mask: Path, pair: Pair) -> bool:
+    """Whether a mask's path may be that of a pair's, below the folder of masks."""
+    below = len(pair.image_id.split("/"))
+    named, own = (path.parts[-below:] for path in (mask, Path(composed(str(pair.label)))))
+    return named == own[-len(named) :]
 
 
 def _listed_id(text: str, images: Mapping[str, Path]) -> str | None:
@@ -154,7 +165,8 @@ def _listed_id(text: str, images: Mapping[str, Path]) -> str | None:
     parts = composed(str(path.with_suffix("") if is_file else path)).split("/")
     for start in range(len(parts)):
         if (name := "/".join(parts[start:])) in images:
-            folders = composed(images[name].as_posix()).split("/")[: start - len(parts)]
-            own = start == 0 or folders[-1:] == [parts[start - 1]]
-            return name if own or is_known_folder(parts[start - 1]) else None
+            root = images[name].parents[len(parts) - start - 1]
+            own = {composed(os.path.basename(way(root))) for way in _WAYS}
+            taken = start == 0 or parts[start - 1] in own or is_known_folder(parts[start - 1])
+            return name if taken else None
     return None

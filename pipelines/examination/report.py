@@ -9,8 +9,12 @@ from pipelines.base.labels import median_frequency_weights
 from pipelines.base.plurals import count_of
 from pipelines.examination.findings import KINDS, Examination
 
-# In each file, so that doctor knows those that it may replace.
 WRITTEN_BY = "python -m pipelines.doctor"
+# In each file, by which doctor knows those that it may replace: in a PNG, and in a page.
+MARKS = {
+    "--sheet": f"Software\0{WRITTEN_BY}".encode(),
+    "--html": f'<meta name="generator" content="{WRITTEN_BY}">'.encode(),
+}
 
 _COMMON_SIZES = 5  # shown for each split
 

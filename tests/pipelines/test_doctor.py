@@ -505,13 +505,13 @@ def test_files_of_another_origin_stay(prepared, data_dir, tmp_path, option, argu
     file = tmp_path / "file"
     doctor.doctor("image_folder/small", data_dir, **{argument: file})
     doctor.doctor("image_folder/small", data_dir, **{argument: file})  # over its own
-    file.write_text("<html>precious</html>")
+    file.write_text("<html>python -m pipelines.doctor</html>")
     with pytest.raises(UsageError) as caught:
         doctor.doctor("image_folder/small", data_dir, **{argument: file})
     assert str(caught.value) == (
         f"{option} {file} would be written over, and is of another origin: name another file"
     )
-    assert file.read_text() == "<html>precious</html>"
+    assert file.read_text() == "<html>python -m pipelines.doctor</html>"
 
 
 def test_page_and_contact_sheet_are_two_files(prepared, data_dir, tmp_path):

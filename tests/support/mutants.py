@@ -409,11 +409,11 @@ MUTANTS = (
         "gcn_keras/inference/test_softmax.py::test_its_probabilities_are_what_it_gives",
     ),
     Mutant(
-        "pipelines/base/files.py", "not keys <= first.keys()", "not keys & first.keys()",
+        "pipelines/base/files.py", "not keys <= content.keys()", "not keys & content.keys()",
         "pipelines/base/test_files.py::test_figures_over_what_are_none",
     ),
     Mutant(
-        "pipelines/building/split_lists.py", "return name if own or", "return name if True or",
+        "pipelines/building/split_lists.py", "return name if taken else None", "return name",
         "pipelines/building/test_lists.py::test_lists_that_do_not_fit",
     ),
     Mutant(

@@ -240,7 +240,15 @@ def test_figures_over_earlier_ones(tmp_path, content):
     file = tmp_path / "file.json"
     check_figures_file(file, {"model", "size"})
     file.write_text(content)
-    check_figures_file(file, {"model", "size"})
+    check_figures_file(file, {"model", "size"}, are_listed=content.startswith("["))
+
+
+def test_figures_of_one_over_a_list(tmp_path):
+    file = tmp_path / "file.json"
+    file.write_text('[{"model": 1}]')
+    check_figures_file(file, {"model"}, are_listed=True)
+    with pytest.raises(UsageError, match="holds no figures of this command"):
+        check_figures_file(file, {"model"})
 
 
 def test_a_folder_that_the_command_makes(tmp_path):

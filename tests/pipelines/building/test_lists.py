@@ -1,5 +1,8 @@
 """Lists that split images by their names."""
 
+import unicodedata
+from pathlib import Path
+
 import pytest
 from layout_trees import found, pairs_of, write
 
@@ -46,13 +49,49 @@ def test_voc_with_its_lists(tree):
     "line",
     [
         "x/1", "x/1.jpg", "images/x/1.jpg", "x\\1.jpg", "../train/x/1.jpg",
-        "/data/images/x/1.jpg labels/x/1.png", "x\\1.jpg D:\\labels\\1.png",
+        "/data/images/x/1.jpg labels/x/1.png", "x\\1.jpg D:\\labels\\x\\1.png",
     ],
 )  # fmt: skip
 def test_lines_of_a_list(tree, line):
     source = tree("images/x/1.jpg", "labels/x/1.png", "images/2.jpg", "labels/2.png")
     write(source, "train.txt", f"{line}\n")
     assert found(source) == {"train": [("x/1", "images/x/1.jpg", "labels/x/1.png")]}
+
+
+def test_a_mask_in_a_folder_of_a_split_names_no_image(tree):
+    source = tree("images/1.jpg", "labels/1.png", "images/2.jpg", "labels/2.png")
+    write(source, "train.txt", "images/1.jpg labels/train/1.png\n")
+    assert [pair[0] for pair in found(source)["train"]] == ["1"]
+    write(source, "train.txt", "images/1.jpg labels/train/2.png\n")
+    with pytest.raises(UserError, match="line 1 pairs '1' with labels/train/2.png, and its mask"):
+        find_layout(source)
+
+
+def test_a_mask_of_the_same_name_in_another_folder(tree):
+    files = [f"{kind}/{day}" for day in ("day", "night") for kind in ("images", "labels")]
+    source = tree(*(f"{file}/1.{'jpg' if 'images' in file else 'png'}" for file in files))
+    write(source, "train.txt", "images/day/1.jpg labels/day/1.png\nnight/1 1.png\n")
+    assert [pair[0] for pair in found(source)["train"]] == ["day/1", "night/1"]
+    write(source, "train.txt", "images/day/1.jpg labels/night/1.png\n")
+    with pytest.raises(UserError, match="line 1 pairs 'day/1' with labels/night/1.png, and its"):
+        find_layout(source)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_letters_with_accents_in_both_columns(tree, form):
+    source = tree(*(unicodedata.normalize(form, name) for name in ("images/é.jpg", "labels/é.png")))
+    write(source, "train.txt", "images/é.jpg labels/é.png\n")
+    assert [pair[0] for pair in found(source)["train"]] == ["é"]
+
+
+def test_the_folders_own_name(tree, monkeypatch, tmp_path):
+    """Where it is the current one, or linked."""
+    source = tree("1.jpg", "1.png")
+    write(source, "train.txt", f"{source.name}/1.jpg\n")
+    (tmp_path / "link").symlink_to(source)
+    monkeypatch.chdir(source)
+    for folder in (source, Path(), tmp_path / "link"):
+        assert [pair.image_id for pair in find_layout(folder).splits["train"]] == ["1"]
 
 
 @pytest.mark.parametrize(

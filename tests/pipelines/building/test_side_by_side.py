@@ -61,6 +61,18 @@ def test_masks_of_jpeg_beside_photographs_of_png(tmp_path):
     assert found(tmp_path) == {"all": [(name, f"{name}.png", f"{name}.jpg") for name in "ab"]}
 
 
+def test_gray_photographs_of_jpeg_beside_masks_with_soft_edges(tmp_path):
+    """Of 256 grays, and of more colours, most of which are at the edges."""
+    edges = np.repeat(np.arange(0, 256, dtype=np.uint8)[None], 64, axis=0)
+    edges = np.stack([edges, np.roll(edges, 7, axis=1), edges[:, ::-1]], axis=-1)
+    mask = np.concatenate([np.full((640, 256, 3), 9, np.uint8), edges])
+    for name in "ab":
+        gray = np.random.default_rng(0).integers(0, 256, mask.shape[:2]).astype(np.uint8)
+        Image.fromarray(gray).save(tmp_path / f"{name}.jpg")
+        Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    assert found(tmp_path) == {"all": [(name, f"{name}.jpg", f"{name}.png") for name in "ab"]}
+
+
 def test_most_pairs_tell_which_of_them_are_masks(tmp_path):
     """In one of four the photograph is black, and its mask has two colours."""
     photograph = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
