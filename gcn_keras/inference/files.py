@@ -135,7 +135,7 @@ def check_files_stay(
 
 
 def _is_overlay(path: Path) -> bool:
-    """Whether a run has written an overlay; one that was killed leaves it alone."""
+    """Whether a run has written an overlay, which a killed one leaves without a label map."""
     if is_result(path):
         return True
     with open(path, "rb") as file:

@@ -87,9 +87,8 @@ def _named(arguments: list[str], base: Recipe | None) -> Recipe:
 
 def _without_foreign(arguments: list[str], recipe: Recipe) -> list[str]:
     """Refuses options of another task, unless they say what is so anyway: --no-export."""
-    foreign = {f.name for kind in RECIPE_TYPES for f in dataclasses.fields(kind)} - vars(
-        recipe
-    ).keys()
+    names = {field.name for kind in RECIPE_TYPES for field in dataclasses.fields(kind)}
+    foreign = names - vars(recipe).keys()
     kept = []
     for words in _by_option(arguments):
         field = _field(words[0])
