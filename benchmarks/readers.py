@@ -107,7 +107,8 @@ def _run(folder: Path) -> dict[str, Subject]:
         run.release()
         write_json(run.metrics, {"mean_iou": 0.5, "best_epoch": 2})
         Legend(CLASSES, voc_colour_map()).write(run.legend)
-        for file in (run.best, run.model, run.history):
+        zipfile.ZipFile(run.best, "w").close()  # a finished run has a sound one
+        for file in (run.model, run.history):
             file.write_bytes(b"of a good run")
 
         def go_on(options=options):
