@@ -48,7 +48,8 @@ def doctor(
         raise UsageError(f"--html and --sheet are both {page}: give two files")
     for option, file in (("--sheet", sheet), ("--html", page)):
         check_target(file, option, made=file and file.parent)
-        if file and file.is_file() and MARKS[option] not in (file.read_bytes() or MARKS[option]):
+        content = file.read_bytes() if file and file.is_file() else b""
+        if content and MARKS[option] not in content:
             raise UsageError(
                 f"{option} {file} would be written over, and is of another origin: name another "
                 "file"

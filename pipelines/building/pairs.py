@@ -209,7 +209,8 @@ def _labels_of(twins: list[list[Path]]) -> set[Path]:
     """Of two files with one name, in the order of `_AS_LABELS`, those that hold labels.
 
     Of a.jpg and a.png that is the one without loss, unless a.jpg alone is made of few colours.
-    Where both are without loss, labels have fewer colours. Some with these endings tell.
+    Where both are without loss, labels have fewer colours. The majority of a few pairs that have
+    the same endings decides.
     """
     votes: dict[tuple[str, ...], list[int]] = {}
     for both in twins:
